@@ -1,0 +1,3 @@
+"""Mnemos: a memory operating system for AI."""
+
+__version__ = "0.1.0"

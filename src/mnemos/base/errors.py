@@ -1,0 +1,47 @@
+"""Every error that Mnemos raises on purpose. Each says what happened, to what, and what the caller can do."""
+
+from __future__ import annotations
+
+
+class MnemosError(Exception):
+    """Base of all errors of Mnemos."""
+
+
+class Invalid(MnemosError, ValueError):
+    """The input cannot be accepted as it is; nothing was stored."""
+
+
+class NotFound(MnemosError, LookupError):
+    """No such space, cube, version, strategy or file, or none that the caller may see."""
+
+
+class Conflict(MnemosError):
+    """The change contradicts what is stored: the id is taken, or was forgotten, or the version is no longer current."""
+
+
+class Frozen(Conflict):
+    """The cube is frozen: unfreeze it before it can change."""
+
+
+class PermissionDenied(MnemosError, PermissionError):
+    """The principal may not do this here."""
+
+
+class Corrupt(MnemosError):
+    """Stored bytes are not what was written. `mnemos doctor` names the file and the place."""
+
+
+class StoreFull(MnemosError, OSError):
+    """The disk or a quota is full; the change was not made, and what was stored is untouched."""
+
+
+class StoreUnavailable(MnemosError, OSError):
+    """The store cannot be read or written now: locked, on an unsuitable file system, closed, or failing."""
+
+
+class FingerprintMismatch(MnemosError):
+    """The stored form was made by another model, tokenizer, template or embedder, or by another version of Mnemos."""
+
+
+class ModelUnavailable(MnemosError, RuntimeError):
+    """A model that the call needs is not installed, not reachable, or failed its check."""
