@@ -31,7 +31,7 @@ def to_micros(moment: Moment | None, field: str = "time") -> int | None:
         try:
             moment = datetime.fromisoformat(moment.strip())
         except ValueError:
-            raise Invalid(f"{field}: {moment[:60]!r} is no ISO 8601 time; write it like 2023-05-08T13:56:00+00:00") from None
+            raise Invalid(f"{field}: {str(moment)[:60]!r} is no ISO 8601 time; write it like 2023-05-08T13:56:00+00:00") from None
     if isinstance(moment, datetime):
         aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         return (aware - EPOCH) // _MICROSECOND

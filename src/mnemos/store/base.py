@@ -1,0 +1,163 @@
+"""The `Store` seam: what every driver must do, and the plain records that pass through it.
+
+A store is an append-only, hash-chained log and the rows that follow from it, changed together in one transaction or not at all.
+Space numbers and positions (`seq`) are integers local to one store; positions count log entries from 1 without a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+from mnemos.base.chain import Entry
+from mnemos.base.cube import Content, Json, State
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceRow:
+    """A space: its number in this store, its name, and its settings (owner, acl, strategy)."""
+
+    num: int
+    name: str
+    created_at: int
+    settings: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What the text tier computed from a version at writing time, so that reading need not: see `text.reading` and `index.terms`.
+
+    `terms` is None for a version that is not searched itself (a document that is searched by its parts).
+    """
+
+    thread: str | None = None
+    flags: int = 0
+    moments: bytes | None = None
+    terms: bytes | None = None
+    part_of: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A version to be written."""
+
+    content: Content
+    derived: Derived = field(default_factory=Derived)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """A stored version, with the standing of its cube (`state`, `frozen`) and whether it is the current one."""
+
+    seq: int
+    space: int
+    content: Content
+    updated_at: int
+    digest: bytes
+    state: State
+    frozen: bool
+    current: bool
+    has_parts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a cube stands now."""
+
+    id: UUID
+    space: int
+    seq: int
+    version: int
+    state: State
+    frozen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """What stays of a forgotten cube: its id, the position of the forget entry, and the digests of its versions.
+
+    `salts` open the digests; they are handed out once, by the transaction that forgets, and are gone from the store.
+    """
+
+    id: UUID
+    space: int
+    seq: int
+    digests: tuple[bytes, ...]
+    salts: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which cubes of a space are wanted. None means no condition. Times are microseconds since 1970."""
+
+    types: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
+    author: str | None = None
+    since: int | None = None
+    until: int | None = None
+    valid_at: int | None = None
+    states: tuple[State, ...] | None = None
+    source: str | None = None
+    where: Json | None = None
+    parts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that verification found wrong: in which file, where, and what."""
+
+    file: str
+    place: str
+    problem: str
+
+
+class Snapshot(Protocol):
+    """A consistent view of the store: everything read through it belongs to one position."""
+
+    position: int
+
+    def spaces(self) -> list[SpaceRow]: ...
+    def space(self, name: str) -> SpaceRow | None: ...
+    def standing(self, cube: UUID) -> Standing | None: ...
+    def forgotten(self, cube: UUID) -> bool: ...
+    def versions(self, seqs: Sequence[int]) -> dict[int, VersionRow]: ...
+    def version_seq(self, cube: UUID, version: int) -> int | None: ...
+    def seq_at(self, cube: UUID, position: int) -> int | None: ...
+    def entries_of(self, cube: UUID) -> list[Entry]: ...
+    def parts(self, cube: UUID, version: int) -> list[int]: ...
+    def children(self, cube: UUID) -> list[tuple[UUID, int, str]]: ...
+    def query(self, space: int, where: Filter, *, after: int, limit: int, now: int) -> list[int]: ...
+    def log(self, since: int, limit: int | None = None) -> Iterator[Entry]: ...
+    def position_at(self, micros: int) -> int: ...
+    def states_at(self, space: int, position: int) -> dict[UUID, State]: ...
+    def index_rows(self, space: int, since: int) -> Iterator[tuple[Any, ...]]: ...
+    def vectors(self, space: int, since: int) -> Iterator[tuple[int, int, bytes]]: ...
+
+
+class Transaction(Snapshot, Protocol):
+    """Writes that become durable together. Each verb makes one log entry and returns its position."""
+
+    def create_space(self, name: str, settings: Json) -> SpaceRow: ...
+    def set_space(self, num: int, settings: Json) -> int: ...
+    def add(self, space: int, versions: Iterable[NewVersion]) -> list[int]: ...
+    def supersede(self, space: int, new: NewVersion, body: Json | None = None) -> int: ...
+    def set_state(self, cube: UUID, state: State) -> int: ...
+    def set_frozen(self, cube: UUID, frozen: bool) -> int: ...
+    def link(self, child: UUID, version: int, parent: UUID, parent_version: int, relation: str) -> int: ...
+    def forget(self, cubes: Sequence[UUID], reason: str | None) -> list[Tombstone]: ...
+    def put_vectors(self, embedder: int, vectors: Iterable[tuple[int, bytes]]) -> None: ...
+    def embedder(self, fingerprint: str, dimensions: int) -> int: ...
+
+
+class Store(Protocol):
+    """The seam. Drivers: `store.sqlite`."""
+
+    def transaction(self, actor: str | None = None) -> AbstractContextManager[Transaction]: ...
+    def snapshot(self) -> AbstractContextManager[Snapshot]: ...
+    def position(self) -> int: ...
+    def verify(self) -> tuple[dict[str, int], list[Finding]]: ...
+    def erase(self, texts: Sequence[bytes]) -> None: ...
+    def close(self) -> None: ...

@@ -1,0 +1,118 @@
+"""Large payloads, beside the store, named by their SHA-256: written whole or not at all, checked when read."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from mnemos.base.errors import Corrupt, NotFound, StoreFull, StoreUnavailable
+
+
+class Blobs(Protocol):
+    """Content-addressed bytes."""
+
+    def put(self, data: bytes) -> str: ...
+    def get(self, name: str) -> bytes: ...
+    def remove(self, names: Iterable[str]) -> None: ...
+    def names(self) -> Iterator[str]: ...
+
+
+class MemoryBlobs:
+    """Blobs of a store in memory."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, bytes] = {}
+
+    def put(self, data: bytes) -> str:
+        name = hashlib.sha256(data).hexdigest()
+        self._data[name] = bytes(data)
+        return name
+
+    def get(self, name: str) -> bytes:
+        if name not in self._data:
+            raise NotFound(f"blob {name}: is not in this store")
+        return self._data[name]
+
+    def remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._data.pop(name, None)
+
+    def names(self) -> Iterator[str]:
+        return iter(sorted(self._data))
+
+
+class FileBlobs:
+    """Blobs as files `FOLDER/ab/abcdef…`, made at first use.
+
+    A blob is written to a temporary file, synced, renamed, and its folder synced, before its name is given out: a name that a
+    committed row holds always has its bytes.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / name[:2] / name
+
+    def put(self, data: bytes) -> str:
+        """Store `data` durably; its name is the SHA-256 in hex. Raises `StoreFull`, `StoreUnavailable`."""
+        name = hashlib.sha256(data).hexdigest()
+        path = self._path(name)
+        if path.exists():
+            return name
+        temporary = path.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                with open(temporary, "xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.rename(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            for folder in (path.parent, self._folder, self._folder.parent):
+                _sync_folder(folder)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreFull(f"{path}: no room left for {len(data):,} bytes; free space and try again") from error
+            raise StoreUnavailable(f"{path}: cannot be written ({error.strerror})") from error
+        return name
+
+    def get(self, name: str) -> bytes:
+        """The bytes called `name`. Raises `NotFound`, or `Corrupt` where they are not what they were."""
+        path = self._path(name)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise NotFound(f"{path}: the blob is missing; restore it from a backup") from None
+        if hashlib.sha256(data).hexdigest() != name:
+            raise Corrupt(f"{path}: its bytes do not have the SHA-256 that names it; restore it from a backup")
+        return data
+
+    def remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            path = self._path(name)
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                _sync_folder(path.parent)
+
+    def names(self) -> Iterator[str]:
+        """The names of all blobs that are there."""
+        for path in sorted(self._folder.glob("??/*")):
+            if not path.name.startswith("."):
+                yield path.name
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,77 @@
+"""The tables of a SQLite store, and how a file of an older version is brought up to date.
+
+Two kinds of table. The truth: `log` (never changed), `version` (what each entry wrote; a row goes only when its cube is forgotten), `space`.
+Derived, and rebuilt from the truth at need: `cube`, `edge`, `vector`, and in `version` the columns from `died` on that the text tier computed.
+"""
+
+from __future__ import annotations
+
+import apsw
+
+from mnemos.base.errors import FingerprintMismatch
+
+APPLICATION_ID = 0x4D4E454D  # "MNEM": tells a store from any other SQLite file
+SCHEMA_VERSION = 1
+PAGE_SIZE = 8192  # five float32 vectors of 384 dimensions fill a page but for 6 %; a page of 4096 bytes would waste 25 %
+CHECKSUM_BYTES = 8  # at the end of each page, kept by SQLite's checksum VFS
+
+_TABLES = """
+CREATE TABLE store(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+CREATE TABLE space(num INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL, settings TEXT NOT NULL) STRICT;
+CREATE TABLE log(
+  seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, space INTEGER NOT NULL, cube BLOB, version INTEGER,
+  actor TEXT, digest BLOB, body TEXT, hash BLOB NOT NULL) STRICT;
+CREATE INDEX log_cube ON log(cube) WHERE cube IS NOT NULL;
+CREATE INDEX log_state ON log(space) WHERE kind = 'state';
+CREATE TRIGGER log_is_append_only_1 BEFORE UPDATE ON log BEGIN SELECT raise(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER log_is_append_only_2 BEFORE DELETE ON log BEGIN SELECT raise(ABORT, 'the log is append-only'); END;
+CREATE TABLE version(
+  seq INTEGER PRIMARY KEY, cube BLOB NOT NULL, version INTEGER NOT NULL, space INTEGER NOT NULL, type TEXT NOT NULL, author TEXT,
+  source TEXT, created_at INTEGER NOT NULL, event_at INTEGER, valid_from INTEGER, valid_to INTEGER, expires_at INTEGER, tags TEXT,
+  metadata TEXT, more TEXT, salt BLOB NOT NULL, text TEXT,
+  died INTEGER, part_of BLOB, thread TEXT, flags INTEGER NOT NULL, moments BLOB, terms BLOB) STRICT;
+CREATE INDEX version_space ON version(space);
+CREATE TABLE cube(
+  id BLOB PRIMARY KEY, space INTEGER NOT NULL, seq INTEGER NOT NULL, version INTEGER NOT NULL, state INTEGER NOT NULL,
+  frozen INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE edge(
+  child BLOB NOT NULL, version INTEGER NOT NULL, parent BLOB NOT NULL, parent_version INTEGER NOT NULL, relation TEXT NOT NULL,
+  PRIMARY KEY(parent, child, version, parent_version, relation)) STRICT, WITHOUT ROWID;
+CREATE INDEX edge_child ON edge(child);
+CREATE TABLE embedder(num INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, dimensions INTEGER NOT NULL) STRICT;
+CREATE TABLE vector(seq INTEGER PRIMARY KEY, space INTEGER NOT NULL, embedder INTEGER NOT NULL, value BLOB NOT NULL) STRICT;
+CREATE INDEX vector_space ON vector(space);
+"""
+
+_MIGRATIONS: dict[int, str] = {}
+"""From schema version N to N + 1: the statements that do it."""
+
+
+def create(connection: apsw.Connection) -> None:
+    """Make the tables of an empty file. Runs inside the caller's transaction."""
+    connection.execute(_TABLES).fetchall()
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}").fetchall()
+
+
+def check(connection: apsw.Connection, path: str) -> int:
+    """The schema version of a file that is a Mnemos store, 0 for an empty one. Raises `FingerprintMismatch` for anything else."""
+    version = int(connection.pragma("user_version"))
+    application = int(connection.pragma("application_id"))
+    empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
+    if empty and application == 0 and version == 0:
+        return 0
+    if application != APPLICATION_ID:
+        raise FingerprintMismatch(f"{path}: is a SQLite file, but no Mnemos store; choose another path")
+    if version > SCHEMA_VERSION:
+        raise FingerprintMismatch(
+            f"{path}: was written by a newer Mnemos (schema {version}, this one reads up to {SCHEMA_VERSION}); upgrade mnemos to open it"
+        )
+    return version
+
+
+def migrate(connection: apsw.Connection, version: int) -> None:
+    """Bring a store of an older schema up to date. Runs inside the caller's transaction."""
+    while version < SCHEMA_VERSION:
+        connection.execute(_MIGRATIONS[version]).fetchall()
+        version += 1
+        connection.execute(f"PRAGMA user_version = {version}").fetchall()

@@ -1,0 +1,40 @@
+"""What SQLite's errors mean to a caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from mnemos.base.errors import Corrupt, MnemosError, StoreFull, StoreUnavailable
+
+_IOERR_DATA = 10 | 32 << 8
+_IOERR_CORRUPTFS = 10 | 33 << 8
+
+
+def explain(error: apsw.Error, path: str, doing: str) -> MnemosError:
+    """The error of Mnemos that says the same as `error`, and what to do."""
+    code = getattr(error, "extendedresult", 0)
+    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)) or code in (_IOERR_DATA, _IOERR_CORRUPTFS):
+        return Corrupt(f"{path}: damaged bytes found while {doing} ({error}); run `mnemos doctor`, or restore a backup")
+    if isinstance(error, apsw.FullError):
+        return StoreFull(f"{path}: no room left on the disk while {doing}; the change was not made. Free space and try again")
+    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
+        return StoreUnavailable(f"{path}: another process held the store for too long while {doing}; try again")
+    if isinstance(error, apsw.ReadOnlyError):
+        return StoreUnavailable(f"{path}: cannot be written ({error}); check the file's and the folder's permissions")
+    if isinstance(error, apsw.CantOpenError):
+        return StoreUnavailable(f"{path}: cannot be opened ({error}); check that the folder exists and may be written")
+    if isinstance(error, apsw.ConnectionClosedError):
+        return StoreUnavailable(f"{path}: the store is closed")
+    return StoreUnavailable(f"{path}: {error} while {doing}; the change was not made, what was stored is untouched")
+
+
+@contextmanager
+def explained(path: str, doing: str) -> Iterator[None]:
+    """Raise SQLite's errors as those of Mnemos."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise explain(error, path, doing) from error

@@ -1,0 +1,272 @@
+"""Reading a SQLite store: the verbs of `Snapshot` over one connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
+
+import apsw
+import orjson
+
+from mnemos.base.chain import Entry
+from mnemos.base.cube import EMPTY, Content, Link, State
+from mnemos.base.errors import Corrupt
+from mnemos.base.predicate import matches
+from mnemos.store.base import Filter, SpaceRow, Standing, VersionRow
+
+VERSION_COLUMNS = (
+    "v.seq, v.space, v.cube, v.version, v.type, v.author, v.source, v.created_at, v.event_at, v.valid_from, v.valid_to, v.expires_at, "
+    "v.tags, v.metadata, v.more, v.salt, v.text, v.died, v.terms IS NULL"
+)
+ENTRY_COLUMNS = "seq, at, kind, space, cube, version, actor, digest, body, hash"
+_CHUNK = 500
+
+
+def content_of(row: tuple[Any, ...]) -> Content:
+    """The content of a `version` row that was read in the order of `VERSION_COLUMNS`."""
+    more = orjson.loads(row[14]) if row[14] else EMPTY
+    return Content(
+        id=UUID(bytes=row[2]),
+        version=row[3],
+        type=row[4],
+        author=row[5],
+        source=row[6],
+        created_at=row[7],
+        event_at=row[8],
+        valid_from=row[9],
+        valid_to=row[10],
+        expires_at=row[11],
+        tags=tuple(orjson.loads(row[12])) if row[12] else (),
+        metadata=orjson.loads(row[13]) if row[13] else EMPTY,
+        text=row[16],
+        kind=more.get("kind", "text"),
+        origin=more.get("origin", "user"),
+        blob=more.get("blob"),
+        place=more.get("place"),
+        sensitivity=more.get("sensitivity"),
+        priority=more.get("priority"),
+        fingerprint=more.get("fingerprint"),
+        entities=tuple(more.get("entities", ())),
+        parents=tuple(more.get("parents", ())),
+        derived_from=tuple(Link(UUID(i), v, r) for i, v, r in more.get("derived_from", ())),
+    )
+
+
+def entry_of(row: tuple[Any, ...]) -> Entry:
+    seq, at, kind, space, cube, version, actor, digest, body, hash_ = row
+    return Entry(seq, at, kind, space, UUID(bytes=cube) if cube else None, version, actor, digest, body, hash_)
+
+
+class Reader:
+    """The verbs of `Snapshot`. `position` is the newest entry that this reader sees."""
+
+    def __init__(self, connection: apsw.Connection, path: str) -> None:
+        self._db = connection
+        self._path = path
+        self.position: int = connection.execute("SELECT coalesce(max(seq), 0) FROM log").get
+
+    # -- spaces --
+    def spaces(self) -> list[SpaceRow]:
+        rows = self._db.execute("SELECT num, name, created_at, settings FROM space ORDER BY num")
+        return [SpaceRow(num, name, at, orjson.loads(settings)) for num, name, at, settings in rows]
+
+    def space(self, name: str) -> SpaceRow | None:
+        row = self._db.execute("SELECT num, name, created_at, settings FROM space WHERE name = ?", (name,)).fetchone()
+        return SpaceRow(row[0], row[1], row[2], orjson.loads(row[3])) if row else None
+
+    # -- cubes --
+    def standing(self, cube: UUID) -> Standing | None:
+        row = self._db.execute("SELECT space, seq, version, state, frozen FROM cube WHERE id = ?", (cube.bytes,)).fetchone()
+        return Standing(cube, row[0], row[1], row[2], State(row[3]), bool(row[4])) if row else None
+
+    def forgotten(self, cube: UUID) -> bool:
+        found = self._db.execute("SELECT 1 FROM log WHERE cube = ? AND kind = 'forget' LIMIT 1", (cube.bytes,)).fetchone()
+        return found is not None
+
+    def versions(self, seqs: Sequence[int]) -> dict[int, VersionRow]:
+        """The rows at `seqs`; those that were forgotten are missing. Raises `Corrupt` where a row is not what the log says."""
+        out: dict[int, VersionRow] = {}
+        for start in range(0, len(seqs), _CHUNK):
+            part = [int(seq) for seq in seqs[start : start + _CHUNK]]
+            marks = ",".join("?" * len(part))
+            rows = self._db.execute(
+                f"SELECT {VERSION_COLUMNS}, l.at, l.digest, c.state, c.frozen, c.seq FROM version v JOIN log l ON l.seq = v.seq "
+                f"LEFT JOIN cube c ON c.id = v.cube WHERE v.seq IN ({marks})",
+                part,
+            )
+            for row in rows:
+                content = content_of(row)
+                if content.digest(row[15]) != row[20]:
+                    raise Corrupt(
+                        f"{self._path}: version {content.version} of cube {content.id} (log position {row[0]}) is not what the log says was "
+                        "written; run `mnemos doctor`, or restore a backup"
+                    )
+                out[row[0]] = VersionRow(
+                    seq=row[0],
+                    space=row[1],
+                    content=content,
+                    updated_at=row[19],
+                    digest=row[20],
+                    state=State(row[21] or 0),
+                    frozen=bool(row[22]),
+                    current=row[23] == row[0],
+                    has_parts=bool(row[18]) and content.text is None,
+                )
+        return out
+
+    def version_seq(self, cube: UUID, version: int) -> int | None:
+        """The position of version `version` of a cube that still exists, or None."""
+        found: int | None = self._db.execute(
+            "SELECT l.seq FROM log l JOIN version v ON v.seq = l.seq WHERE l.cube = ? AND l.version = ? AND l.kind IN ('add', 'update')",
+            (cube.bytes, version),
+        ).get
+        return found
+
+    def seq_at(self, cube: UUID, position: int) -> int | None:
+        """The position of the version that was current when the log ended at `position`, or None."""
+        found: int | None = self._db.execute(
+            "SELECT max(l.seq) FROM log l JOIN version v ON v.seq = l.seq WHERE l.cube = ? AND l.seq <= ? AND l.kind IN ('add', 'update')",
+            (cube.bytes, position),
+        ).get
+        return found
+
+    def entries_of(self, cube: UUID) -> list[Entry]:
+        return [entry_of(row) for row in self._db.execute(f"SELECT {ENTRY_COLUMNS} FROM log WHERE cube = ? ORDER BY seq", (cube.bytes,))]
+
+    def parts(self, cube: UUID, version: int) -> list[int]:
+        """The current versions of the parts of a document's version, in reading order."""
+        rows = self._db.execute(
+            "SELECT DISTINCT c.seq FROM edge e JOIN cube c ON c.id = e.child WHERE e.parent = ? AND e.parent_version = ? "
+            "AND e.relation = 'part_of' ORDER BY e.child",
+            (cube.bytes, version),
+        )
+        return [row[0] for row in rows]
+
+    def children(self, cube: UUID) -> list[tuple[UUID, int, str]]:
+        """What was derived from a cube: (child, version of the parent that it was made from, relation)."""
+        rows = self._db.execute("SELECT child, parent_version, relation FROM edge WHERE parent = ? ORDER BY child", (cube.bytes,))
+        return [(UUID(bytes=row[0]), row[1], row[2]) for row in rows]
+
+    def query(self, space: int, where: Filter, *, after: int, limit: int, now: int) -> list[int]:
+        """Positions, ascending from beyond `after`, of the current versions that pass `where`; at most `limit`."""
+        conditions = ["c.space = ?1", "v.seq > ?2", "(v.expires_at IS NULL OR v.expires_at > ?3)"]
+        values: list[Any] = [space, after, now]
+
+        def add(condition: str, value: Any) -> None:
+            values.append(value)
+            conditions.append(condition.replace("?", f"?{len(values)}"))
+
+        states = where.states if where.states is not None else (State.GENERATED, State.ACTIVATED)
+        add("c.state IN (SELECT value FROM json_each(?))", orjson.dumps([int(s) for s in states]).decode())
+        if not where.parts:
+            conditions.append("v.part_of IS NULL")
+        if where.types is not None:
+            add("v.type IN (SELECT value FROM json_each(?))", orjson.dumps(where.types).decode())
+        if where.author is not None:
+            add("v.author = ?", where.author)
+        if where.source is not None:
+            add("v.source = ?", where.source)
+        if where.since is not None:
+            add("coalesce(v.event_at, v.created_at) >= ?", where.since)
+        if where.until is not None:
+            add("coalesce(v.event_at, v.created_at) < ?", where.until)
+        if where.valid_at is not None:
+            add("(v.valid_from IS NULL OR v.valid_from <= ?)", where.valid_at)
+            add("(v.valid_to IS NULL OR v.valid_to > ?)", where.valid_at)
+        for tag in where.tags or ():
+            add("EXISTS (SELECT 1 FROM json_each(v.tags) WHERE value = ?)", tag)
+        sql = (
+            "SELECT v.seq, v.metadata FROM version v JOIN cube c ON c.seq = v.seq AND c.id = v.cube WHERE "
+            + " AND ".join(conditions).replace("c.space = ?1", "v.space = ?1")
+            + " ORDER BY v.seq"
+        )
+        out: list[int] = []
+        for seq, metadata in self._db.execute(sql, values):
+            if where.where and not matches(orjson.loads(metadata) if metadata else EMPTY, where.where):
+                continue
+            out.append(seq)
+            if len(out) >= limit:
+                break
+        return out
+
+    # -- the log --
+    def log(self, since: int, limit: int | None = None) -> Iterator[Entry]:
+        """Entries after position `since`, oldest first."""
+        rows = self._db.execute(
+            f"SELECT {ENTRY_COLUMNS} FROM log WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (since, self.position, -1 if limit is None else limit)
+        )
+        return (entry_of(row) for row in rows)
+
+    def position_at(self, micros: int) -> int:
+        """The newest position whose entry was written at or before `micros` (times in the log never go back)."""
+        low, high = 0, self.position
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._db.execute("SELECT at FROM log WHERE seq = ?", (middle,)).get <= micros:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def states_at(self, space: int, position: int) -> dict[UUID, State]:
+        """The state, when the log ended at `position`, of each cube of the space whose state changed since."""
+        out: dict[UUID, State] = {}
+        rows = self._db.execute(
+            "SELECT cube, body FROM log WHERE kind = 'state' AND space = ? AND seq > ? ORDER BY seq", (space, position)
+        )
+        for cube, body in rows:
+            out.setdefault(UUID(bytes=cube), State(orjson.loads(body)["from"]))
+        return out
+
+    # -- what the indexes are made from --
+    def index_rows(self, space: int, since: int) -> Iterator[tuple[Any, ...]]:
+        """Searchable versions of a space written after `since`, oldest first:
+        (seq, cube, died, state, type, author, source, created_at, event_at, valid_from, valid_to, expires_at, tags, thread, flags, moments, terms).
+        """
+        return iter(
+            self._db.execute(
+                "SELECT v.seq, v.cube, v.died, c.state, v.type, v.author, v.source, v.created_at, v.event_at, v.valid_from, v.valid_to, "
+                "v.expires_at, v.tags, v.thread, v.flags, v.moments, v.terms FROM version v JOIN cube c ON c.id = v.cube "
+                "WHERE v.space = ? AND v.seq > ? AND v.terms IS NOT NULL ORDER BY v.seq",
+                (space, since),
+            )
+        )
+
+    def metadata(self, space: int, since: int) -> Iterator[tuple[int, str | None]]:
+        """(seq, metadata as JSON) of the searchable versions of a space after `since`, oldest first."""
+        return iter(
+            self._db.execute(
+                "SELECT seq, metadata FROM version WHERE space = ? AND seq > ? AND terms IS NOT NULL ORDER BY seq", (space, since)
+            )
+        )
+
+    def vectors(self, space: int, since: int) -> Iterator[tuple[int, int, bytes]]:
+        """(seq, embedder, float32 bytes) of a space's vectors after `since`, oldest first."""
+        return iter(
+            self._db.execute("SELECT seq, embedder, value FROM vector WHERE space = ? AND seq > ? ORDER BY seq", (space, since))
+        )
+
+    def embedders(self) -> dict[int, tuple[str, int]]:
+        """Number → (fingerprint, dimensions) of the embedders whose vectors the store holds."""
+        return {num: (name, size) for num, name, size in self._db.execute("SELECT num, fingerprint, dimensions FROM embedder")}
+
+    def unembedded(self, embedder: int, after: int, limit: int) -> list[tuple[int, int, str]]:
+        """(seq, space, text) of searchable versions that have no vector of `embedder`, beyond `after`."""
+        rows: list[Any] = self._db.execute(
+            "SELECT v.seq, v.space, v.text FROM version v LEFT JOIN vector x ON x.seq = v.seq AND x.embedder = ? "
+            "WHERE v.seq > ? AND x.seq IS NULL AND v.terms IS NOT NULL ORDER BY v.seq LIMIT ?",
+            (embedder, after, limit),
+        ).fetchall()
+        return rows
+
+    def count(self, space: int | None = None) -> dict[str, int]:
+        """How many cubes, versions, vectors and log entries there are, in a space or in all."""
+        if space is None:
+            names = (("cubes", "cube"), ("versions", "version"), ("vectors", "vector"), ("entries", "log"))
+            return {name: self._db.execute(f"SELECT count(*) FROM {table}").get for name, table in names}
+        cubes = self._db.execute(
+            "SELECT count(*) FROM version v JOIN cube c ON c.seq = v.seq WHERE v.space = ? AND v.part_of IS NULL", (space,)
+        ).get
+        versions = self._db.execute("SELECT count(*) FROM version WHERE space = ?", (space,)).get
+        return {"cubes": cubes, "versions": versions}

@@ -1,0 +1,150 @@
+"""Whether a SQLite store is what its log says: the chain, the rows, the lineage, the blobs, and the bytes of the files."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from mnemos.base.chain import GENESIS, verify_entry
+from mnemos.base.errors import Corrupt, MnemosError
+from mnemos.store.base import Finding
+from mnemos.store.blobs import Blobs
+from mnemos.store.sqlite_read import ENTRY_COLUMNS, VERSION_COLUMNS, Reader, content_of, entry_of
+
+_WAL_HEADER = struct.Struct(">8I")
+_FRAME_HEADER = struct.Struct(">6I")
+
+
+def verify_rows(reader: Reader, name: str, blobs: Blobs) -> tuple[dict[str, int], list[Finding]]:
+    """(what was checked, what is wrong). A damaged place ends only the check that meets it."""
+    checked = {"entries": 0, "versions": 0, "cubes": 0, "edges": 0, "blobs": 0}
+    findings: list[Finding] = []
+    for check in (_pages, _chain, _versions, _cubes, _edges):
+        try:
+            check(reader, name, checked, findings)
+        except (apsw.Error, MnemosError) as error:
+            findings.append(Finding(name, check.__name__.strip("_"), f"cannot be read to the end: {error}"))
+    _blobs(reader, blobs, checked, findings)
+    return checked, findings
+
+
+def _pages(reader: Reader, name: str, checked: dict[str, int], findings: list[Finding]) -> None:
+    """Every page through its checksum, and SQLite's own structure check."""
+    for (problem,) in reader._db.execute("PRAGMA integrity_check(20)"):
+        if problem != "ok":
+            findings.append(Finding(name, "pages", str(problem)))
+
+
+def _chain(reader: Reader, name: str, checked: dict[str, int], findings: list[Finding]) -> None:
+    previous, expected = GENESIS, 1
+    for row in reader._db.execute(f"SELECT {ENTRY_COLUMNS} FROM log WHERE seq <= ? ORDER BY seq", (reader.position,)):
+        entry = entry_of(row)
+        if entry.seq != expected:
+            findings.append(Finding(name, f"log entry {expected}", "is missing"))
+        if not verify_entry(previous, entry):
+            findings.append(Finding(name, f"log entry {entry.seq}", "its hash does not follow from the entry before it"))
+        previous, expected = entry.hash, entry.seq + 1
+        checked["entries"] += 1
+
+
+def _versions(reader: Reader, name: str, checked: dict[str, int], findings: list[Finding]) -> None:
+    rows: Any = reader._db.execute(
+        f"SELECT {VERSION_COLUMNS}, l.digest, l.kind, l.cube, l.version FROM version v LEFT JOIN log l ON l.seq = v.seq ORDER BY v.seq"
+    )
+    for row in rows:
+        checked["versions"] += 1
+        content = content_of(row)
+        digest, kind, cube, version = row[19:23]
+        place = f"version {content.version} of cube {content.id} (log position {row[0]})"
+        if kind not in ("add", "update") or cube != content.id.bytes or version != content.version:
+            findings.append(Finding(name, place, "no log entry speaks of it"))
+        elif content.digest(row[15]) != digest:
+            findings.append(Finding(name, place, "its content is not what the log says was written"))
+    missing = reader._db.execute(
+        "SELECT l.seq FROM log l LEFT JOIN version v ON v.seq = l.seq WHERE l.kind IN ('add', 'update') AND v.seq IS NULL AND NOT EXISTS "
+        "(SELECT 1 FROM log f WHERE f.cube = l.cube AND f.kind = 'forget') LIMIT 100"
+    )
+    findings.extend(Finding(name, f"log position {seq}", "the version that was written there is gone, and was not forgotten") for (seq,) in missing)
+
+
+def _cubes(reader: Reader, name: str, checked: dict[str, int], findings: list[Finding]) -> None:
+    checked["cubes"] = reader._db.execute("SELECT count(*) FROM cube").get
+    wrong = reader._db.execute(
+        "SELECT c.id, c.seq FROM cube c LEFT JOIN version v ON v.seq = c.seq AND v.cube = c.id AND v.version = c.version AND v.space = c.space "
+        "WHERE v.seq IS NULL OR v.died IS NOT NULL LIMIT 100"
+    )
+    findings.extend(Finding(name, f"cube {bytes(key).hex()}", f"points at position {seq}, which is not its newest version") for key, seq in wrong)
+    stray = reader._db.execute("SELECT v.seq FROM version v LEFT JOIN cube c ON c.id = v.cube WHERE c.id IS NULL LIMIT 100")
+    findings.extend(Finding(name, f"log position {seq}", "holds a version of a cube that does not exist") for (seq,) in stray)
+    orphans = reader._db.execute("SELECT x.seq FROM vector x LEFT JOIN version v ON v.seq = x.seq WHERE v.seq IS NULL LIMIT 100")
+    findings.extend(Finding(name, f"vector {seq}", "belongs to no version") for (seq,) in orphans)
+
+
+def _edges(reader: Reader, name: str, checked: dict[str, int], findings: list[Finding]) -> None:
+    checked["edges"] = reader._db.execute("SELECT count(*) FROM edge").get
+    stray = reader._db.execute(
+        "SELECT e.child, e.parent FROM edge e LEFT JOIN cube c ON c.id = e.child LEFT JOIN cube p ON p.id = e.parent "
+        "WHERE c.id IS NULL OR p.id IS NULL LIMIT 100"
+    )
+    findings.extend(
+        Finding(name, f"lineage {bytes(child).hex()} to {bytes(parent).hex()}", "one end does not exist") for child, parent in stray
+    )
+
+
+def _blobs(reader: Reader, blobs: Blobs, checked: dict[str, int], findings: list[Finding]) -> None:
+    for blob in blobs.names():
+        checked["blobs"] += 1
+        try:
+            blobs.get(blob)
+        except Corrupt as error:
+            findings.append(Finding(str(error).partition(":")[0], "whole file", str(error)))
+    for (blob,) in reader._db.execute("SELECT DISTINCT more ->> '$.blob' FROM version WHERE more IS NOT NULL AND more ->> '$.blob' IS NOT NULL"):
+        try:
+            blobs.get(blob)
+        except MnemosError as error:
+            findings.append(Finding(str(error).partition(":")[0], "whole file", str(error)))
+
+
+def verify_write_ahead_log(path: Path, findings: list[Finding]) -> int:
+    """Check the checksum of each frame of a write-ahead log (SQLite file format, section 4); give the number of sound ones.
+
+    Nobody may write meanwhile. Frames of an earlier round, which a restart of the log left behind, carry other salts and end the check.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return 0
+    if len(data) < _WAL_HEADER.size:
+        return 0
+    magic, _, page_size, _, salt_1, salt_2, sum_1, sum_2 = _WAL_HEADER.unpack_from(data)
+    order = ">" if magic & 1 else "<"
+    a, b = _checksum(data[:24], order, 0, 0)
+    if magic & 0xFFFFFFFE != 0x377F0682 or (a, b) != (sum_1, sum_2):
+        findings.append(Finding(str(path), "header", "its checksum does not match"))
+        return 0
+    count, position, size = 0, _WAL_HEADER.size, _FRAME_HEADER.size + page_size
+    while position + size <= len(data):
+        header = data[position : position + _FRAME_HEADER.size]
+        _, _, frame_salt_1, frame_salt_2, sum_1, sum_2 = _FRAME_HEADER.unpack(header)
+        if (frame_salt_1, frame_salt_2) != (salt_1, salt_2):
+            break
+        a, b = _checksum(header[:8], order, a, b)
+        a, b = _checksum(data[position + _FRAME_HEADER.size : position + size], order, a, b)
+        if (a, b) != (sum_1, sum_2):
+            findings.append(Finding(str(path), f"frame {count + 1} (byte {position})", "its checksum does not match"))
+            break
+        count, position = count + 1, position + size
+    return count
+
+
+def _checksum(data: bytes, order: str, a: int, b: int) -> tuple[int, int]:
+    """SQLite's running checksum over pairs of 32-bit words."""
+    mask = 0xFFFFFFFF
+    words = struct.unpack(f"{order}{len(data) // 4}I", data)
+    for x, y in zip(words[::2], words[1::2], strict=True):
+        a = (a + x + b) & mask
+        b = (b + y + a) & mask
+    return a, b

@@ -1,0 +1,229 @@
+"""Writing a SQLite store: the verbs of `Transaction` over the one writing connection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import apsw
+import orjson
+
+from mnemos.base.chain import GENESIS, entry_hash
+from mnemos.base.clock import Clock
+from mnemos.base.cube import Content, Json, State
+from mnemos.base.errors import Conflict, Frozen, NotFound
+from mnemos.store.base import NewVersion, SpaceRow, Standing, Tombstone
+from mnemos.store.sqlite_read import Reader
+from mnemos.store.witness import Head
+
+SALT_BYTES = 16
+_LOG = "INSERT INTO log(seq, at, kind, space, cube, version, actor, digest, body, hash) VALUES(?,?,?,?,?,?,?,?,?,?)"
+_VERSION = (
+    "INSERT INTO version(seq, cube, version, space, type, author, source, created_at, event_at, valid_from, valid_to, expires_at, tags, "
+    "metadata, more, salt, text, died, part_of, thread, flags, moments, terms) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,?,?,?,?,?)"
+)
+_CUBE = "INSERT INTO cube(id, space, seq, version, state, frozen) VALUES(?,?,?,?,?,0)"
+_EDGE = "INSERT OR IGNORE INTO edge(child, version, parent, parent_version, relation) VALUES(?,?,?,?,?)"
+_VECTOR = "INSERT OR REPLACE INTO vector(seq, space, embedder, value) SELECT seq, space, ?, ? FROM version WHERE seq = ?"
+_MORE = ("blob", "place", "sensitivity", "priority", "fingerprint")
+
+
+def _json(value: Any) -> str | None:
+    return orjson.dumps(value).decode() if value else None
+
+
+def _more(content: Content) -> str | None:
+    """The rarely used fields, as one JSON text."""
+    more: dict[str, Any] = {name: value for name in _MORE if (value := getattr(content, name)) is not None}
+    if content.kind != "text":
+        more["kind"] = content.kind
+    if content.origin != "user":
+        more["origin"] = content.origin
+    if content.entities:
+        more["entities"] = content.entities
+    if content.parents:
+        more["parents"] = content.parents
+    if content.derived_from:
+        more["derived_from"] = [[str(link.id), link.version, link.relation] for link in content.derived_from]
+    return _json(more)
+
+
+class Writer(Reader):
+    """The verbs of `Transaction`. It reads its own writes."""
+
+    def __init__(self, connection: apsw.Connection, path: str, clock: Clock, actor: str | None) -> None:
+        self._db = connection
+        self._path = path
+        self._clock = clock
+        self.actor = actor
+        newest: Any = connection.execute("SELECT seq, at, hash FROM log ORDER BY seq DESC LIMIT 1").fetchone()
+        position, at, digest = newest or (0, 0, GENESIS)
+        self.position: int = position
+        self._at: int = at
+        self._hash: bytes = digest
+        self.removed_blobs: list[str] = []
+
+    @property
+    def head(self) -> Head:
+        return Head(self.position, self._hash)
+
+    def mark(self) -> tuple[int, int, bytes, int]:
+        """Where this writer stands, to go `back_to` when a part of its work is undone."""
+        return self.position, self._at, self._hash, len(self.removed_blobs)
+
+    def back_to(self, mark: tuple[int, int, bytes, int]) -> None:
+        self.position, self._at, self._hash, blobs = mark
+        del self.removed_blobs[blobs:]
+
+    # -- the log --
+    def _entry(
+        self, kind: str, space: int, cube: bytes | None, version: int | None, digest: bytes | None, body: Json | None
+    ) -> tuple[Any, ...]:
+        """The next row of the log; the caller inserts it."""
+        seq = self.position + 1
+        self._at = at = max(self._at, self._clock())
+        text = orjson.dumps(body).decode() if body else None
+        self._hash = entry_hash(self._hash, seq, at, kind, space, cube, version, self.actor, digest, text)
+        self.position = seq
+        return (seq, at, kind, space, cube, version, self.actor, digest, text, self._hash)
+
+    def _append(self, kind: str, space: int, cube: UUID | None = None, version: int | None = None, body: Json | None = None) -> int:
+        self._db.execute(_LOG, self._entry(kind, space, cube.bytes if cube else None, version, None, body))
+        return self.position
+
+    # -- spaces --
+    def create_space(self, name: str, settings: Json) -> SpaceRow:
+        num: int = self._db.execute("SELECT coalesce(max(num), 0) + 1 FROM space").get
+        self._append("space", num, body={"name": name, "settings": settings})
+        self._db.execute("INSERT INTO space VALUES(?,?,?,?)", (num, name, self._at, orjson.dumps(settings).decode()))
+        return SpaceRow(num, name, self._at, settings)
+
+    def set_space(self, num: int, settings: Json) -> int:
+        self._db.execute("UPDATE space SET settings = ? WHERE num = ?", (orjson.dumps(settings).decode(), num))
+        return self._append("permission", num, body={"settings": settings})
+
+    # -- versions --
+    def add(self, space: int, versions: Iterable[NewVersion]) -> list[int]:
+        """Write new cubes. Raises `Conflict` where an id is taken, or was forgotten."""
+        seqs: list[int] = []
+        logs: list[Any] = []
+        rows: list[Any] = []
+        cubes: list[Any] = []
+        edges: list[Any] = []
+        for new in versions:
+            content = new.content
+            salt = os.urandom(SALT_BYTES)
+            key = content.id.bytes
+            entry = self._entry("add", space, key, content.version, content.digest(salt), None)
+            seqs.append(entry[0])
+            logs.append(entry)
+            rows.append(self._row(entry[0], space, new, salt))
+            cubes.append((key, space, entry[0], content.version, 0))
+            edges.extend((key, content.version, link.id.bytes, link.version, link.relation) for link in content.derived_from)
+        for row in cubes:
+            known = self._db.execute("SELECT kind FROM log WHERE cube = ? ORDER BY seq DESC LIMIT 1", (row[0],)).get
+            if known is not None:
+                why = "was forgotten, and what was forgotten does not come back" if known == "forget" else "exists already; update it instead"
+                raise Conflict(f"cube {UUID(bytes=row[0])} {why}")
+        try:
+            self._db.executemany(_CUBE, cubes)
+        except apsw.ConstraintError:
+            raise Conflict("two of the cubes to add have the same id; give each its own, or none") from None
+        self._db.executemany(_LOG, logs)
+        self._db.executemany(_VERSION, rows)
+        if edges:
+            self._db.executemany(_EDGE, edges)
+        return seqs
+
+    @staticmethod
+    def _row(seq: int, space: int, new: NewVersion, salt: bytes) -> tuple[Any, ...]:
+        c, d = new.content, new.derived
+        return (
+            seq, c.id.bytes, c.version, space, c.type, c.author, c.source, c.created_at, c.event_at, c.valid_from, c.valid_to, c.expires_at,
+            _json(c.tags), _json(c.metadata), _more(c), salt, c.text, d.part_of.bytes if d.part_of else None, d.thread, d.flags, d.moments,
+            d.terms,
+        )  # fmt: skip
+
+    def supersede(self, space: int, new: NewVersion, body: Json | None = None) -> int:
+        """Write the next version of a cube; the one before stays in its history. Raises `NotFound`, `Frozen`, `Conflict`."""
+        content = new.content
+        standing = self._changeable(content.id)
+        if content.version != standing.version + 1:
+            raise Conflict(f"cube {content.id} is at version {standing.version} now; read it again and repeat the change")
+        salt = os.urandom(SALT_BYTES)
+        key = content.id.bytes
+        entry = self._entry("update", space, key, content.version, content.digest(salt), body)
+        seq: int = entry[0]
+        self._db.execute(_LOG, entry)
+        self._db.execute(_VERSION, self._row(seq, space, new, salt))
+        self._db.execute("UPDATE version SET died = ? WHERE seq = ?", (seq, standing.seq))
+        self._db.execute("UPDATE cube SET seq = ?, version = ? WHERE id = ?", (seq, content.version, key))
+        self._db.executemany(
+            _EDGE, [(key, content.version, link.id.bytes, link.version, link.relation) for link in content.derived_from]
+        )
+        return seq
+
+    def _existing(self, cube: UUID) -> Standing:
+        standing = self.standing(cube)
+        if standing is None:
+            raise NotFound(f"cube {cube} {'was forgotten' if self.forgotten(cube) else 'does not exist in this store'}")
+        return standing
+
+    def _changeable(self, cube: UUID) -> Standing:
+        standing = self._existing(cube)
+        if standing.frozen:
+            raise Frozen(f"cube {cube} is frozen; unfreeze it before it can change")
+        return standing
+
+    # -- standing --
+    def set_state(self, cube: UUID, state: State) -> int:
+        standing = self._changeable(cube)
+        self._db.execute("UPDATE cube SET state = ? WHERE id = ?", (int(state), cube.bytes))
+        return self._append("state", standing.space, cube, standing.version, {"from": int(standing.state), "to": int(state)})
+
+    def set_frozen(self, cube: UUID, frozen: bool) -> int:
+        standing = self._existing(cube)
+        self._db.execute("UPDATE cube SET frozen = ? WHERE id = ?", (int(frozen), cube.bytes))
+        return self._append("freeze" if frozen else "unfreeze", standing.space, cube, standing.version)
+
+    def link(self, child: UUID, version: int, parent: UUID, parent_version: int, relation: str) -> int:
+        standing = self._existing(child)
+        self._existing(parent)
+        self._db.execute(_EDGE, (child.bytes, version, parent.bytes, parent_version, relation))
+        return self._append("link", standing.space, child, version, {"to": str(parent), "version": parent_version, "relation": relation})
+
+    # -- forgetting --
+    def forget(self, cubes: Sequence[UUID], reason: str | None) -> list[Tombstone]:
+        """Remove every version of the cubes, with vectors, terms and edges. Only the log's digests stay. Raises `Frozen`, `NotFound`."""
+        standings = [self._changeable(cube) for cube in cubes]
+        out = []
+        for standing in standings:
+            key = standing.id.bytes
+            rows: list[Any] = self._db.execute(
+                "SELECT v.seq, v.salt, l.digest, v.more FROM log l JOIN version v ON v.seq = l.seq WHERE l.cube = ? ORDER BY v.seq", (key,)
+            ).fetchall()
+            seqs = [(row[0],) for row in rows]
+            self.removed_blobs += [blob for row in rows if row[3] and (blob := orjson.loads(row[3]).get("blob"))]
+            self._db.executemany("DELETE FROM vector WHERE seq = ?", seqs)
+            self._db.executemany("DELETE FROM version WHERE seq = ?", seqs)
+            self._db.execute("DELETE FROM cube WHERE id = ?", (key,))
+            self._db.execute("DELETE FROM edge WHERE parent = ?", (key,))
+            self._db.execute("DELETE FROM edge WHERE child = ?", (key,))
+            seq = self._append("forget", standing.space, standing.id, standing.version, {"reason": reason} if reason else None)
+            out.append(Tombstone(standing.id, standing.space, seq, tuple(row[2] for row in rows), tuple(row[1] for row in rows)))
+        return out
+
+    # -- derived --
+    def embedder(self, fingerprint: str, dimensions: int) -> int:
+        """The number of an embedder in this store; it gets one at first use."""
+        num = self._db.execute("SELECT num FROM embedder WHERE fingerprint = ?", (fingerprint,)).get
+        if num is None:
+            self._db.execute("INSERT INTO embedder(fingerprint, dimensions) VALUES(?,?)", (fingerprint, dimensions))
+            num = self._db.last_insert_rowid()
+        return int(num)
+
+    def put_vectors(self, embedder: int, vectors: Iterable[tuple[int, bytes]]) -> None:
+        """Keep the vectors (seq, float32 bytes) of versions that still exist; a vector of another embedder gives way."""
+        self._db.executemany(_VECTOR, [(embedder, value, seq) for seq, value in vectors])
