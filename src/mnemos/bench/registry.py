@@ -1,0 +1,114 @@
+"""Which benchmarks there are. A new one is a module with `run(options)` and a line here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnemos.base.errors import NotFound
+
+if TYPE_CHECKING:
+    from mnemos.bench.result import Result
+
+
+def _silent(_: str) -> None:
+    """The progress of a run that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run: `quick` takes a seeded, stratified sample that ends within a minute on 2 cores; `data` is the data folder, found
+    as `mnemos.bench.datasets.data_folder` says where None; `peers` names other systems to run on the same texts; `say` hears progress."""
+
+    quick: bool = False
+    data: Path | None = None
+    seed: int = 0
+    peers: tuple[str, ...] = ()
+    say: Callable[[str], None] = _silent
+
+    def rng(self) -> np.random.Generator:
+        """A fresh generator from the seed."""
+        return np.random.default_rng(self.seed)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A name, what it is measured for, and the module whose `run(options)` measures it."""
+
+    name: str
+    paper: str
+    claim: str
+    module: str
+
+    def run(self, options: Options) -> Result:
+        """Measures. Raises `NotFound` where the data is absent."""
+        result: Result = importlib.import_module(self.module).run(self, options)
+        return result
+
+
+def _at(name: str) -> str:
+    return f"mnemos.bench.{name}"
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark(
+            "locomo",
+            "LoCoMo, arXiv 2402.17753",
+            "Offline and with no language model, one search finds the evidence turns of long two-person conversations: "
+            "recall@5 ≥ 0.68, @10 ≥ 0.75, @20 ≥ 0.81, all evidence@10 ≥ 0.69, adversarial@10 ≥ 0.69.",
+            _at("locomo"),
+        ),
+        Benchmark(
+            "longmemeval",
+            "LongMemEval, arXiv 2410.10813",
+            "In full chat histories, turn-level recall@10 is at least 1.1 times that of reciprocal-rank fusion, and a context of "
+            "2,000 tokens holds all evidence for at least 85 % of the questions.",
+            _at("longmemeval"),
+        ),
+        Benchmark(
+            "multihop",
+            "MuSiQue, HotpotQA, 2WikiMultihopQA (arXiv 2108.00573, 1809.09600, 2011.01060)",
+            "Over pooled passages, recall@10 of the supporting ones is not below reciprocal-rank fusion on the same vectors.",
+            _at("multihop"),
+        ),
+        Benchmark(
+            "qmsum",
+            "QMSum, arXiv 2104.05938",
+            "In transcripts of real meetings, recall@10 of the turns that a query rests on is not below reciprocal-rank fusion.",
+            _at("qmsum"),
+        ),
+        Benchmark(
+            "bfcl-memory",
+            "Berkeley Function-Calling Leaderboard v4, memory",
+            "The message that holds the answer is among the first ten hits for at least 97 % of the questions.",
+            _at("bfcl_memory"),
+        ),
+        Benchmark(
+            "nq-open",
+            "Natural Questions (Lost in the Middle, arXiv 2307.03172)",
+            "Among pooled Wikipedia passages, recall@10 of the gold one is not below reciprocal-rank fusion on the same vectors.",
+            _at("nq_open"),
+        ),
+        Benchmark(
+            "store",
+            "MemOS, arXiv 2507.03724",
+            "Durable writes cost at most 1.5 fsyncs beyond their embedding; 100,000 cubes open within 1 s, answer within 15 ms (p50) "
+            "and 40 ms (p95), and take at most 1.5 times their text and vectors on disk.",
+            _at("store"),
+        ),
+    )
+}
+
+
+def find(name: str) -> Benchmark:
+    """The benchmark of that name. Raises `NotFound`, listing the names."""
+    if name not in BENCHMARKS:
+        raise NotFound(f"no benchmark is named {name!r}; there are {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[name]
