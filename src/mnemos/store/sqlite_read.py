@@ -75,6 +75,10 @@ class Reader:
         row = self._db.execute("SELECT num, name, created_at, settings FROM space WHERE name = ?", (name,)).fetchone()
         return SpaceRow(row[0], row[1], row[2], orjson.loads(row[3])) if row else None
 
+    def store_id(self) -> str:
+        """The id that this store got when it was made."""
+        return bytes(self._db.execute("SELECT value FROM store WHERE key = 'id'").get).hex()
+
     # -- cubes --
     def standing(self, cube: UUID) -> Standing | None:
         row = self._db.execute("SELECT space, seq, version, state, frozen FROM cube WHERE id = ?", (cube.bytes,)).fetchone()
@@ -134,6 +138,20 @@ class Reader:
     def entries_of(self, cube: UUID) -> list[Entry]:
         return [entry_of(row) for row in self._db.execute(f"SELECT {ENTRY_COLUMNS} FROM log WHERE cube = ? ORDER BY seq", (cube.bytes,))]
 
+    def digests(self, seqs: Sequence[int]) -> dict[int, tuple[int, bytes]]:
+        """Position → (time of writing, digest) of entries that wrote versions; `seqs` are consecutive."""
+        rows = self._db.execute("SELECT seq, at, digest FROM log WHERE seq BETWEEN ? AND ?", (seqs[0], seqs[-1]))
+        return {seq: (at, digest) for seq, at, digest in rows}
+
+    def expired(self, now: int) -> list[UUID]:
+        """Cubes whose time is over, and whose state does not say so yet."""
+        rows = self._db.execute(
+            "SELECT c.id FROM version v JOIN cube c ON c.id = v.cube AND c.seq = v.seq "
+            "WHERE v.expires_at <= ? AND c.state != ? AND c.frozen = 0",
+            (now, int(State.EXPIRED)),
+        )
+        return [UUID(bytes=row[0]) for row in rows]
+
     def parts(self, cube: UUID, version: int) -> list[int]:
         """The current versions of the parts of a document's version, in reading order."""
         rows = self._db.execute(
@@ -148,17 +166,20 @@ class Reader:
         rows = self._db.execute("SELECT child, parent_version, relation FROM edge WHERE parent = ? ORDER BY child", (cube.bytes,))
         return [(UUID(bytes=row[0]), row[1], row[2]) for row in rows]
 
-    def query(self, space: int, where: Filter, *, after: int, limit: int, now: int) -> list[int]:
-        """Positions, ascending from beyond `after`, of the current versions that pass `where`; at most `limit`."""
-        conditions = ["c.space = ?1", "v.seq > ?2", "(v.expires_at IS NULL OR v.expires_at > ?3)"]
-        values: list[Any] = [space, after, now]
+    def query(self, space: int, where: Filter, *, after: int, limit: int, now: int, at: int | None = None) -> list[int]:
+        """Positions, ascending from beyond `after`, of the versions that pass `where`; at most `limit`.
+
+        Versions are those that were current when the log ended at `at` (None: that are current now).
+        """
+        end = self.position if at is None else at
+        then = {} if at is None else self.states_at(space, at)
+        conditions = ["v.space = ?1", "v.seq > ?2", "v.seq <= ?4", "(v.died IS NULL OR v.died > ?4)", "(v.expires_at IS NULL OR v.expires_at > ?3)"]
+        values: list[Any] = [space, after, now, end]
 
         def add(condition: str, value: Any) -> None:
             values.append(value)
             conditions.append(condition.replace("?", f"?{len(values)}"))
 
-        states = where.states if where.states is not None else (State.GENERATED, State.ACTIVATED)
-        add("c.state IN (SELECT value FROM json_each(?))", orjson.dumps([int(s) for s in states]).decode())
         if not where.parts:
             conditions.append("v.part_of IS NULL")
         if where.types is not None:
@@ -176,13 +197,12 @@ class Reader:
             add("(v.valid_to IS NULL OR v.valid_to > ?)", where.valid_at)
         for tag in where.tags or ():
             add("EXISTS (SELECT 1 FROM json_each(v.tags) WHERE value = ?)", tag)
-        sql = (
-            "SELECT v.seq, v.metadata FROM version v JOIN cube c ON c.seq = v.seq AND c.id = v.cube WHERE "
-            + " AND ".join(conditions).replace("c.space = ?1", "v.space = ?1")
-            + " ORDER BY v.seq"
-        )
+        sql = "SELECT v.seq, v.cube, c.state, v.metadata FROM version v JOIN cube c ON c.id = v.cube WHERE "
+        wanted = where.states if where.states is not None else (State.GENERATED, State.ACTIVATED)
         out: list[int] = []
-        for seq, metadata in self._db.execute(sql, values):
+        for seq, cube, state, metadata in self._db.execute(sql + " AND ".join(conditions) + " ORDER BY v.seq", values):
+            if (then.get(UUID(bytes=cube), state) if then else state) not in wanted:
+                continue
             if where.where and not matches(orjson.loads(metadata) if metadata else EMPTY, where.where):
                 continue
             out.append(seq)
@@ -222,16 +242,30 @@ class Reader:
     # -- what the indexes are made from --
     def index_rows(self, space: int, since: int) -> Iterator[tuple[Any, ...]]:
         """Searchable versions of a space written after `since`, oldest first:
-        (seq, cube, died, state, type, author, source, created_at, event_at, valid_from, valid_to, expires_at, tags, thread, flags, moments, terms).
+        (seq, cube, died, state, type, author, source, created_at, event_at, valid_from, valid_to, expires_at, tags, thread, flags, moments,
+        terms). A missing time is the smallest integer, a missing end the largest.
         """
         return iter(
             self._db.execute(
-                "SELECT v.seq, v.cube, v.died, c.state, v.type, v.author, v.source, v.created_at, v.event_at, v.valid_from, v.valid_to, "
-                "v.expires_at, v.tags, v.thread, v.flags, v.moments, v.terms FROM version v JOIN cube c ON c.id = v.cube "
-                "WHERE v.space = ? AND v.seq > ? AND v.terms IS NOT NULL ORDER BY v.seq",
-                (space, since),
+                "SELECT v.seq, v.cube, coalesce(v.died, :never), c.state, v.type, v.author, v.source, v.created_at, "
+                "coalesce(v.event_at, :unknown), coalesce(v.valid_from, :unknown), coalesce(v.valid_to, :never), "
+                "coalesce(v.expires_at, :never), v.tags, v.thread, v.flags, v.moments, v.terms FROM version v JOIN cube c ON c.id = v.cube "
+                "WHERE v.space = :space AND v.seq > :since AND v.terms IS NOT NULL ORDER BY v.seq",
+                {"space": space, "since": since, "never": 2**63 - 1, "unknown": -(2**63)},
             )
         )
+
+    def index_changes(self, space: int, since: int) -> Iterator[Entry]:
+        """Entries after `since` that change rows of a space which an index already holds."""
+        rows = self._db.execute(
+            f"SELECT {ENTRY_COLUMNS} FROM log WHERE seq > ? AND space = ? AND kind IN ('update', 'state', 'forget') ORDER BY seq", (since, space)
+        )
+        return (entry_of(row) for row in rows)
+
+    def vector_round(self) -> int:
+        """Rises whenever vectors of versions that had been written before are replaced."""
+        found: int | None = self._db.execute("SELECT value FROM store WHERE key = 'vector round'").get
+        return found or 0
 
     def metadata(self, space: int, since: int) -> Iterator[tuple[int, str | None]]:
         """(seq, metadata as JSON) of the searchable versions of a space after `since`, oldest first."""

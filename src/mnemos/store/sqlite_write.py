@@ -64,10 +64,15 @@ class Writer(Reader):
         self._at: int = at
         self._hash: bytes = digest
         self.removed_blobs: list[str] = []
+        self.new_embedder = False
 
     @property
     def head(self) -> Head:
         return Head(self.position, self._hash)
+
+    def newest(self) -> tuple[int, bytes, int]:
+        """Position, hash and time of the newest entry, this transaction's included."""
+        return self.position, self._hash, self._at
 
     def mark(self) -> tuple[int, int, bytes, int]:
         """Where this writer stands, to go `back_to` when a part of its work is undone."""
@@ -222,8 +227,11 @@ class Writer(Reader):
         if num is None:
             self._db.execute("INSERT INTO embedder(fingerprint, dimensions) VALUES(?,?)", (fingerprint, dimensions))
             num = self._db.last_insert_rowid()
+            self.new_embedder = True
         return int(num)
 
-    def put_vectors(self, embedder: int, vectors: Iterable[tuple[int, bytes]]) -> None:
-        """Keep the vectors (seq, float32 bytes) of versions that still exist; a vector of another embedder gives way."""
+    def put_vectors(self, embedder: int, vectors: Iterable[tuple[int, bytes]], *, replace: bool = False) -> None:
+        """Keep the vectors (seq, float32 bytes) of versions that still exist. `replace` says that the versions are not of this transaction."""
+        if replace:
+            self._db.execute("INSERT INTO store VALUES('vector round', 1) ON CONFLICT DO UPDATE SET value = value + 1")
         self._db.executemany(_VECTOR, [(embedder, value, seq) for seq, value in vectors])

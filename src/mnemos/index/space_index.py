@@ -1,0 +1,269 @@
+"""All that a search of one space reads: columns to filter by, postings, vectors. Derived from the store, held in memory, caught up at each use.
+
+Rows are the searchable versions of the space, in the order in which they were written; a row's number never changes. Superseded versions
+stay as rows (that is how a search can look at the past); forgotten ones are never visible again.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Iterable
+from typing import Any, Protocol
+from uuid import UUID
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from mnemos.base.chain import Entry
+from mnemos.base.cube import EMPTY, Json, State
+from mnemos.base.errors import Corrupt
+from mnemos.base.predicate import matches
+from mnemos.index.exact import ExactIndex, Floats
+from mnemos.index.growing import Growing
+from mnemos.index.lexical import LexicalIndex
+
+NEVER = np.iinfo(np.int64).max
+UNKNOWN = np.iinfo(np.int64).min
+_FORGOTTEN = 0
+_VISIBLE = (State.GENERATED, State.ACTIVATED)
+_CACHED_MASKS = 32
+
+Mask = NDArray[np.bool_]
+
+
+class Source(Protocol):
+    """What the index reads of a store's snapshot."""
+
+    position: int
+
+    def index_rows(self, space: int, since: int) -> Iterable[tuple[Any, ...]]: ...
+    def index_changes(self, space: int, since: int) -> Iterable[Entry]: ...
+    def vectors(self, space: int, since: int) -> Iterable[tuple[int, int, bytes]]: ...
+    def metadata(self, space: int, since: int) -> Iterable[tuple[int, str | None]]: ...
+    def embedders(self) -> dict[int, tuple[str, int]]: ...
+    def vector_round(self) -> int: ...
+    def states_at(self, space: int, position: int) -> dict[UUID, State]: ...
+
+
+class Codes:
+    """Words as small integers, in order of first appearance; None is -1."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self._numbers: dict[str | None, int] = {None: -1}
+
+    def encode(self, words: Iterable[str | None]) -> list[int]:
+        numbers = self._numbers
+        out = []
+        for word in words:
+            number = numbers.get(word)
+            if number is None:
+                number = numbers[word] = len(self.words)
+                assert word is not None
+                self.words.append(word)
+            out.append(number)
+        return out
+
+    def number(self, word: str) -> int | None:
+        return self._numbers.get(word)
+
+
+class SpaceIndex:
+    """The rows of one space. Hold `lock` while reading more than one of its parts; `catch_up` first."""
+
+    def __init__(self, space: int) -> None:
+        self.space = space
+        self.lock = threading.RLock()
+        self.position = 0
+        self.seq = Growing(np.int64)
+        self.died = Growing(np.int64)
+        self.state = Growing(np.int8)
+        self.type = Growing(np.int32)
+        self.author = Growing(np.int32)
+        self.source = Growing(np.int32)
+        self.thread = Growing(np.int32)
+        self.flags = Growing(np.int64)
+        self.created_at = Growing(np.int64)
+        self.event_at = Growing(np.int64)
+        self.valid_from = Growing(np.int64)
+        self.valid_to = Growing(np.int64)
+        self.expires_at = Growing(np.int64)
+        self.moments = Growing(np.int64, 3)  # (row, start, end) of each time that a text speaks of
+        self.types, self.authors, self.sources, self.threads = Codes(), Codes(), Codes(), Codes()
+        self.lexical = LexicalIndex()
+        self.vectors: dict[int, ExactIndex] = {}
+        self._embedders: dict[int, tuple[str, int]] = {}
+        self._vector_round = -1
+        self._vectors_until = 0
+        self._rows_of: dict[bytes, list[int]] = {}
+        self._tags: dict[str, array[int]] = {}
+        self._metadata: list[str | None] = []
+        self._metadata_masks: dict[bytes, NDArray[np.bool_]] = {}
+
+    def __len__(self) -> int:
+        return len(self.seq)
+
+    @property
+    def forgotten(self) -> int:
+        """How many rows are still held in memory of memories that are gone."""
+        return int(np.count_nonzero(self.died.view() == _FORGOTTEN))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the large parts."""
+        columns = sum(part.view().nbytes for part in vars(self).values() if isinstance(part, Growing))
+        return columns + self.lexical.nbytes + sum(index.nbytes for index in self.vectors.values())
+
+    # -- following the log --
+    def catch_up(self, source: Source) -> None:
+        """Bring every part to `source.position`."""
+        if source.position > self.position:
+            since = self.position
+            if since:
+                self._apply_changes(source.index_changes(self.space, since))
+            self._append(list(source.index_rows(self.space, since)))
+            self.position = source.position
+        self._catch_up_vectors(source)
+
+    def _apply_changes(self, entries: Iterable[Entry]) -> None:
+        died, state = self.died.view(), self.state.view()
+        for entry in entries:
+            rows = self._rows_of.get(entry.cube.bytes) if entry.cube else None
+            if not rows:
+                continue
+            if entry.kind == "update":
+                died[rows[-1]] = entry.seq
+            elif entry.kind == "state":
+                state[rows] = entry.body_json()["to"]
+            elif entry.kind == "forget":
+                assert entry.cube is not None
+                died[rows] = _FORGOTTEN
+                del self._rows_of[entry.cube.bytes]
+
+    def _append(self, rows: list[tuple[Any, ...]]) -> None:
+        if not rows:
+            return
+        first = len(self)
+        (seq, cube, died, state, types, author, source, created, event, start, end, expires, tags, thread, flags, moments, terms) = zip(
+            *rows, strict=True
+        )
+        self.seq.extend(seq)
+        self.died.extend(died)
+        self.state.extend(state)
+        self.type.extend(self.types.encode(types))
+        self.author.extend(self.authors.encode(author))
+        self.source.extend(self.sources.encode(source))
+        self.thread.extend(self.threads.encode(thread))
+        self.flags.extend(flags)
+        self.created_at.extend(created)
+        self.event_at.extend(event)
+        self.valid_from.extend(start)
+        self.valid_to.extend(end)
+        self.expires_at.extend(expires)
+        self.lexical.append(terms)
+        rows_of = self._rows_of
+        for row, key in enumerate(cube, first):
+            rows_of.setdefault(key, []).append(row)
+        for row, blob in enumerate(moments, first):
+            if blob:
+                pairs = np.frombuffer(blob, dtype="<i8").reshape(-1, 2)
+                self.moments.extend(np.column_stack([np.full(len(pairs), row), pairs]))
+        for row, words in enumerate(tags, first):
+            if words:
+                for tag in orjson.loads(words):
+                    self._tags.setdefault(tag, array("q")).append(row)
+
+    def _catch_up_vectors(self, source: Source) -> None:
+        """Vectors are written with their rows, and again, in rounds, when another embedder takes over."""
+        current = source.vector_round()
+        if current != self._vector_round:
+            self.vectors.clear()
+            self._vectors_until = 0
+            self._vector_round = current
+        if self._vectors_until == self.position:
+            return
+        found: dict[int, tuple[list[int], list[bytes]]] = {}
+        for seq, embedder, value in source.vectors(self.space, self._vectors_until):
+            seqs, values = found.setdefault(embedder, ([], []))
+            seqs.append(seq)
+            values.append(value)
+        for embedder, (seqs, values) in found.items():
+            if embedder not in self._embedders:
+                self._embedders = source.embedders()
+            size = self._embedders[embedder][1]
+            data = b"".join(values)
+            if len(data) != 4 * size * len(values):
+                raise Corrupt(f"vectors of space {self.space}: not all have {size} dimensions; run `mnemos doctor --rebuild`")
+            index = self.vectors.setdefault(embedder, ExactIndex(size))
+            index.put(self.rows_at(np.array(seqs)), np.frombuffer(data, dtype="<f4").reshape(-1, size))
+        self._vectors_until = self.position
+
+    def rows_at(self, seqs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The row numbers of log positions that are known to be rows."""
+        return np.searchsorted(self.seq.view(), seqs)
+
+    # -- who is visible --
+    def visible(self, position: int, states: dict[UUID, State] | None = None, hidden: bool = False) -> Mask:
+        """Which rows a search sees when the log ends at `position`. `states` are states that differed then; `hidden` shows all states."""
+        mask: Mask = (self.seq.view() <= position) & (self.died.view() > position)
+        if hidden:
+            return mask
+        state = self.state.view()
+        if states:
+            state = state.copy()
+            for cube, then in states.items():
+                for row in self._rows_of.get(cube.bytes, ()):
+                    state[row] = then
+        return mask & ((state == _VISIBLE[0]) | (state == _VISIBLE[1]))
+
+    def with_tags(self, tags: Iterable[str]) -> Mask:
+        """Rows that carry all of `tags`."""
+        mask = np.ones(len(self), dtype=bool)
+        for tag in tags:
+            one = np.zeros(len(self), dtype=bool)
+            if tag in self._tags:
+                one[np.array(self._tags[tag], dtype=np.int64)] = True
+            mask &= one
+        return mask
+
+    def with_type(self, types: Iterable[str]) -> Mask:
+        return np.isin(self.type.view(), [number for word in types if (number := self.types.number(word)) is not None])
+
+    def with_author(self, author: str) -> Mask:
+        number = self.authors.number(author)
+        return np.equal(self.author.view(), -2 if number is None else number)
+
+    def with_source(self, source: str) -> Mask:
+        number = self.sources.number(source)
+        return np.equal(self.source.view(), -2 if number is None else number)
+
+    def with_metadata(self, where: Json, source: Source) -> Mask:
+        """Rows whose metadata fulfil `where`. Each condition is evaluated once for each row, and remembered for the rows that come."""
+        known = len(self._metadata)
+        if known < len(self):
+            since = int(self.seq.view()[known - 1]) if known else 0
+            found = dict(source.metadata(self.space, since))
+            self._metadata += [found.get(seq) for seq in self.seq.view()[known:].tolist()]
+        key = orjson.dumps(where, option=orjson.OPT_SORT_KEYS)
+        mask = self._metadata_masks.pop(key, np.zeros(0, dtype=bool))
+        if len(mask) < len(self):
+            fresh = self._metadata[len(mask) :]
+            answers = {text: matches(orjson.loads(text) if text else EMPTY, where) for text in set(fresh)}
+            mask = np.concatenate([mask, np.array([answers[text] for text in fresh], dtype=bool)])
+        self._metadata_masks[key] = mask
+        while len(self._metadata_masks) > _CACHED_MASKS:
+            self._metadata_masks.pop(next(iter(self._metadata_masks)))
+        return mask
+
+    def cosines(self, queries: dict[int, Floats]) -> Floats | None:
+        """Cosine of each row with the query vector of the row's embedder (`queries`: embedder → vector): (n,), NaN where there is none."""
+        n, out = len(self), None
+        for embedder, query in queries.items():
+            index = self.vectors.get(embedder)
+            if index is None or not len(index):
+                continue
+            values = index.scores(query, n)
+            out = values if out is None else np.where(np.isnan(out), values, out)
+        return out

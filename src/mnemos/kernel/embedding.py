@@ -1,0 +1,156 @@
+"""Vectors for texts: computed before the write lock is taken, remembered by content, and made anew when the embedder changes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from mnemos.base.errors import Invalid, ModelUnavailable
+from mnemos.base.protocols import Embedder, Progress, Vectors
+from mnemos.models.catalog import from_fingerprint, open_embedder
+from mnemos.store.base import Snapshot, Store
+
+_REMEMBERED = 8192
+_BATCH = 512
+
+
+class Embedding:
+    """The embedder of an open store, and those that older vectors in it were made by."""
+
+    def __init__(self, embedder: str | Embedder | None) -> None:
+        self.embedder: Embedder | None = open_embedder(embedder)
+        self._known: OrderedDict[str, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+        self._others: dict[str, Embedder | None] = {}
+        self._fingerprints: dict[int, str] = {}
+        self.done, self.total = 0, 0
+        self._stop = threading.Event()
+        self._worker: threading.Thread | None = None
+        self.failure: Exception | None = None
+
+    # -- texts --
+    def vectors(self, texts: Sequence[str], progress: Progress | None = None) -> list[bytes] | None:
+        """Float32 bytes for each text; None without an embedder. A text that was embedded lately is not embedded again."""
+        if self.embedder is None:
+            return None
+        with self._lock:
+            found = {text: self._known[text] for text in texts if text in self._known}
+        missing = list(dict.fromkeys(text for text in texts if text not in found))
+        if missing:
+            fresh = check_vectors(self.embedder.embed(missing, progress=progress), len(missing), self.embedder)
+            made = {text: fresh[i].tobytes() for i, text in enumerate(missing)}
+            found |= made
+            with self._lock:
+                self._known.update(list(made.items())[-_REMEMBERED:])
+                while len(self._known) > _REMEMBERED:
+                    self._known.popitem(last=False)
+        return [found[text] for text in texts]
+
+    def drop(self, texts: Iterable[str]) -> None:
+        """Forget that these texts were ever embedded."""
+        with self._lock:
+            for text in texts:
+                self._known.pop(text, None)
+
+    # -- questions --
+    def question(self, text: str) -> Vectors | None:
+        """The question's vector, shape (dimensions,); None without an embedder."""
+        return None if self.embedder is None else check_vectors(self.embedder.embed([text]), 1, self.embedder)[0]
+
+    def given(self, vector: object) -> Vectors:
+        """A question's vector that the caller computed with this embedder. Raises `Invalid` for a wrong shape or no number."""
+        if self.embedder is None:
+            raise Invalid("vector: this store was opened without an embedder")
+        try:
+            query = np.asarray(vector, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise Invalid("vector: expected a list of numbers") from None
+        if query.shape != (self.embedder.dimensions,) or not np.isfinite(query).all():
+            raise Invalid(f"vector: expected {self.embedder.dimensions} finite numbers, got shape {query.shape}")
+        return query
+
+    def align(self, text: str, vector: Vectors | None, numbers: Iterable[int], snapshot: Snapshot) -> dict[int, Vectors]:
+        """The question's vector for each of the embedders `numbers` whose vectors a space holds, where the embedder can be had here."""
+        out: dict[int, Vectors] = {}
+        if self.embedder is None or vector is None:
+            return out
+        for number in numbers:
+            if number not in self._fingerprints:
+                self._fingerprints |= {n: fingerprint for n, (fingerprint, _) in snapshot.embedders().items()}
+            fingerprint = self._fingerprints[number]
+            if fingerprint == self.embedder.fingerprint:
+                out[number] = vector
+            elif (other := self._by_fingerprint(fingerprint)) is not None:
+                out[number] = check_vectors(other.embed([text]), 1, other)[0]
+        return out
+
+    def _by_fingerprint(self, fingerprint: str) -> Embedder | None:
+        if fingerprint not in self._others:
+            self._others[fingerprint] = from_fingerprint(fingerprint)
+        return self._others[fingerprint]
+
+    # -- another embedder than before --
+    def catch_up(self, store: Store, progress: Progress | None = None) -> int:
+        """Embed every searchable version that has no vector of this embedder; give how many. Interrupted, it goes on next time."""
+        embedder = self.embedder
+        if embedder is None:
+            return 0
+        with store.transaction() as transaction:
+            number = transaction.embedder(embedder.fingerprint, embedder.dimensions)
+        after, done = 0, 0
+        while not self._stop.is_set():
+            with store.snapshot() as snapshot:
+                rows = snapshot.unembedded(number, after, _BATCH)
+                if done == 0:
+                    self.total = snapshot.count()["versions"] - snapshot.count()["vectors"] if not after else self.total
+            if not rows:
+                break
+            values = check_vectors(embedder.embed([text or "" for _, _, text in rows]), len(rows), embedder)
+            with store.transaction() as transaction:
+                transaction.put_vectors(number, [(row[0], values[i].tobytes()) for i, row in enumerate(rows)], replace=True)
+            after, done = rows[-1][0], done + len(rows)
+            self.done = done
+            self.total = max(self.total, done)
+            if progress is not None:
+                progress(done, self.total)
+        return done
+
+    def start(self, store: Store, failed: Callable[[Exception], None] | None = None) -> None:
+        """Do `catch_up` in the background. Searches stay right meanwhile; a failure is kept in `failure`."""
+
+        def work() -> None:
+            try:
+                self.catch_up(store)
+            except Exception as error:  # noqa: BLE001  (a thread has no caller: the error is kept for status and verify)
+                self.failure = error
+                if failed is not None:
+                    failed(error)
+
+        self._worker = threading.Thread(target=work, name="mnemos re-embedding", daemon=True)
+        self._worker.start()
+
+    def stop(self) -> None:
+        """End the background work after the batch that it is at."""
+        self._stop.set()
+        if self._worker is not None:
+            self._worker.join()
+
+    def wait(self) -> None:
+        """Wait until the background work is done. Raises what made it fail."""
+        if self._worker is not None:
+            self._worker.join()
+        if self.failure is not None:
+            raise self.failure
+
+
+def check_vectors(vectors: Vectors, count: int, embedder: Embedder) -> Vectors:
+    """`vectors`, where they are what the embedder promises. Raises `ModelUnavailable`."""
+    if vectors.shape != (count, embedder.dimensions) or not np.isfinite(vectors).all():
+        raise ModelUnavailable(
+            f"embedder {embedder.fingerprint}: gave shape {vectors.shape} for {count} texts, or values that are no numbers; expected "
+            f"({count}, {embedder.dimensions})"
+        )
+    return np.ascontiguousarray(vectors, dtype="<f4")

@@ -1,0 +1,213 @@
+"""Forgetting, and proving it: the deletion runs down the lineage, is looked for in the file, and is certified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from mnemos.base.chain import GENESIS, verify_entry
+from mnemos.base.clock import iso
+from mnemos.base.cube import Content, check_text
+from mnemos.base.errors import Invalid, NotFound
+from mnemos.kernel import governance
+from mnemos.store.base import Filter, Snapshot
+
+if TYPE_CHECKING:
+    from mnemos.kernel.system import Mnemos
+
+_REPEATED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ForgottenCube:
+    """One forgotten cube: where the log says that it was forgotten, and what its versions' entries commit to.
+
+    `openings` (hex), one for each digest, are kept by nobody but the holder of the certificate: with an opening and the original record,
+    and only with both, one can show that this record is what a digest stood for.
+    """
+
+    id: str
+    space: str
+    position: int
+    digests: tuple[str, ...]
+    openings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Says what was forgotten, when, and in which store. `verify_certificate` checks it against the store."""
+
+    store: str
+    position: int
+    head: str
+    forgotten_at: str
+    reason: str | None
+    cubes: tuple[ForgottenCube, ...]
+    format: str = "mnemos-forget-1"
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Certificate:
+        """The certificate that `as_json` wrote. Raises `Invalid`."""
+        try:
+            cubes = tuple(
+                ForgottenCube(c["id"], c["space"], int(c["position"]), tuple(c["digests"]), tuple(c.get("openings", ()))) for c in record["cubes"]
+            )
+            certificate = cls(
+                record["store"], int(record["position"]), record["head"], record["forgotten_at"], record.get("reason"), cubes, record["format"]
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Invalid(f"certificate: {error!r}; give the JSON that `forget` wrote, unchanged") from None
+        if certificate.format != "mnemos-forget-1":
+            raise Invalid(f"certificate: format {str(certificate.format)[:40]!r} is not known to this version")
+        return certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a certificate holds for a store; `reasons` says why not. True where it holds."""
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+def forget(
+    system: Mnemos, space: int, name: str, ids: Sequence[UUID] | None, where: Filter, reason: str | None
+) -> Certificate:
+    """Forget the chosen cubes of a space and everything derived from them, in one transaction; then leave no trace in the files."""
+    reason = check_text(reason, "reason") if reason is not None else None
+    with system.writing(alone=True) as transaction:
+        if ids is None:
+            seqs = transaction.query(space, where, after=0, limit=2**31, now=-(2**62))
+            ids = [row.content.id for row in transaction.versions(seqs).values()]
+        else:
+            for cube in ids:
+                standing = transaction.standing(cube)
+                if standing is None or standing.space != space:
+                    gone = transaction.forgotten(cube) and any(entry.space == space for entry in transaction.entries_of(cube))
+                    raise NotFound(f"cube {cube} {'was forgotten already' if gone else f'is not in space {name!r}'}")
+        family = _with_descendants(transaction, ids)
+        names = {row.num: row for row in transaction.spaces()}
+        for cube in family:
+            home = names[_space_of(transaction, cube)]
+            governance.require(system.principal, home.name, home.settings, "forget")
+        texts = _texts(transaction, family)
+        if reason:
+            _refuse_repetition(reason, texts)
+        tombstones = transaction.forget(family, reason)
+        position, head, at = transaction.newest()
+    system.embedding.drop(texts)
+    system.drop_forgotten({stone.space for stone in tombstones})
+    system.store.erase([text.encode() for text in texts])
+    return Certificate(
+        store=system.store_id,
+        position=position,
+        head=head.hex(),
+        forgotten_at=iso(at) or "",
+        reason=reason,
+        cubes=tuple(
+            ForgottenCube(str(t.id), names[t.space].name, t.seq, tuple(d.hex() for d in t.digests), tuple(s.hex() for s in t.salts))
+            for t in tombstones
+        ),
+    )
+
+
+def _space_of(snapshot: Snapshot, cube: UUID) -> int:
+    standing = snapshot.standing(cube)
+    assert standing is not None
+    return standing.space
+
+
+def _with_descendants(snapshot: Snapshot, ids: Sequence[UUID]) -> list[UUID]:
+    """`ids` and everything that was derived from them, through any depth and any space."""
+    family = dict.fromkeys(ids)
+    waiting = list(family)
+    while waiting:
+        for child, _, _ in snapshot.children(waiting.pop()):
+            if child not in family:
+                family[child] = None
+                waiting.append(child)
+    return list(family)
+
+
+def _texts(snapshot: Snapshot, cubes: Sequence[UUID]) -> list[str]:
+    """The texts of all versions of the cubes, and the words of their other fields."""
+    out: list[str] = []
+    for cube in cubes:
+        seqs = [entry.seq for entry in snapshot.entries_of(cube) if entry.kind in ("add", "update")]
+        for row in snapshot.versions(seqs).values():
+            if row.content.text:
+                out.append(row.content.text)
+    return out
+
+
+def _refuse_repetition(reason: str, texts: Sequence[str]) -> None:
+    """The log keeps the reason for good: it must not keep the text with it."""
+    said = reason.encode()
+    for text in texts:
+        data = text.encode()
+        if any(said[i : i + _REPEATED] in data for i in range(len(said) - _REPEATED + 1)):
+            raise Invalid("reason: repeats a piece of the text that is to be forgotten, and would keep it in the log; say why in other words")
+
+
+def verify_certificate(certificate: Certificate | Mapping[str, Any], target: Any, *, records: Sequence[Mapping[str, Any]] = ()) -> Verdict:
+    """Check a certificate against a store: an open `Mnemos`, or the path of one.
+
+    Holds where the store's log chain is whole and runs through the certified head; each cube has its forget entry at the certified position,
+    its digests stand in the log, and nothing of it is left: no version, vector, edge or standing. `records` are exported records of what
+    was forgotten, where somebody kept them: each must then open one of the digests. Raises `Invalid` for what is no certificate.
+    """
+    from mnemos.kernel.system import Mnemos
+
+    if not isinstance(certificate, Certificate):
+        certificate = Certificate.from_json(certificate)
+    if not isinstance(target, Mnemos):
+        with Mnemos(str(target), embedder="none") as opened:
+            return verify_certificate(certificate, opened, records=records)
+    reasons: list[str] = []
+    if certificate.store != target.store_id:
+        reasons.append("the certificate was given for another store")
+    with target.snapshot() as snapshot:
+        reasons += _check_chain(snapshot, certificate)
+        spaces = {row.num: row.name for row in snapshot.spaces()}
+        for cube in certificate.cubes:
+            reasons += _check_cube(snapshot, cube, spaces)
+    digests = {digest: opening for cube in certificate.cubes for digest, opening in zip(cube.digests, cube.openings, strict=False)}
+    for number, record in enumerate(records, 1):
+        content = Content.from_json(record)
+        if not any(content.digest(bytes.fromhex(opening)).hex() == digest for digest, opening in digests.items()):
+            reasons.append(f"record {number} is none that the certificate speaks of")
+    return Verdict(not reasons, tuple(reasons))
+
+
+def _check_chain(snapshot: Snapshot, certificate: Certificate) -> list[str]:
+    previous = GENESIS
+    passed = False
+    for entry in snapshot.log(0):
+        if not verify_entry(previous, entry):
+            return [f"the log's chain breaks at entry {entry.seq}"]
+        previous = entry.hash
+        passed |= entry.seq == certificate.position and entry.hash.hex() == certificate.head
+    return [] if passed else ["the store's log does not run through the certified head"]
+
+
+def _check_cube(snapshot: Snapshot, cube: ForgottenCube, spaces: Mapping[int, str]) -> list[str]:
+    key = UUID(cube.id)
+    entries = snapshot.entries_of(key)
+    reasons = []
+    if not any(e.kind == "forget" and e.seq == cube.position and spaces.get(e.space) == cube.space for e in entries):
+        reasons.append(f"cube {cube.id}: the log has no forget entry at position {cube.position}")
+    written = [e for e in entries if e.kind in ("add", "update")]
+    if [e.digest.hex() for e in written if e.digest] != list(cube.digests):
+        reasons.append(f"cube {cube.id}: the digests are not those of the log")
+    if snapshot.standing(key) is not None or snapshot.versions([e.seq for e in written]) or snapshot.children(key):
+        reasons.append(f"cube {cube.id}: is still, or again, in the store")
+    return reasons
+

@@ -1,0 +1,502 @@
+"""A space: a namespace of memories with its own rules, written, searched, corrected and forgotten through here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import numpy as np
+
+from mnemos.base import predicate
+from mnemos.base.clock import Moment, to_micros
+from mnemos.base.cube import Content, Json, MemCube, State, check_text, check_words, memcube
+from mnemos.base.errors import Conflict, Invalid, NotFound
+from mnemos.base.ids import parse_id
+from mnemos.base.protocols import Progress, Vectors
+from mnemos.kernel import governance
+from mnemos.kernel.context import assemble
+from mnemos.kernel.drafts import CHANGEABLE, draft, drafted, revised
+from mnemos.kernel.forgetting import Certificate, forget
+from mnemos.kernel.results import Context, Hit
+from mnemos.store.base import Filter, Snapshot, SpaceRow, VersionRow
+from mnemos.text.strategy import Recall, View
+from mnemos.text.tokens import token_counter
+
+if TYPE_CHECKING:
+    from mnemos.kernel.system import Mnemos
+
+CHUNK = 512
+"""Memories embedded and written together by `add_many`."""
+
+# `Space.list` hides the builtin inside the class.
+Cubes = list[MemCube]
+Hits = list[Hit]
+Positions = list[int]
+
+
+class Space:
+    """One space of an open store, as it is now, or, got through `at`, as it was at a position of the log."""
+
+    def __init__(self, system: Mnemos, row: SpaceRow, position: int | None = None) -> None:
+        self._system = system
+        self._num = row.num
+        self.name = row.name
+        self._position = position
+        self.strategy_name: str = row.settings.get("strategy", "auto")
+
+    def __repr__(self) -> str:
+        return f"Space({self.name!r}{'' if self._position is None else f', at {self._position}'})"
+
+    # -- writing --
+    def add(self, text: str, **fields: Any) -> MemCube:
+        """Remember `text`; durable when this returns.
+
+        Keywords: type ("fact"), author, source, event_at, valid_from, valid_to, expires_at (times), tags, entities, metadata (JSON), place,
+        origin, sensitivity, priority, derived_from (ids of cubes), id, created_at. A long text becomes a document that is searched by its
+        parts. Raises `Invalid`, `Conflict` (the id is taken, or was forgotten), `PermissionDenied`, `StoreFull`, `StoreUnavailable`.
+        """
+        return self._write([draft(text, fields, self._system.clock(), self._system.new_id)])[0]
+
+    def add_many(self, records: Iterable[Mapping[str, Any]], *, progress: Progress | None = None) -> list[MemCube]:
+        """Remember many: each record has "text" and the keywords of `add`. Without `progress` all of them in one transaction, or none;
+        with it in chunks that are durable one by one, `progress(done, total)` after each. Gives the cubes, in the order of the records."""
+        drafts = drafted(records, self._system.clock, self._system.new_id)
+        if progress is None:
+            return self._write(list(drafts))
+        total = len(records) if isinstance(records, Sequence) else 0
+        out: list[MemCube] = []
+        while chunk := list(itertools.islice(drafts, CHUNK)):
+            out += self._write(chunk)
+            progress(len(out), max(total, len(out)))
+        return out
+
+    def _write(self, contents: list[Content]) -> list[MemCube]:
+        self._must_be_now()
+        self._require("write")
+        if not contents:
+            return []
+        groups = [self._system.strategy_of(self).encode(content, self._system.new_id) for content in contents]
+        versions = list(itertools.chain.from_iterable(groups))
+        vectors = self._system.embed_versions(versions)
+        with self._system.writing() as transaction:
+            for link in {link for content in contents for link in content.derived_from}:
+                self._check_source(transaction, link.id)
+            seqs = transaction.add(self._num, versions)
+            self._system.put_vectors(transaction, seqs, vectors)
+            rows = transaction.versions(seqs[:1]) if len(groups) == 1 else {}
+            digests = transaction.digests(seqs) if len(groups) > 1 else {}
+        heads = itertools.accumulate((len(group) for group in groups[:-1]), initial=0)
+        if rows:
+            return [self._cube(rows[seqs[0]], contents[0].text)]
+        return [
+            memcube(
+                replace(content, text=content.text),
+                space=self.name,
+                state=State.GENERATED,
+                frozen=False,
+                updated_at=digests[seqs[head]][0],
+                position=seqs[head],
+                digest=digests[seqs[head]][1],
+                text=content.text or "",
+            )
+            for content, head in zip(contents, heads, strict=True)
+        ]
+
+    def _check_source(self, snapshot: Snapshot, source: UUID) -> None:
+        """Raise `NotFound` where a cube to derive from does not exist, or may not be read."""
+        standing = snapshot.standing(source)
+        home = self._system.space_row(snapshot, standing.space) if standing else None
+        if home is None or not governance.allowed(self._system.principal, home.settings, "read"):
+            raise NotFound(f"derived_from: cube {source} does not exist; give the ids of cubes that are in the store")
+
+    def update(self, id: str | UUID, text: str | None = None, **fields: Any) -> MemCube:
+        """Write the next version of a cube: `text` and the given keywords change, the rest stays. The version before stays in its history.
+
+        `if_version` makes the change only where the cube still is at that version. Raises `NotFound`, `Frozen`, `Conflict`, `Invalid`.
+        """
+        return self._revise(id, fields | ({"text": text} if text is not None else {}), None)
+
+    def rollback(self, id: str | UUID, version: int) -> MemCube:
+        """Make a new version that says what `version` said. Raises `NotFound` where there is no such version."""
+        old = self.get(id, version)
+        fields = {name: getattr(old, name) for name in CHANGEABLE}
+        return self._revise(id, fields, version)
+
+    def _revise(self, id: str | UUID, fields: dict[str, Any], reverted_to: int | None) -> MemCube:
+        self._must_be_now()
+        self._require("write")
+        unknown = set(fields) - set(CHANGEABLE) - {"if_version"}
+        if unknown:
+            raise Invalid(f"update: unknown keyword {sorted(unknown)[0]!r}; known are {', '.join(CHANGEABLE)} and if_version")
+        expected = fields.pop("if_version", None)
+        with self._system.snapshot() as snapshot:
+            current = self._current(snapshot, parse_id(id))
+            was = self._text(snapshot, current)
+        if expected is not None and expected != current.content.version:
+            raise Conflict(f"cube {id} is at version {current.content.version}, not {expected}; read it again and repeat the change")
+        content = revised(current.content, was, fields, reverted_to)
+        versions = list(self._system.strategy_of(self).encode(content, self._system.new_id))
+        vectors = self._system.embed_versions(versions)
+        body = {"reverted_to": reverted_to} if reverted_to is not None else None
+        with self._system.writing() as transaction:
+            for seq in transaction.parts(content.id, current.content.version):
+                part = transaction.versions([seq])[seq]
+                if part.state is not State.ARCHIVED:
+                    transaction.set_state(part.content.id, State.ARCHIVED)
+            seqs = [transaction.supersede(self._num, versions[0], body), *(transaction.add(self._num, versions[1:]) if versions[1:] else ())]
+            self._system.put_vectors(transaction, seqs, vectors)
+            return self._cube(transaction.versions(seqs[:1])[seqs[0]], content.text)
+
+    def freeze(self, id: str | UUID) -> MemCube:
+        """Forbid every change of a cube until `unfreeze`."""
+        return self._set_frozen(id, True)
+
+    def unfreeze(self, id: str | UUID) -> MemCube:
+        """Allow changes again."""
+        return self._set_frozen(id, False)
+
+    def _set_frozen(self, id: str | UUID, frozen: bool) -> MemCube:
+        self._must_be_now()
+        self._require("write")
+        with self._system.writing() as transaction:
+            row = self._current(transaction, parse_id(id))
+            if row.frozen is not frozen:
+                transaction.set_frozen(row.content.id, frozen)
+            return self._cube(self._current(transaction, row.content.id), self._text(transaction, row))
+
+    def forget(
+        self,
+        ids: Iterable[str | UUID] | str | None = None,
+        *,
+        filter: Json | None = None,
+        reason: str | None = None,
+        types: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        author: str | None = None,
+        source: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+    ) -> Certificate:
+        """Remove memories for good, with all versions, vectors, terms, files, and what was derived from them, and certify it.
+
+        Chosen by `ids`, or by conditions as in `search`. `reason` stays in the log: it must not repeat what is forgotten. Raises `NotFound`,
+        `Frozen`, `Invalid` (nothing chosen), `PermissionDenied`.
+        """
+        self._must_be_now()
+        self._require("forget")
+        where = self._filter(types=types, tags=tags, author=author, source=source, since=since, until=until, filter=filter)
+        given = None if ids is None else [parse_id(i) for i in ([ids] if isinstance(ids, (str, UUID)) else ids)]
+        if given is None and where == Filter():
+            raise Invalid("forget: say what to forget, by ids or by a condition")
+        return forget(self._system, self._num, self.name, given, where, reason)
+
+    # -- reading --
+    def get(self, id: str | UUID, version: int | None = None) -> MemCube:
+        """A cube as it is now (or was, in a view of the past), or one of its versions. Raises `NotFound`."""
+        self._require("read")
+        cube = parse_id(id)
+        with self._system.snapshot() as snapshot:
+            if version is None:
+                row = self._current(snapshot, cube)
+            else:
+                if isinstance(version, bool) or not isinstance(version, int):
+                    raise Invalid(f"version: expected a number, not {type(version).__name__}")
+                seq = snapshot.version_seq(cube, version) if 0 < version < 2**31 else None
+                if seq is None or seq > (self._position or seq):
+                    self._current(snapshot, cube)
+                    raise NotFound(f"cube {cube} has no version {version}")
+                row = self._own(snapshot, cube, seq)
+            return self._cube(row, self._text(snapshot, row))
+
+    def history(self, id: str | UUID) -> Cubes:
+        """Every version of a cube, oldest first. Raises `NotFound`."""
+        self._require("read")
+        cube = parse_id(id)
+        with self._system.snapshot() as snapshot:
+            self._current(snapshot, cube)
+            seqs = [entry.seq for entry in snapshot.entries_of(cube) if entry.kind in ("add", "update")]
+            rows = snapshot.versions([seq for seq in seqs if self._position is None or seq <= self._position])
+            return [self._cube(rows[seq], self._text(snapshot, rows[seq])) for seq in sorted(rows)]
+
+    def list(
+        self,
+        *,
+        types: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        author: str | None = None,
+        source: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        valid_at: Moment | None = None,
+        filter: Json | None = None,
+        states: Sequence[str] | None = None,
+        parts: bool = False,
+        limit: int = 100,
+        cursor: str | int | None = None,
+    ) -> Page:
+        """Memories in the order in which their present versions were written. The page is a list; its `cursor` gets the next one."""
+        self._require("read")
+        where = self._filter(
+            types=types,
+            tags=tags,
+            author=author,
+            source=source,
+            since=since,
+            until=until,
+            valid_at=valid_at,
+            filter=filter,
+            states=states,
+            parts=parts,
+        )
+        limit = _count(limit, "limit")
+        after = _cursor(cursor)
+        with self._system.snapshot() as snapshot:
+            seqs = snapshot.query(self._num, where, after=after, limit=limit + 1, now=self._system.clock(), at=self._position)
+            rows = snapshot.versions(seqs[:limit])
+            cubes = [self._cube(rows[seq], self._text(snapshot, rows[seq])) for seq in seqs[:limit]]
+        return Page(cubes, str(seqs[limit - 1]) if len(seqs) > limit else None)
+
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        types: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        author: str | None = None,
+        source: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        valid_at: Moment | None = None,
+        as_of: int | Moment | None = None,
+        filter: Json | None = None,
+        strategy: str | None = None,
+        explain: bool = False,
+        vector: Any = None,
+    ) -> Hits:
+        """The `k` memories that best answer `query`, best first; `k` of them whenever so many pass the filters.
+
+        `since` ≤ event time < `until`; `valid_at` asks for facts that held then; `as_of` searches the space as it was at that time or log
+        position; `filter` is a condition on metadata (`base.predicate`). `vector` is the query's embedding where the caller has it already.
+        `explain` keeps every signal, not only those that are not zero. Raises `Invalid`, `PermissionDenied`.
+        """
+        self._require("read")
+        where = self._filter(types=types, tags=tags, author=author, source=source, since=since, until=until, valid_at=valid_at, filter=filter)
+        k = _count(k, "k")
+        question = _question(query)
+        vector = self._system.embedding.question(question) if vector is None else self._system.embedding.given(vector)
+        with self._system.snapshot() as snapshot:
+            recall, index_seqs = self._recall(snapshot, question, k, where, as_of, strategy, vector)
+            rows = snapshot.versions(index_seqs)
+            hits = []
+            for i, seq in enumerate(index_seqs):
+                signals = {name: float(values[i]) for name, values in recall.signals.items() if explain or values[i]}
+                cube = self._cube(rows[seq], self._text(snapshot, rows[seq]))
+                hits.append(Hit(cube, float(recall.scores[i]), signals))
+        return hits
+
+    def context(
+        self,
+        query: str,
+        budget_tokens: int = 1500,
+        *,
+        tokenizer: object = None,
+        **conditions: Any,
+    ) -> Context:
+        """What is known about `query`, as text for a prompt: in order of time, without repetitions, each source numbered, within the budget.
+
+        A history that fits is given whole; a larger one is searched and cut where relevance falls (ConvoMem, arXiv 2511.10523). `tokenizer`
+        is a function from text to a count, or an object with `encode`. `conditions` are those of `search`.
+        """
+        budget = _count(budget_tokens, "budget_tokens")
+        return assemble(self, _question(query), budget, token_counter(tokenizer), conditions)
+
+    def at(self, when: int | Moment) -> Space:
+        """This space as it was: a view that can be read and searched, but not written."""
+        self._require("read")
+        with self._system.snapshot() as snapshot:
+            row = self._system.space_row(snapshot, self._num)
+            return Space(self._system, row, self._resolve(snapshot, when))
+
+    # -- inside --
+    def _recall(
+        self,
+        snapshot: Snapshot,
+        question: str,
+        k: int,
+        where: Filter,
+        as_of: int | Moment | None,
+        strategy: str | None,
+        vector: Vectors | None,
+    ) -> tuple[Recall, Positions]:
+        system = self._system
+        chosen = system.strategy(strategy) if strategy not in (None, "auto") else system.strategy_of(self)
+        position = snapshot.position
+        if as_of is not None:
+            position = self._resolve(snapshot, as_of)
+        if self._position is not None:
+            position = min(position, self._position)
+        index = system.index(self._num)
+        with index.lock:
+            index.catch_up(snapshot)
+            queries = system.embedding.align(question, vector, index.vectors, snapshot)
+            then = snapshot.states_at(self._num, position) if position < snapshot.position else None
+            now = system.clock()
+            mask = index.visible(position, then) & (index.expires_at.view() > now)
+            if where.types is not None:
+                mask &= index.with_type(where.types)
+            if where.tags is not None:
+                mask &= index.with_tags(where.tags)
+            if where.author is not None:
+                mask &= index.with_author(where.author)
+            if where.source is not None:
+                mask &= index.with_source(where.source)
+            if where.since is not None or where.until is not None:
+                event, made = index.event_at.view(), index.created_at.view()
+                when = np.where(event == np.iinfo(np.int64).min, made, event)
+                if where.since is not None:
+                    mask &= when >= where.since
+                if where.until is not None:
+                    mask &= when < where.until
+            if where.valid_at is not None:
+                mask &= (index.valid_from.view() <= where.valid_at) & (index.valid_to.view() > where.valid_at)
+            if where.where:
+                mask &= index.with_metadata(where.where, snapshot)
+            recall = chosen.recall(question, View(index, mask, index.cosines(queries), now), k)
+            seqs = index.seq.view()[recall.rows].tolist()
+        return recall, seqs
+
+    def _filter(
+        self,
+        *,
+        types: Any = None,
+        tags: Any = None,
+        author: Any = None,
+        source: Any = None,
+        since: Any = None,
+        until: Any = None,
+        valid_at: Any = None,
+        filter: Any = None,
+        states: Any = None,
+        parts: bool = False,
+    ) -> Filter:
+        """The conditions of a call, checked."""
+        if filter is not None:
+            predicate.check(filter)
+        for name, value in (("author", author), ("source", source)):
+            if value is not None:
+                check_text(value, name)
+        known = {state.word: state for state in State}
+        for state in states or ():
+            if state not in known:
+                raise Invalid(f"states: unknown state {str(state)[:40]!r}; known are {', '.join(known)}")
+        return Filter(
+            types=None if types is None else check_words(types, "types"),
+            tags=None if tags is None else check_words(tags, "tags"),
+            author=author,
+            source=source,
+            since=to_micros(since, "since"),
+            until=to_micros(until, "until"),
+            valid_at=to_micros(valid_at, "valid_at"),
+            where=filter or None,
+            states=None if states is None else tuple(known[state] for state in states),
+            parts=parts,
+        )
+
+    def _resolve(self, snapshot: Snapshot, when: int | Moment) -> int:
+        """The log position that `when` (a position, or a time) stands for."""
+        if isinstance(when, bool):
+            raise Invalid("expected a time or a log position, not a truth value")
+        if isinstance(when, int):
+            if not 0 <= when <= snapshot.position:
+                raise Invalid(f"position {when} is not in the log, which has positions 0 to {snapshot.position}")
+            return when
+        micros = to_micros(when, "as_of")
+        assert micros is not None
+        return snapshot.position_at(micros)
+
+    def _current(self, snapshot: Snapshot, cube: UUID) -> VersionRow:
+        """The version of a cube that this view shows. Raises `NotFound`, in the same words for a cube of another space."""
+        standing = snapshot.standing(cube)
+        if standing is None or standing.space != self._num:
+            if snapshot.forgotten(cube) and any(entry.space == self._num for entry in snapshot.entries_of(cube)):
+                raise NotFound(f"cube {cube} was forgotten")
+            raise NotFound(f"cube {cube} is not in space {self.name!r}")
+        seq = standing.seq if self._position is None else snapshot.seq_at(cube, self._position)
+        if seq is None:
+            raise NotFound(f"cube {cube} was not yet in space {self.name!r} at position {self._position}")
+        return self._own(snapshot, cube, seq)
+
+    def _own(self, snapshot: Snapshot, cube: UUID, seq: int) -> VersionRow:
+        row = snapshot.versions([seq]).get(seq)
+        if row is None or row.space != self._num:
+            raise NotFound(f"cube {cube} is not in space {self.name!r}")
+        return row
+
+    def _text(self, snapshot: Snapshot, row: VersionRow) -> str:
+        """The text of a version; that of a document is its parts, joined."""
+        if not row.has_parts:
+            return row.content.text or ""
+        seqs = snapshot.parts(row.content.id, row.content.version)
+        parts = snapshot.versions(seqs)
+        return "".join(parts[seq].content.text or "" for seq in seqs if seq in parts)
+
+    def _cube(self, row: VersionRow, text: str | None) -> MemCube:
+        return memcube(
+            row.content,
+            space=self.name,
+            state=row.state,
+            frozen=row.frozen,
+            updated_at=row.updated_at,
+            position=row.seq,
+            digest=row.digest,
+            text=text or "",
+        )
+
+    def _require(self, verb: str) -> None:
+        self._system.require(self._num, self.name, verb)
+
+    def _must_be_now(self) -> None:
+        if self._position is not None:
+            raise Invalid(f"this view of space {self.name!r} shows the past (position {self._position}) and cannot be written")
+
+
+class Page(list[MemCube]):
+    """A list of cubes, and the `cursor` that `list` takes for the next page; None on the last one."""
+
+    def __init__(self, cubes: Iterable[MemCube], cursor: str | None) -> None:
+        super().__init__(cubes)
+        self.cursor = cursor
+
+
+def _count(value: object, name: str) -> int:
+    """A positive number; what is larger than anything can be is that."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Invalid(f"{name}: expected a whole number, not {type(value).__name__}")
+    if value < 1:
+        raise Invalid(f"{name}: {value} asks for nothing; give 1 or more")
+    return min(value, 2**31)
+
+
+def _cursor(value: object) -> int:
+    if value is None:
+        return 0
+    try:
+        position = int(str(value))
+    except ValueError:
+        position = -1
+    if not 0 <= position < 2**63:
+        raise Invalid(f"cursor: {str(value)[:40]!r} is none that `list` gave")
+    return position
+
+
+def _question(query: object) -> str:
+    text = check_text(query, "query")
+    if not text.strip():
+        raise Invalid("query: is empty; say what to look for")
+    return text
+
+

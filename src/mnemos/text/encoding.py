@@ -1,0 +1,71 @@
+"""From what a caller adds to what is stored: threads, terms, readings, and documents cut into parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID
+
+from mnemos.base.clock import from_micros
+from mnemos.base.cube import Content, Link
+from mnemos.index.terms import pack_terms
+from mnemos.store.base import Derived, NewVersion
+from mnemos.text.chunking import chunk
+from mnemos.text.reading import read
+
+PART_OF = "part_of"
+LONGEST_WHOLE = 1400
+"""Characters up to which a text is one memory: about what the default embedder reads at once (256 word pieces)."""
+
+_SESSION_KEYS = ("session", "session_id", "conversation", "conversation_id", "thread", "thread_id")
+
+
+def thread_of(content: Content) -> str | None:
+    """Which memories stand together in reading order: the turns of a session, the parts of a document; None stands alone."""
+    for key in _SESSION_KEYS:
+        value = content.metadata.get(key)
+        if isinstance(value, (str, int)) and not isinstance(value, bool):
+            return f"session {value}"
+    if content.type == "turn":
+        return "day " + from_micros(content.event_at).date().isoformat() if content.event_at is not None else "turns"
+    return None
+
+
+def encode(content: Content, new_id: Callable[[], UUID]) -> list[NewVersion]:
+    """`content` itself, and, where it is long, its parts: consecutive stretches of its text, each a memory of its own.
+
+    The parts of a document, joined, are its text; the document itself then holds none, and is not searched.
+    """
+    text = content.text
+    if content.kind != "text" or text is None:
+        return [NewVersion(content)]
+    if len(text) <= LONGEST_WHOLE:
+        return [_searchable(content, text, thread_of(content), None)]
+    out = [NewVersion(replace(content, text=None))]
+    thread = f"document {content.id} {content.version}"
+    link = Link(content.id, content.version, PART_OF)
+    for piece in chunk(text):
+        part = replace(
+            content,
+            id=new_id(),
+            version=1,
+            text=text[piece.start : piece.end],
+            parents=(),
+            derived_from=(link,),
+            metadata={**content.metadata, "heading": piece.heading} if piece.heading else content.metadata,
+        )
+        assert part.text is not None
+        out.append(_searchable(part, f"{piece.heading}\n{part.text}" if piece.heading else part.text, thread, content.id))
+    return out
+
+
+def _searchable(content: Content, words: str, thread: str | None, part_of: UUID | None) -> NewVersion:
+    assert content.text is not None
+    reading = read(content.text, type=content.type, author=content.author, event_at=content.event_at)
+    return NewVersion(content, Derived(thread, reading.flags, reading.moments or None, pack_terms(words), part_of))
+
+
+def terms_text(content: Content) -> str:
+    """The words that a stored version is found by: its text, under its heading."""
+    heading = content.metadata.get("heading") if content.derived_from else None
+    return f"{heading}\n{content.text}" if heading else content.text or ""
