@@ -101,7 +101,7 @@ class Mnemos:
 
         `acl` says who else may: {"read": ["bob"], "write": […], "share": […], "forget": […]}. Raises `Invalid`, `PermissionDenied`.
         """
-        name = _space_name(name)
+        name = check_space_name(name)
         rules = governance.check_acl(acl)
         if strategy is not None:
             self.strategy(strategy)
@@ -127,7 +127,7 @@ class Mnemos:
     def existing_space(self, name: str) -> Space:
         """The space called `name`. Raises `NotFound` where there is none: nothing is created."""
         with self.store.snapshot() as snapshot:
-            row = snapshot.space(_space_name(name))
+            row = snapshot.space(check_space_name(name))
         if row is None or not any(governance.allowed(self.principal, row.settings, verb) for verb in governance.VERBS):
             raise NotFound(f"there is no space {name!r} that you may see; `mnemos list` names the spaces")
         return Space(self, row)
@@ -135,7 +135,7 @@ class Mnemos:
     def settings(self, name: str) -> dict[str, Any]:
         """Owner, acl and strategy of a space. Raises `NotFound`."""
         with self.store.snapshot() as snapshot:
-            row = snapshot.space(_space_name(name))
+            row = snapshot.space(check_space_name(name))
         if row is None or not governance.allowed(self.principal, row.settings, "read"):
             raise NotFound(f"there is no space {name!r} that you may see")
         return dict(row.settings)
@@ -196,6 +196,11 @@ class Mnemos:
             for cube in cubes:
                 transaction.set_state(cube, State.EXPIRED)
         return len(cubes)
+
+    @staticmethod
+    def check_space_name(name: object) -> str:
+        """`name` where a space can be called so. Raises `Invalid`."""
+        return check_space_name(name)
 
     # -- for spaces --
     def new_id(self) -> UUID:
@@ -263,7 +268,7 @@ class Mnemos:
                 governance.require(self.principal, name, self.space_row(snapshot, num).settings, verb)
 
 
-def _space_name(name: object) -> str:
+def check_space_name(name: object) -> str:
     text = check_text(name, "space")
     if not text.strip() or len(text) > _LONGEST_NAME or any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise Invalid(f"space: a name has 1 to {_LONGEST_NAME} characters, not all blank, none of them a control character")

@@ -59,6 +59,16 @@ def encode(content: Content, new_id: Callable[[], UUID]) -> list[NewVersion]:
     return out
 
 
+def restore(content: Content) -> NewVersion:
+    """A stored version again, from its content alone: what was derived from it is derived anew."""
+    if content.kind != "text" or content.text is None:
+        return NewVersion(content)
+    whole = next((link for link in content.derived_from if link.relation == PART_OF), None)
+    if whole is None:
+        return _searchable(content, content.text, thread_of(content), None)
+    return _searchable(content, terms_text(content), f"document {whole.id} {whole.version}", whole.id)
+
+
 def _searchable(content: Content, words: str, thread: str | None, part_of: UUID | None) -> NewVersion:
     assert content.text is not None
     reading = read(content.text, type=content.type, author=content.author, event_at=content.event_at)

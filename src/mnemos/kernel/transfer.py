@@ -1,0 +1,218 @@
+"""A store as JSON lines, and back: every version of every memory, in the order in which the log has them.
+
+The first line says what the file is; each further line is one entry: a space, a version (`record`), a state, a freeze, a link. What was
+forgotten is not in it. Importing it into an empty store gives an equal one: the same spaces, ids, versions, contents and states. (Positions
+and times of writing are the new store's own, and so are vectors and indexes, which are made anew.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import orjson
+
+from mnemos.base.chain import Entry
+from mnemos.base.cube import Content, State
+from mnemos.base.errors import Conflict, Invalid, NotFound
+from mnemos.base.ids import parse_id
+from mnemos.base.protocols import Progress
+from mnemos.kernel import governance
+from mnemos.store.base import Snapshot
+from mnemos.text.encoding import restore
+
+if TYPE_CHECKING:
+    from mnemos.kernel.system import Mnemos
+
+FORMAT = "mnemos-export"
+VERSION = 1
+_BATCH = 512
+
+
+def export_jsonl(memory: Mnemos, target: str | Path | IO[bytes], *, spaces: Iterable[str] | None = None, progress: Progress | None = None) -> int:
+    """Write the spaces (None: all that may be read) to a file, whole or not at all; give the number of lines.
+
+    Raises `NotFound` for an unknown space, `PermissionDenied`, and `Invalid` where the file exists already.
+    """
+    if not isinstance(target, (str, Path)):
+        return _export(memory, target, spaces, progress)
+    path = Path(target)
+    if path.exists():
+        raise Invalid(f"{path}: exists already; choose another name, or remove it first")
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            count = _export(memory, file, spaces, progress)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise Invalid(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
+
+
+def _export(memory: Mnemos, file: IO[bytes], spaces: Iterable[str] | None, progress: Progress | None) -> int:
+    with memory.snapshot() as snapshot:
+        known = {row.name: row for row in snapshot.spaces()}
+        readable = [name for name, row in known.items() if governance.allowed(memory.principal, row.settings, "read")]
+        names = readable if spaces is None else list(spaces)
+        for name in names:
+            if name not in readable:
+                raise NotFound(f"export: there is no space {name!r} that you may read")
+        numbers = {known[name].num: name for name in names}
+        lines = 1
+        file.write(orjson.dumps({FORMAT: VERSION, "store": snapshot.store_id(), "position": snapshot.position}) + b"\n")
+        for name in names:
+            file.write(orjson.dumps({"space": name, "settings": known[name].settings}) + b"\n")
+            lines += 1
+        for entries in _batches(entry for entry in snapshot.log(0) if entry.space in numbers):
+            versions = snapshot.versions([entry.seq for entry in entries if entry.kind in ("add", "update")])
+            for entry in entries:
+                line = _line(snapshot, entry, versions.get(entry.seq))
+                if line is not None:
+                    file.write(orjson.dumps({"space": numbers[entry.space], **line}, option=orjson.OPT_SORT_KEYS) + b"\n")
+                    lines += 1
+            if progress is not None:
+                progress(entries[-1].seq, snapshot.position)
+    return lines
+
+
+def _line(snapshot: Snapshot, entry: Entry, version: Any) -> dict[str, Any] | None:
+    """What the entry says, where its cube is still there."""
+    if entry.kind in ("add", "update"):
+        return None if version is None else {"record": version.content.as_json()} | ({"body": entry.body_json()} if entry.body else {})
+    if entry.cube is None or snapshot.standing(entry.cube) is None:
+        return None
+    if entry.kind == "state":
+        return {"cube": str(entry.cube), "state": State(entry.body_json()["to"]).word}
+    if entry.kind in ("freeze", "unfreeze"):
+        return {"cube": str(entry.cube), "frozen": entry.kind == "freeze"}
+    if entry.kind == "link" and snapshot.standing(parse_id(entry.body_json()["to"])) is not None:
+        return {"cube": str(entry.cube), "version": entry.version, "link": entry.body_json()}
+    return None
+
+
+def import_jsonl(memory: Mnemos, source: str | Path | IO[bytes], *, progress: Progress | None = None) -> int:
+    """Read an export into the store; give the number of entries that were new.
+
+    What is there already, word for word, is left as it is, so that an interrupted import can be repeated. Entries become durable in
+    batches. Raises `Invalid` with the line, `Conflict` where an id stands for something else or was forgotten, `PermissionDenied`.
+    """
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, (str, Path)):
+            try:
+                file: IO[bytes] = stack.enter_context(open(source, "rb"))
+            except OSError as error:
+                raise Invalid(f"{source}: cannot be read ({error.strerror})") from error
+            name = str(source)
+        else:
+            file, name = source, getattr(source, "name", "the stream")
+        lines = _lines(file, name)
+        _, header = next(lines, (0, {}))
+        if header.get(FORMAT) != VERSION:
+            raise Invalid(f"{name}: line 1: is no Mnemos export of version {VERSION}")
+        total = header.get("position", 0)
+        done = new = 0
+        for batch in _batches(lines):
+            new += _import_batch(memory, batch, name)
+            done += len(batch)
+            if progress is not None:
+                progress(done, max(total, done))
+    return new
+
+
+def _lines(file: IO[bytes], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, raw in enumerate(file, 1):
+        if not raw.strip():
+            continue
+        try:
+            line = orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            raise Invalid(f"{name}: line {number}: is no JSON ({error})") from None
+        if not isinstance(line, dict):
+            raise Invalid(f"{name}: line {number}: expected an object")
+        yield number, line
+
+
+def _import_batch(memory: Mnemos, batch: list[tuple[int, dict[str, Any]]], name: str) -> int:
+    prepared = []
+    for number, line in batch:
+        try:
+            prepared.append((number, line, restore(Content.from_json(line["record"])) if "record" in line else None))
+        except Invalid as error:
+            raise Invalid(f"{name}: line {number}: {error}") from None
+    vectors = dict(zip([n for n, _, v in prepared if v], memory.embed_versions([v for _, _, v in prepared if v]), strict=True))
+    new = 0
+    with memory.writing(alone=True) as transaction:
+        for number, line, version in prepared:
+            where = f"{name}: line {number}"
+            space = line.get("space")
+            if not isinstance(space, str):
+                raise Invalid(f"{where}: names no space")
+            row = transaction.space(space)
+            if "settings" in line:
+                if row is None:
+                    settings = line["settings"] if isinstance(line["settings"], dict) else {}
+                    memory.check_space_name(space)
+                    governance.check_acl(settings.get("acl"))
+                    transaction.create_space(space, {**settings, "owner": memory.principal or settings.get("owner")})
+                    new += 1
+                continue
+            if row is None:
+                raise Invalid(f"{where}: speaks of space {space!r} before the line that describes it")
+            governance.require(memory.principal, space, row.settings, "write")
+            if version is not None:
+                content = version.content
+                present = transaction.version_seq(content.id, content.version)
+                if present is not None:
+                    stored = transaction.versions([present])[present]
+                    if stored.space != row.num or stored.content.canonical() != content.canonical():
+                        raise Conflict(f"{where}: version {content.version} of cube {content.id} is in the store, and says something else")
+                    continue
+                seq = transaction.add(row.num, [version])[0] if content.version == 1 else transaction.supersede(row.num, version, line.get("body"))
+                memory.put_vectors(transaction, [seq], [vectors[number]])
+                new += 1
+            else:
+                new += _import_standing(transaction, row.num, line, where)
+    return new
+
+
+def _import_standing(transaction: Any, space: int, line: dict[str, Any], where: str) -> int:
+    cube = parse_id(line.get("cube", ""), f"{where}: cube")
+    standing = transaction.standing(cube)
+    if standing is None or standing.space != space:
+        raise Invalid(f"{where}: cube {cube} is not in this space")
+    if "state" in line:
+        known = {state.word: state for state in State}
+        if line["state"] not in known:
+            raise Invalid(f"{where}: unknown state {str(line['state'])[:40]!r}")
+        if standing.state is known[line["state"]]:
+            return 0
+        transaction.set_state(cube, known[line["state"]])
+    elif "frozen" in line:
+        if standing.frozen is bool(line["frozen"]):
+            return 0
+        transaction.set_frozen(cube, bool(line["frozen"]))
+    elif "link" in line:
+        link = line["link"]
+        transaction.link(cube, int(line.get("version", standing.version)), parse_id(link["to"]), int(link["version"]), str(link["relation"]))
+    else:
+        raise Invalid(f"{where}: says nothing that is known; fields are {', '.join(sorted(line))[:200]}")
+    return 1
+
+
+def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
