@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -86,14 +85,11 @@ class Space:
                 self._check_source(transaction, link.id)
             seqs = transaction.add(self._num, versions)
             self._system.put_vectors(transaction, seqs, vectors)
-            rows = transaction.versions(seqs[:1]) if len(groups) == 1 else {}
-            digests = transaction.digests(seqs) if len(groups) > 1 else {}
+            digests = transaction.digests(seqs)
         heads = itertools.accumulate((len(group) for group in groups[:-1]), initial=0)
-        if rows:
-            return [self._cube(rows[seqs[0]], contents[0].text)]
         return [
             memcube(
-                replace(content, text=content.text),
+                content,
                 space=self.name,
                 state=State.GENERATED,
                 frozen=False,
