@@ -57,10 +57,10 @@ def test_recovery_finds_every_acknowledged_add(tmp_path: Path) -> None:
 def test_search_is_measured_with_and_without_filters(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     many = texts(1500)
-    checks, table = store_reads.search(tmp_path, many, [f"where is the {word}?" for word in WORDS[:4]], SeededEmbedder(), rng)
-    assert {"no filter", "filter of 1%", "filter of 50%", "beside a writer", "import and size"} <= set(table)
+    checks, table, takes = store_reads.search(tmp_path, many, [f"where is the {word}?" for word in WORDS[:4]], SeededEmbedder(), rng)
+    assert {"no filter", "filter of 1%", "filter of 50%", "beside a writer"} <= set(table)
     assert all(check.measured > 0 for check in checks)
-    assert table["import and size"]["text and vectors MB"] == pytest.approx(sum(len(t) + 4 * 384 for t in many) / 1e6)
+    assert takes["mnemos"]["text and vectors MB"] == pytest.approx(sum(len(t) + 4 * 384 for t in many) / 1e6)
 
 
 def test_processes_are_timed_and_failures_are_errors() -> None:

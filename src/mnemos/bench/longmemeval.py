@@ -25,7 +25,7 @@ RATIO_BOUND, CONTEXT_BOUND = 1.1, 0.85
 SESSIONS = 48
 """Sessions of an assembled history; those of the published ones are 40 to 57."""
 
-QUICK_SESSIONS, QUICK_POOL, QUICK_PER_TYPE = 10, 20, 4
+QUICK_SESSIONS, QUICK_POOL, QUICK_PER_TYPE = 10, 14, 4
 PUBLISHED, ASSEMBLED = "published", "assembled"
 NOTES = (
     "Published: the histories of the S form. Assembled: for further questions of the oracle form, their evidence sessions among filler "

@@ -85,14 +85,14 @@ class Measured:
         for category in sorted({question.category for question in self.questions}):
             mask = [question.category == category for question in self.questions]
             interval = self.interval(OURS, metric, mask)
-            rows[category] = {"n": sum(mask), **{name: self.mean(name, metric, mask) for name in self.scores},
-                              "interval low": interval.low, "interval high": interval.high}
+            means = {name: self.mean(name, metric, mask) for name in self.scores}
+            rows[category] = {"n": sum(mask), **means, "our low": interval.low, "high": interval.high}
         return rows
 
     def result(self, benchmark: Benchmark, checks: Sequence[Check], tables: Mapping[str, Any], notes: Sequence[str]) -> Result:
         """The benchmark's result with these checks, and the costs beside them."""
         details = {
-            "tables": {**tables, "Cost": {OURS: self.costs}},
+            "tables": {**tables, "Cost": {name: {OURS: value} for name, value in self.costs.items()}},
             "quick": self.options.quick,
             "seed": self.options.seed,
             "k": K,
@@ -185,8 +185,8 @@ def _product(corpora: Sequence[Corpus], embedder: CountingEmbedder, path: Path, 
         "ingest cubes/s": cubes / ingest.seconds,
         "embedder texts/s": rate,
         "share of ingest embedding": embedding / ingest.seconds,
-        **{f"search {key}": value for key, value in Latency.of(took).milliseconds().items() if key != "n"},
-        **{f"without embedding {key}": value for key, value in Latency.of(without).milliseconds().items() if key != "n"},
+        **_latency("search", took),
+        **_latency("search without embedding", without),
         "open s": opening.seconds,
         "memory MB": held / 1e6,
         "memory beyond embedder MB": (held - before) / 1e6,
@@ -196,6 +196,11 @@ def _product(corpora: Sequence[Corpus], embedder: CountingEmbedder, path: Path, 
     if embedder.recalled:
         costs["vectors recalled from an earlier run"] = embedder.recalled
     return costs, rankings
+
+
+def _latency(name: str, took: Sequence[float]) -> dict[str, float]:
+    one = Latency.of(took)
+    return {f"{name}, ms, p50": one.p50 * 1e3, f"{name}, ms, p95": one.p95 * 1e3, f"{name}, ms, p99": one.p99 * 1e3}
 
 
 def _baselines(corpora: Sequence[Corpus], embedder: Embedder, options: Options) -> Rankings:
