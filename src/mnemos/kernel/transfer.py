@@ -1,19 +1,15 @@
 """A store as JSON lines, and back: every version of every memory, in the order in which the log has them.
 
-The first line says what the file is; each further line is one entry: a space, a version (`record`), a state, a freeze, a link. What was
+The file's form is that of `text.formats.jsonlines`. Each line is one entry: a space, a version (`record`), a state, a freeze, a link. What was
 forgotten is not in it. Importing it into an empty store gives an equal one: the same spaces, ids, versions, contents and states. (Positions
 and times of writing are the new store's own, and so are vectors and indexes, which are made anew.)
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
-
-import orjson
 
 from mnemos.base.chain import Entry
 from mnemos.base.cube import Content, State
@@ -21,43 +17,22 @@ from mnemos.base.errors import Conflict, Invalid, NotFound
 from mnemos.base.ids import parse_id
 from mnemos.base.protocols import Progress
 from mnemos.kernel import governance
-from mnemos.store.base import Snapshot
+from mnemos.store.base import Snapshot, SpaceRow
+from mnemos.store.sqlite_read import Reader
 from mnemos.text.encoding import restore
+from mnemos.text.formats.jsonlines import read_export, write_export, write_export_stream
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
 
-FORMAT = "mnemos-export"
-VERSION = 1
 _BATCH = 512
 
 
 def export_jsonl(memory: Mnemos, target: str | Path | IO[bytes], *, spaces: Iterable[str] | None = None, progress: Progress | None = None) -> int:
-    """Write the spaces (None: all that may be read) to a file, whole or not at all; give the number of lines.
+    """Write the spaces (None: all that may be read) to a file, whole or not at all, or to a binary stream; give the number of entries.
 
-    Raises `NotFound` for an unknown space, `PermissionDenied`, and `Invalid` where the file exists already.
+    Raises `NotFound` for an unknown space, and `Invalid` where the file exists already or cannot be written.
     """
-    if not isinstance(target, (str, Path)):
-        return _export(memory, target, spaces, progress)
-    path = Path(target)
-    if path.exists():
-        raise Invalid(f"{path}: exists already; choose another name, or remove it first")
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            count = _export(memory, file, spaces, progress)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise Invalid(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return count
-
-
-def _export(memory: Mnemos, file: IO[bytes], spaces: Iterable[str] | None, progress: Progress | None) -> int:
     with memory.snapshot() as snapshot:
         known = {row.name: row for row in snapshot.spaces()}
         readable = [name for name, row in known.items() if governance.allowed(memory.principal, row.settings, "read")]
@@ -65,22 +40,27 @@ def _export(memory: Mnemos, file: IO[bytes], spaces: Iterable[str] | None, progr
         for name in names:
             if name not in readable:
                 raise NotFound(f"export: there is no space {name!r} that you may read")
-        numbers = {known[name].num: name for name in names}
-        lines = 1
-        file.write(orjson.dumps({FORMAT: VERSION, "store": snapshot.store_id(), "position": snapshot.position}) + b"\n")
-        for name in names:
-            file.write(orjson.dumps({"space": name, "settings": known[name].settings}) + b"\n")
-            lines += 1
-        for entries in _batches(entry for entry in snapshot.log(0) if entry.space in numbers):
-            versions = snapshot.versions([entry.seq for entry in entries if entry.kind in ("add", "update")])
-            for entry in entries:
-                line = _line(snapshot, entry, versions.get(entry.seq))
-                if line is not None:
-                    file.write(orjson.dumps({"space": numbers[entry.space], **line}, option=orjson.OPT_SORT_KEYS) + b"\n")
-                    lines += 1
-            if progress is not None:
-                progress(entries[-1].seq, snapshot.position)
-    return lines
+        header = {"store": snapshot.store_id(), "position": snapshot.position}
+        entries = _entries(snapshot, [known[name] for name in names], progress)
+        if not isinstance(target, (str, Path)):
+            return write_export_stream(target, entries, header=header)
+        if Path(target).exists():
+            raise Invalid(f"{target}: exists already; choose another name, or remove it first")
+        return write_export(Path(target), entries, header=header)
+
+
+def _entries(snapshot: Reader, rows: list[SpaceRow], progress: Progress | None) -> Iterator[dict[str, Any]]:
+    names = {row.num: row.name for row in rows}
+    for row in rows:
+        yield {"space": row.name, "settings": row.settings}
+    for entries in _batches(entry for entry in snapshot.log(0) if entry.space in names):
+        versions = snapshot.versions([entry.seq for entry in entries if entry.kind in ("add", "update")])
+        for entry in entries:
+            line = _line(snapshot, entry, versions.get(entry.seq))
+            if line is not None:
+                yield {"space": names[entry.space], **line}
+        if progress is not None:
+            progress(entries[-1].seq, snapshot.position)
 
 
 def _line(snapshot: Snapshot, entry: Entry, version: Any) -> dict[str, Any] | None:
@@ -98,46 +78,22 @@ def _line(snapshot: Snapshot, entry: Entry, version: Any) -> dict[str, Any] | No
     return None
 
 
-def import_jsonl(memory: Mnemos, source: str | Path | IO[bytes], *, progress: Progress | None = None) -> int:
+def import_jsonl(memory: Mnemos, source: str | Path, *, progress: Progress | None = None) -> int:
     """Read an export into the store; give the number of entries that were new.
 
-    What is there already, word for word, is left as it is, so that an interrupted import can be repeated. Entries become durable in
-    batches. Raises `Invalid` with the line, `Conflict` where an id stands for something else or was forgotten, `PermissionDenied`.
+    The file is checked to its end before anything is written. What is there already, word for word, is left as it is, so that an interrupted
+    import can be repeated; entries become durable in batches. Raises `Invalid` with the line, `Conflict` where an id stands for something
+    else or was forgotten, `PermissionDenied`.
     """
-    with contextlib.ExitStack() as stack:
-        if isinstance(source, (str, Path)):
-            try:
-                file: IO[bytes] = stack.enter_context(open(source, "rb"))
-            except OSError as error:
-                raise Invalid(f"{source}: cannot be read ({error.strerror})") from error
-            name = str(source)
-        else:
-            file, name = source, getattr(source, "name", "the stream")
-        lines = _lines(file, name)
-        _, header = next(lines, (0, {}))
-        if header.get(FORMAT) != VERSION:
-            raise Invalid(f"{name}: line 1: is no Mnemos export of version {VERSION}")
-        total = header.get("position", 0)
-        done = new = 0
-        for batch in _batches(lines):
-            new += _import_batch(memory, batch, name)
-            done += len(batch)
-            if progress is not None:
-                progress(done, max(total, done))
+    path = Path(source)
+    total = sum(1 for _ in read_export(path))
+    done = new = 0
+    for batch in _batches(enumerate(read_export(path), 2)):
+        new += _import_batch(memory, batch, str(source))
+        done += len(batch)
+        if progress is not None:
+            progress(done, total)
     return new
-
-
-def _lines(file: IO[bytes], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, raw in enumerate(file, 1):
-        if not raw.strip():
-            continue
-        try:
-            line = orjson.loads(raw)
-        except orjson.JSONDecodeError as error:
-            raise Invalid(f"{name}: line {number}: is no JSON ({error})") from None
-        if not isinstance(line, dict):
-            raise Invalid(f"{name}: line {number}: expected an object")
-        yield number, line
 
 
 def _import_batch(memory: Mnemos, batch: list[tuple[int, dict[str, Any]]], name: str) -> int:
