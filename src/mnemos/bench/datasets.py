@@ -24,7 +24,7 @@ def data_folder(given: Path | None = None) -> Path:
         if place.is_dir():
             return place
     looked = ", ".join(str(place.absolute()) for place in places)
-    raise NotFound(f"evaluation data: no folder {looked}; name it with --data DIR or {VARIABLE} (docs/benchmarks.md says where each set is from)")
+    raise NotFound(f"evaluation data: no folder {looked}; name it with --data DIR or {VARIABLE} (`mnemos bench --list` names each set's paper)")
 
 
 def read_json(folder: Path, name: str) -> Any:
@@ -46,7 +46,7 @@ def read_text(folder: Path, name: str) -> str:
 def file_of(folder: Path, name: str) -> Path:
     """The path of a file that must exist. Raises `NotFound`."""
     if not (folder / name).is_file():
-        raise NotFound(f"evaluation data: {folder} has no {name}; its README says where the set is from")
+        raise NotFound(f"evaluation data: {folder} has no {name}; the set is public, and `mnemos bench --list` names its paper")
     return folder / name
 
 

@@ -21,7 +21,7 @@ from mnemos.bench.baselines import DEPTH, STOP_WORDS, Bm25, fuse, rank_dense
 from mnemos.bench.corpus import Corpus, Question, baseline_text
 from mnemos.bench.embedding import CountingEmbedder, vector_folder
 from mnemos.bench.metrics import score, unique
-from mnemos.bench.peers import PeerError, rank_with_peer
+from mnemos.bench.peers import PeerError, rank_with_peer, requirements
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
 from mnemos.models.minilm import MiniLM
@@ -91,13 +91,14 @@ class Measured:
 
     def result(self, benchmark: Benchmark, checks: Sequence[Check], tables: Mapping[str, Any], notes: Sequence[str]) -> Result:
         """The benchmark's result with these checks, and the costs beside them."""
+        peers = [f"{peer}: {' '.join(requirements(peer))}" for peer in self.options.peers if peer in self.scores]
         details = {
             "tables": {**tables, "Cost": {name: {OURS: value} for name, value in self.costs.items()}},
             "quick": self.options.quick,
             "seed": self.options.seed,
             "k": K,
             "corpora": len({question.cluster for question in self.questions}),
-            "notes": [*notes, *(f"{peer}: {reason}" for peer, reason in self.failures.items())],
+            "notes": [*notes, *peers, *(f"{peer} did not run: {reason}" for peer, reason in self.failures.items())],
         }
         return Result.of(
             benchmark.name, benchmark.paper, benchmark.claim, checks,
