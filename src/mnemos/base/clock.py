@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Invalid, shown
 
 Clock = Callable[[], int]
 """A clock gives the time now, in microseconds since 1970-01-01 UTC."""
@@ -16,6 +16,9 @@ Moment = datetime | date | str
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+EARLIEST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
+LATEST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
+"""Years 1 to 9999 in UTC: what a datetime can say."""
 
 
 def system_clock() -> int:
@@ -31,10 +34,13 @@ def to_micros(moment: Moment | None, field: str = "time") -> int | None:
         try:
             moment = datetime.fromisoformat(moment.strip())
         except ValueError:
-            raise Invalid(f"{field}: {str(moment)[:60]!r} is no ISO 8601 time; write it like 2023-05-08T13:56:00+00:00") from None
+            raise Invalid(f"{field}: {shown(moment)} is no ISO 8601 time; write it like 2023-05-08T13:56:00+00:00") from None
     if isinstance(moment, datetime):
-        aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        return (aware - EPOCH) // _MICROSECOND
+        aware = moment if moment.utcoffset() is not None else moment.replace(tzinfo=UTC)
+        micros = (aware - EPOCH) // _MICROSECOND
+        if not EARLIEST <= micros <= LATEST:
+            raise Invalid(f"{field}: {moment.isoformat()} lies outside the years 1 to 9999 in UTC")
+        return micros
     if isinstance(moment, date):
         return (datetime(moment.year, moment.month, moment.day, tzinfo=UTC) - EPOCH) // _MICROSECOND
     raise Invalid(f"{field}: expected a datetime, a date or ISO 8601 text, not {type(moment).__name__}")

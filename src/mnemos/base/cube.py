@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 
 from mnemos.base.clock import from_micros, iso, optional_datetime, to_micros
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Invalid, shown
 from mnemos.base.ids import parse_id
 
 Json = Mapping[str, Any]
@@ -225,7 +225,7 @@ def memcube(content: Content, *, space: str, state: State, frozen: bool, updated
         fingerprint=content.fingerprint,
         parents=content.parents,
         derived_from=content.derived_from,
-        metadata=content.metadata,
+        metadata=dict(content.metadata),
         position=position,
         digest=digest.hex(),
     )
@@ -270,51 +270,52 @@ def check_words(values: object, field_name: str) -> tuple[str, ...]:
         return ()
     if isinstance(values, str) or not isinstance(values, (list, tuple, set, frozenset)):
         raise Invalid(f"{field_name}: expected a list of texts, not {type(values).__name__}")
-    ordered = sorted(values) if isinstance(values, (set, frozenset)) else values
     words = []
-    for value in ordered:
+    for value in values:
         word = check_word(value, field_name)
         if not word:
             raise Invalid(f"{field_name}: holds an empty text")
         words.append(word)
-    return tuple(dict.fromkeys(words))
+    return tuple(dict.fromkeys(sorted(words) if isinstance(values, (set, frozenset)) else words))
 
 
 def check_metadata(value: object) -> Json:
-    """A JSON object. Raises `Invalid`, naming the key, for what JSON cannot hold."""
+    """A JSON object, as a copy of plain dicts, lists and scalars. Raises `Invalid`, naming the key, for what JSON cannot hold."""
     if value is None:
         return EMPTY
     if not isinstance(value, Mapping):
         raise Invalid(f"metadata: expected a dict with text keys, not {type(value).__name__}")
-    if value:
-        _check_json(value, "metadata", 0)
-    return value
+    copy: Json = plain_json(value, "metadata") if value else EMPTY
+    return copy
 
 
-def _check_json(value: object, path: str, depth: int) -> None:
+def plain_json(value: object, path: str, depth: int = 0) -> Any:
+    """A copy of `value` in the types that JSON itself has, so that it reads back equal. Raises `Invalid`, naming the place, where it has none."""
     if depth > _MAX_DEPTH:
-        raise Invalid(f"{path}: nested more than {_MAX_DEPTH} deep")
+        raise Invalid(f"{path[:200]}: nested more than {_MAX_DEPTH} deep")
     if value is None or isinstance(value, bool):
-        return
+        return value
     if isinstance(value, str):
-        check_text(value, path)
-    elif isinstance(value, int):
+        return str.__str__(check_text(value, path))
+    if isinstance(value, int):
         if not -(2**63) <= value < 2**63:
-            raise Invalid(f"{path}: {value} does not fit in 64 bits; give it as text")
-    elif isinstance(value, float):
-        if value != value or value in (float("inf"), float("-inf")):
-            raise Invalid(f"{path}: {value} is no JSON number")
-    elif isinstance(value, Mapping):
+            raise Invalid(f"{path}: {shown(value)} does not fit in 64 bits; give it as text")
+        return int(value)
+    if isinstance(value, float):
+        if not abs(value) < float("inf"):
+            raise Invalid(f"{path}: {float(value)} is no JSON number")
+        return float(value)
+    if isinstance(value, Mapping):
+        out = {}
         for key, item in value.items():
             if not isinstance(key, str):
                 raise Invalid(f"{path}: keys are texts, not {type(key).__name__}")
-            check_text(key, path)
-            _check_json(item, f"{path}.{key}", depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            _check_json(item, f"{path}[{i}]", depth + 1)
-    else:
-        raise Invalid(f"{path}: {type(value).__name__} is no JSON value; use texts, numbers, lists and dicts")
+            name = str.__str__(check_text(key, path))
+            out[name] = plain_json(item, f"{path}.{name[:60]}", depth + 1)
+        return out
+    if isinstance(value, (list, tuple)):
+        return [plain_json(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+    raise Invalid(f"{path}: {type(value).__name__} is no JSON value; use texts, numbers, lists and dicts")
 
 
 def check_interval(start: int | None, end: int | None) -> None:

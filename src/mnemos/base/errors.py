@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 
+def shown(value: object, limit: int = 60) -> str:
+    """`value` as a message can show it: its literal, in ASCII, cut at `limit` characters. Never raises, whatever the value is."""
+    try:
+        literal = ascii(value[: limit + 1] if isinstance(value, (str, bytes)) else value)
+    except Exception:  # noqa: BLE001  (a caller's object may raise anything, and integers beyond 4,300 digits do)
+        return f"a value of type {type(value).__name__}"
+    return literal if len(literal) <= limit + 2 else f"{literal[:limit]}…"
+
+
 class MnemosError(Exception):
     """Base of all errors of Mnemos."""
 

@@ -6,7 +6,7 @@ import os
 import threading
 import uuid
 
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Invalid, shown
 
 _COUNTER_BITS = 12 + 14
 _RANDOM_BITS = 74 - _COUNTER_BITS
@@ -50,4 +50,4 @@ def parse_id(text: str | uuid.UUID, field: str = "id") -> uuid.UUID:
     try:
         return uuid.UUID(text)
     except (ValueError, AttributeError, TypeError):
-        raise Invalid(f"{field}: {str(text)[:60]!r} is no cube id; ids are UUIDs such as 01890a5d-ac96-774b-bcce-b302099a8057") from None
+        raise Invalid(f"{field}: {shown(text)} is no cube id; ids are UUIDs such as 01890a5d-ac96-774b-bcce-b302099a8057") from None

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mnemos.base.cube import Json
-from mnemos.base.errors import Invalid
+from mnemos.base.cube import Json, plain_json
+from mnemos.base.errors import Invalid, shown
 
 _MISSING = object()
 
@@ -57,8 +57,14 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def check(where: Any, depth: int = 0) -> None:
-    """Raise `Invalid`, naming the place, where `where` is no condition."""
+def checked(where: Any) -> Json:
+    """The condition `where` as plain JSON. Raises `Invalid`, naming the place, where it is none."""
+    _check(where, 0)
+    plain: Json = plain_json(where, "filter")
+    return plain
+
+
+def _check(where: Any, depth: int) -> None:
     if not isinstance(where, Mapping):
         raise Invalid(f"filter: expected a dict such as {{'session': 3}}, not {type(where).__name__}")
     if depth > 16:
@@ -70,13 +76,13 @@ def check(where: Any, depth: int = 0) -> None:
             if not isinstance(wanted, (list, tuple)):
                 raise Invalid(f"filter: {key!r} takes a list of conditions")
             for part in wanted:
-                check(part, depth + 1)
+                _check(part, depth + 1)
         elif key == "not":
-            check(wanted, depth + 1)
+            _check(wanted, depth + 1)
         elif isinstance(wanted, Mapping):
             for operator, bound in wanted.items():
                 if operator not in _OPERATORS:
-                    raise Invalid(f"filter: {key!r} has an unknown operator {operator!r}; known are {', '.join(_OPERATORS)}")
+                    raise Invalid(f"filter: {key!r} has an unknown operator {shown(operator)}; known are {', '.join(_OPERATORS)}")
                 if operator == "in" and not isinstance(bound, (list, tuple)):
                     raise Invalid(f"filter: {key!r}: 'in' takes a list")
                 if operator in ("lt", "lte", "gt", "gte") and not isinstance(bound, (int, float, str)):

@@ -381,7 +381,7 @@ class Space:
     ) -> Filter:
         """The conditions of a call, checked."""
         if filter is not None:
-            predicate.check(filter)
+            filter = predicate.checked(filter)
         for name, value in (("author", author), ("source", source)):
             if value is not None:
                 check_text(value, name)

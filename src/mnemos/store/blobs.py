@@ -67,9 +67,10 @@ class FileBlobs:
             return name
         temporary = path.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self._folder, path.parent):
+                folder.mkdir(exist_ok=True, mode=0o700)
             try:
-                with open(temporary, "xb") as file:
+                with open(temporary, "xb", opener=_private) as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
@@ -108,6 +109,10 @@ class FileBlobs:
         for path in sorted(self._folder.glob("??/*")):
             if not path.name.startswith("."):
                 yield path.name
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _sync_folder(folder: Path) -> None:

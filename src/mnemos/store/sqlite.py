@@ -7,6 +7,7 @@ same time share a commit; processes take turns.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import apsw
 
 from mnemos.base.clock import Clock, system_clock
-from mnemos.base.errors import Corrupt, MnemosError, StoreUnavailable
+from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid, MnemosError, StoreUnavailable
 from mnemos.store import sqlite_open
 from mnemos.store.base import Finding
 from mnemos.store.blobs import Blobs, FileBlobs, MemoryBlobs
@@ -73,8 +74,18 @@ class SqliteStore:
             self._db = sqlite_open.connect(_MEMORY, None, writer=True)
             sqlite_open.prepare(self._db, self.path, durable=False)
             return
-        self.witness = Witness(self.path + "-head")
         try:
+            sqlite_open.refuse_foreign(self.path)
+            known = os.path.exists(self.path + "-head")
+            self.witness = Witness(self.path + "-head")
+        except OSError as error:
+            if isinstance(error, MnemosError):
+                raise
+            raise StoreUnavailable(
+                f"{self.path}: cannot be opened ({error.strerror}); check that the folder may be written and the file is yours"
+            ) from error
+        try:
+            sqlite_open.reserve(self.path)
             unclean = self.witness.first and sqlite_open.left_in_the_middle(self.path)
             self._db = sqlite_open.connect(self.path, self._vfs, writer=True)
             try:
@@ -86,8 +97,10 @@ class SqliteStore:
                 self._db.close()
                 raise
             self.witness.share()
-        except BaseException:
+        except BaseException as error:
             self.witness.close()
+            if isinstance(error, FingerprintMismatch) and not known:
+                os.unlink(self.witness.path)
             raise
 
     def _compare_with_witness(self) -> None:
@@ -175,6 +188,8 @@ class SqliteStore:
                     self._commit()
         if group.error is not None:
             raise group.error
+        if writer.to_erase is not None:
+            self.erase(writer.to_erase)
 
     @contextlib.contextmanager
     def _turn(self, counted: bool) -> Iterator[None]:
@@ -272,7 +287,9 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def _alone(self, doing: str) -> Iterator[None]:
-        """The writing connection outside any transaction, while no thread of this process writes."""
+        """The writing connection outside any transaction, while no thread of this process writes. Raises `Invalid` inside one."""
+        if getattr(self._local, "writer", None) is not None:
+            raise Invalid(f"{self.path}: {doing} is not possible inside a transaction; end it first")
         with self._turn(counted=False):
             self._check_open()
             if self._open_group is not None:
@@ -317,8 +334,15 @@ class SqliteStore:
         return checked, findings
 
     def erase(self, texts: Sequence[bytes] = ()) -> None:
-        """After a forget: put the log back into the file, cut it, and leave no trace of `texts` in any file of the store."""
+        """After a forget: put the log back into the file, cut it, and leave no trace of `texts` in any file of the store.
+
+        Inside a transaction of this thread, that is done once the transaction is durable.
+        """
         if not self.durable:
+            return
+        writer: Writer | None = getattr(self._local, "writer", None)
+        if writer is not None:
+            writer.to_erase = [*(writer.to_erase or ()), *texts]
             return
         with self._alone("erasing what was forgotten"):
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

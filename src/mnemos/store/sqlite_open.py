@@ -5,18 +5,22 @@ from __future__ import annotations
 import functools
 import os
 import random
+import re
 import time
 from pathlib import Path
 
 import apsw
 import apsw.sqlite_extra
 
-from mnemos.base.errors import Corrupt, Invalid, StoreUnavailable
+from mnemos.base.cube import check_text
+from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid, StoreUnavailable
 from mnemos.store import schema
 
 BUSY_SECONDS = 60.0
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "beegfs", "gpfs", "9p", "glusterfs"}
 _CHECKSUM_VFS = "cksmvfs"
+_ESCAPED = re.compile(r"\\([0-7]{3})")  # how the mount table writes blanks, tabs, line ends and backslashes
+_MAGIC = b"SQLite format 3\x00"
 
 
 @functools.cache
@@ -40,7 +44,7 @@ def file_system(path: Path) -> str | None:
     target = str(path)
     for line in table.splitlines():
         left, _, right = line.partition(" - ")
-        mount = left.split()[4].encode().decode("unicode_escape")
+        mount = _ESCAPED.sub(lambda escape: chr(int(escape[1], 8)), left.split()[4])
         inside = target == mount or target.startswith(mount.rstrip("/") + "/")
         if inside and len(mount) >= len(best):
             best, kind = mount, right.split()[0]
@@ -57,16 +61,40 @@ def refuse_network(path: Path) -> None:
 
 
 def resolve(location: str) -> Path:
-    """The absolute path of a store's file. Raises where it cannot be one."""
+    """The absolute path of a store's file, symbolic links followed: SQLite keeps its other files beside the real one. Raises where it
+    cannot be one."""
+    check_text(location, "store path")
     if "\x00" in location or not location.strip():
         raise Invalid("store path: is empty or holds a NUL character")
-    path = Path(location).expanduser().absolute()
-    if path.is_dir():
+    try:
+        path = Path(location).expanduser().resolve()
+        folder, inside = path.is_dir(), path.parent.is_dir()
+    except (OSError, RuntimeError) as error:
+        raise StoreUnavailable(f"store path: {location[:200]!r} leads nowhere ({error})") from None
+    if folder:
         raise Invalid(f"{path}: is a folder; give a file, such as {path / 'memory.db'}")
-    if not path.parent.is_dir():
+    if not inside:
         raise StoreUnavailable(f"{path}: the folder {path.parent} does not exist; create it first")
     refuse_network(path)
     return path
+
+
+def refuse_foreign(path: str) -> None:
+    """Raise `FingerprintMismatch` where a file lies at `path` that is no database and, having no witness, never was a store."""
+    if os.path.exists(path + "-head") or not os.path.exists(path):
+        return
+    with open(path, "rb") as file:
+        start = file.read(len(_MAGIC))
+    if start and start != _MAGIC:
+        raise FingerprintMismatch(f"{path}: is no Mnemos store; choose another path")
+
+
+def reserve(path: str) -> None:
+    """Make the empty file, where there is none, so that nobody but its owner reads it; SQLite gives its other files the same mode."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
+    except FileExistsError:
+        pass
 
 
 def _wait(deadlines: dict[int, float], key: int, attempt: int) -> bool:
@@ -95,7 +123,8 @@ def connect(path: str, vfs: str | None, *, writer: bool) -> apsw.Connection:
 
 def prepare(connection: apsw.Connection, path: str, *, durable: bool) -> None:
     """Make the file a store, or bring it up to date. `durable` is False for a store in memory."""
-    if durable and connection.execute("SELECT count(*) FROM sqlite_schema").get == 0:
+    # Checked before anything is set: a file of somebody else's stays as it is.
+    if durable and schema.check(connection, path) == 0:
         connection.reserve_bytes("main", schema.CHECKSUM_BYTES)
         connection.execute(f"PRAGMA page_size={schema.PAGE_SIZE}; PRAGMA auto_vacuum=INCREMENTAL").fetchall()
     if durable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -50,6 +51,11 @@ def _more(content: Content) -> str | None:
     return _json(more)
 
 
+def openings_digest(salts: Sequence[bytes]) -> str:
+    """What a forget entry says of the salts that it hands out: enough to recognise them, nothing to learn from."""
+    return hashlib.sha256(b"".join(salts)).hexdigest()
+
+
 class Writer(Reader):
     """The verbs of `Transaction`. It reads its own writes."""
 
@@ -64,6 +70,7 @@ class Writer(Reader):
         self._at: int = at
         self._hash: bytes = digest
         self.removed_blobs: list[str] = []
+        self.to_erase: list[bytes] | None = None
         self.new_embedder = False
 
     @property
@@ -210,15 +217,22 @@ class Writer(Reader):
                 "SELECT v.seq, v.salt, l.digest, v.more FROM log l JOIN version v ON v.seq = l.seq WHERE l.cube = ? ORDER BY v.seq", (key,)
             ).fetchall()
             seqs = [(row[0],) for row in rows]
-            self.removed_blobs += [blob for row in rows if row[3] and (blob := orjson.loads(row[3]).get("blob"))]
+            blobs = {blob for row in rows if row[3] and (blob := orjson.loads(row[3]).get("blob"))}
             self._db.executemany("DELETE FROM vector WHERE seq = ?", seqs)
             self._db.executemany("DELETE FROM version WHERE seq = ?", seqs)
             self._db.execute("DELETE FROM cube WHERE id = ?", (key,))
             self._db.execute("DELETE FROM edge WHERE parent = ?", (key,))
             self._db.execute("DELETE FROM edge WHERE child = ?", (key,))
-            seq = self._append("forget", standing.space, standing.id, standing.version, {"reason": reason} if reason else None)
-            out.append(Tombstone(standing.id, standing.space, seq, tuple(row[2] for row in rows), tuple(row[1] for row in rows)))
+            self.removed_blobs += [blob for blob in blobs if not self._holds_blob(blob)]
+            salts = tuple(row[1] for row in rows)
+            body = {"openings": openings_digest(salts), **({"reason": reason} if reason else {})}
+            seq = self._append("forget", standing.space, standing.id, standing.version, body)
+            out.append(Tombstone(standing.id, standing.space, seq, tuple(row[2] for row in rows), salts))
         return out
+
+    def _holds_blob(self, blob: str) -> bool:
+        found = self._db.execute("SELECT 1 FROM version WHERE more IS NOT NULL AND more ->> '$.blob' = ? LIMIT 1", (blob,)).fetchone()
+        return found is not None
 
     # -- derived --
     def embedder(self, fingerprint: str, dimensions: int) -> int:
