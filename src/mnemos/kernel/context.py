@@ -25,10 +25,11 @@ def assemble(space: Space, question: str, budget: int, count: Counter, condition
     """The context for `question`: everything the conditions allow where it fits the budget, else the best of it."""
     if "k" in conditions:
         raise Invalid("context: takes no k; the budget says how much is given")
-    hits = _distinct(space.search(question, k=CANDIDATES, **conditions))
+    found = space.search(question, k=CANDIDATES, **conditions)
+    hits = _distinct(found)
     chosen = _Chosen(budget, count)
     everything = [(hit, hit.cube.text.strip()) for hit in hits]
-    if len(hits) < CANDIDATES and chosen.fits(everything):
+    if len(found) < CANDIDATES and chosen.fits(everything):
         return chosen.context("exhaustive")
     share = max(budget // _SHARE, 24)
     for hit in hits:

@@ -8,9 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from mnemos.base.clock import Clock, to_micros
-from mnemos.base.cube import EMPTY, Content, Link, check_interval, check_metadata, check_text, check_word, check_words
-from mnemos.base.errors import Invalid
+from mnemos.base.cube import EMPTY, Content, Link, MemCube, check_interval, check_metadata, check_text, check_word, check_words
+from mnemos.base.errors import Invalid, shown
 from mnemos.base.ids import parse_id
+from mnemos.text.encoding import PART_OF
 
 ORIGINS = ("user", "inference", "retrieval", "training")
 _TIMES = ("event_at", "valid_from", "valid_to", "expires_at")
@@ -24,7 +25,8 @@ _FIELDS = frozenset(FIELDS)
 def draft(text: object, fields: Mapping[str, Any], now: int, new_id: Callable[[], UUID]) -> Content:
     """The first version of a new cube. Raises `Invalid`, naming the keyword."""
     if not fields.keys() <= _FIELDS:
-        raise Invalid(f"add: unknown keyword {sorted(set(fields) - _FIELDS)[0]!r}; known are {', '.join(FIELDS)}")
+        unknown = next(name for name in fields if name not in _FIELDS)
+        raise Invalid(f"add: unknown keyword {shown(unknown)}; known are {', '.join(FIELDS)}")
     words = check_text(text)
     if not words.strip():
         raise Invalid("text: is empty; there is nothing to remember")
@@ -33,7 +35,7 @@ def draft(text: object, fields: Mapping[str, Any], now: int, new_id: Callable[[]
     return Content(
         id=parse_id(given) if given is not None else new_id(),
         version=1,
-        created_at=now if created is None else to_micros(created, "created_at") or now,
+        created_at=_first(to_micros(created, "created_at"), now),
         text=words,
         **_checked(fields),
     )
@@ -87,25 +89,36 @@ def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
             raise Invalid("type: is empty; leave it out, or give a word such as 'fact' or 'turn'")
     if fields.get("origin") is not None:
         out["origin"] = fields["origin"]
-        if out["origin"] not in ORIGINS:
-            raise Invalid(f"origin: {str(out['origin'])[:40]!r} is none of {', '.join(ORIGINS)}")
-    if fields.get("priority") is not None:
+        if not isinstance(out["origin"], str) or out["origin"] not in ORIGINS:
+            raise Invalid(f"origin: {shown(out['origin'])} is none of {', '.join(ORIGINS)}")
+    if "priority" in fields:
         priority = fields["priority"]
-        if isinstance(priority, bool) or not isinstance(priority, (int, float)) or not abs(priority) < float("inf"):
+        number = isinstance(priority, (int, float)) and not isinstance(priority, bool)
+        if priority is not None and not (number and abs(priority) < 2**1000):
             raise Invalid("priority: expected a finite number")
-        out["priority"] = float(priority)
+        out["priority"] = None if priority is None else float(priority)
     if "metadata" in fields:
         out["metadata"] = check_metadata(fields["metadata"]) or EMPTY
-    if fields.get("derived_from"):
-        out["derived_from"] = tuple(_link(source) for source in fields["derived_from"])
+    if fields.get("derived_from") is not None:
+        given = fields["derived_from"]
+        if not isinstance(given, (list, tuple, set, frozenset)):
+            raise Invalid(f"derived_from: expected a list of cube ids, not {type(given).__name__}")
+        out["derived_from"] = tuple(dict.fromkeys(_link(source) for source in given))
     check_interval(out.get("valid_from"), out.get("valid_to"))
     return out
 
 
 def _link(source: Any) -> Link:
     """A source as a caller names it: an id, a `Link`, or a cube."""
-    if isinstance(source, Link):
-        return source
-    if hasattr(source, "id") and hasattr(source, "version"):
-        return Link(parse_id(source.id, "derived_from"), source.version)
-    return Link(parse_id(source, "derived_from"), 1)
+    if not isinstance(source, Link):
+        source = Link(parse_id(source.id), source.version) if isinstance(source, MemCube) else Link(parse_id(source, "derived_from"), 1)
+    version, relation = source.version, check_word(source.relation, "derived_from")
+    if isinstance(version, bool) or not isinstance(version, int) or not 0 < version < 2**31:
+        raise Invalid(f"derived_from: {shown(version)} is no version of a cube")
+    # Only the text tier makes parts of documents: a caller who passes on a part's own links means that he derived something from it.
+    return Link(parse_id(source.id, "derived_from"), version, "derived_from" if relation in (None, "", PART_OF) else relation)
+
+
+def _first(*values: int | None) -> int:
+    """The first of `values` that is given; zero counts."""
+    return next(value for value in values if value is not None)

@@ -12,6 +12,7 @@ from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import Embedder, Progress, Vectors
 from mnemos.models.catalog import from_fingerprint, open_embedder
 from mnemos.store.base import Snapshot, Store
+from mnemos.text.encoding import terms_text
 
 _REMEMBERED = 8192
 _BATCH = 512
@@ -66,7 +67,7 @@ class Embedding:
             raise Invalid("vector: this store was opened without an embedder")
         try:
             query = np.asarray(vector, dtype=np.float32)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise Invalid("vector: expected a list of numbers") from None
         if query.shape != (self.embedder.dimensions,) or not np.isfinite(query).all():
             raise Invalid(f"vector: expected {self.embedder.dimensions} finite numbers, got shape {query.shape}")
@@ -104,11 +105,12 @@ class Embedding:
         while not self._stop.is_set():
             with store.snapshot() as snapshot:
                 rows = snapshot.unembedded(number, after, _BATCH)
+                versions = snapshot.versions([row[0] for row in rows])
                 if done == 0:
                     self.total = snapshot.count()["versions"] - snapshot.count()["vectors"] if not after else self.total
             if not rows:
                 break
-            values = check_vectors(embedder.embed([text or "" for _, _, text in rows]), len(rows), embedder)
+            values = check_vectors(embedder.embed([terms_text(versions[row[0]].content) for row in rows]), len(rows), embedder)
             with store.transaction() as transaction:
                 transaction.put_vectors(number, [(row[0], values[i].tobytes()) for i, row in enumerate(rows)], replace=True)
             after, done = rows[-1][0], done + len(rows)

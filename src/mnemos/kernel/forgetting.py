@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from mnemos.base.chain import GENESIS, verify_entry
+import orjson
+
+from mnemos.base.chain import GENESIS, Entry, verify_entry
 from mnemos.base.clock import iso
-from mnemos.base.cube import Content, check_text
-from mnemos.base.errors import Invalid, NotFound
+from mnemos.base.cube import Content, State, check_text
+from mnemos.base.errors import Invalid, NotFound, PermissionDenied
 from mnemos.kernel import governance
 from mnemos.store.base import Filter, Snapshot
+from mnemos.store.sqlite_write import openings_digest
+from mnemos.text.encoding import PART_OF, terms_text
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
@@ -55,7 +60,8 @@ class Certificate:
         """The certificate that `as_json` wrote. Raises `Invalid`."""
         try:
             cubes = tuple(
-                ForgottenCube(c["id"], c["space"], int(c["position"]), tuple(c["digests"]), tuple(c.get("openings", ()))) for c in record["cubes"]
+                ForgottenCube(str(UUID(c["id"])), c["space"], int(c["position"]), _hex(c["digests"]), _hex(c.get("openings", ())))
+                for c in record["cubes"]
             )
             certificate = cls(
                 record["store"], int(record["position"]), record["head"], record["forgotten_at"], record.get("reason"), cubes, record["format"]
@@ -65,6 +71,10 @@ class Certificate:
         if certificate.format != "mnemos-forget-1":
             raise Invalid(f"certificate: format {str(certificate.format)[:40]!r} is not known to this version")
         return certificate
+
+
+def _hex(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(bytes.fromhex(value).hex() for value in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +92,11 @@ def forget(
     system: Mnemos, space: int, name: str, ids: Sequence[UUID] | None, where: Filter, reason: str | None
 ) -> Certificate:
     """Forget the chosen cubes of a space and everything derived from them, in one transaction; then leave no trace in the files."""
-    reason = check_text(reason, "reason") if reason is not None else None
+    reason = (check_text(reason, "reason") or None) if reason is not None else None
     with system.writing(alone=True) as transaction:
         if ids is None:
-            seqs = transaction.query(space, where, after=0, limit=2**31, now=-(2**62))
+            everything = replace(where, states=tuple(State))  # what searches hide is forgotten with the rest
+            seqs = transaction.query(space, everything, after=0, limit=2**31, now=-(2**62))
             ids = [row.content.id for row in transaction.versions(seqs).values()]
         else:
             for cube in ids:
@@ -93,19 +104,25 @@ def forget(
                 if standing is None or standing.space != space:
                     gone = transaction.forgotten(cube) and any(entry.space == space for entry in transaction.entries_of(cube))
                     raise NotFound(f"cube {cube} {'was forgotten already' if gone else f'is not in space {name!r}'}")
+                row = transaction.versions([standing.seq])[standing.seq]
+                whole = next((link.id for link in row.content.derived_from if link.relation == PART_OF), None)
+                if whole is not None and whole not in ids:
+                    raise Invalid(f"cube {cube} is a part of document {whole}; forget the document, or update it to a text without that part")
         family = _with_descendants(transaction, ids)
         names = {row.num: row for row in transaction.spaces()}
         for cube in family:
             home = names[_space_of(transaction, cube)]
-            governance.require(system.principal, home.name, home.settings, "forget")
-        texts = _texts(transaction, family)
+            if not governance.allowed(system.principal, home.settings, "forget"):
+                where_ = f"in space {name!r}" if home.num == space else "something derived from these memories, in a space of somebody else's"
+                raise PermissionDenied(f"principal {system.principal!r} may not forget {where_}; ask its owner")
+        texts, strings = _traces(transaction, family)
         if reason:
-            _refuse_repetition(reason, texts)
+            _refuse_repetition(reason, texts, strings)
         tombstones = transaction.forget(family, reason)
         position, head, at = transaction.newest()
     system.embedding.drop(texts)
     system.drop_forgotten({stone.space for stone in tombstones})
-    system.store.erase([text.encode() for text in texts])
+    system.store.erase([text.encode() for text in (*texts, *strings)])
     return Certificate(
         store=system.store_id,
         position=position,
@@ -137,20 +154,31 @@ def _with_descendants(snapshot: Snapshot, ids: Sequence[UUID]) -> list[UUID]:
     return list(family)
 
 
-def _texts(snapshot: Snapshot, cubes: Sequence[UUID]) -> list[str]:
-    """The texts of all versions of the cubes, and the words of their other fields."""
-    out: list[str] = []
+def _traces(snapshot: Snapshot, cubes: Sequence[UUID]) -> tuple[list[str], list[str]]:
+    """(texts, other strings) of all versions of the cubes, as the rows hold them: what no file may show afterwards."""
+    texts: dict[str, None] = {}
+    strings: dict[str, None] = {}
     for cube in cubes:
         seqs = [entry.seq for entry in snapshot.entries_of(cube) if entry.kind in ("add", "update")]
         for row in snapshot.versions(seqs).values():
-            if row.content.text:
-                out.append(row.content.text)
-    return out
+            content = row.content
+            if content.text:
+                texts[content.text] = None
+                texts[terms_text(content)] = None
+            for word in (content.author, content.source, content.place, content.sensitivity, *content.tags, *content.entities):
+                if word:
+                    strings[word] = None
+            for group in (content.tags, content.entities, content.metadata):
+                if group:
+                    strings[orjson.dumps(group).decode()] = None
+    return list(texts), list(strings)
 
 
-def _refuse_repetition(reason: str, texts: Sequence[str]) -> None:
-    """The log keeps the reason for good: it must not keep the text with it."""
+def _refuse_repetition(reason: str, texts: Sequence[str], strings: Sequence[str]) -> None:
+    """The log keeps the reason for good: it must not keep a piece of a text, or a whole author, source or tag, with it."""
     said = reason.encode()
+    if any(len(word.encode()) >= _REPEATED and word in reason for word in strings):
+        raise Invalid("reason: repeats an author, source or tag that is to be forgotten, and would keep it in the log; say why in other words")
     for text in texts:
         data = text.encode()
         if any(said[i : i + _REPEATED] in data for i in range(len(said) - _REPEATED + 1)):
@@ -169,6 +197,8 @@ def verify_certificate(certificate: Certificate | Mapping[str, Any], target: Any
     if not isinstance(certificate, Certificate):
         certificate = Certificate.from_json(certificate)
     if not isinstance(target, Mnemos):
+        if not Path(target).is_file():
+            raise NotFound(f"{target}: there is no store to check the certificate against")
         with Mnemos(str(target), embedder="none") as opened:
             return verify_certificate(certificate, opened, records=records)
     reasons: list[str] = []
@@ -178,7 +208,7 @@ def verify_certificate(certificate: Certificate | Mapping[str, Any], target: Any
         reasons += _check_chain(snapshot, certificate)
         spaces = {row.num: row.name for row in snapshot.spaces()}
         for cube in certificate.cubes:
-            reasons += _check_cube(snapshot, cube, spaces)
+            reasons += _check_cube(snapshot, cube, spaces, certificate.reason)
     digests = {digest: opening for cube in certificate.cubes for digest, opening in zip(cube.digests, cube.openings, strict=False)}
     for number, record in enumerate(records, 1):
         content = Content.from_json(record)
@@ -189,21 +219,30 @@ def verify_certificate(certificate: Certificate | Mapping[str, Any], target: Any
 
 def _check_chain(snapshot: Snapshot, certificate: Certificate) -> list[str]:
     previous = GENESIS
-    passed = False
+    passed: Entry | None = None
     for entry in snapshot.log(0):
         if not verify_entry(previous, entry):
             return [f"the log's chain breaks at entry {entry.seq}"]
         previous = entry.hash
-        passed |= entry.seq == certificate.position and entry.hash.hex() == certificate.head
-    return [] if passed else ["the store's log does not run through the certified head"]
+        if entry.seq == certificate.position and entry.hash.hex() == certificate.head:
+            passed = entry
+    if passed is None:
+        return ["the store's log does not run through the certified head"]
+    return [] if iso(passed.at) == certificate.forgotten_at else ["the time of forgetting is not that of the log"]
 
 
-def _check_cube(snapshot: Snapshot, cube: ForgottenCube, spaces: Mapping[int, str]) -> list[str]:
+def _check_cube(snapshot: Snapshot, cube: ForgottenCube, spaces: Mapping[int, str], reason: str | None) -> list[str]:
     key = UUID(cube.id)
     entries = snapshot.entries_of(key)
     reasons = []
-    if not any(e.kind == "forget" and e.seq == cube.position and spaces.get(e.space) == cube.space for e in entries):
+    said = next((e.body_json() for e in entries if e.kind == "forget" and e.seq == cube.position and spaces.get(e.space) == cube.space), None)
+    if said is None:
         reasons.append(f"cube {cube.id}: the log has no forget entry at position {cube.position}")
+    else:
+        if said.get("reason") != reason:
+            reasons.append(f"cube {cube.id}: the log gives another reason")
+        if said.get("openings") != openings_digest([bytes.fromhex(opening) for opening in cube.openings]):
+            reasons.append(f"cube {cube.id}: the openings are not those that were handed out")
     written = [e for e in entries if e.kind in ("add", "update")]
     if [e.digest.hex() for e in written if e.digest] != list(cube.digests):
         reasons.append(f"cube {cube.id}: the digests are not those of the log")

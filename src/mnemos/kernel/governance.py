@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mnemos.base.cube import Json, check_word
-from mnemos.base.errors import Invalid, PermissionDenied
+from mnemos.base.cube import Json, check_words
+from mnemos.base.errors import Invalid, PermissionDenied, shown
 
 VERBS = ("read", "write", "share", "forget")
 EVERYBODY = "*"
@@ -24,10 +24,10 @@ def check_acl(acl: Any) -> dict[str, list[str]] | None:
     out: dict[str, list[str]] = {}
     for verb, principals in acl.items():
         if verb not in VERBS:
-            raise Invalid(f"acl: unknown verb {str(verb)[:40]!r}; known are {', '.join(VERBS)}")
+            raise Invalid(f"acl: unknown verb {shown(verb)}; known are {', '.join(VERBS)}")
         if isinstance(principals, str) or not isinstance(principals, (list, tuple, set, frozenset)):
             raise Invalid(f"acl: {verb!r} takes a list of principals")
-        out[verb] = sorted({check_word(p, f"acl.{verb}") or "" for p in principals})
+        out[verb] = sorted(check_words(principals, f"acl.{verb}"))
     return out
 
 
