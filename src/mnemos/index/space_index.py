@@ -178,7 +178,7 @@ class SpaceIndex:
     def _catch_up_vectors(self, source: Source) -> None:
         """Vectors are written with their rows, and again, in rounds, when another embedder takes over."""
         current = source.vector_round()
-        if current != self._vector_round:
+        if current > self._vector_round:  # a snapshot from before the round has nothing to add
             self.vectors.clear()
             self._vectors_until = 0
             self._vector_round = current

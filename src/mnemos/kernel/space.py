@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -12,28 +13,30 @@ import numpy as np
 from mnemos.base import predicate
 from mnemos.base.clock import Moment, to_micros
 from mnemos.base.cube import Content, Json, MemCube, State, check_text, check_words, memcube
-from mnemos.base.errors import Conflict, Invalid, NotFound
+from mnemos.base.errors import Conflict, Invalid, NotFound, shown
 from mnemos.base.ids import parse_id
 from mnemos.base.protocols import Progress, Vectors
+from mnemos.index.space_index import SpaceIndex
 from mnemos.kernel import governance
 from mnemos.kernel.context import assemble
 from mnemos.kernel.drafts import CHANGEABLE, draft, drafted, revised
 from mnemos.kernel.forgetting import Certificate, forget
 from mnemos.kernel.results import Context, Hit
 from mnemos.store.base import Filter, Snapshot, SpaceRow, VersionRow
-from mnemos.text.strategy import Recall, View
+from mnemos.text.encoding import PART_OF
+from mnemos.text.strategy import Recall, Strategy, View
 from mnemos.text.tokens import token_counter
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
 
+_ATTEMPTS = 8
 CHUNK = 512
 """Memories embedded and written together by `add_many`."""
 
 # `Space.list` hides the builtin inside the class.
 Cubes = list[MemCube]
 Hits = list[Hit]
-Positions = list[int]
 
 
 class Space:
@@ -124,15 +127,19 @@ class Space:
     def _revise(self, id: str | UUID, fields: dict[str, Any], reverted_to: int | None) -> MemCube:
         self._must_be_now()
         self._require("write")
+        self._require("read")  # who may only write may add; a change answers with what is there
         unknown = set(fields) - set(CHANGEABLE) - {"if_version"}
         if unknown:
             raise Invalid(f"update: unknown keyword {sorted(unknown)[0]!r}; known are {', '.join(CHANGEABLE)} and if_version")
         expected = fields.pop("if_version", None)
+        if expected is not None and (isinstance(expected, bool) or not isinstance(expected, int)):
+            raise Invalid(f"if_version: expected a version's number, not {shown(expected)}")
         with self._system.snapshot() as snapshot:
             current = self._current(snapshot, parse_id(id))
+            self._must_be_whole(current)
             was = self._text(snapshot, current)
         if expected is not None and expected != current.content.version:
-            raise Conflict(f"cube {id} is at version {current.content.version}, not {expected}; read it again and repeat the change")
+            raise Conflict(f"cube {id} is at version {current.content.version}, not {shown(expected)}; read it again and repeat the change")
         content = revised(current.content, was, fields, reverted_to)
         versions = list(self._system.strategy_of(self).encode(content, self._system.new_id))
         vectors = self._system.embed_versions(versions)
@@ -157,8 +164,10 @@ class Space:
     def _set_frozen(self, id: str | UUID, frozen: bool) -> MemCube:
         self._must_be_now()
         self._require("write")
+        self._require("read")
         with self._system.writing() as transaction:
             row = self._current(transaction, parse_id(id))
+            self._must_be_whole(row)
             if row.frozen is not frozen:
                 transaction.set_frozen(row.content.id, frozen)
             return self._cube(self._current(transaction, row.content.id), self._text(transaction, row))
@@ -184,9 +193,11 @@ class Space:
         self._must_be_now()
         self._require("forget")
         where = self._filter(types=types, tags=tags, author=author, source=source, since=since, until=until, filter=filter)
+        if ids is not None and not isinstance(ids, (str, UUID, Iterable)):
+            raise Invalid(f"ids: expected cube ids, not {type(ids).__name__}")
         given = None if ids is None else [parse_id(i) for i in ([ids] if isinstance(ids, (str, UUID)) else ids)]
-        if given is None and where == Filter():
-            raise Invalid("forget: say what to forget, by ids or by a condition")
+        if (given is None) is (where == Filter()):
+            raise Invalid("forget: say what to forget, by ids or by a condition (one of them)")
         return forget(self._system, self._num, self.name, given, where, reason)
 
     # -- reading --
@@ -203,7 +214,7 @@ class Space:
                 seq = snapshot.version_seq(cube, version) if 0 < version < 2**31 else None
                 if seq is None or seq > (self._position or seq):
                     self._current(snapshot, cube)
-                    raise NotFound(f"cube {cube} has no version {version}")
+                    raise NotFound(f"cube {cube} has no version {shown(version)}")
                 row = self._own(snapshot, cube, seq)
             return self._cube(row, self._text(snapshot, row))
 
@@ -215,6 +226,7 @@ class Space:
             self._current(snapshot, cube)
             seqs = [entry.seq for entry in snapshot.entries_of(cube) if entry.kind in ("add", "update")]
             rows = snapshot.versions([seq for seq in seqs if self._position is None or seq <= self._position])
+            rows = self._then(snapshot, rows, self._position)
             return [self._cube(rows[seq], self._text(snapshot, rows[seq])) for seq in sorted(rows)]
 
     def list(
@@ -251,7 +263,7 @@ class Space:
         after = _cursor(cursor)
         with self._system.snapshot() as snapshot:
             seqs = snapshot.query(self._num, where, after=after, limit=limit + 1, now=self._system.clock(), at=self._position)
-            rows = snapshot.versions(seqs[:limit])
+            rows = self._then(snapshot, snapshot.versions(seqs[:limit]), self._position)
             cubes = [self._cube(rows[seq], self._text(snapshot, rows[seq])) for seq in seqs[:limit]]
         return Page(cubes, str(seqs[limit - 1]) if len(seqs) > limit else None)
 
@@ -284,15 +296,24 @@ class Space:
         k = _count(k, "k")
         question = _question(query)
         vector = self._system.embedding.question(question) if vector is None else self._system.embedding.given(vector)
-        with self._system.snapshot() as snapshot:
-            recall, index_seqs = self._recall(snapshot, question, k, where, as_of, strategy, vector)
-            rows = snapshot.versions(index_seqs)
-            hits = []
-            for i, seq in enumerate(index_seqs):
-                signals = {name: float(values[i]) for name, values in recall.signals.items() if explain or values[i]}
-                cube = self._cube(rows[seq], self._text(snapshot, rows[seq]))
-                hits.append(Hit(cube, float(recall.scores[i]), signals))
-        return hits
+        chosen = self._system.strategy(strategy) if strategy not in (None, "auto") else self._system.strategy_of(self)
+        attempts = 0
+        while True:
+            with self._system.snapshot() as snapshot:
+                position = self._shown_position(snapshot, as_of)
+                index = self._system.index(self._num, snapshot, fresh=attempts == _ATTEMPTS)
+                with index.lock:
+                    if index.position > snapshot.position:  # another thread has seen a newer store: so must this one
+                        attempts += 1
+                        continue
+                    recall = self._recall(snapshot, index, position, chosen, question, k, where, vector)
+                    seqs = index.seq.view()[recall.rows].tolist()
+                rows = self._then(snapshot, snapshot.versions(seqs), position)
+                hits = []
+                for i, seq in enumerate(seqs):
+                    signals = {name: float(values[i]) for name, values in recall.signals.items() if explain or values[i]}
+                    hits.append(Hit(self._cube(rows[seq], self._text(snapshot, rows[seq])), float(recall.scores[i]), signals))
+                return hits
 
     def context(
         self,
@@ -315,55 +336,69 @@ class Space:
         self._require("read")
         with self._system.snapshot() as snapshot:
             row = self._system.space_row(snapshot, self._num)
-            return Space(self._system, row, self._resolve(snapshot, when))
+            return Space(self._system, row, min(self._resolve(snapshot, when), self._shown_position(snapshot, None)))
 
     # -- inside --
+    def _shown_position(self, snapshot: Snapshot, as_of: int | Moment | None) -> int:
+        """The log position that a search looks at."""
+        position = snapshot.position if as_of is None else self._resolve(snapshot, as_of)
+        return position if self._position is None else min(position, self._position)
+
     def _recall(
         self,
         snapshot: Snapshot,
+        index: SpaceIndex,
+        position: int,
+        chosen: Strategy,
         question: str,
         k: int,
         where: Filter,
-        as_of: int | Moment | None,
-        strategy: str | None,
         vector: Vectors | None,
-    ) -> tuple[Recall, Positions]:
+    ) -> Recall:
+        """What the strategy finds among the rows that pass the filters. The caller holds the index's lock."""
         system = self._system
-        chosen = system.strategy(strategy) if strategy not in (None, "auto") else system.strategy_of(self)
-        position = snapshot.position
-        if as_of is not None:
-            position = self._resolve(snapshot, as_of)
-        if self._position is not None:
-            position = min(position, self._position)
-        index = system.index(self._num)
-        with index.lock:
-            index.catch_up(snapshot)
-            queries = system.embedding.align(question, vector, index.vectors, snapshot)
-            then = snapshot.states_at(self._num, position) if position < snapshot.position else None
-            now = system.clock()
-            mask = index.visible(position, then) & (index.expires_at.view() > now)
-            if where.types is not None:
-                mask &= index.with_type(where.types)
-            if where.tags is not None:
-                mask &= index.with_tags(where.tags)
-            if where.author is not None:
-                mask &= index.with_author(where.author)
-            if where.source is not None:
-                mask &= index.with_source(where.source)
-            if where.since is not None or where.until is not None:
-                event, made = index.event_at.view(), index.created_at.view()
-                when = np.where(event == np.iinfo(np.int64).min, made, event)
-                if where.since is not None:
-                    mask &= when >= where.since
-                if where.until is not None:
-                    mask &= when < where.until
-            if where.valid_at is not None:
-                mask &= (index.valid_from.view() <= where.valid_at) & (index.valid_to.view() > where.valid_at)
-            if where.where:
-                mask &= index.with_metadata(where.where, snapshot)
-            recall = chosen.recall(question, View(index, mask, index.cosines(queries), now), k)
-            seqs = index.seq.view()[recall.rows].tolist()
-        return recall, seqs
+        index.catch_up(snapshot)
+        queries = system.embedding.align(question, vector, index.vectors, snapshot)
+        then = snapshot.states_at(self._num, position) if position < snapshot.position else None
+        now = system.clock()
+        mask = index.visible(position, then) & (index.expires_at.view() > now)
+        if where.types is not None:
+            mask &= index.with_type(where.types)
+        if where.tags is not None:
+            mask &= index.with_tags(where.tags)
+        if where.author is not None:
+            mask &= index.with_author(where.author)
+        if where.source is not None:
+            mask &= index.with_source(where.source)
+        if where.since is not None or where.until is not None:
+            event, made = index.event_at.view(), index.created_at.view()
+            when = np.where(event == np.iinfo(np.int64).min, made, event)
+            if where.since is not None:
+                mask &= when >= where.since
+            if where.until is not None:
+                mask &= when < where.until
+        if where.valid_at is not None:
+            mask &= (index.valid_from.view() <= where.valid_at) & (index.valid_to.view() > where.valid_at)
+        if where.where:
+            mask &= index.with_metadata(where.where, snapshot)
+        return chosen.recall(question, View(index, mask, index.cosines(queries), now), k)
+
+    def _then(self, snapshot: Snapshot, rows: dict[int, VersionRow], position: int | None) -> dict[int, VersionRow]:
+        """The rows with the state that their cubes had when the log ended at `position`."""
+        if position is None or position >= snapshot.position:
+            return rows
+        out = {}
+        for seq, row in rows.items():
+            state, frozen = State.GENERATED, False
+            for entry in snapshot.entries_of(row.content.id):
+                if entry.seq > position:
+                    break
+                if entry.kind == "state":
+                    state = State(entry.body_json()["to"])
+                elif entry.kind in ("freeze", "unfreeze"):
+                    frozen = entry.kind == "freeze"
+            out[seq] = replace(row, state=state, frozen=frozen)
+        return out
 
     def _filter(
         self,
@@ -386,9 +421,10 @@ class Space:
             if value is not None:
                 check_text(value, name)
         known = {state.word: state for state in State}
-        for state in states or ():
-            if state not in known:
-                raise Invalid(f"states: unknown state {str(state)[:40]!r}; known are {', '.join(known)}")
+        words = None if states is None else check_words(states, "states")
+        for word in words or ():
+            if word not in known:
+                raise Invalid(f"states: unknown state {shown(word)}; known are {', '.join(known)}")
         return Filter(
             types=None if types is None else check_words(types, "types"),
             tags=None if tags is None else check_words(tags, "tags"),
@@ -398,7 +434,7 @@ class Space:
             until=to_micros(until, "until"),
             valid_at=to_micros(valid_at, "valid_at"),
             where=filter or None,
-            states=None if states is None else tuple(known[state] for state in states),
+            states=None if words is None else tuple(known[word] for word in words),
             parts=parts,
         )
 
@@ -408,10 +444,11 @@ class Space:
             raise Invalid("expected a time or a log position, not a truth value")
         if isinstance(when, int):
             if not 0 <= when <= snapshot.position:
-                raise Invalid(f"position {when} is not in the log, which has positions 0 to {snapshot.position}")
+                raise Invalid(f"position {shown(when)} is not in the log, which has positions 0 to {snapshot.position}")
             return when
         micros = to_micros(when, "as_of")
-        assert micros is not None
+        if micros is None:
+            raise Invalid("expected a time or a log position, not None")
         return snapshot.position_at(micros)
 
     def _current(self, snapshot: Snapshot, cube: UUID) -> VersionRow:
@@ -427,7 +464,7 @@ class Space:
         return self._own(snapshot, cube, seq)
 
     def _own(self, snapshot: Snapshot, cube: UUID, seq: int) -> VersionRow:
-        row = snapshot.versions([seq]).get(seq)
+        row = self._then(snapshot, snapshot.versions([seq]), self._position).get(seq)
         if row is None or row.space != self._num:
             raise NotFound(f"cube {cube} is not in space {self.name!r}")
         return row
@@ -452,6 +489,13 @@ class Space:
             text=text or "",
         )
 
+    @staticmethod
+    def _must_be_whole(row: VersionRow) -> None:
+        """Raise `Invalid` for a part of a document: it changes with the document, or the document's text would not be what was written."""
+        whole = next((link.id for link in row.content.derived_from if link.relation == PART_OF), None)
+        if whole is not None:
+            raise Invalid(f"cube {row.content.id} is a part of document {whole}; change the document")
+
     def _require(self, verb: str) -> None:
         self._system.require(self._num, self.name, verb)
 
@@ -473,7 +517,7 @@ def _count(value: object, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise Invalid(f"{name}: expected a whole number, not {type(value).__name__}")
     if value < 1:
-        raise Invalid(f"{name}: {value} asks for nothing; give 1 or more")
+        raise Invalid(f"{name}: {shown(value)} asks for nothing; give 1 or more")
     return min(value, 2**31)
 
 
@@ -485,7 +529,7 @@ def _cursor(value: object) -> int:
     except ValueError:
         position = -1
     if not 0 <= position < 2**63:
-        raise Invalid(f"cursor: {str(value)[:40]!r} is none that `list` gave")
+        raise Invalid(f"cursor: {shown(value)} is none that `list` gave")
     return position
 
 

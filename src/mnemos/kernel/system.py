@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +15,7 @@ from uuid import UUID
 from mnemos.base.chain import Entry
 from mnemos.base.clock import Clock, system_clock
 from mnemos.base.cube import check_text
-from mnemos.base.errors import Invalid, NotFound, PermissionDenied, StoreUnavailable
+from mnemos.base.errors import Invalid, NotFound, PermissionDenied, StoreUnavailable, shown
 from mnemos.base.ids import IdSource
 from mnemos.base.protocols import Embedder
 from mnemos.index.space_index import SpaceIndex
@@ -54,7 +56,9 @@ class Mnemos:
     ) -> None:
         if key is not None:
             raise Invalid("key: encryption at rest is not part of this version; keep the store on an encrypted disk, and open it without a key")
-        address = str(location)
+        if not isinstance(location, (str, os.PathLike)):
+            raise Invalid(f"store path: expected a path or ':memory:', not {type(location).__name__}")
+        address = os.fsdecode(location)
         if address.startswith(("postgresql://", "postgres://")):
             raise StoreUnavailable("the PostgreSQL driver is not part of this version; give the path of a SQLite file")
         self.principal = check_text(principal, "principal") if principal is not None else None
@@ -66,6 +70,7 @@ class Mnemos:
         self._indexes: OrderedDict[int, SpaceIndex] = OrderedDict()
         self._index_lock = threading.Lock()
         self._embedder_number: int | None = None
+        self._view = False
         self.store = SqliteStore(address, clock=clock, vfs=vfs)
         try:
             with self.store.snapshot() as snapshot:
@@ -91,9 +96,23 @@ class Mnemos:
         self.close()
 
     def close(self) -> None:
-        """Finish what is being written and let go of the file. A second call does nothing."""
+        """Finish what is being written and let go of the file. A second call does nothing; nor does closing a view of `as_principal`."""
+        if self._view:
+            return
         self.embedding.stop()
         self.store.close()
+
+    def as_principal(self, principal: str | None) -> Mnemos:
+        """This open store, acted on by `principal`: a view that shares its files, embedder and indexes, and ends with it.
+
+        Raises `PermissionDenied` where this one acts for another principal already: only the owner of the file hands out views.
+        """
+        if self.principal is not None and principal != self.principal:
+            raise PermissionDenied(f"principal {self.principal!r} may not act as another; only a store opened without a principal may")
+        view = copy.copy(self)
+        view.principal = check_text(principal, "principal") if principal is not None else None
+        view._view = True
+        return view
 
     # -- spaces --
     def space(self, name: str, *, acl: Mapping[str, Sequence[str]] | None = None, strategy: str | None = None) -> Space:
@@ -161,6 +180,8 @@ class Mnemos:
         """Entries of the change log after position `since`, of the spaces that the principal may read."""
         if not isinstance(since, int) or isinstance(since, bool) or not 0 <= since < 2**63:
             raise Invalid("since: expected a position of the log, 0 or more")
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            raise Invalid("limit: expected how many entries, 1 or more")
         with self.store.snapshot() as snapshot:
             readable = {row.num for row in snapshot.spaces() if governance.allowed(self.principal, row.settings, "read")}
             out = []
@@ -192,7 +213,8 @@ class Mnemos:
 
         now = self.clock()
         with self.writing() as transaction:
-            cubes = transaction.expired(now)
+            writable = {row.num for row in transaction.spaces() if governance.allowed(self.principal, row.settings, "write")}
+            cubes = [cube for cube in transaction.expired(now) if (at := transaction.standing(cube)) is not None and at.space in writable]
             for cube in cubes:
                 transaction.set_state(cube, State.EXPIRED)
         return len(cubes)
@@ -209,7 +231,7 @@ class Mnemos:
     def strategy(self, name: object) -> Strategy:
         """The strategy called `name`. Raises `NotFound`, naming those that there are."""
         if not isinstance(name, str) or name not in STRATEGIES:
-            raise NotFound(f"there is no strategy {str(name)[:60]!r}; there are {', '.join(STRATEGIES)}")
+            raise NotFound(f"there is no strategy {shown(name)}; there are {', '.join(STRATEGIES)}")
         if name not in self._strategies:
             self._strategies[name] = make(name)
         return self._strategies[name]
@@ -243,8 +265,17 @@ class Mnemos:
             return
         transaction.put_vectors(self._embedder_number, pairs)
 
-    def index(self, space: int) -> SpaceIndex:
-        """The index of a space, made at first use; those used longest ago give way where all together grow beyond 2 GiB."""
+    def index(self, space: int, snapshot: Reader, *, fresh: bool = False) -> SpaceIndex:
+        """The index of a space, made at first use; those used longest ago give way where all together grow beyond 2 GiB.
+
+        What a transaction has written may yet be undone, and nobody else may see it: from its first write on it has an index of its own, and
+        so has, with `fresh`, a snapshot that the shared index has run ahead of.
+        """
+        if isinstance(snapshot, Writer) and snapshot.position > snapshot.started:
+            own: SpaceIndex = snapshot.derived.setdefault(space, SpaceIndex(space))
+            return own
+        if fresh:
+            return SpaceIndex(space)
         with self._index_lock:
             index = self._indexes.pop(space, None) or SpaceIndex(space)
             self._indexes[space] = index

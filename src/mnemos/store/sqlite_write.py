@@ -71,6 +71,9 @@ class Writer(Reader):
         self._hash: bytes = digest
         self.removed_blobs: list[str] = []
         self.to_erase: list[bytes] | None = None
+        self.started = self.position
+        self.derived: dict[int, Any] = {}
+        """What the caller derived, by space, from this transaction's own writes; gone where a part of them is undone."""
         self.new_embedder = False
 
     @property
@@ -88,6 +91,7 @@ class Writer(Reader):
     def back_to(self, mark: tuple[int, int, bytes, int]) -> None:
         self.position, self._at, self._hash, blobs = mark
         del self.removed_blobs[blobs:]
+        self.derived.clear()
 
     # -- the log --
     def _entry(

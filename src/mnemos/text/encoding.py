@@ -40,7 +40,7 @@ def encode(content: Content, new_id: Callable[[], UUID]) -> list[NewVersion]:
     if content.kind != "text" or text is None:
         return [NewVersion(content)]
     if len(text) <= LONGEST_WHOLE:
-        return [_searchable(content, text, thread_of(content), None)]
+        return [_searchable(content, thread_of(content), None)]
     out = [NewVersion(replace(content, text=None))]
     thread = f"document {content.id} {content.version}"
     link = Link(content.id, content.version, PART_OF)
@@ -54,8 +54,7 @@ def encode(content: Content, new_id: Callable[[], UUID]) -> list[NewVersion]:
             derived_from=(link,),
             metadata={**content.metadata, "heading": piece.heading} if piece.heading else content.metadata,
         )
-        assert part.text is not None
-        out.append(_searchable(part, f"{piece.heading}\n{part.text}" if piece.heading else part.text, thread, content.id))
+        out.append(_searchable(part, thread, content.id))
     return out
 
 
@@ -65,17 +64,18 @@ def restore(content: Content) -> NewVersion:
         return NewVersion(content)
     whole = next((link for link in content.derived_from if link.relation == PART_OF), None)
     if whole is None:
-        return _searchable(content, content.text, thread_of(content), None)
-    return _searchable(content, terms_text(content), f"document {whole.id} {whole.version}", whole.id)
+        return _searchable(content, thread_of(content), None)
+    return _searchable(content, f"document {whole.id} {whole.version}", whole.id)
 
 
-def _searchable(content: Content, words: str, thread: str | None, part_of: UUID | None) -> NewVersion:
+def _searchable(content: Content, thread: str | None, part_of: UUID | None) -> NewVersion:
     assert content.text is not None
     reading = read(content.text, type=content.type, author=content.author, event_at=content.event_at)
-    return NewVersion(content, Derived(thread, reading.flags, reading.moments or None, pack_terms(words), part_of))
+    return NewVersion(content, Derived(thread, reading.flags, reading.moments or None, pack_terms(terms_text(content)), part_of))
 
 
 def terms_text(content: Content) -> str:
-    """The words that a stored version is found by: its text, under its heading."""
-    heading = content.metadata.get("heading") if content.derived_from else None
+    """The words that a stored version is found by: its text, and, for a part of a document, the heading that it stands under."""
+    part = any(link.relation == PART_OF for link in content.derived_from)
+    heading = content.metadata.get("heading") if part else None
     return f"{heading}\n{content.text}" if heading else content.text or ""
