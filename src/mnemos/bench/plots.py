@@ -52,28 +52,34 @@ def draw(results: Sequence[Mapping[str, Any]], out: Path) -> None:
     peers = sorted({name for row in values for name in row} - set(ORDER))
     systems = [*[name for name in ORDER[:-1] if any(name in row for row in values)], *peers, ORDER[-1]]
     width = 0.84 / len(systems)
-    figure, axes = pyplot.subplots(figsize=(1.9 * len(results) + 2.2, 4.2), dpi=160)
+    figure, axes = pyplot.subplots(figsize=(max(7.2, 1.9 * len(results) + 2.2), 4.4), dpi=160)
     for place, system in enumerate(systems):
         offsets = [i + (place - (len(systems) - 1) / 2) * width for i, row in enumerate(values) if system in row]
         heights = [row[system] for row in values if system in row]
-        drawn = axes.bar(offsets, heights, width * 0.92, label=LABELS.get(system, system), color=COLOURS.get(system, PEER_COLOUR))
+        axes.bar(offsets, heights, width * 0.92, label=LABELS.get(system, system), color=COLOURS.get(system, PEER_COLOUR))
         if system == ORDER[-1]:
-            axes.bar_label(drawn, fmt="%.2f", fontsize=8, padding=7, color=COLOURS[system], fontweight="bold")
-            for i, (result, row) in enumerate(zip(results, values, strict=True)):
-                if bounds := interval(result):
-                    spread = [[max(0.0, row[system] - bounds[0])], [max(0.0, bounds[1] - row[system])]]
-                    axes.errorbar([i + (place - (len(systems) - 1) / 2) * width], [row[system]], yerr=spread, color="#134e4a", capsize=2, lw=1)
+            for i, height in zip(offsets, heights, strict=True):
+                _mark(axes, i, height, interval(results[round(i)]))
     axes.set_xticks(range(len(results)), [result["name"] for result in results])
     axes.set_ylabel("evidence recall@10")
     axes.set_ylim(0, 1.09)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e5e7eb", lw=0.6)
     axes.set_axisbelow(True)
-    axes.legend(frameon=False, fontsize=8, ncols=len(systems), loc="upper center", bbox_to_anchor=(0.5, 1.1))
+    axes.legend(frameon=False, fontsize=8, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     figure.tight_layout()
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
     pyplot.close(figure)
+
+
+def _mark(axes: Any, x: float, height: float, bounds: tuple[float, float] | None) -> None:
+    """The value over the product's bar, and its interval."""
+    low, high = bounds or (height, height)
+    if bounds:
+        axes.errorbar([x], [height], yerr=[[max(0.0, height - low)], [max(0.0, high - height)]], color="#134e4a", capsize=2, lw=1)
+    top = max(height, high) + 0.02
+    axes.text(x, top, f"{height:.2f}", ha="center", fontsize=8, color=COLOURS[ORDER[-1]], fontweight="bold")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -83,6 +83,7 @@ def search(folder: Path, texts: Sequence[str], questions: Sequence[str], embedde
         Check("search with filters, ms, worst p50", max(one.p50 for one in filtered) * 1e3, 15, at_least=False, n=plain.n),
         Check("search with filters, ms, worst p95", max(one.p95 for one in filtered) * 1e3, 40, at_least=False, n=plain.n),
         Check(f"open {n:,} cubes, s", opening, 1.0, at_least=False, n=3),
+        Check("open and answer a first search, s", opening + first, None, at_least=False, n=3),
         Check("bytes on disk ÷ text and float32 vectors", size / raw, 1.5, at_least=False, n=n),
     ], table, {OURS: takes}
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import mnemos
+from mnemos.base.errors import MnemosError
 from mnemos.base.meter import Latency, Seconds, disk_bytes, fsync_seconds
 from mnemos.base.protocols import Embedder
 from mnemos.bench.result import Check
@@ -167,8 +168,11 @@ def recovery(folder: Path, kills: int, writes: int, embedder: Embedder) -> tuple
     for _ in range(kills):
         writer = subprocess.Popen([sys.executable, "-c", CRASH_WRITER, str(path)], stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
-        acknowledged += [writer.stdout.readline().strip() for _ in range(writes)]
+        said = [writer.stdout.readline().strip() for _ in range(writes)]
         writer.send_signal(signal.SIGKILL)
+        if not said[-1]:
+            raise MnemosError(f"recovery benchmark: the writer ended with {writer.wait()} after {len([x for x in said if x])} adds")
+        acknowledged += said
         acknowledged += [line.strip() for line in writer.stdout if line.endswith("\n")]
         writer.wait()
         with Seconds() as took:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mnemos.base.errors import MnemosError
 from mnemos.base.protocols import Vectors
 
 HERE = Path(__file__).parent
@@ -25,7 +26,7 @@ INSTALL_SECONDS, RUN_SECONDS = 900, 1800
 _REQUIRES = re.compile(r"^# requires: (.+)$", re.MULTILINE)
 
 
-class PeerError(Exception):
+class PeerError(MnemosError):
     """The peer could not be installed or did not run; its own last words are in the message."""
 
 
