@@ -7,6 +7,7 @@ block forgets the terms; no word of the text can be read from it.
 from __future__ import annotations
 
 import re
+import struct
 import threading
 import unicodedata
 from collections import Counter
@@ -26,13 +27,22 @@ TERMS_VERSION = 1
 
 Hashes = NDArray[np.uint32]
 
-MAX_COUNT = 255
+MAX_COUNT = 127
+IN_HEADING = 128
+"""Bit of a term's count that says that it stands in the text's heading."""
+
+LONGEST_HEADING = 100
+"""Characters up to which a first line with more text below it is taken for a heading or title."""
+
 _CACHE_WORDS = 1 << 17
 _LONGEST_WORD = 64
 """Longer runs of letters and digits (base64, hashes) are one term each, by their first 64 characters."""
 
 # Scripts written without spaces, and Hangul, whose words carry their particles: indexed by overlapping pairs of characters.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
 # Vowel signs and marks that Python's \w leaves out but without which words of these scripts fall to pieces.
 _MARKS = "\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff\u0f00-\u0fff\u135d-\u135f"
 _ASCII_WORDS = re.compile(r"[a-z0-9]+(?:[-'._@/+:&]+[a-z0-9]+)*")
@@ -42,15 +52,16 @@ _JOINTS = re.compile(r"[-'._@/+:&]+")
 _LATIN_MARKS = re.compile("[\u0300-\u036f]")
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "＇": "'", "‐": "-", "‑": "-", "–": " ", "—": " "})
 
-STOP_WORDS = frozenset(
-    """a about above after again all also am an and any are aren't as at be because been before being below between both but by can can't cannot
+_FUNCTION_WORDS = """
+    a about above after again all also am an and any are aren't as at be because been before being below between both but by can can't cannot
     could couldn't did didn't do does doesn't doing don't down during each ever few for from further get got had hadn't has hasn't have haven't
     having he he's her here hers herself him himself his how how's i i'd i'll i'm i've if in into is isn't it it's its itself just let's me more
     most my myself no nor not of off on once only or other our ours ourselves out over own please same she she's should shouldn't so some such
     tell than that that's the their theirs them themselves then there there's these they they're this those through to too under until up upon us
     very was wasn't we we're were weren't what what's when where which while who who's whom whose why will with won't would wouldn't you you're
-    your yours yourself yourselves""".split()
-)
+    your yours yourself yourselves
+"""
+STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 """English function words, left out of a query where it holds anything else. They are indexed all the same."""
 
 
@@ -124,20 +135,36 @@ def term(word: str) -> int:
 
 
 @lru_cache(maxsize=1)
-def _stop_terms() -> frozenset[int]:
-    return frozenset(term(word) for entry in STOP_WORDS for word in words(entry))
+def stop_terms() -> Hashes:
+    """The hashes of `STOP_WORDS`, sorted."""
+    return np.array(sorted({term(word) for entry in STOP_WORDS for word in words(entry)}), dtype=np.uint32)
+
+
+@lru_cache(maxsize=1)
+def _stop_set() -> frozenset[int]:
+    return frozenset(stop_terms().tolist())
+
+
+def heading_of(text: str) -> str:
+    """The first line of `text` where it looks like a title: short, with more text below; else nothing."""
+    head, _, rest = text.partition("\n")
+    return head if 0 < len(head) <= LONGEST_HEADING and rest and not rest.isspace() else ""
 
 
 def pack_terms(text: str) -> bytes:
     """The terms of `text` as a block of little-endian bytes: uint32 length in terms, n sorted uint32 hashes, n uint8 counts, zeros up to four.
 
-    Counts saturate at 255; the length counts every occurrence. Takes any text, lone surrogates and NULs included.
+    Counts saturate at 127 and carry `IN_HEADING`; the length counts every occurrence. Takes any text, lone surrogates and NULs included.
     """
     counts = Counter([_cache.get(word) or term(word) for word in words(text)])
     hashes = sorted(counts)
-    head = np.array([sum(counts.values()), *hashes], dtype="<u4").tobytes()
-    tail = bytes([min(counts[h], MAX_COUNT) for h in hashes])
-    return head + tail + bytes(-len(tail) % 4)
+    length = counts.total()
+    packed = {h: min(c, MAX_COUNT) for h, c in counts.items()}
+    if "\n" in text:
+        for h in {term(word) for word in words(heading_of(text))}:
+            packed[h] |= IN_HEADING
+    tail = bytes([packed[h] for h in hashes])
+    return struct.pack(f"<{len(hashes) + 1}I", min(length, 0xFFFFFFFF), *hashes) + tail + bytes(-len(tail) % 4)
 
 
 def query_terms(text: str) -> Query:
@@ -145,7 +172,7 @@ def query_terms(text: str) -> Query:
     first: dict[int, str] = {}
     for word in words(text):
         first.setdefault(term(word), word)
-    stop = _stop_terms()
+    stop = _stop_set()
     kept = [h for h in first if h not in stop] or list(first)
     return Query(np.array(kept, dtype=np.uint32), tuple(first[h] for h in kept))
 
@@ -160,7 +187,7 @@ class Postings(NamedTuple):
     hashes: Hashes
     """(postings,)."""
     counts: NDArray[np.uint8]
-    """(postings,) occurrences, at most 255."""
+    """(postings,) occurrences, at most 127, and `IN_HEADING`."""
 
 
 def unpack_terms(blobs: Sequence[bytes]) -> Postings:

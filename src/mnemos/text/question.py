@@ -1,0 +1,165 @@
+"""What a question says about where its answer stands: whose words, which days, when, how many, and in which words they would be said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.index.terms import Query, fold, query_terms, term
+from mnemos.text.time_expressions import find_times
+
+_WORD = re.compile(r"[^\W_]+")
+_POSSESSIVE = re.compile(r"['’](?:s\b)?")
+_WHEN = re.compile(
+    r"\b(?:when|(?:what|which) (?:date|day|month|year|time|season|week)|how (?:long|recently)|how many (?:days|weeks|months|years)"
+    r"|since when)\b",
+    re.I,
+)
+_AMOUNT = re.compile(r"\bhow (?:many|much|long|often|old|far|big|tall)\b|\bwhat (?:number|age|percentage|price|amount)\b", re.I)
+_SEVERAL = re.compile(
+    r"\b(?:all|both|each|every|list|how many|how often|how much|since|which \w+s|what \w+s|activities|and|in common|different|various|total"
+    r"|compare|summari[sz]e|discuss|overall|ever)\b",
+    re.I,
+)
+_FIRST_PERSON = re.compile(r"\b(?:i|me|my|mine|myself|we|our|us)\b", re.I)
+_SECOND_PERSON = re.compile(r"\b(?:you|your|yours)\b", re.I)
+
+USERS = frozenset({"user", "human", "me"})
+ASSISTANTS = frozenset({"assistant", "ai", "bot", "model", "chatgpt", "claude", "gpt", "gemini", "agent"})
+_ROLES = USERS | ASSISTANTS | {"system", "tool", "function", "unknown", "anonymous"}
+_NAMED = 0.5
+"""Share of an author's name, each word weighted by how few authors bear it, from which a question is taken to name the author."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, analysed."""
+
+    text: str
+    terms: Query
+    """Terms to look up: without the names of authors, which are matched with who speaks, unless nothing else would be left."""
+    voiced: str
+    """The question with each author's name in the author's own voice, `I` or `my`: what to embed. People do not call themselves by name:
+    a turn's vector lies far nearer to "What did I paint?" than to "What did Melanie paint?"."""
+    named: NDArray[np.float32]
+    """(authors + 1,) 0..1, how much of each author's name the question gives, at least a half, else 0; the last is for rows without author."""
+    users: NDArray[np.float32]
+    """(authors + 1,) 1 where a question in the first person speaks of that author's own words: the user of an assistant."""
+    assistants: NDArray[np.float32]
+    """(authors + 1,) 1 where the question addresses the assistant about its own words."""
+    intervals: NDArray[np.int64]
+    """(i, 2) start and end, microseconds since 1970 in UTC, of the times that the question names."""
+    asks_when: bool
+    asks_amount: bool
+    asks_several: bool
+    """Several pieces of evidence are to be expected (lists, counts, comparisons, summaries)."""
+
+
+class _Names:
+    """Authors' names, by their words."""
+
+    def __init__(self, authors: tuple[str, ...]) -> None:
+        self.codes: dict[str, list[int]] = {}
+        self.words = [_words_of_name(name) for name in authors]
+        for code, parts in enumerate(self.words):
+            for part in parts:
+                self.codes.setdefault(part, []).append(code)
+        self.whole = [sum(1 / len(self.codes[part]) for part in parts) for parts in self.words]
+        roles = [fold(name.strip()) for name in authors]
+        self.users = np.array([role in USERS for role in roles] + [False])
+        self.assistants = np.array([role in ASSISTANTS for role in roles] + [False])
+
+    def share(self, code: int, parts: set[str]) -> float:
+        return sum(1 / len(self.codes[part]) for part in parts) / self.whole[code]
+
+
+def _words_of_name(name: str) -> frozenset[str]:
+    folded = fold(name)
+    return frozenset() if folded.strip() in _ROLES else frozenset(_WORD.findall(folded))
+
+
+@lru_cache(maxsize=64)
+def _names(authors: tuple[str, ...]) -> _Names:
+    return _Names(authors)
+
+
+def analyse(text: str, authors: Sequence[str] = (), now: int | None = None) -> Question:
+    """Analyse `text`, asked in a space whose authors are `authors` (in the order of their codes), at `now` (microseconds since 1970).
+
+    Without `now`, expressions such as "last week" name no interval. Takes any text.
+    """
+    names = _names(tuple(authors))
+    named, spans = _find_names(text, names)
+    voiced = _voice(text, spans)
+    terms = query_terms(text)
+    if spans:
+        dropped = {term(fold(match.group())) for start, end in spans for match in _WORD.finditer(text, start, end)}
+        keep = [i for i, h in enumerate(terms.hashes.tolist()) if h not in dropped]
+        if keep:
+            terms = Query(terms.hashes[keep], tuple(terms.words[i] for i in keep))
+    you, own = bool(_SECOND_PERSON.search(text)), bool(_FIRST_PERSON.search(text))
+    times = [time for time in find_times(text, now) if time.start is not None]
+    return Question(
+        text,
+        terms,
+        voiced,
+        named,
+        names.users.astype(np.float32) * (own and not you),
+        names.assistants.astype(np.float32) * you,
+        np.array([(time.start, time.end) for time in times], dtype=np.int64).reshape(-1, 2),
+        bool(_WHEN.search(text)),
+        bool(_AMOUNT.search(text)),
+        bool(_SEVERAL.search(text)),
+    )
+
+
+def _find_names(text: str, names: _Names) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:
+    """How much of each author's name the question gives, and where. In a question that uses capitals, names must have them."""
+    named = np.zeros(len(names.words) + 1, dtype=np.float32)
+    if not names.codes:
+        return named, []
+    found = list(_WORD.finditer(text))
+    words = [fold(match.group()) for match in found]
+    cased = any(character.isupper() for character in text)
+    usable = [not cased or not match.group()[0].islower() for match in found]
+    spans: list[tuple[int, int]] = []
+    for at, word in enumerate(words):
+        if not usable[at]:
+            continue
+        for code in names.codes.get(word, ()):
+            parts = names.words[code]
+            if at and usable[at - 1] and words[at - 1] in parts:
+                continue  # inside a run that was looked at from its first word
+            end = at
+            while end < len(words) and usable[end] and words[end] in parts:
+                end += 1
+            share = names.share(code, set(words[at:end]))
+            if share >= _NAMED:
+                named[code] = max(named[code], share)
+                spans.append((found[at].start(), found[end - 1].end()))
+    return named, _merged(text, spans)
+
+
+def _merged(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Overlapping spans, and those with only white space between, as one."""
+    out: list[tuple[int, int]] = []
+    for start, end in sorted(set(spans)):
+        if out and (start <= out[-1][1] or not text[out[-1][1] : start].strip()):
+            out[-1] = (out[-1][0], max(end, out[-1][1]))
+        else:
+            out.append((start, end))
+    return out
+
+
+def _voice(text: str, spans: list[tuple[int, int]]) -> str:
+    parts, done = [], 0
+    for start, end in spans:
+        owner = _POSSESSIVE.match(text, end)
+        parts += [text[done:start], "my" if owner else "I"]
+        done = owner.end() if owner else end
+    return "".join([*parts, text[done:]])

@@ -1,0 +1,110 @@
+"""The weights of evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mnemos.index.lexical import BM25
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How evidence is weighed. A score is the sum of evidence times weight.
+
+    Weights are in log odds per unit of evidence (evidence is 0 to 1 unless said otherwise), of any sign and size; 0 leaves a piece out.
+    Defaults: one softmax regression (listwise maximum likelihood: Cao et al., Learning to Rank: From Pairwise Approach to Listwise
+    Approach, 2007) over questions of six public sets together: two-person chats (LoCoMo), chats with an assistant (LongMemEval, BFCL
+    memory), meetings (QMSum) and passages (MuSiQue, HotpotQA, 2WikiMultihopQA, Natural Questions), checked by leaving groups of whole
+    conversations out (`docs/decisions`). They hold no word of any language and no name.
+    """
+
+    bm25: BM25 = field(default_factory=BM25)
+    """Parameters of BM25."""
+    near: int = 4
+    """Rows, 1 or more: how far `*_near` reaches. Default: the length of an exchange."""
+    around: int = 24
+    """Rows, 1 or more: how far `*_around` and `*_peak` reach within a thread. Default: about a session of LoCoMo, a topic of QMSum."""
+    feedback_rows: int = 5
+    """Rows, 1 or more, whose words expand the question. Default: usual for pseudo-relevance feedback on short passages."""
+    feedback_terms: int = 20
+    """Terms, 0 or more, that expand the question. Default: as above."""
+
+    words: float = 1.43
+    """BM25 over the best row's, 0 to 1."""
+    coverage: float = 1.95
+    """Share of the question's terms, by inverse document frequency, that the row holds."""
+    both: float = 0.05
+    """Words times meaning: rows that both agree on."""
+    heading: float = 1.07
+    """Share of the row's heading or title that the question names."""
+    meaning: float = 0.49
+    """Cosine with the voiced question, between the mean of the space (0) and its best (1)."""
+    words_before: float = -0.37
+    """Words of the row before."""
+    words_before_2: float = 0.67
+    """Words of the row two before."""
+    words_after: float = 0.31
+    """Words of the row after."""
+    words_after_2: float = -0.26
+    """Words of the row two after."""
+    meaning_before: float = -0.26
+    """Meaning of the row before."""
+    meaning_before_2: float = -0.18
+    """Meaning of the row two before."""
+    meaning_after: float = 0.16
+    """Meaning of the row after."""
+    meaning_after_2: float = 0.02
+    """Meaning of the row two after."""
+    words_near: float = 1.57
+    """Mean of words over the rows within `near`."""
+    meaning_near: float = 1.45
+    """Mean of meaning over the rows within `near`."""
+    words_around: float = -3.12
+    """Mean of words over the rows within `around`; what a whole passage is about tells less than its best row."""
+    meaning_around: float = 0.55
+    """Mean of meaning over the rows within `around`."""
+    words_peak: float = 1.27
+    """Best words within `around`: the passage or session is the right one."""
+    coverage_peak: float = 0.97
+    """Best coverage within `around`."""
+    meaning_peak: float = 1.58
+    """Best meaning within `around`."""
+    after_question: float = -0.34
+    """The row before asks something."""
+    answers_words: float = 1.02
+    """Words of the row before, where that asks something: this row answers it."""
+    answers_meaning: float = 1.17
+    """Meaning of the row before, where that asks something."""
+    speaker: float = 0.48
+    """The question names the row's author (share of the name)."""
+    speaker_words: float = -0.82
+    """Speaker times words."""
+    speaker_meaning: float = 1.47
+    """Speaker times meaning."""
+    own_words: float = 4.81
+    """A question in the first person, and words of the user."""
+    assistant_words: float = -0.15
+    """A question to the assistant about its own words, and words of the assistant."""
+    tells_when: float = 1.02
+    """The question asks when, and the row holds words of time."""
+    said_then: float = 3.86
+    """The question names a time, and the row was said then."""
+    speaks_of_then: float = 1.7
+    """The question names a time, and the row speaks of one that overlaps it."""
+    tells_amount: float = 1.1
+    """The question asks for an amount, and the row holds a number."""
+    ends_asking: float = -0.65
+    """The row ends with a question."""
+    first_person: float = 0.32
+    """The row speaks of its author."""
+    size: float = 0.02
+    """Natural logarithm of one plus the row's length in terms."""
+    great_size: float = -0.37
+    """What `size` exceeds 4 by: beyond some 55 terms."""
+    tiny: float = 0.91
+    """The row has fewer than six terms."""
+    linked: float = 1.12
+    """Share of the telling words of the best rows that the question itself lacks (`LexicalIndex.expand`), best row 1."""
+
+
+DEFAULT = Recipe()
