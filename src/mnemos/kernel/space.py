@@ -24,6 +24,7 @@ from mnemos.kernel.forgetting import Certificate, forget
 from mnemos.kernel.results import Context, Hit
 from mnemos.store.base import Filter, Snapshot, SpaceRow, VersionRow
 from mnemos.text.encoding import PART_OF
+from mnemos.text.question import Question, analyse
 from mnemos.text.strategy import Recall, Strategy, View
 from mnemos.text.tokens import token_counter
 
@@ -294,11 +295,15 @@ class Space:
         self._require("read")
         where = self._filter(types=types, tags=tags, author=author, source=source, since=since, until=until, valid_at=valid_at, filter=filter)
         k = _count(k, "k")
-        question = _question(query)
-        vector = self._system.embedding.question(question) if vector is None else self._system.embedding.given(vector)
+        text = _question(query)
+        given = None if vector is None else self._system.embedding.given(vector)
+        question: Question | None = None
+        authors: tuple[str, ...] = ()
         chosen = self._system.strategy(strategy) if strategy not in (None, "auto") else self._system.strategy_of(self)
         attempts = 0
         while True:
+            if question is not None and given is None:
+                vector = self._system.embedding.question(question.voiced)
             with self._system.snapshot() as snapshot:
                 position = self._shown_position(snapshot, as_of)
                 index = self._system.index(self._num, snapshot, fresh=attempts == _ATTEMPTS)
@@ -306,7 +311,12 @@ class Space:
                     if index.position > snapshot.position:  # another thread has seen a newer store: so must this one
                         attempts += 1
                         continue
-                    recall = self._recall(snapshot, index, position, chosen, question, k, where, vector)
+                    index.catch_up(snapshot)
+                    speakers = tuple(index.authors.words)
+                    if question is None or authors != speakers:  # whom the question names depends on who speaks in the space
+                        question, authors = analyse(text, speakers, self._system.clock()), speakers
+                        continue
+                    recall = self._recall(snapshot, index, position, chosen, question, k, where, vector if given is None else given)
                     seqs = index.seq.view()[recall.rows].tolist()
                 rows = self._then(snapshot, snapshot.versions(seqs), position)
                 hits = []
@@ -350,15 +360,14 @@ class Space:
         index: SpaceIndex,
         position: int,
         chosen: Strategy,
-        question: str,
+        question: Question,
         k: int,
         where: Filter,
         vector: Vectors | None,
     ) -> Recall:
         """What the strategy finds among the rows that pass the filters. The caller holds the index's lock."""
         system = self._system
-        index.catch_up(snapshot)
-        queries = system.embedding.align(question, vector, index.vectors, snapshot)
+        queries = system.embedding.align(question.voiced, vector, index.vectors, snapshot)
         then = snapshot.states_at(self._num, position) if position < snapshot.position else None
         now = system.clock()
         mask = index.visible(position, then) & (index.expires_at.view() > now)

@@ -1,36 +1,43 @@
-"""The default strategy."""
+"""The default strategy: turns, documents and facts as they are, ranked by every kind of evidence at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-import numpy as np
-
 from mnemos.base.cube import Content
 from mnemos.store.base import NewVersion
 from mnemos.text.encoding import encode
+from mnemos.text.question import Question
+from mnemos.text.ranking import Rows, rank, top
+from mnemos.text.recipe import DEFAULT, Recipe
 from mnemos.text.strategy import Recall, View
 
 
 class Auto:
+    """Nothing is rewritten at writing; at reading, words, meaning, neighbourhood, speaker and time are weighed together."""
+
     name = "auto"
     about = "turns, documents and facts, found by words, meaning, neighbourhood, speaker and time"
+
+    def __init__(self, recipe: Recipe = DEFAULT) -> None:
+        self._recipe = recipe
 
     def encode(self, content: Content, new_id: Callable[[], UUID]) -> Sequence[NewVersion]:
         return encode(content, new_id)
 
-    def recall(self, question: str, view: View, k: int) -> Recall:
-        lexical = view.index.lexical.search(question, view.allowed).bm25
-        score = np.zeros(len(view.index), dtype=np.float32)
-        for part in (lexical, view.cosines):
-            if part is not None:
-                order = np.argsort(-np.where(np.isnan(part), -9, part), kind="stable")
-                rank = np.empty(len(order)); rank[order] = np.arange(len(order))
-                score += 1 / (60 + rank)
-        rows = np.flatnonzero(view.allowed)
-        rows = rows[np.argsort(-score[rows], kind="stable")[:k]]
-        return Recall(rows, score[rows], {"lexical": lexical[rows]})
+    def recall(self, question: Question, view: View, k: int) -> Recall:
+        index = view.index
+        rows = Rows(
+            thread=index.thread.view(),
+            author=index.author.view(),
+            event_at=index.event_at.view(),
+            flags=index.flags.view(),
+            moments=index.moments.view(),
+        )
+        ranking = rank(question, rows, index.lexical, view.cosines, view.allowed, self._recipe)
+        best = top(ranking.scores, k)
+        return Recall(best, ranking.scores[best], {name: values[best] for name, values in ranking.signals.items()})
 
     def consolidate(self, view: View) -> Sequence[NewVersion]:
         return ()

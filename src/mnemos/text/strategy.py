@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mnemos.base.cube import Content
 from mnemos.index.space_index import Mask, SpaceIndex
 from mnemos.store.base import NewVersion
+from mnemos.text.question import Question
 
 Floats = NDArray[np.float32]
 
@@ -24,7 +25,7 @@ class View:
     allowed: Mask
     """(n,) bool: rows that exist, are visible to the caller, and pass the filters. No other row may bear on the result."""
     cosines: Floats | None
-    """(n,) float32 cosine of each row with the query, NaN where a row has no vector; None without an embedder."""
+    """(n,) float32 cosine of each row with the voiced question, NaN where a row has no vector; None without an embedder."""
     now: int
     """Microseconds since 1970."""
 
@@ -51,7 +52,7 @@ class Strategy(Protocol):
         """The versions to write for one memory that a caller gives: itself first, then what belongs to it."""
         ...
 
-    def recall(self, question: str, view: View, k: int) -> Recall:
+    def recall(self, question: Question, view: View, k: int) -> Recall:
         """At most `k` of the allowed rows, best first; `k` of them whenever so many exist."""
         ...
 
