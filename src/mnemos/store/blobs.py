@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ class Blobs(Protocol):
     def get(self, name: str) -> bytes: ...
     def remove(self, names: Iterable[str]) -> None: ...
     def names(self) -> Iterator[str]: ...
+    def tidy(self, kept: Collection[str]) -> None: ...
 
 
 class MemoryBlobs:
@@ -44,6 +45,9 @@ class MemoryBlobs:
 
     def names(self) -> Iterator[str]:
         return iter(sorted(self._data))
+
+    def tidy(self, kept: Collection[str]) -> None:
+        self._data = {name: data for name, data in self._data.items() if name in kept}
 
 
 class FileBlobs:
@@ -93,16 +97,31 @@ class FileBlobs:
             data = path.read_bytes()
         except FileNotFoundError:
             raise NotFound(f"{path}: the blob is missing; restore it from a backup") from None
+        except OSError as error:
+            raise StoreUnavailable(f"{path}: cannot be read ({error.strerror}); check the disk, and the file's permissions") from error
         if hashlib.sha256(data).hexdigest() != name:
             raise Corrupt(f"{path}: its bytes do not have the SHA-256 that names it; restore it from a backup")
         return data
 
     def remove(self, names: Iterable[str]) -> None:
+        """Remove blobs for good. Raises `StoreUnavailable` where a file cannot be removed."""
         for name in names:
             path = self._path(name)
-            path.unlink(missing_ok=True)
-            if path.parent.is_dir():
-                _sync_folder(path.parent)
+            try:
+                path.unlink(missing_ok=True)
+                if path.parent.is_dir():
+                    _sync_folder(path.parent)
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"{path}: cannot be removed ({error.strerror}), though what it belonged to is forgotten; check its permissions and open the "
+                    "store again, which removes it"
+                ) from error
+
+    def tidy(self, kept: Collection[str]) -> None:
+        """Remove what a killed process left: half-written files, and blobs that no row speaks of. Nobody else may use the store meanwhile."""
+        self.remove([name for name in self.names() if name not in kept])
+        for temporary in self._folder.glob("??/.*.tmp"):
+            temporary.unlink(missing_ok=True)
 
     def names(self) -> Iterator[str]:
         """The names of all blobs that are there."""

@@ -15,15 +15,14 @@ from pathlib import Path
 import apsw
 
 from mnemos.base.clock import Clock, system_clock
-from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid, MnemosError, StoreUnavailable
-from mnemos.store import sqlite_open
+from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid, MnemosError, StoreFull, StoreUnavailable
+from mnemos.store import sqlite_erase, sqlite_open
 from mnemos.store.base import Finding
 from mnemos.store.blobs import Blobs, FileBlobs, MemoryBlobs
-from mnemos.store.residue import left_behind
-from mnemos.store.sqlite_faults import explained
+from mnemos.store.sqlite_faults import Severed, explain, explain_os, explain_system, explained
 from mnemos.store.sqlite_read import Reader
-from mnemos.store.sqlite_verify import verify_rows, verify_write_ahead_log
-from mnemos.store.sqlite_write import Writer
+from mnemos.store.sqlite_verify import verify_pages, verify_rows, verify_write_ahead_log
+from mnemos.store.sqlite_write import Mark, Spaces, Writer
 from mnemos.store.witness import Head, Witness
 
 GROUP = 64
@@ -59,11 +58,14 @@ class SqliteStore:
         self._waiting_lock = threading.Lock()
         self._open_group: _Group | None = None
         self._local = threading.local()
+        self._spaces = Spaces()
+        self._erasing = sqlite_erase.Erasing()
         self._idle: list[apsw.Connection] = []
         self._idle_lock = threading.Lock()
         self._closed = False
         self.opened_with: list[Finding] = []
         self.witness: Witness | None = None
+        self._witness_failure: Finding | None = None
         self.blobs: Blobs = FileBlobs(self.path + "-blobs") if self.durable else MemoryBlobs()
         with explained(self.path, "opening the store"):
             self._open()
@@ -81,11 +83,10 @@ class SqliteStore:
         except OSError as error:
             if isinstance(error, MnemosError):
                 raise
-            raise StoreUnavailable(
-                f"{self.path}: cannot be opened ({error.strerror}); check that the folder may be written and the file is yours"
-            ) from error
+            raise explain_os(error, self.path, "opening the store") from error
         try:
-            sqlite_open.reserve(self.path)
+            with explain_system(self.path, "opening the store"):
+                sqlite_open.reserve(self.path)
             unclean = self.witness.first and sqlite_open.left_in_the_middle(self.path)
             self._db = sqlite_open.connect(self.path, self._vfs, writer=True)
             try:
@@ -93,6 +94,8 @@ class SqliteStore:
                 if unclean:
                     sqlite_open.quick_check(self._db, self.path)
                 self._compare_with_witness()
+                if self.witness.first:
+                    self._tidy(unclean)
             except BaseException:
                 self._db.close()
                 raise
@@ -102,6 +105,19 @@ class SqliteStore:
             if isinstance(error, FingerprintMismatch) and not known:
                 os.unlink(self.witness.path)
             raise
+
+    def _tidy(self, unclean: bool) -> None:
+        """Finish what a killed process left undone: its write-ahead log, its half-made blobs, its half-erased forgets."""
+        self._erasing.inherit(self._db)
+        try:
+            with explained(self.path, "opening the store"), explain_system(self.path, "opening the store"):
+                if unclean:
+                    self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                if unclean or self._erasing.left:
+                    self.blobs.tidy(Reader(self._db, self.path).blob_names())
+                self._erasing.catch_up(self._db, self.path)
+        except StoreFull:
+            pass  # a full disk must not keep anybody from reading; the next erase, or the next open, goes on
 
     def _compare_with_witness(self) -> None:
         """Raise `Corrupt` where the log lacks entries that were acknowledged."""
@@ -119,7 +135,17 @@ class SqliteStore:
                     f"{self.path}: log entry {remembered.seq}, which was acknowledged, {what}: the file or its write-ahead log was damaged or "
                     f"replaced. Restore both from a backup; if this file is a backup that you restored on purpose, delete {self.witness.path}"
                 )
-        self.witness.write(self._head())
+        self._remember(self._head())
+
+    def _remember(self, head: Head) -> None:
+        """Write the witness. Where that fails it lags, which is safe: it proves less, and `verify` says so."""
+        assert self.witness is not None
+        try:
+            self.witness.write(head)
+            self._witness_failure = None
+        except OSError as error:
+            problem = f"could not be written ({error.strerror}): the newest changes are not guarded; free space, or check its permissions"
+            self._witness_failure = Finding(self.witness.path, "whole file", problem)
 
     def _head(self) -> Head:
         row = self._db.execute("SELECT seq, hash FROM log ORDER BY seq DESC LIMIT 1").fetchone()
@@ -127,18 +153,28 @@ class SqliteStore:
 
     def close(self) -> None:
         """Write the log back into the file and let go of it. A second call does nothing."""
+        self._refuse_inside("closing the store")
         with self._mutex:
             if self._closed:
                 return
+            if self._open_group is not None:
+                self._commit()
             self._closed = True
             with self._idle_lock:
                 for connection in self._idle:
                     connection.close()
                 self._idle.clear()
-            with explained(self.path, "closing the store"):
-                self._db.close()
-            if self.witness is not None:
-                self.witness.close()
+            try:
+                with explained(self.path, "closing the store"):
+                    self._db.close()
+            finally:
+                if self.witness is not None:
+                    self.witness.close()
+
+    def _refuse_inside(self, doing: str) -> None:
+        """Raise `Invalid` inside a transaction of this thread, which `doing` would tear apart."""
+        if getattr(self._local, "writer", None) is not None:
+            raise Invalid(f"{self.path}: {doing} is not possible inside a transaction; end it first")
 
     def _check_open(self) -> None:
         if self._closed:
@@ -161,18 +197,11 @@ class SqliteStore:
             finally:
                 outer.actor = previous
             return
-        group = None
         with self._turn(counted=not alone):
-            self._check_open()
-            if alone and self._open_group is not None:
-                self._commit()
-            if self._open_group is None:
-                with explained(self.path, "starting a write"):
-                    self._db.execute("BEGIN IMMEDIATE")
-                self._open_group = _Group()
-            group = self._open_group
-            writer = self._local.writer = Writer(self._db, self.path, self._clock, actor)
+            group = self._join(alone)
             try:
+                with explained(self.path, "starting a write"):
+                    writer = self._local.writer = Writer(self._db, self.path, self._clock, actor, self._spaces)
                 with self._savepoint(writer):
                     yield writer
                 group.size += 1
@@ -184,12 +213,26 @@ class SqliteStore:
                     self._commit()
         while not group.done.wait(0.05):
             with self._mutex:
-                if self._open_group is group and self._waiting == 0:
+                if self._open_group is group:  # he who was to come and commit has not come
                     self._commit()
         if group.error is not None:
             raise group.error
+        self._local.forgets = [*getattr(self._local, "forgets", ()), *writer.forgets]
         if writer.to_erase is not None:
             self.erase(writer.to_erase)
+
+    def _join(self, alone: bool) -> _Group:
+        """The group that the next transaction belongs to."""
+        self._check_open()
+        if alone and self._open_group is not None:
+            self._commit()
+        if self._open_group is None:
+            with explained(self.path, "starting a write"):
+                if self._db.in_transaction:  # somebody was interrupted between two steps
+                    self._db.execute("ROLLBACK")
+                self._db.execute("BEGIN IMMEDIATE")
+            self._open_group = _Group()
+        return self._open_group
 
     @contextlib.contextmanager
     def _turn(self, counted: bool) -> Iterator[None]:
@@ -210,46 +253,76 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def _savepoint(self, writer: Writer) -> Iterator[None]:
+        """A part of a transaction that is kept whole or undone whole."""
         mark = writer.mark()
         with explained(self.path, "writing"):
-            self._db.execute("SAVEPOINT step")
+            writer.connection.execute("SAVEPOINT step")
             try:
                 yield
+                writer.connection.execute("RELEASE step")
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK TO step")
-                    self._db.execute("RELEASE step")
-                    writer.back_to(mark)
-                else:
-                    self._broken(StoreUnavailable(f"{self.path}: the disk failed during a write that shared a commit; nothing of it was kept"))
+                self._undo(writer, mark)
                 raise
-            self._db.execute("RELEASE step")
 
-    def _broken(self, error: MnemosError) -> None:
-        """SQLite gave up the whole transaction: everybody who shares it must know."""
-        group = self._open_group
-        self._open_group = None
+    def _undo(self, writer: Writer, mark: Mark) -> None:
+        """Take back what `writer` did since `mark`; where SQLite cannot, or gave up the whole transaction, give up the group."""
+        writer.back_to(mark)
+        if self._db.in_transaction:
+            try:
+                self._db.execute("ROLLBACK TO step")
+                self._db.execute("RELEASE step")
+                return
+            except apsw.Error:
+                self._roll_back()
+        error = StoreUnavailable(f"{self.path}: the disk failed during a write that shared this commit; nothing of it was kept, try again")
+        writer.sever(Severed(error))
+        group, self._open_group = self._open_group, None
         if group is not None:
             group.error = error
             group.done.set()
 
+    def _roll_back(self) -> None:
+        """End the transaction without its changes, whatever the disk says: SQLite forgets them even where it reports an error."""
+        if self._db.in_transaction:
+            with contextlib.suppress(apsw.Error):
+                self._db.execute("ROLLBACK")
+
     def _commit(self) -> None:
         """Make the open group durable and tell its members. Errors reach them through the group."""
         group = self._open_group
-        self._open_group = None
         assert group is not None
+        error: MnemosError | None = None
         try:
-            with explained(self.path, "committing"):
-                self._db.execute("COMMIT")
-            if self.witness is not None and group.head is not None:
-                self.witness.write(group.head)
-            self.blobs.remove(group.removed_blobs)
-        except MnemosError as error:
+            self._db.execute("COMMIT")
+        except apsw.Error as failure:
+            error = explain(failure, self.path, "committing")
+        finally:  # also after an interrupt, which can come before SQLite began, or when it had finished
+            if self._kept(group):
+                error = None
+                if self.witness is not None and group.head is not None:
+                    self._remember(group.head)
+                try:
+                    self.blobs.remove(group.removed_blobs)
+                except MnemosError as failure:
+                    error = failure
+            else:
+                self._roll_back()
+                error = error or StoreUnavailable(f"{self.path}: interrupted before the commit; nothing was kept")
+            self._open_group = None
             group.error = error
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-        finally:
             group.done.set()
+
+    def _kept(self, group: _Group) -> bool:
+        """Whether the log, as it is outside any transaction, holds what the group wrote."""
+        if self._db.in_transaction:
+            return False
+        if group.head is None or group.head.seq == 0:
+            return True
+        try:
+            found = self._db.execute("SELECT hash FROM log WHERE seq = ?", (group.head.seq,)).get
+        except apsw.Error:
+            return False
+        return bool(found == group.head.hash)
 
     # -- reading --
     @contextlib.contextmanager
@@ -288,8 +361,7 @@ class SqliteStore:
     @contextlib.contextmanager
     def _alone(self, doing: str) -> Iterator[None]:
         """The writing connection outside any transaction, while no thread of this process writes. Raises `Invalid` inside one."""
-        if getattr(self._local, "writer", None) is not None:
-            raise Invalid(f"{self.path}: {doing} is not possible inside a transaction; end it first")
+        self._refuse_inside(doing)
         with self._turn(counted=False):
             self._check_open()
             if self._open_group is not None:
@@ -305,7 +377,7 @@ class SqliteStore:
             try:
                 yield
             finally:
-                self._db.execute("ROLLBACK")
+                self._roll_back()
 
     def _reader(self) -> apsw.Connection:
         with self._idle_lock:
@@ -323,20 +395,23 @@ class SqliteStore:
     # -- keeping --
     def verify(self) -> tuple[dict[str, int], list[Finding]]:
         """Check chain, rows, lineage, blobs, and the files themselves: (what was checked, what is wrong)."""
-        findings = list(self.opened_with)
+        self._refuse_inside("verifying")
+        findings = [*self.opened_with, *([self._witness_failure] if self._witness_failure else [])]
         with self.snapshot() as snapshot:
             assert isinstance(snapshot, Reader)
             checked, more = verify_rows(snapshot, self.path, self.blobs)
         findings += more
         if self.durable:
             with self._still():
+                checked["pages"] = verify_pages(Path(self.path), findings)
                 checked["wal_frames"] = verify_write_ahead_log(Path(self.path + "-wal"), findings)
         return checked, findings
 
     def erase(self, texts: Sequence[bytes] = ()) -> None:
         """After a forget: put the log back into the file, cut it, and leave no trace of `texts` in any file of the store.
 
-        Inside a transaction of this thread, that is done once the transaction is durable.
+        Inside a transaction of this thread, that is done once the transaction is durable. Raises `StoreFull`, `StoreUnavailable`: what was
+        forgotten stays forgotten then, and the next erase, or the next open, does what is left to do.
         """
         if not self.durable:
             return
@@ -345,10 +420,7 @@ class SqliteStore:
             writer.to_erase = [*(writer.to_erase or ()), *texts]
             return
         with self._alone("erasing what was forgotten"):
-            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            if left_behind(self.path, texts):
-                self._db.execute("VACUUM")
-                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            self._erasing.erase(self._db, self.path, texts, self._local.__dict__.pop("forgets", []))
 
     def compact(self, spare_bytes: int = 2**22) -> None:
         """Give pages that hold nothing back to the file system, where they are more than `spare_bytes`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import apsw
 
@@ -29,6 +31,35 @@ def explain(error: apsw.Error, path: str, doing: str) -> MnemosError:
     if isinstance(error, apsw.ConnectionClosedError):
         return StoreUnavailable(f"{path}: the store is closed")
     return StoreUnavailable(f"{path}: {error} while {doing}; the change was not made, what was stored is untouched")
+
+
+def explain_os(error: OSError, path: str, doing: str) -> MnemosError:
+    """The error of Mnemos that says the same as an error of the operating system, and what to do."""
+    why = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFull(f"{path}: no room left on the disk while {doing}; free space and try again")
+    return StoreUnavailable(f"{path}: {why} while {doing}; check the disk, and the permissions of the file and its folder")
+
+
+class Severed:
+    """Stands in for the connection of a transaction that SQLite gave up: every further use of it raises `error`."""
+
+    def __init__(self, error: MnemosError) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise self._error
+
+
+@contextmanager
+def explain_system(path: str, doing: str) -> Iterator[None]:
+    """Raise errors of the operating system as those of Mnemos."""
+    try:
+        yield
+    except MnemosError:
+        raise
+    except OSError as error:
+        raise explain_os(error, path, doing) from error
 
 
 @contextmanager

@@ -132,6 +132,8 @@ def prepare(connection: apsw.Connection, path: str, *, durable: bool) -> None:
         if mode != "wal":
             raise StoreUnavailable(f"{path}: this file system does not carry a write-ahead log (journal mode stays {mode}); use a local disk")
         connection.execute("PRAGMA wal_autocheckpoint=1000; PRAGMA journal_size_limit=16777216").fetchall()
+    if durable and connection.reserve_bytes("main", -1) != schema.CHECKSUM_BYTES:
+        raise Corrupt(f"{path}: byte 20 of its header is damaged, which would switch the checksums of all pages off; restore a backup")
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = schema.check(connection, path)

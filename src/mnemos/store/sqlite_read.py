@@ -239,17 +239,22 @@ class Reader:
             out.setdefault(UUID(bytes=cube), State(orjson.loads(body)["from"]))
         return out
 
+    def blob_names(self) -> set[str]:
+        """The blobs that versions speak of."""
+        rows = self._db.execute("SELECT DISTINCT more ->> '$.blob' FROM version WHERE more IS NOT NULL AND more ->> '$.blob' IS NOT NULL")
+        return {name for (name,) in rows}
+
     # -- what the indexes are made from --
     def index_rows(self, space: int, since: int) -> Iterator[tuple[Any, ...]]:
         """Searchable versions of a space written after `since`, oldest first:
         (seq, cube, died, state, type, author, source, created_at, event_at, valid_from, valid_to, expires_at, tags, thread, flags, moments,
-        terms). A missing time is the smallest integer, a missing end the largest.
+        terms, part_of). A missing time is the smallest integer, a missing end the largest.
         """
         return iter(
             self._db.execute(
                 "SELECT v.seq, v.cube, coalesce(v.died, :never), c.state, v.type, v.author, v.source, v.created_at, "
                 "coalesce(v.event_at, :unknown), coalesce(v.valid_from, :unknown), coalesce(v.valid_to, :never), "
-                "coalesce(v.expires_at, :never), v.tags, v.thread, v.flags, v.moments, v.terms FROM version v JOIN cube c ON c.id = v.cube "
+                "coalesce(v.expires_at, :never), v.tags, v.thread, v.flags, v.moments, v.terms, v.part_of FROM version v JOIN cube c ON c.id = v.cube "
                 "WHERE v.space = :space AND v.seq > :since AND v.terms IS NOT NULL ORDER BY v.seq",
                 {"space": space, "since": since, "never": 2**63 - 1, "unknown": -(2**63)},
             )

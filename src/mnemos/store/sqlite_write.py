@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import apsw
@@ -15,7 +15,9 @@ from mnemos.base.chain import GENESIS, entry_hash
 from mnemos.base.clock import Clock
 from mnemos.base.cube import Content, Json, State
 from mnemos.base.errors import Conflict, Frozen, NotFound
+from mnemos.store import sqlite_erase
 from mnemos.store.base import NewVersion, SpaceRow, Standing, Tombstone
+from mnemos.store.sqlite_faults import Severed
 from mnemos.store.sqlite_read import Reader
 from mnemos.store.witness import Head
 
@@ -56,10 +58,29 @@ def openings_digest(salts: Sequence[bytes]) -> str:
     return hashlib.sha256(b"".join(salts)).hexdigest()
 
 
+class Spaces:
+    """The highest number that a space got through this open store: also where its transaction was undone, the number is not given again, so
+    that nobody who still holds it writes to another space."""
+
+    def __init__(self) -> None:
+        self.highest = 0
+
+
+class Mark(NamedTuple):
+    """Where a writer stood."""
+
+    position: int
+    at: int
+    hash: bytes
+    removed_blobs: int
+    forgets: int
+    to_erase: list[bytes] | None
+
+
 class Writer(Reader):
     """The verbs of `Transaction`. It reads its own writes."""
 
-    def __init__(self, connection: apsw.Connection, path: str, clock: Clock, actor: str | None) -> None:
+    def __init__(self, connection: apsw.Connection, path: str, clock: Clock, actor: str | None, spaces: Spaces) -> None:
         self._db = connection
         self._path = path
         self._clock = clock
@@ -69,7 +90,10 @@ class Writer(Reader):
         self.position: int = position
         self._at: int = at
         self._hash: bytes = digest
+        self._spaces = spaces
         self.removed_blobs: list[str] = []
+        self.forgets: list[int] = []
+        """Positions of the forgets whose traces are to be erased after the commit."""
         self.to_erase: list[bytes] | None = None
         self.started = self.position
         self.derived: dict[int, Any] = {}
@@ -84,13 +108,21 @@ class Writer(Reader):
         """Position, hash and time of the newest entry, this transaction's included."""
         return self.position, self._hash, self._at
 
-    def mark(self) -> tuple[int, int, bytes, int]:
-        """Where this writer stands, to go `back_to` when a part of its work is undone."""
-        return self.position, self._at, self._hash, len(self.removed_blobs)
+    @property
+    def connection(self) -> apsw.Connection:
+        return self._db
 
-    def back_to(self, mark: tuple[int, int, bytes, int]) -> None:
-        self.position, self._at, self._hash, blobs = mark
-        del self.removed_blobs[blobs:]
+    def sever(self, dead: Severed) -> None:
+        """The transaction is over, undone by SQLite: let nothing more be written or read through this writer."""
+        self._db = cast(apsw.Connection, dead)
+
+    def mark(self) -> Mark:
+        """Where this writer stands, to go `back_to` when a part of its work is undone."""
+        return Mark(self.position, self._at, self._hash, len(self.removed_blobs), len(self.forgets), self.to_erase)
+
+    def back_to(self, mark: Mark) -> None:
+        self.position, self._at, self._hash, blobs, forgets, self.to_erase = mark
+        del self.removed_blobs[blobs:], self.forgets[forgets:]
         self.derived.clear()
 
     # -- the log --
@@ -111,7 +143,8 @@ class Writer(Reader):
 
     # -- spaces --
     def create_space(self, name: str, settings: Json) -> SpaceRow:
-        num: int = self._db.execute("SELECT coalesce(max(num), 0) + 1 FROM space").get
+        highest: int = self._db.execute("SELECT coalesce(max(num), 0) FROM space").get
+        num = self._spaces.highest = max(highest, self._spaces.highest) + 1
         self._append("space", num, body={"name": name, "settings": settings})
         self._db.execute("INSERT INTO space VALUES(?,?,?,?)", (num, name, self._at, orjson.dumps(settings).decode()))
         return SpaceRow(num, name, self._at, settings)
@@ -122,7 +155,9 @@ class Writer(Reader):
 
     # -- versions --
     def add(self, space: int, versions: Iterable[NewVersion]) -> list[int]:
-        """Write new cubes. Raises `Conflict` where an id is taken, or was forgotten."""
+        """Write new cubes. Raises `Conflict` where an id is taken, or was forgotten, `NotFound` where there is no such space."""
+        if self._db.execute("SELECT 1 FROM space WHERE num = ?", (space,)).fetchone() is None:
+            raise NotFound("the space does not exist: the transaction that created it was undone; get the space again by its name")
         seqs: list[int] = []
         logs: list[Any] = []
         rows: list[Any] = []
@@ -232,6 +267,9 @@ class Writer(Reader):
             body = {"openings": openings_digest(salts), **({"reason": reason} if reason else {})}
             seq = self._append("forget", standing.space, standing.id, standing.version, body)
             out.append(Tombstone(standing.id, standing.space, seq, tuple(row[2] for row in rows), salts))
+        if out:
+            sqlite_erase.mark(self._db, self.position)
+            self.forgets.append(self.position)
         return out
 
     def _holds_blob(self, blob: str) -> bool:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 import zlib
 from dataclasses import dataclass
+
+from mnemos.base.errors import StoreUnavailable
 
 try:
     import fcntl
@@ -20,6 +23,7 @@ _LOCKS: bool = fcntl is not None
 
 _RECORD = struct.Struct(">8sQ32sI")
 _MAGIC = b"mnemos\x00\x01"
+_OPENING_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +40,25 @@ class Witness:
     def __init__(self, path: str) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-        self.first = self._lock()
+        try:
+            self.first = self._lock()
+        except BaseException:
+            os.close(self._fd)
+            raise
 
     def _lock(self) -> bool:
-        if not _LOCKS:
-            return True
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
+        """Alone with the store (True), or let in by those who have it open (False). Waits while another is opening it."""
+        deadline = time.monotonic() + _OPENING_SECONDS
+        while _LOCKS:
+            for way in (fcntl.LOCK_EX, fcntl.LOCK_SH):
+                try:
+                    fcntl.flock(self._fd, way | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                return bool(way == fcntl.LOCK_EX)
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(f"{self.path}: another process has been opening the store for {_OPENING_SECONDS:.0f} s; try again")
+            time.sleep(0.001)
         return True
 
     def share(self) -> None:
@@ -65,6 +79,7 @@ class Witness:
         return Head(seq, digest)
 
     def write(self, head: Head) -> None:
+        """Remember `head`. Raises `OSError`."""
         body = _RECORD.pack(_MAGIC, head.seq, head.hash, 0)[:-4]
         os.pwrite(self._fd, body + zlib.crc32(body).to_bytes(4, "big"), 0)
 
