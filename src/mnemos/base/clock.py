@@ -16,6 +16,7 @@ Moment = datetime | date | str
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_LONGEST = 64  # characters of a written time; Python would read a megabyte of digits as one
 EARLIEST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 LATEST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // _MICROSECOND
 """Years 1 to 9999 in UTC: what a datetime can say."""
@@ -32,6 +33,8 @@ def to_micros(moment: Moment | None, field: str = "time") -> int | None:
         return None
     if isinstance(moment, str):
         try:
+            if len(moment) > _LONGEST:
+                raise ValueError
             moment = datetime.fromisoformat(moment.strip())
         except ValueError:
             raise Invalid(f"{field}: {shown(moment)} is no ISO 8601 time; write it like 2023-05-08T13:56:00+00:00") from None
