@@ -85,13 +85,14 @@ class SpaceIndex:
         self.source = Growing(np.int32)
         self.thread = Growing(np.int32)
         self.flags = Growing(np.int64)
+        self.whole = Growing(np.int32)  # what a row is a part of; -1 for a row that is a whole memory
         self.created_at = Growing(np.int64)
         self.event_at = Growing(np.int64)
         self.valid_from = Growing(np.int64)
         self.valid_to = Growing(np.int64)
         self.expires_at = Growing(np.int64)
         self.moments = Growing(np.int64, 3)  # (row, start, end) of each time that a text speaks of
-        self.types, self.authors, self.sources, self.threads = Codes(), Codes(), Codes(), Codes()
+        self.types, self.authors, self.sources, self.threads, self.wholes = Codes(), Codes(), Codes(), Codes(), Codes()
         self.lexical = LexicalIndex()
         self.vectors: dict[int, ExactIndex] = {}
         self._embedders: dict[int, tuple[str, int]] = {}
@@ -146,7 +147,7 @@ class SpaceIndex:
         if not rows:
             return
         first = len(self)
-        (seq, cube, died, state, types, author, source, created, event, start, end, expires, tags, thread, flags, moments, terms) = zip(
+        (seq, cube, died, state, types, author, source, created, event, start, end, expires, tags, thread, flags, moments, terms, whole) = zip(
             *rows, strict=True
         )
         self.seq.extend(seq)
@@ -157,6 +158,7 @@ class SpaceIndex:
         self.source.extend(self.sources.encode(source))
         self.thread.extend(self.threads.encode(thread))
         self.flags.extend(flags)
+        self.whole.extend(self.wholes.encode(None if key is None else key.hex() for key in whole))
         self.created_at.extend(created)
         self.event_at.extend(event)
         self.valid_from.extend(start)
@@ -233,11 +235,11 @@ class SpaceIndex:
 
     def with_author(self, author: str) -> Mask:
         number = self.authors.number(author)
-        return np.equal(self.author.view(), -2 if number is None else number)
+        return np.asarray(self.author.view() == (-2 if number is None else number))
 
     def with_source(self, source: str) -> Mask:
         number = self.sources.number(source)
-        return np.equal(self.source.view(), -2 if number is None else number)
+        return np.asarray(self.source.view() == (-2 if number is None else number))
 
     def with_metadata(self, where: Json, source: Source) -> Mask:
         """Rows whose metadata fulfil `where`. Each condition is evaluated once for each row, and remembered for the rows that come."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mnemos.base.cube import Content
+from mnemos.index.space_index import SpaceIndex
 from mnemos.store.base import NewVersion
 from mnemos.text.encoding import encode
 from mnemos.text.question import Question
 from mnemos.text.ranking import Rows, rank, top
 from mnemos.text.recipe import DEFAULT, Recipe
-from mnemos.text.strategy import Recall, View
+from mnemos.text.strategy import Floats, Recall, View
 
 
 class Auto:
@@ -36,8 +40,24 @@ class Auto:
             moments=index.moments.view(),
         )
         ranking = rank(question, rows, index.lexical, view.cosines, view.allowed, self._recipe)
-        best = top(ranking.scores, k)
+        best = _distinct(index, ranking.scores, k)
         return Recall(best, ranking.scores[best], {name: values[best] for name, values in ranking.signals.items()})
 
     def consolidate(self, view: View) -> Sequence[NewVersion]:
         return ()
+
+
+def _distinct(index: SpaceIndex, scores: Floats, k: int) -> NDArray[np.int64]:
+    """The `k` best rows. A turn that was long enough to be cut counts once, by its best part: who asks for ten turns means ten."""
+    turns = index.types.number("turn")
+    cut = (index.whole.view() >= 0) & (index.type.view() == (-2 if turns is None else turns))
+    if not cut.any():
+        return top(scores, k)
+    wanted = min(2 * k, len(scores))
+    while True:
+        best = top(scores, wanted)
+        whole = np.where(cut[best], index.whole.view()[best], -1 - best)
+        first = np.sort(np.unique(whole, return_index=True)[1])
+        if len(first) >= k or len(best) < wanted or wanted >= len(scores):
+            return best[first[:k]]
+        wanted = min(2 * wanted, len(scores))

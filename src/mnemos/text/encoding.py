@@ -42,7 +42,7 @@ def encode(content: Content, new_id: Callable[[], UUID]) -> list[NewVersion]:
     if len(text) <= LONGEST_WHOLE:
         return [_searchable(content, thread_of(content), None)]
     out = [NewVersion(replace(content, text=None))]
-    thread = f"document {content.id} {content.version}"
+    thread = thread_of(content) or _own_thread(content.id, content.version)
     link = Link(content.id, content.version, PART_OF)
     for piece in chunk(text):
         part = replace(
@@ -65,7 +65,12 @@ def restore(content: Content) -> NewVersion:
     whole = next((link for link in content.derived_from if link.relation == PART_OF), None)
     if whole is None:
         return _searchable(content, thread_of(content), None)
-    return _searchable(content, f"document {whole.id} {whole.version}", whole.id)
+    return _searchable(content, thread_of(content) or _own_thread(whole.id, whole.version), whole.id)
+
+
+def _own_thread(document: UUID, version: int) -> str:
+    """The thread of a document's parts, where the document stands in none itself."""
+    return f"document {document} {version}"
 
 
 def _searchable(content: Content, thread: str | None, part_of: UUID | None) -> NewVersion:
