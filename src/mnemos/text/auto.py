@@ -41,7 +41,7 @@ class Auto:
         )
         ranking = rank(question, rows, index.lexical, view.cosines, view.allowed, self._recipe)
         best = _distinct(index, ranking.scores, k)
-        return Recall(best, ranking.scores[best], {name: values[best] for name, values in ranking.signals.items()})
+        return Recall(best, ranking.scores[best], ranking.signals(best))
 
     def consolidate(self, view: View) -> Sequence[NewVersion]:
         return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mnemos.index.lexical import LexicalIndex
 from mnemos.text.question import Question
 from mnemos.text.reading import Flag
-from mnemos.text.recipe import DEFAULT, Recipe
+from mnemos.text.recipe import DEFAULT, WORDS_ONLY, Recipe
 from mnemos.text.threads import Threads
 
 Floats = NDArray[np.float32]
@@ -38,13 +38,39 @@ class Rows:
     """(m, 3) row, start, end of each time that a text names."""
 
 
-class Ranking(NamedTuple):
-    """Scores and what they are made of, for every row."""
+@dataclass(frozen=True)
+class Ranking:
+    """Scores, and what they are made of."""
 
     scores: Floats
     """(n,) float32, -inf where a row is not allowed. Differences are log odds: exp(a - b) says how much likelier one row is than another."""
-    signals: dict[str, Floats]
-    """For each of `GROUPS`, (n,) float32; they sum to the score; 0 where a row is not allowed."""
+    weighed: NDArray[np.int64]
+    """(c,) the rows that were weighed in full."""
+    parts: dict[str, Floats]
+    """For each of `GROUPS`, (c,) float32: they sum to the scores of the rows `weighed`."""
+
+    def signals(self, rows: NDArray[np.int64]) -> dict[str, Floats]:
+        """For each of `GROUPS`, the part of the scores of `rows` (k,) that comes from it; NaN for rows that were not weighed in full."""
+        order = np.argsort(self.weighed, kind="stable")
+        at = np.minimum(np.searchsorted(self.weighed, rows, sorter=order), max(len(order) - 1, 0))
+        if not len(order):
+            return {group: np.full(len(rows), np.nan, dtype=np.float32) for group in self.parts}
+        found = order[at]
+        known = self.weighed[found] == rows
+        return {group: np.where(known, part[found], np.float32(np.nan)) for group, part in self.parts.items()}
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The rows that are weighed in full, in thread order, and what they have of their own. Scales are those of all allowed rows."""
+
+    places: NDArray[np.int64]
+    """(c,) row numbers."""
+    threads: Threads
+    words: Floats
+    coverage: Floats
+    heading: Floats
+    meaning: Floats
 
 
 def rank(
@@ -53,69 +79,115 @@ def rank(
     lexical: LexicalIndex,
     dense: Floats | None = None,
     allowed: Mask | None = None,
-    recipe: Recipe = DEFAULT,
+    recipe: Recipe | None = None,
 ) -> Ranking:
     """Score every row as an answer to `question`.
 
     `dense` (n,) float32 is the cosine of each row with the vector of `question.voiced`, NaN where a row has no vector, None without an
     embedder. `allowed` (n,) bool says which rows there are for this question; the result is the same as if the others did not exist.
+    `recipe` None is `DEFAULT`, or `WORDS_ONLY` where no row has a vector. In a large space, rows far from anything that the question's words or meaning touch are weighed by these two alone, and come last.
     """
     n = len(rows.thread)
-    chosen = None if allowed is None or allowed.all() else np.flatnonzero(allowed)
-    count = n if chosen is None else len(chosen)
-    if not count:
-        return Ranking(np.full(n, -np.inf, dtype=np.float32), {group: np.zeros(n, dtype=np.float32) for group in GROUPS})
-    threads = Threads(rows.thread if chosen is None else rows.thread[chosen])
-    places = chosen if threads.order is None else threads.order if chosen is None else chosen[threads.order]
-    sums = {group: np.zeros(count, dtype=np.float32) for group in GROUPS}
-    for group, name, value in evidence(question, rows, lexical, dense, allowed if chosen is not None else None, places, threads, recipe):
-        weight = getattr(recipe, name)
-        if weight:
-            sums[group] += np.float32(weight) * value
-    total = np.zeros(count, dtype=np.float32)
-    for value in sums.values():
-        total += value
-    if recipe.linked:
-        linked = np.float32(recipe.linked) * links(question, total, lexical, allowed if chosen is not None else None, places, recipe)
-        sums["linked"] = linked
-        total += linked
+    if allowed is not None and allowed.all():
+        allowed = None
+    if recipe is None:
+        recipe = WORDS_ONLY if dense is None or np.isnan(dense if allowed is None else dense[allowed]).all() else DEFAULT
     scores = np.full(n, -np.inf, dtype=np.float32)
-    signals = {}
-    where = slice(None) if places is None else places
-    for group, value in sums.items():
-        out = np.zeros(n, dtype=np.float32)
-        out[where] = value
-        signals[group] = out
-    scores[where] = total
-    return Ranking(scores, signals)
+    if not n or (allowed is not None and not allowed.any()):
+        nothing = np.zeros(0, dtype=np.float32)
+        return Ranking(scores, np.zeros(0, dtype=np.int64), dict.fromkeys(GROUPS, nothing))
+    everything = own_evidence(question, rows, lexical, dense, allowed, recipe)
+    near = candidates(everything, recipe)
+    parts = {group: np.zeros(len(near.places), dtype=np.float32) for group in GROUPS}
+    for group, name, value in evidence(question, rows, lexical, near, recipe):
+        weight = np.float32(getattr(recipe, name))
+        if weight:
+            parts[group] += weight * value
+    total = _sum(parts)
+    if recipe.linked or recipe.linked_alone:
+        for name, value in links(question, total, lexical, allowed, near, recipe):
+            parts["linked"] += np.float32(getattr(recipe, name)) * value
+        total += parts["linked"]
+    if near is not everything:
+        far = np.float32(recipe.coverage) * everything.coverage + np.float32(recipe.meaning_peak) * everything.meaning
+        scores[everything.places] = far - max(float(far.max() - total.min()), 0.0)
+    scores[near.places] = total
+    return Ranking(scores, near.places, parts)
+
+
+def own_evidence(
+    question: Question, rows: Rows, lexical: LexicalIndex, dense: Floats | None, allowed: Mask | None, recipe: Recipe
+) -> Candidates:
+    """All allowed rows with what words and meaning say of each."""
+    found = lexical.search(question.terms, allowed, recipe.bm25)
+    chosen = None if allowed is None else np.flatnonzero(allowed)
+    threads = Threads(rows.thread if chosen is None else rows.thread[chosen])
+    if threads.order is not None:
+        places = threads.order if chosen is None else chosen[threads.order]
+    else:
+        places = np.arange(len(rows.thread)) if chosen is None else chosen
+    whole = chosen is None and threads.order is None
+
+    def at(column: Floats) -> Floats:
+        return column if whole else column[places]
+
+    meaning = _standing(None if dense is None else at(dense), len(places))
+    return Candidates(places, threads, _peaked(at(found.bm25)), at(found.coverage), at(found.heading), meaning)
+
+
+def candidates(rows: Candidates, recipe: Recipe) -> Candidates:
+    """The rows to weigh in full: all of them in a small space, else the best by words and by meaning with their surroundings."""
+    count = len(rows.places)
+    if count <= recipe.weighed_rows:
+        return rows
+    mark = np.zeros(count + 1, dtype=np.int32)
+    for values in (rows.words, rows.meaning):
+        seeds = _largest(values, recipe.seeds)
+        np.add.at(mark, np.maximum(seeds - recipe.around, 0), 1)
+        np.add.at(mark, np.minimum(seeds + recipe.around + 1, count), -1)
+    inside = np.cumsum(mark[:-1]) > 0
+    if not inside.any():
+        inside[: recipe.seeds] = True
+    at = np.flatnonzero(inside)
+    own = (rows.words[at], rows.coverage[at], rows.heading[at], rows.meaning[at])
+    return Candidates(rows.places[at], rows.threads.part(at), *own)
+
+
+def _largest(values: Floats, count: int) -> NDArray[np.int64]:
+    """Places of the `count` largest positive values, in any order."""
+    positive = np.flatnonzero(values > 0)
+    # A threshold from an even sample leaves few values to partition; what is above it holds the largest, whatever the sample.
+    step = len(positive) // 4096
+    if step > 1:
+        sample = values[positive[::step]]
+        keep = min(len(sample), 2 * count // step + 32)
+        above = positive[values[positive] >= np.partition(sample, len(sample) - keep)[len(sample) - keep]]
+        positive = above if len(above) >= count else positive
+    if len(positive) <= count:
+        return positive
+    return positive[np.argpartition(-values[positive], count - 1)[:count]]
+
+
+def _sum(parts: dict[str, Floats]) -> Floats:
+    out = np.zeros_like(parts[GROUPS[0]])
+    for part in parts.values():
+        out += part
+    return out
 
 
 def evidence(
-    question: Question,
-    rows: Rows,
-    lexical: LexicalIndex,
-    dense: Floats | None,
-    allowed: Mask | None,
-    places: NDArray[np.int64] | None,
-    threads: Threads,
-    recipe: Recipe,
+    question: Question, rows: Rows, lexical: LexicalIndex, near: Candidates, recipe: Recipe
 ) -> Iterator[tuple[str, str, Floats]]:
-    """Each piece of evidence as (group, name of its weight in `Recipe`, values of the rows at `places`, in thread order)."""
-
-    def at(column: NDArray[Any]) -> NDArray[Any]:
-        return column if places is None else column[places]
-
-    found = lexical.search(question.terms, allowed, recipe.bm25)
-    words, coverage = _peaked(at(found.bm25)), np.asarray(at(found.coverage), dtype=np.float32)
-    meaning = _standing(None if dense is None else at(dense), len(words))
-    flags = np.asarray(at(rows.flags), dtype=np.int64)
+    """Each piece of evidence as (group, name of its weight in `Recipe`, values of the candidates)."""
+    places, threads, words, coverage, meaning = near.places, near.threads, near.words, near.coverage, near.meaning
+    flags = rows.flags[places]
 
     yield "words", "words", words
     yield "words", "coverage", coverage
     yield "meaning", "meaning", meaning
     yield "words", "both", words * np.maximum(meaning, 0)
-    if found.heading.any():
-        yield "words", "heading", np.asarray(at(found.heading), dtype=np.float32)
+    if near.heading.any():
+        yield "words", "heading", near.heading
 
     # Neighbours: an answer and what it answers share their words between them.
     words_before, meaning_before = threads.before(words, 1), threads.before(meaning, 1)
@@ -140,12 +212,9 @@ def evidence(
     yield "around", "answers_meaning", asked_before * meaning_before
 
     if question.named.any() or question.users.any() or question.assistants.any():
-        author = np.asarray(at(rows.author), dtype=np.int64)
+        author = rows.author[places]
         if question.named.any():
-            speaker = question.named[author]
-            yield "speaker", "speaker", speaker
-            yield "speaker", "speaker_words", speaker * words
-            yield "speaker", "speaker_meaning", speaker * meaning
+            yield "speaker", "speaker", question.named[author]
         if question.users.any():
             yield "speaker", "own_words", question.users[author]
         if question.assistants.any():
@@ -155,12 +224,12 @@ def evidence(
         yield "time", "tells_when", _flag(flags, Flag.TIME)
     if len(question.intervals):
         said, spoken = _times(question.intervals, rows)
-        yield "time", "said_then", np.asarray(at(said), dtype=np.float32)
-        yield "time", "speaks_of_then", np.asarray(at(spoken), dtype=np.float32)
+        yield "time", "said_then", said[places]
+        yield "time", "speaks_of_then", spoken[places]
 
     if question.asks_amount:
         yield "shape", "tells_amount", _flag(flags, Flag.NUMBER)
-    lengths = np.asarray(at(lexical.lengths), dtype=np.float32)
+    lengths = lexical.lengths[places]
     size = np.log1p(lengths)
     yield "shape", "ends_asking", _flag(flags, Flag.ENDS_ASKING)
     yield "shape", "first_person", _flag(flags, Flag.FIRST_PERSON)
@@ -170,20 +239,17 @@ def evidence(
 
 
 def links(
-    question: Question,
-    scores: Floats,
-    lexical: LexicalIndex,
-    allowed: Mask | None,
-    places: NDArray[np.int64] | None,
-    recipe: Recipe,
-) -> Floats:
-    """How much each row shares with the best rows so far of what the question does not name: the second step to an answer."""
+    question: Question, scores: Floats, lexical: LexicalIndex, allowed: Mask | None, near: Candidates, recipe: Recipe
+) -> Iterator[tuple[str, Floats]]:
+    """How much each row shares with the best rows so far of what the question does not name, by weight: the second step to an answer."""
     count = min(recipe.feedback_rows, len(scores))
     best = np.argpartition(-scores, count - 1)[:count] if count < len(scores) else np.arange(count)
-    best = best[np.lexsort((best, -scores[best]))]
+    best = best[np.lexsort((near.places[best], -scores[best]))]
     weights = np.exp(scores[best] - scores[best[0]]).astype(np.float32)
-    out = lexical.expand(question.terms, best if places is None else places[best], weights, allowed, recipe.feedback_terms)
-    return out if places is None else out[places]
+    shared = lexical.expand(question.terms, near.places[best], weights, allowed, recipe.feedback_terms)[near.places]
+    shared[best] = np.maximum(shared[best], weights)  # what is linked to a row shall not pass it for that alone
+    yield "linked", shared
+    yield "linked_alone", shared * near.threads.alone
 
 
 def _peaked(values: NDArray[Any]) -> Floats:

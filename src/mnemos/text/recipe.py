@@ -24,87 +24,93 @@ class Recipe:
     """Rows, 1 or more: how far `*_near` reaches. Default: the length of an exchange."""
     around: int = 24
     """Rows, 1 or more: how far `*_around` and `*_peak` reach within a thread. Default: about a session of LoCoMo, a topic of QMSum."""
+    weighed_rows: int = 8192
+    """Rows up to which every row is weighed in full. Default: above it, time; a search over 100,000 rows stays below its 15 ms."""
+    seeds: int = 160
+    """Rows, 1 or more: in larger spaces, how many of the best by words, and by meaning, are weighed in full with all within `around`."""
     feedback_rows: int = 5
     """Rows, 1 or more, whose words expand the question. Default: usual for pseudo-relevance feedback on short passages."""
     feedback_terms: int = 20
     """Terms, 0 or more, that expand the question. Default: as above."""
 
-    words: float = 1.43
+    words: float = 1.37
     """BM25 over the best row's, 0 to 1."""
-    coverage: float = 1.95
+    coverage: float = 2.02
     """Share of the question's terms, by inverse document frequency, that the row holds."""
-    both: float = 0.05
+    both: float = 0.18
     """Words times meaning: rows that both agree on."""
-    heading: float = 1.07
+    heading: float = 1.35
     """Share of the row's heading or title that the question names."""
-    meaning: float = 0.49
+    meaning: float = 0.39
     """Cosine with the voiced question, between the mean of the space (0) and its best (1)."""
-    words_before: float = -0.37
+    words_before: float = -0.31
     """Words of the row before."""
-    words_before_2: float = 0.67
+    words_before_2: float = 0.7
     """Words of the row two before."""
-    words_after: float = 0.31
+    words_after: float = 0.34
     """Words of the row after."""
-    words_after_2: float = -0.26
+    words_after_2: float = -0.19
     """Words of the row two after."""
-    meaning_before: float = -0.26
+    meaning_before: float = -0.23
     """Meaning of the row before."""
-    meaning_before_2: float = -0.18
+    meaning_before_2: float = -0.19
     """Meaning of the row two before."""
-    meaning_after: float = 0.16
+    meaning_after: float = 0.18
     """Meaning of the row after."""
-    meaning_after_2: float = 0.02
+    meaning_after_2: float = 0.04
     """Meaning of the row two after."""
-    words_near: float = 1.57
+    words_near: float = 1.79
     """Mean of words over the rows within `near`."""
-    meaning_near: float = 1.45
+    meaning_near: float = 1.44
     """Mean of meaning over the rows within `near`."""
-    words_around: float = -3.12
+    words_around: float = -3.73
     """Mean of words over the rows within `around`; what a whole passage is about tells less than its best row."""
-    meaning_around: float = 0.55
+    meaning_around: float = 0.54
     """Mean of meaning over the rows within `around`."""
-    words_peak: float = 1.27
+    words_peak: float = 1.39
     """Best words within `around`: the passage or session is the right one."""
-    coverage_peak: float = 0.97
+    coverage_peak: float = 1.01
     """Best coverage within `around`."""
-    meaning_peak: float = 1.58
+    meaning_peak: float = 1.75
     """Best meaning within `around`."""
-    after_question: float = -0.34
+    after_question: float = -0.35
     """The row before asks something."""
-    answers_words: float = 1.02
+    answers_words: float = 1.0
     """Words of the row before, where that asks something: this row answers it."""
     answers_meaning: float = 1.17
     """Meaning of the row before, where that asks something."""
-    speaker: float = 0.48
+    speaker: float = 0.63
     """The question names the row's author (share of the name)."""
-    speaker_words: float = -0.82
+    speaker_words: float = -0.92
     """Speaker times words."""
-    speaker_meaning: float = 1.47
+    speaker_meaning: float = 1.43
     """Speaker times meaning."""
-    own_words: float = 4.81
+    own_words: float = 3.0
     """A question in the first person, and words of the user."""
-    assistant_words: float = -0.15
+    assistant_words: float = -0.01
     """A question to the assistant about its own words, and words of the assistant."""
-    tells_when: float = 1.02
+    tells_when: float = 1.07
     """The question asks when, and the row holds words of time."""
-    said_then: float = 3.86
+    said_then: float = 2.0
     """The question names a time, and the row was said then."""
-    speaks_of_then: float = 1.7
+    speaks_of_then: float = 1.8
     """The question names a time, and the row speaks of one that overlaps it."""
     tells_amount: float = 1.1
     """The question asks for an amount, and the row holds a number."""
-    ends_asking: float = -0.65
+    ends_asking: float = -0.67
     """The row ends with a question."""
     first_person: float = 0.32
     """The row speaks of its author."""
-    size: float = 0.02
+    size: float = 0.07
     """Natural logarithm of one plus the row's length in terms."""
-    great_size: float = -0.37
+    great_size: float = -0.47
     """What `size` exceeds 4 by: beyond some 55 terms."""
-    tiny: float = 0.91
+    tiny: float = 0.97
     """The row has fewer than six terms."""
-    linked: float = 1.12
+    linked: float = 0.37
     """Share of the telling words of the best rows that the question itself lacks (`LexicalIndex.expand`), best row 1."""
+    linked_alone: float = 2.14
+    """The same again for rows without neighbours: passages are linked by their words alone."""
 
 
 DEFAULT = Recipe()
