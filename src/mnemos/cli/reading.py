@@ -1,0 +1,226 @@
+"""Commands that read: search, context, show, history, list, spaces, strategies, export."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from mnemos.base.errors import Invalid
+from mnemos.cli import filters as on
+from mnemos.cli.output import byline, clean, hits_block, hits_lines, moment, print_json, progress, shortened, table
+from mnemos.cli.session import Session, command
+
+_WIDE = 110
+
+
+@command
+def search(
+    session: Session,
+    query: Annotated[str, typer.Argument(help="What to look for: a question or a few words.")],
+    k: Annotated[int, typer.Option("-k", "--limit", help="How many hits.")] = 10,
+    explain: Annotated[bool, typer.Option("--explain", help="Show every signal that a score is made of.")] = False,
+    as_of: on.AsOfOption = None,
+    strategy: Annotated[str | None, typer.Option("--strategy", help="Recall by another strategy (`mnemos strategies`).")] = None,
+    types: on.TypeOption = None,
+    tags: on.TagOption = None,
+    author: on.AuthorOption = None,
+    source: on.SourceOption = None,
+    since: on.SinceOption = None,
+    until: on.UntilOption = None,
+    valid_at: on.ValidAtOption = None,
+    where: on.WhereOption = None,
+) -> None:
+    """Find the memories that best answer a question."""
+    given = on.conditions(types, tags, author, source, since, until, where, valid_at)
+    with session.open(embeds=True) as mem:
+        space = session.view(mem)
+        start = time.perf_counter()
+        hits = space.search(query, k, explain=explain, as_of=on.as_of(as_of), strategy=strategy, **given)
+        seconds = time.perf_counter() - start
+    if session.json:
+        print_json({"query": query, "space": space.name, "hits": [hit.as_json() for hit in hits]})
+    elif not session.out.is_terminal and not explain:
+        table(session.out, ("rank", "score", "id", "when", "author", "source", "text"), hits_lines(hits))
+    elif not hits:
+        session.tell(f"Nothing in space {space.name!r} fits these conditions.")
+    else:
+        session.out.print(hits_block(hits, explain=explain))
+        footer = f"\n{len(hits)} of {space.name!r} in {seconds * 1000:.0f} ms; `--explain` shows why, `mnemos show ID` the whole"
+        session.out.print(Text(footer, style="dim"))
+
+
+@command
+def context(
+    session: Session,
+    query: Annotated[str, typer.Argument(help="What the prompt is about.")],
+    budget: Annotated[int, typer.Option("--budget", "-b", help="The most tokens that the text may take.")] = 1500,
+    as_of: on.AsOfOption = None,
+    strategy: Annotated[str | None, typer.Option("--strategy", help="Recall by another strategy.")] = None,
+    types: on.TypeOption = None,
+    tags: on.TagOption = None,
+    author: on.AuthorOption = None,
+    source: on.SourceOption = None,
+    since: on.SinceOption = None,
+    until: on.UntilOption = None,
+    valid_at: on.ValidAtOption = None,
+    where: on.WhereOption = None,
+) -> None:
+    """Print what is known about a subject as text for a prompt, with numbered sources, within a budget."""
+    given = on.conditions(types, tags, author, source, since, until, where, valid_at)
+    with session.open(embeds=True) as mem:
+        found = session.view(mem).context(query, budget, as_of=on.as_of(as_of), strategy=strategy, **given)
+    if session.json:
+        print_json(found.as_json())
+        return
+    _raw(session, found.text)
+    if session.out.is_terminal:
+        session.err.print(Text(f"{found.tokens:,} tokens of {budget:,}, {len(found.hits)} sources", style="dim"))
+
+
+@command
+def show(
+    session: Session,
+    id: Annotated[str, typer.Argument(help="The memory's id.", metavar="ID")],
+    version: Annotated[int | None, typer.Option("--version", help="This version, not the present one.")] = None,
+    as_of: on.AsOfOption = None,
+) -> None:
+    """Show one memory whole."""
+    with session.open() as mem:
+        space = session.view(mem)
+        when = on.as_of(as_of)
+        cube = (space if when is None else space.at(when)).get(id, version)
+    if session.json:
+        print_json(cube.as_json())
+        return
+    if not session.out.is_terminal:
+        _raw(session, cube.text)
+        return
+    details = Table.grid(padding=(0, 2))
+    skipped = ("text", "id", "author", "event_at", "source", "metadata")
+    for name, value in [*cube.as_json().items(), *(cube.metadata or {}).items()]:
+        if name not in skipped:
+            details.add_row(Text(clean(name.replace("_", " ")), style="dim"), Text(clean(str(value))))
+    session.out.print(Panel(Text(clean(cube.text)), title=byline(cube), title_align="left", border_style="cyan", padding=(1, 2)))
+    session.out.print(Padding(details, (0, 3)))
+    session.out.print(Padding(Text(cube.id, style="dim"), (0, 3)))
+
+
+@command
+def history(session: Session, id: Annotated[str, typer.Argument(help="The memory's id.", metavar="ID")]) -> None:
+    """List every version of a memory, oldest first."""
+    with session.open() as mem:
+        versions = session.view(mem).history(id)
+    if session.json:
+        print_json({"id": id, "versions": [cube.as_json() for cube in versions]})
+        return
+    rows: list[list[object]] = [
+        [cube.version, f"{cube.updated_at:%Y-%m-%d %H:%M:%S}", ", ".join(map(str, cube.parents)) or "–", cube.position, _text(session, cube.text)]
+        for cube in versions
+    ]
+    table(session.out, ("version", "written", "from", "position", "text"), rows, flexible="text")
+
+
+@command
+def list_(
+    session: Session,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
+    cursor: Annotated[str | None, typer.Option("--cursor", help="Go on where the last page ended.")] = None,
+    states: Annotated[list[str] | None, typer.Option("--state", help="Only in this state; repeat for more.")] = None,
+    as_of: on.AsOfOption = None,
+    types: on.TypeOption = None,
+    tags: on.TagOption = None,
+    author: on.AuthorOption = None,
+    source: on.SourceOption = None,
+    since: on.SinceOption = None,
+    until: on.UntilOption = None,
+    valid_at: on.ValidAtOption = None,
+    where: on.WhereOption = None,
+) -> None:
+    """List memories in the order in which they were written."""
+    given = on.conditions(types, tags, author, source, since, until, where, valid_at)
+    with session.open() as mem:
+        space = session.view(mem)
+        when = on.as_of(as_of)
+        page = (space if when is None else space.at(when)).list(limit=limit, cursor=cursor, states=states or None, **given)
+    if session.json:
+        print_json({"space": space.name, "memories": [cube.as_json() for cube in page], "cursor": page.cursor})
+        return
+    wide = session.out.width >= _WIDE or not session.out.is_terminal
+    columns = ("id", "when", "author", "source", "type", "text") if wide else ("id", "author", "text")
+    rows: list[list[object]] = []
+    for cube in page:
+        more = [moment(cube.event_at or cube.created_at), cube.author or "", cube.source or "", cube.type] if wide else [cube.author or ""]
+        rows.append([cube.id, *more, _text(session, cube.text)])
+    table(session.out, columns, rows, flexible="text")
+    if page.cursor and session.out.is_terminal:
+        session.out.print(Text(f"more: --cursor {page.cursor}", style="dim"))
+
+
+@command
+def spaces(session: Session) -> None:
+    """List the spaces of the store."""
+    found = []
+    with session.open() as mem, mem.snapshot() as snapshot:
+        for row in snapshot.spaces():
+            count = snapshot.count(row.num)
+            strategy = row.settings.get("strategy", "auto")
+            found.append({"name": row.name, "memories": count["cubes"], "versions": count["versions"], "strategy": strategy})
+    if session.json:
+        print_json({"store": session.path, "spaces": found})
+        return
+    rows = [[row["name"], f"{row['memories']:,}", f"{row['versions']:,}", row["strategy"]] for row in found]
+    table(session.out, ("space", "memories", "versions and parts", "strategy"), rows)
+
+
+@command
+def strategies(session: Session) -> None:
+    """List the strategies by which a space can remember."""
+    from mnemos.text.registry import STRATEGIES
+
+    found = [{"name": name, "about": strategy.about} for name, strategy in STRATEGIES.items()]
+    if session.json:
+        print_json({"strategies": found})
+        return
+    table(session.out, ("strategy", "what it is for"), [list(row.values()) for row in found], flexible="what it is for")
+
+
+@command
+def export(
+    session: Session,
+    file: Annotated[str, typer.Argument(help="Where to; - is standard output.", metavar="[FILE]")] = "-",
+) -> None:
+    """Write the store, or the space that --space names, as JSON lines that `import` reads again."""
+    from mnemos.kernel.transfer import export_jsonl
+
+    if file == "-" and session.json:
+        raise Invalid("--json: the export itself goes to standard output; give a FILE, or leave --json out")
+    chosen = None if session.chosen_space is None else [session.chosen_space]
+    with session.open() as mem, progress(session.err, "exporting", "entries", quiet=session.json) as tick:
+        if file == "-":
+            export_jsonl(mem, sys.stdout.buffer, spaces=chosen, progress=tick)
+            return
+        count = export_jsonl(mem, Path(file), spaces=chosen, progress=tick)
+    if session.json:
+        print_json({"file": file, "lines": count})
+    session.tell(f"Wrote {count:,} lines to {file}.")
+
+
+def _text(session: Session, text: str) -> str:
+    """A text for a table's cell: short at a terminal, whole in a pipe."""
+    return shortened(text, 300) if session.out.is_terminal else text
+
+
+def _raw(session: Session, text: str) -> None:
+    """Text as it is, for a file or another program; made harmless for a terminal."""
+    shown = clean(text) if session.out.is_terminal else text
+    sys.stdout.flush()
+    sys.stdout.buffer.write(shown.encode("utf-8", "replace") + (b"" if shown.endswith("\n") else b"\n"))
+    sys.stdout.buffer.flush()

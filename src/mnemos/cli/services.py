@@ -1,0 +1,110 @@
+"""Commands that run something: serve, mcp, bench, demo."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from mnemos.base.errors import Invalid, ModelUnavailable
+from mnemos.cli.output import clean, print_json, table
+from mnemos.cli.session import Session, command
+
+
+def _need(packages: tuple[str, ...], what: str, extra: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelUnavailable(f"{what} needs {', '.join(missing)}, which is not installed; type: pip install 'mnemos[{extra}]'")
+
+
+@command
+def bench(
+    session: Session,
+    name: Annotated[str | None, typer.Argument(help="Which benchmark; without it they are listed.", metavar="[NAME]")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A seeded sample that ends within a minute.")] = False,
+    data: Annotated[Path | None, typer.Option("--data", help="The folder with the data sets. Else MNEMOS_DATA.")] = None,
+    peer: Annotated[list[str] | None, typer.Option("--peer", help="Another system to run on the same texts; repeat for more.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="For samples and intervals.")] = 0,
+    listing: Annotated[bool, typer.Option("--list", help="List the benchmarks.")] = False,
+) -> None:
+    """Measure a claim beside its baselines."""
+    from mnemos.bench import list_rows, run_cli
+
+    if name is not None and not listing:
+        run_cli(name, quick=quick, json=session.json, data=data, peer=tuple(peer or ()), seed=seed)
+        return
+    if session.json:
+        print_json({"benchmarks": list_rows()})
+        return
+    table(session.out, ("name", "paper", "claim"), [[row["name"], row["paper"], row["claim"]] for row in list_rows()], flexible="claim")
+    if session.out.is_terminal:
+        session.out.print(Text("run one with: mnemos bench NAME [--quick]", style="dim"))
+
+
+@command
+def demo(
+    session: Session,
+    input: Annotated[Path | None, typer.Option("--input", "-i", help="Try it on your own file or folder instead.", metavar="FILE")] = None,
+    question: Annotated[list[str] | None, typer.Option("--question", "-q", help="With --input: what to ask; repeat for more.")] = None,
+    keep: Annotated[Path | None, typer.Option("--keep", help="Leave the store here, to go on with.", metavar="FILE")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Leave the second collection out, and do not pause.")] = False,
+    pause: Annotated[bool, typer.Option("--pause/--no-pause", help="Stop a moment after each step, at a terminal.")] = True,
+) -> None:
+    """See a year of conversation remembered, asked, corrected and forgotten, in seconds and offline."""
+    from mnemos.cli import demo as show
+
+    if question and input is None:
+        raise Invalid("--question: goes with --input FILE; the shipped sample brings its own questions")
+    code = show.run(session, input=input, questions=question or [], keep=keep, fast=fast, pause=pause and not fast)
+    raise typer.Exit(code)
+
+
+@command
+def serve(
+    session: Session,
+    host: Annotated[str, typer.Option("--host", help="Where to listen. Beyond this machine only with tokens (see below).")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", help="The port; 0 takes a free one.", min=0, max=65535)] = 7077,
+    upstream: Annotated[
+        str | None, typer.Option("--upstream", help="The OpenAI-compatible service that the proxy asks. Else MNEMOS_UPSTREAM_URL.", metavar="URL")
+    ] = None,
+) -> None:
+    """Serve the store over REST, MCP and an OpenAI-compatible proxy.
+
+    Tokens: MNEMOS_TOKEN is the owner's, MNEMOS_TOKENS_FILE has a line "PRINCIPAL TOKEN" for each. MNEMOS_UPSTREAM_KEY goes to the upstream.
+    """
+    _need(("fastapi", "uvicorn", "httpx", "mcp", "prometheus_client", "opentelemetry"), "serve", "server")
+    from mnemos.server.proxy import Upstream
+    from mnemos.server.run import serve as run
+    from mnemos.server.run import tokens_from_environment
+
+    service = Upstream(upstream, key=os.environ.get("MNEMOS_UPSTREAM_KEY")) if upstream else Upstream.from_environment(os.environ)
+    tokens = tokens_from_environment(os.environ)
+
+    def ready(address: str) -> None:
+        if session.json:
+            print_json({"address": address, "store": session.path})
+            sys.stdout.flush()
+            return
+        rows = [("REST", f"{address}/docs"), ("MCP", f"{address}/mcp"), ("store", str(Path(session.path).expanduser().absolute()))]
+        rows.insert(2, ("proxy", f"{address}/v1 → {service.url}" if service else "off; give --upstream URL"))
+        rows.append(("access", f"{len(tokens)} tokens" if tokens else "this machine only, without tokens"))
+        for name, what in rows:
+            session.out.print(Text.assemble((f"{name:<8}", "bold cyan"), clean(what)), soft_wrap=True)
+        session.out.print(Text("Ctrl-C stops it.", style="dim"))
+
+    run(session.path, host=host, port=port, tokens=tokens, upstream=service, embedder=session.right_embedder(), ready=ready)
+
+
+@command
+def mcp(session: Session) -> None:
+    """Serve the store to an assistant over MCP on standard input and output."""
+    _need(("mcp", "anyio", "fastapi"), "mcp", "server")
+    from mnemos.server.mcp import run_stdio
+
+    with session.open(create=True, embeds=True, wait=False) as mem:
+        run_stdio(mem)
