@@ -50,14 +50,14 @@ class Ranking:
     """For each of `GROUPS`, (c,) float32: they sum to the scores of the rows `weighed`."""
 
     def signals(self, rows: NDArray[np.int64]) -> dict[str, Floats]:
-        """For each of `GROUPS`, the part of the scores of `rows` (k,) that comes from it; NaN for rows that were not weighed in full."""
+        """For each of `GROUPS`, the part of the scores of `rows` (k,) that comes from it; 0 for rows that were not weighed in full."""
         order = np.argsort(self.weighed, kind="stable")
         at = np.minimum(np.searchsorted(self.weighed, rows, sorter=order), max(len(order) - 1, 0))
         if not len(order):
-            return {group: np.full(len(rows), np.nan, dtype=np.float32) for group in self.parts}
+            return {group: np.zeros(len(rows), dtype=np.float32) for group in self.parts}
         found = order[at]
         known = self.weighed[found] == rows
-        return {group: np.where(known, part[found], np.float32(np.nan)) for group, part in self.parts.items()}
+        return {group: np.where(known, part[found], np.float32(0)) for group, part in self.parts.items()}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def rank(
 
     `dense` (n,) float32 is the cosine of each row with the vector of `question.voiced`, NaN where a row has no vector, None without an
     embedder. `allowed` (n,) bool says which rows there are for this question; the result is the same as if the others did not exist.
-    `recipe` None is `DEFAULT`, or `WORDS_ONLY` where no row has a vector. In a large space, rows far from anything that the question's words or meaning touch are weighed by these two alone, and come last.
+    `recipe` None is `DEFAULT`, or `WORDS_ONLY` where no row has a vector. In a large space, rows far from anything that the question's
+    words or meaning touch are weighed by these two alone, and come last.
     """
     n = len(rows.thread)
     if allowed is not None and allowed.all():
@@ -185,6 +186,7 @@ def evidence(
     yield "words", "words", words
     yield "words", "coverage", coverage
     yield "meaning", "meaning", meaning
+    yield "meaning", "meaning_unworded", meaning * np.float32(1 - near.coverage.max(initial=0))
     yield "words", "both", words * np.maximum(meaning, 0)
     if near.heading.any():
         yield "words", "heading", near.heading
