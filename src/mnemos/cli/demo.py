@@ -204,11 +204,11 @@ class Demo:
             rows.append([Text(kind, style=style), str(len(outcomes)), *(Text(str(count), style=style) for count in counts), bar])
         view.rows(rows, headings=("kind", "asked", "in top 5", "in top 10", "all in 10", ""), right=True)
         top5, top10, whole = (sum(outcome[i] for outcome in everything) / len(everything) for i in range(3))
-        latencies.sort()
+        median = sorted(latencies)[len(latencies) // 2]
         view.say(
             (f"Evidence is among the first 5 hits for {top5:.0%}, among the first 10 for {top10:.0%}", "bold"),
-            f", all that a question needs among the first 10 for {whole:.0%}, at a median of {latencies[len(latencies) // 2] * 1000:.0f} ms a question. {blank} more questions have no answer in the "
-            "conversation: what a search gives then is merely near, and whoever reads it has to say so.",
+            f", all that a question needs among the first 10 for {whole:.0%}, at a median of {median * 1000:.0f} ms a question. "
+            f"{blank} more questions have no answer in the conversation: what a search gives then is merely near, and whoever reads it has to say so.",
         )
         view.must(top10 > 0.5, "more than half of the answers are found", f"evidence among the first ten for only {top10:.0%} of the questions")
 

@@ -95,7 +95,7 @@ def byline(cube: MemCube) -> Text:
         Text("frozen" if cube.frozen else "", style="blue"),
         Text(cube.state if cube.state not in ("generated", "activated") else "", style="red"),
     ]
-    return Text(" · ", style="dim").join([part for part in parts if part.plain])
+    return Text.assemble((" · ", "dim")).join([part for part in parts if part.plain])
 
 
 def why(signals: Mapping[str, float], most: int = 4) -> Text:

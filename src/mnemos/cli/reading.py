@@ -215,7 +215,7 @@ def export(
 
 def _text(session: Session, text: str) -> str:
     """A text for a table's cell: short at a terminal, whole in a pipe."""
-    return shortened(text, 300) if session.out.is_terminal else text
+    return shortened(text, max(session.out.width, 60)) if session.out.is_terminal else text
 
 
 def _raw(session: Session, text: str) -> None:
