@@ -1,0 +1,292 @@
+"""What comes in and goes out over the wire. Requests take no field that is not named here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from mnemos.base.clock import from_micros, to_micros
+from mnemos.base.cube import MAX_WORD
+from mnemos.kernel.drafts import CHANGEABLE
+
+UUID_PATTERN = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+SPACE_PATTERN = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+_HEX = "^([0-9a-f]{2})*$"
+MOST_HITS = 10_000
+MOST_LISTED = 1_000
+MOST_RECORDS = 100_000
+
+
+def check_moment(text: str) -> str:
+    """`text`, where it is a time that a cube can carry. Raises `ValueError`."""
+    try:
+        from_micros(to_micros(text) or 0)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999 in UTC") from None
+    return text
+
+
+def _integral(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Moment = Annotated[
+    str,
+    AfterValidator(check_moment),
+    WithJsonSchema({"type": "string", "format": "date-time", "description": "ISO 8601; without an offset it is UTC"}),
+]
+Id = Annotated[str, Field(pattern=UUID_PATTERN, json_schema_extra={"format": "uuid"})]
+Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD)]
+Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+SpaceName = Annotated[str, Field(min_length=1, max_length=200, pattern=SPACE_PATTERN, description="The space's name")]
+Metadata = dict[str, Any]
+Priority = Annotated[float, Field(allow_inf_nan=False)]
+Origin = Literal["user", "inference", "retrieval", "training"]
+Whole = Annotated[int, BeforeValidator(_integral)]
+"""A whole number; 3.0 is one in JSON."""
+Number = Annotated[Whole, Field(ge=1, lt=2**31)]
+Position = Annotated[Whole, Field(ge=0, lt=2**53)]
+"""A position of the log, in the range that every JSON reader keeps exact."""
+State = Literal["generated", "activated", "merged", "archived", "expired", "quarantined"]
+
+
+def _one_of(*names: str) -> list[Any]:
+    """The JSON schema of "at least one of these is given"."""
+    return [{"required": [name]} for name in names]
+
+
+class Request(BaseModel):
+    """Base of what callers send: strict types, no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    def given(self, *without: str) -> dict[str, Any]:
+        """The fields that the caller sent, but those `without`."""
+        return self.model_dump(exclude_unset=True, exclude=set(without))
+
+
+class NewMemory(Request):
+    """One memory to remember."""
+
+    text: Text
+    type: Word | None = Field(None, description='Such as "turn", "fact", "preference"; "fact" where left out')
+    author: Word | None = None
+    source: Word | None = Field(None, description="Where it comes from, such as a file or a message id")
+    event_at: Moment | None = Field(None, description="When what it tells of happened")
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+    expires_at: Moment | None = Field(None, description="After this time searches leave it out")
+    tags: list[Word] | None = None
+    entities: list[Word] | None = None
+    metadata: Metadata | None = None
+    place: Word | None = None
+    origin: Origin | None = None
+    sensitivity: Word | None = None
+    priority: Priority | None = None
+    derived_from: list[Id] | None = Field(None, description="Ids of the memories that it was made from; forgetting them forgets it")
+    id: Id | None = Field(None, description="A UUID of your own; else one is made")
+    created_at: Moment | None = None
+
+
+class NewMemories(Request):
+    """Several memories, remembered all together or not at all."""
+
+    memories: list[NewMemory] = Field(min_length=1, max_length=MOST_RECORDS)
+
+
+class Update(Request):
+    """What is to change; the rest stays. `null` takes a field's value away."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"anyOf": _one_of(*CHANGEABLE)})
+
+    text: Text = ""
+    type: Word = ""
+    author: Word | None = None
+    source: Word | None = None
+    event_at: Moment | None = None
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+    expires_at: Moment | None = None
+    tags: list[Word] | None = None
+    entities: list[Word] | None = None
+    metadata: Metadata | None = None
+    place: Word | None = None
+    origin: Origin | None = None
+    sensitivity: Word | None = None
+    priority: Priority | None = None
+    if_version: Number | None = Field(None, description="Change it only where it still is at this version")
+
+
+class Rollback(Request):
+    """Which version is to be said again."""
+
+    version: Number
+
+
+class Conditions(Request):
+    """Which memories are looked at. All that is given must hold."""
+
+    types: list[Word] | None = None
+    tags: list[Word] | None = Field(None, description="Each of them")
+    author: Word | None = None
+    source: Word | None = None
+    since: Moment | None = Field(None, description="Event time (else the time of writing) not before")
+    until: Moment | None = Field(None, description="Event time (else the time of writing) before")
+    filter: dict[str, Any] | None = Field(None, description='On metadata: {"session": 3}, {"price": {"lt": 20}}, {"any": [{…}, {…}]}')
+
+
+class Recall(Conditions):
+    valid_at: Moment | None = Field(None, description="Only what held at this time")
+    as_of: Position | Moment | None = Field(None, description="The space as it was at a time or log position")
+    strategy: str | None = Field(None, description="How to search; the space's own where left out")
+
+
+class Search(Recall):
+    """A question, and which memories may answer it."""
+
+    query: Text
+    k: Annotated[Whole, Field(ge=1, le=MOST_HITS)] = 10
+    explain: bool = Field(False, description="Give every signal, also those that are zero")
+
+
+class ContextRequest(Recall):
+    """A question, and how much of a prompt its answer's sources may take."""
+
+    query: Text
+    budget_tokens: Annotated[Whole, Field(ge=1, le=10_000_000)] = 1500
+
+
+class Forget(Conditions):
+    """What to forget: `ids`, or conditions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"anyOf": _one_of("ids", *Conditions.model_fields)})
+
+    ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_RECORDS)] | None = None
+    reason: str | None = Field(None, description="Stays in the log: it must not repeat what is forgotten")
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+
+
+class Derivation(BaseModel):
+    id: str
+    version: int
+    relation: str
+
+
+class Memory(BaseModel):
+    """One version of one memory. Fields that hold nothing are left out; times are in UTC."""
+
+    id: str
+    space: str
+    version: int
+    kind: str
+    type: str
+    state: str
+    frozen: bool
+    text: str
+    blob: str | None = None
+    author: str | None = None
+    source: str | None = None
+    origin: str
+    created_at: str
+    updated_at: str
+    event_at: str | None = None
+    valid_from: str | None = None
+    valid_to: str | None = None
+    expires_at: str | None = None
+    tags: list[str] | None = None
+    entities: list[str] | None = None
+    place: str | None = None
+    sensitivity: str | None = None
+    priority: float | None = None
+    fingerprint: str | None = None
+    parents: list[int] | None = None
+    derived_from: list[Derivation] | None = None
+    metadata: dict[str, Any] | None = None
+    position: int = Field(description="Where in the log this version was written")
+    digest: str
+
+
+class Memories(BaseModel):
+    memories: list[Memory]
+
+
+class Page(BaseModel):
+    memories: list[Memory]
+    cursor: str | None = Field(description="Give it back for the next page; null on the last")
+
+
+class Hit(BaseModel):
+    cube: Memory
+    score: float
+    signals: dict[str, float] = Field(description="What the score is made of")
+    exact: bool
+
+
+class Hits(BaseModel):
+    hits: list[Hit]
+
+
+class Context(BaseModel):
+    """Text for a prompt, with numbered sources: `hits[i]` is source i + 1."""
+
+    text: str
+    tokens: int
+    policy: str
+    hits: list[Hit]
+
+
+class ForgottenCube(Request):
+    id: Id
+    space: str
+    position: Position
+    digests: list[Annotated[str, Field(pattern=_HEX)]]
+    openings: list[Annotated[str, Field(pattern=_HEX)]] = []
+
+
+class Certificate(Request):
+    """Says what was forgotten, when, and in which store. Keep it: `POST /v1/verify-certificate` checks it."""
+
+    store: str
+    position: Position
+    head: Annotated[str, Field(pattern=_HEX)]
+    forgotten_at: str
+    reason: str | None = None
+    cubes: list[ForgottenCube]
+    format: Literal["mnemos-forget-1"]
+
+
+class Verdict(BaseModel):
+    ok: bool
+    reasons: list[str]
+
+
+class LogEntry(BaseModel):
+    """One change. The log never holds the text of a memory."""
+
+    seq: int
+    at: str
+    kind: str
+    space: str
+    cube: str | None
+    version: int | None
+    actor: str | None
+    digest: str | None
+    body: dict[str, Any]
+    hash: str
+
+
+class Log(BaseModel):
+    entries: list[LogEntry]
+    position: int = Field(description="The newest position of the store's log")
+    next_since: int = Field(description="Give it as `since` for what follows")
+
+
+class Spaces(BaseModel):
+    spaces: list[str]
+
+
+class Status(BaseModel):
+    status: Literal["ok"]

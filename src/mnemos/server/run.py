@@ -1,0 +1,128 @@
+"""Running the server: where it may listen, and how it stops."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from mnemos.base.errors import Invalid, StoreUnavailable
+from mnemos.base.protocols import Embedder
+from mnemos.kernel.system import Mnemos
+from mnemos.server.app import MAX_BODY_BYTES, create_app
+from mnemos.server.guard import is_loopback
+from mnemos.server.proxy import Upstream
+
+PORT = 7077
+GRACE_SECONDS = 30
+"""How long running requests may take to finish after the server was told to stop."""
+
+
+def serve(
+    memory: Mnemos | str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    tokens: Mapping[str, str | None] | None = None,
+    upstream: Upstream | None = None,
+    embedder: str | Embedder | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a store until SIGTERM or SIGINT; then finish running requests, close the store, and return.
+
+    `memory`: an open store, or where one is; in both cases it is closed at the end. `port` 0 takes a free one. `ready` is called with the
+    address once the server answers. Raises `Invalid` where it would listen beyond this machine without tokens, `StoreUnavailable` where the
+    address is taken, and what opening the store raises.
+    """
+    if not tokens and not is_loopback(host):
+        raise Invalid(
+            f"host: {host!r} can be reached by others, and no token is configured; set MNEMOS_TOKEN or MNEMOS_TOKENS_FILE, "
+            "or listen on 127.0.0.1"
+        )
+    listening = _listen(host, port)
+    try:
+        store = memory if isinstance(memory, Mnemos) else Mnemos(memory, embedder=embedder)
+    except BaseException:
+        listening.close()
+        raise
+    try:
+        app = create_app(store, tokens=tokens, upstream=upstream, max_body_bytes=max_body_bytes)
+        options = {"log_level": "warning", "access_log": False, "server_header": False, "ws": "none", "lifespan": "on"}
+        config = uvicorn.Config(app, timeout_graceful_shutdown=GRACE_SECONDS, **options)
+        name = f"[{host}]" if ":" in host else host
+        _Server(config, lambda: ready(f"http://{name}:{listening.getsockname()[1]}") if ready else None).run(sockets=[listening])
+    finally:
+        listening.close()
+        store.close()
+
+
+def tokens_from_environment(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """Token → principal: that of MNEMOS_TOKEN is the owner; MNEMOS_TOKENS_FILE has a line `PRINCIPAL TOKEN` for each. Raises `Invalid`."""
+    found: dict[str, str | None] = {}
+    if token := environ.get("MNEMOS_TOKEN"):
+        found[token] = None
+    if path := environ.get("MNEMOS_TOKENS_FILE"):
+        try:
+            lines = Path(path).read_text("utf-8").splitlines()
+        except (OSError, UnicodeError) as error:
+            raise Invalid(f"MNEMOS_TOKENS_FILE: {path} cannot be read: {error}") from None
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            principal, _, token = line.strip().rpartition(" ")
+            if not principal.strip() or not token or token in found:
+                raise Invalid(f"MNEMOS_TOKENS_FILE: {path}, line {number}: expected PRINCIPAL TOKEN, each token once")
+            found[token] = principal.strip()
+    return found
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that listens at the address."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise Invalid(f"host: {host!r} is no address of this machine: {error}") from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        listening.close()
+        raise StoreUnavailable(f"cannot listen on {host}, port {port}: {error.strerror}; choose another with --port") from None
+    return listening
+
+
+class _Server(uvicorn.Server):  # type: ignore[misc]
+    """Uvicorn, but that it returns after a signal, instead of dying of it, so that what is left to do gets done."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.handle_exit(number, frame)
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

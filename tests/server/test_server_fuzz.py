@@ -1,0 +1,86 @@
+"""Requests made from the OpenAPI document, good and bad: no 500, no answer that is not described, no hang."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import mnemos
+
+schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed; pip install 'mnemos[dev]'")
+pytest.importorskip("fastapi", reason="the server's packages are not installed; pip install 'mnemos[server]'")
+
+from schemathesis import GenerationMode  # noqa: E402
+
+from mnemos.server.app import create_app  # noqa: E402
+from mnemos.server.proxy import Upstream  # noqa: E402
+
+HOST = {"Host": "127.0.0.1"}
+SECONDS_PER_REQUEST = 10.0
+
+
+def _answer(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json={"choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}]})
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[Any]:
+    with mnemos.open(":memory:", embedder="hashed") as memory:
+        memory.space("known").add("Alice moved to Lisbon in May.", author="Alice", tags=["home"], metadata={"session": 3})
+        upstream = Upstream("http://upstream.example/v1", transport=httpx.MockTransport(_answer))
+        app = create_app(memory, upstream=upstream)
+        config = schemathesis.Config.from_dict(
+            {
+                "headers": HOST,
+                # What a condition or a time means is not for a JSON schema to say: a request may fit it and still be refused.
+                "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "400", "401", "403", "404", "409", "422"]}},
+            }
+        )
+        yield schemathesis.openapi.from_asgi("/openapi.json", app, config=config, headers=HOST)
+
+
+OPERATIONS = [
+    (method.upper(), path) for path, methods in create_app(lambda: pytest.fail("is not started")).openapi()["paths"].items() for method in methods
+]
+
+
+@schemathesis.serializer("application/x-ndjson")
+def _lines(context: Any, value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
+
+
+SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.generate], "database": None}
+
+
+def _fuzz(api: Any, method: str, path: str, examples: int, *, derandomize: bool) -> None:
+    operation = api[path][method]
+    strategy = st.one_of(operation.as_strategy(GenerationMode.POSITIVE), operation.as_strategy(GenerationMode.NEGATIVE))
+
+    @settings(max_examples=examples, derandomize=derandomize, **SETTINGS)
+    @given(case=strategy)
+    def run(case: Any) -> None:
+        case.headers = {**(case.headers or {}), **HOST}
+        response = case.call_and_validate()
+        assert response.elapsed < SECONDS_PER_REQUEST
+        assert response.status_code < 500, response.text
+        if response.status_code >= 400:
+            assert response.headers["content-type"][0].startswith("application/problem+json")
+
+    run()
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_no_request_breaks_the_server(api: Any, method: str, path: str) -> None:
+    _fuzz(api, method, path, 20, derandomize=True)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_no_request_breaks_the_server_in_ten_thousand(api: Any, method: str, path: str) -> None:
+    _fuzz(api, method, path, -(-10_000 // len(OPERATIONS)), derandomize=False)
