@@ -208,7 +208,8 @@ class Demo:
         view.say(
             (f"Evidence is among the first 5 hits for {top5:.0%}, among the first 10 for {top10:.0%}", "bold"),
             f", all that a question needs among the first 10 for {whole:.0%}, at a median of {median * 1000:.0f} ms a question. "
-            f"{blank} more questions have no answer in the conversation: what a search gives then is merely near, and whoever reads it has to say so.",
+            f"{blank} more questions have no answer in the conversation: what a search gives then is merely near, and whoever "
+            "reads it has to say so.",
         )
         view.must(top10 > 0.5, "more than half of the answers are found", f"evidence among the first ten for only {top10:.0%} of the questions")
 
