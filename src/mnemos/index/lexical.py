@@ -200,18 +200,13 @@ class LexicalIndex:
         share = weights[which] * counts / (counts + norm[which]).astype(np.float32) * idf[place]
         total = np.bincount(place, share, len(unique)).astype(np.float32)
         best = np.argsort(-total, kind="stable")[:terms]
-        given = np.zeros((len(rows), len(unique)), dtype=np.float32)
-        given[which, place] = share
-        slot = {row: i for i, row in enumerate(rows.tolist())}
-        at = np.array(sorted(slot), dtype=np.int64)
         for j in best.tolist():
             found, flagged = self._keys(first[:, j], last[:, j], allowed)
             tf = (flagged & MAX_COUNT).astype(np.float32)
-            tf = tf / (tf + np.float32(0.9)) * idf[j]
-            out[found] += total[j] * tf
-            own = np.isin(found, at)
-            for row, value in zip(found[own].tolist(), tf[own].tolist(), strict=True):
-                out[row] -= given[slot[row], j] * value
+            out[found] += total[j] * idf[j] * (tf / (tf + np.float32(0.9)))
+        kept = np.isin(place, best)
+        own = share * idf[place] * counts / (counts + np.float32(0.9))
+        out[rows] -= np.bincount(which[kept], own[kept], len(rows)).astype(np.float32)
         peak = out.max()
         if peak > 0:
             out /= peak
