@@ -97,6 +97,8 @@ class SqliteStore:
                 if self.witness.first:
                     self._tidy(unclean)
             except BaseException:
+                # What is damaged stays as it is, for whoever may restore it: closing must not write the log back and delete it.
+                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 self._db.close()
                 raise
             self.witness.share()
@@ -348,7 +350,8 @@ class SqliteStore:
                     yield reader
                 finally:
                     self._local.reader = None
-                    connection.execute("COMMIT")
+                    if connection.in_transaction:  # SQLite ends it by itself where it meets damage
+                        connection.execute("COMMIT")
                 sound = True
         finally:
             with self._idle_lock:
@@ -397,14 +400,21 @@ class SqliteStore:
         """Check chain, rows, lineage, blobs, and the files themselves: (what was checked, what is wrong)."""
         self._refuse_inside("verifying")
         findings = [*self.opened_with, *([self._witness_failure] if self._witness_failure else [])]
-        with self.snapshot() as snapshot:
-            assert isinstance(snapshot, Reader)
-            checked, more = verify_rows(snapshot, self.path, self.blobs)
-        findings += more
+        checked: dict[str, int] = {}
+        try:
+            with self.snapshot() as snapshot:
+                assert isinstance(snapshot, Reader)
+                checked, more = verify_rows(snapshot, self.path, self.blobs)
+                findings += more
+        except Corrupt as damage:
+            findings.append(Finding(self.path, "rows", str(damage)))
         if self.durable:
-            with self._still():
-                checked["pages"] = verify_pages(Path(self.path), findings)
-                checked["wal_frames"] = verify_write_ahead_log(Path(self.path + "-wal"), findings)
+            try:
+                with self._still():
+                    checked["pages"] = verify_pages(Path(self.path), findings)
+                    checked["wal_frames"] = verify_write_ahead_log(self.path, findings)
+            except Corrupt as damage:
+                findings.append(Finding(self.path, "pages", str(damage)))
         return checked, findings
 
     def erase(self, texts: Sequence[bytes] = ()) -> None:
@@ -419,7 +429,9 @@ class SqliteStore:
         if writer is not None:
             writer.to_erase = [*(writer.to_erase or ()), *texts]
             return
-        with self._alone("erasing what was forgotten"):
+        outcome = "it is forgotten for good, but traces may lie in the files until the next forget, or the next open, removes them"
+        doing = "erasing what was forgotten"
+        with self._alone(doing), explained(self.path, doing, outcome):
             self._erasing.erase(self._db, self.path, texts, self._local.__dict__.pop("forgets", []))
 
     def compact(self, spare_bytes: int = 2**22) -> None:

@@ -15,13 +15,16 @@ _IOERR_DATA = 10 | 32 << 8
 _IOERR_CORRUPTFS = 10 | 33 << 8
 
 
-def explain(error: apsw.Error, path: str, doing: str) -> MnemosError:
-    """The error of Mnemos that says the same as `error`, and what to do."""
+NOT_MADE = "the change was not made"
+
+
+def explain(error: apsw.Error, path: str, doing: str, outcome: str = NOT_MADE) -> MnemosError:
+    """The error of Mnemos that says the same as `error`, what became of the change (`outcome`), and what to do."""
     code = getattr(error, "extendedresult", 0)
     if isinstance(error, (apsw.CorruptError, apsw.NotADBError)) or code in (_IOERR_DATA, _IOERR_CORRUPTFS):
         return Corrupt(f"{path}: damaged bytes found while {doing} ({error}); run `mnemos doctor`, or restore a backup")
     if isinstance(error, apsw.FullError):
-        return StoreFull(f"{path}: no room left on the disk while {doing}; the change was not made. Free space and try again")
+        return StoreFull(f"{path}: no room left on the disk while {doing}; {outcome}. Free space and try again")
     if isinstance(error, (apsw.BusyError, apsw.LockedError)):
         return StoreUnavailable(f"{path}: another process held the store for too long while {doing}; try again")
     if isinstance(error, apsw.ReadOnlyError):
@@ -30,7 +33,7 @@ def explain(error: apsw.Error, path: str, doing: str) -> MnemosError:
         return StoreUnavailable(f"{path}: cannot be opened ({error}); check that the folder exists and may be written")
     if isinstance(error, apsw.ConnectionClosedError):
         return StoreUnavailable(f"{path}: the store is closed")
-    return StoreUnavailable(f"{path}: {error} while {doing}; the change was not made, what was stored is untouched")
+    return StoreUnavailable(f"{path}: {error} while {doing}; {outcome}, what was stored is untouched")
 
 
 def explain_os(error: OSError, path: str, doing: str) -> MnemosError:
@@ -63,9 +66,9 @@ def explain_system(path: str, doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def explained(path: str, doing: str) -> Iterator[None]:
+def explained(path: str, doing: str, outcome: str = NOT_MADE) -> Iterator[None]:
     """Raise SQLite's errors as those of Mnemos."""
     try:
         yield
     except apsw.Error as error:
-        raise explain(error, path, doing) from error
+        raise explain(error, path, doing, outcome) from error

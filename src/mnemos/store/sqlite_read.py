@@ -254,8 +254,8 @@ class Reader:
             self._db.execute(
                 "SELECT v.seq, v.cube, coalesce(v.died, :never), c.state, v.type, v.author, v.source, v.created_at, "
                 "coalesce(v.event_at, :unknown), coalesce(v.valid_from, :unknown), coalesce(v.valid_to, :never), "
-                "coalesce(v.expires_at, :never), v.tags, v.thread, v.flags, v.moments, v.terms, v.part_of FROM version v JOIN cube c ON c.id = v.cube "
-                "WHERE v.space = :space AND v.seq > :since AND v.terms IS NOT NULL ORDER BY v.seq",
+                "coalesce(v.expires_at, :never), v.tags, v.thread, v.flags, v.moments, v.terms, v.part_of "
+                "FROM version v JOIN cube c ON c.id = v.cube WHERE v.space = :space AND v.seq > :since AND v.terms IS NOT NULL ORDER BY v.seq",
                 {"space": space, "since": since, "never": 2**63 - 1, "unknown": -(2**63)},
             )
         )

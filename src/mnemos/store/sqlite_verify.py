@@ -19,6 +19,7 @@ from mnemos.store.sqlite_read import ENTRY_COLUMNS, VERSION_COLUMNS, Reader, con
 
 _WAL_HEADER = struct.Struct(">8I")
 _FRAME_HEADER = struct.Struct(">6I")
+_INDEX_HEADER = struct.Struct("=16xII2I2I2I")  # last frame, pages, its checksum, salts, checksum of the header
 _BLOCK_PAGES = 2048
 _LOOKS, _LOOK_SECONDS = 5, 0.02
 _LOCK_BYTE = 2**30  # the page that holds this byte of the file is for locks, and is never written
@@ -153,36 +154,45 @@ def _sound(pages: bytes) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return np.asarray((a == words[body]) & (b == words[body + 1]))
 
 
-def verify_write_ahead_log(path: Path, findings: list[Finding]) -> int:
-    """Check the checksum of each frame of a write-ahead log (SQLite file format, section 4); give the number of sound ones.
+def verify_write_ahead_log(path: str, findings: list[Finding]) -> int:
+    """Check the checksum of each frame of the write-ahead log of the store at `path` (SQLite file format, section 4); give their number.
 
-    Nobody may write meanwhile. Frames of an earlier round, which a restart of the log left behind, carry other salts and end the check.
+    Nobody may write meanwhile. The frames that count are those that the log's index in shared memory speaks of: what lies behind them, of an
+    earlier round or of a transaction that was undone, is read by nobody.
     """
+    log = Path(path + "-wal")
     try:
-        data = path.read_bytes()
+        data = log.read_bytes()
+        frames: int
+        frames, _, _, _, index_salt_1, index_salt_2, _, _ = _INDEX_HEADER.unpack_from(Path(path + "-shm").read_bytes())
     except FileNotFoundError:
         return 0
+    if frames == 0:
+        return 0
     if len(data) < _WAL_HEADER.size:
+        findings.append(Finding(str(log), "header", f"is missing, with {frames} frames behind it"))
         return 0
     magic, _, page_size, _, salt_1, salt_2, sum_1, sum_2 = _WAL_HEADER.unpack_from(data)
     order = ">" if magic & 1 else "<"
     a, b = _checksum(data[:24], order, 0, 0)
-    if magic & 0xFFFFFFFE != 0x377F0682 or (a, b) != (sum_1, sum_2):
-        findings.append(Finding(str(path), "header", "its checksum does not match"))
+    in_index = struct.pack("=2I", index_salt_1, index_salt_2)
+    if magic & 0xFFFFFFFE != 0x377F0682 or (a, b) != (sum_1, sum_2) or data[16:24] != in_index or page_size != PAGE_SIZE:
+        findings.append(Finding(str(log), "header", "its checksum does not match"))
         return 0
-    count, position, size = 0, _WAL_HEADER.size, _FRAME_HEADER.size + page_size
-    while position + size <= len(data):
+    position, size = _WAL_HEADER.size, _FRAME_HEADER.size + page_size
+    for frame in range(1, frames + 1):
+        if position + size > len(data):
+            findings.append(Finding(str(log), f"frame {frame} (byte {position})", f"is missing: the file ends, with {frames} frames to hold"))
+            return frame - 1
         header = data[position : position + _FRAME_HEADER.size]
         _, _, frame_salt_1, frame_salt_2, sum_1, sum_2 = _FRAME_HEADER.unpack(header)
-        if (frame_salt_1, frame_salt_2) != (salt_1, salt_2):
-            break
         a, b = _checksum(header[:8], order, a, b)
         a, b = _checksum(data[position + _FRAME_HEADER.size : position + size], order, a, b)
-        if (a, b) != (sum_1, sum_2):
-            findings.append(Finding(str(path), f"frame {count + 1} (byte {position})", "its checksum does not match"))
-            break
-        count, position = count + 1, position + size
-    return count
+        if (a, b, frame_salt_1, frame_salt_2) != (sum_1, sum_2, salt_1, salt_2):
+            findings.append(Finding(str(log), f"frame {frame} (byte {position})", "its checksum does not match"))
+            return frame - 1
+        position += size
+    return frames
 
 
 def _checksum(data: bytes, order: str, a: int, b: int) -> tuple[int, int]:
