@@ -14,7 +14,7 @@ from mnemos.store.base import NewVersion
 from mnemos.text.encoding import encode
 from mnemos.text.question import Question
 from mnemos.text.ranking import Rows, rank, top
-from mnemos.text.recipe import DEFAULT, Recipe
+from mnemos.text.recipe import Recipe
 from mnemos.text.strategy import Floats, Recall, View
 
 
@@ -24,7 +24,7 @@ class Auto:
     name = "auto"
     about = "turns, documents and facts, found by words, meaning, neighbourhood, speaker and time"
 
-    def __init__(self, recipe: Recipe = DEFAULT) -> None:
+    def __init__(self, recipe: Recipe | None = None) -> None:
         self._recipe = recipe
 
     def encode(self, content: Content, new_id: Callable[[], UUID]) -> Sequence[NewVersion]:
