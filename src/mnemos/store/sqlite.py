@@ -114,7 +114,7 @@ class SqliteStore:
         try:
             with explained(self.path, "opening the store"), explain_system(self.path, "opening the store"):
                 if unclean:
-                    self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                    sqlite_erase.cut_log(self._db)
                 if unclean or self._erasing.left:
                     self.blobs.tidy(Reader(self._db, self.path).blob_names())
                 self._erasing.catch_up(self._db, self.path)
@@ -442,4 +442,5 @@ class SqliteStore:
             free = self._db.pragma("freelist_count") * self._db.pragma("page_size")
             if free > spare_bytes:
                 self._db.execute("PRAGMA incremental_vacuum").fetchall()
-                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                with contextlib.suppress(apsw.BusyError):  # another process is at it
+                    self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)

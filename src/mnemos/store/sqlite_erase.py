@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import time
 from collections.abc import Iterable, Sequence
 
 import apsw
 
 from mnemos.store.residue import left_behind
+from mnemos.store.sqlite_open import BUSY_SECONDS
 
 REBUILT_AT_OPENING = 64 * 2**20
 """A larger file is rebuilt by the next erase instead, so that opening stays quick (bytes)."""
@@ -23,6 +26,22 @@ _MARKER = "forgotten at "
 def mark(connection: apsw.Connection, position: int) -> None:
     """Note, inside the transaction that forgets, that what the log's entry `position` forgot is to be erased."""
     connection.execute("INSERT INTO store VALUES(?, NULL)", (f"{_MARKER}{position}",))
+
+
+def cut_log(connection: apsw.Connection) -> None:
+    """Put the write-ahead log back into the file, all of it, and cut it to nothing. Raises `apsw.BusyError` after `BUSY_SECONDS`.
+
+    Where another process is doing the same, SQLite says so at once, and does not call its busy handler: so we wait here.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            return
+        except apsw.BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.001, 0.005))
 
 
 class Erasing:
@@ -45,10 +64,10 @@ class Erasing:
         """Leave no trace of `texts`, which the entries `forgets` forgot, nor of what was left. Raises `apsw.Error`; then it is all left."""
         unknown = bool(self.left)
         self.left.update(forgets)
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        cut_log(connection)
         if unknown or left_behind(path, texts):
             connection.execute("VACUUM")
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            cut_log(connection)
         with contextlib.suppress(apsw.Error):  # the traces are gone; a marker that stays costs one rebuild, no more
             _unmark(connection, self.left)
             self.left.clear()
