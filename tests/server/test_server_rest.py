@@ -219,6 +219,14 @@ def test_bad_questions_are_refused(client: Any, question: dict[str, Any]) -> Non
     is_problem(client.post("/v1/spaces/alice/search", json=question), 422)
 
 
+def test_a_bad_position_is_told_plainly(client: Any) -> None:
+    add(client)
+    for as_of in (-1, "yesterday", True, 2**60, 1.5, [1]):
+        found = is_problem(client.post("/v1/spaces/alice/search", json={"query": "x", "as_of": as_of}), 422)["errors"]
+        assert [fault["where"] for fault in found] == ["body/as_of"]
+    assert client.post("/v1/spaces/alice/search", json={"query": "x", "as_of": "2099-01-01", "k": 3.0}).status_code == 200
+
+
 def test_an_unknown_strategy_is_named(client: Any) -> None:
     add(client)
     assert "auto" in is_problem(client.post("/v1/spaces/alice/search", json={"query": "x", "strategy": "magic"}), 404)["detail"]
@@ -320,6 +328,10 @@ def test_the_description_is_whole(client: Any) -> None:
             for item in value:
                 yield from refs(item)
 
+    version = api["components"]["schemas"]["Rollback"]["properties"]["version"]
+    assert (version["type"], version["minimum"]) == ("integer", 1)
+    limit = next(p for p in api["paths"]["/v1/log"]["get"]["parameters"] if p["name"] == "limit")
+    assert (limit["schema"]["minimum"], limit["schema"]["maximum"]) == (1, 10_000)
     for ref in refs(api):
         assert ref.rpartition("/")[2] in api["components"]["schemas"], ref
     operations = [operation for methods in api["paths"].values() for operation in methods.values()]

@@ -96,6 +96,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         _, more = models_json_schema([*sent, *answered], ref_template=template)  # type: ignore[list-item]
         schemas = api.setdefault("components", {}).setdefault("schemas", {})
         schemas.update({name: schema for name, schema in more["$defs"].items() if name not in schemas})
+        schemas["Condition"] = models.CONDITION
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         if app.state.guarded:

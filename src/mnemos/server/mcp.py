@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 import mnemos
 from mnemos.kernel.system import Mnemos
 from mnemos.server import problems
-from mnemos.server.models import Id, Metadata, Moment, Number, Request, SpaceName, Text, Whole, Word
+from mnemos.server.models import WHOLE, Id, Metadata, Moment, Number, Request, SpaceName, Text, Word
 from mnemos.server.searching import given
 
 DEFAULT_SPACE = "default"
@@ -61,13 +61,13 @@ class _Conditions(_Call):
 
 class SearchCall(_Conditions):
     query: Text
-    k: Annotated[Whole, Field(ge=1, le=100)] = 10
+    k: Annotated[int, Field(ge=1, le=100), WHOLE] = 10
     valid_at: Moment | None = Field(None, description="It held at this time")
 
 
 class ContextCall(_Conditions):
     query: Text
-    budget_tokens: Annotated[Whole, Field(ge=1, le=100_000)] = 1500
+    budget_tokens: Annotated[int, Field(ge=1, le=100_000), WHOLE] = 1500
 
 
 class Get(_One):
@@ -89,7 +89,7 @@ class ForgetCall(_Call):
 
 
 class ListCall(_Conditions):
-    limit: Annotated[Whole, Field(ge=1, le=200)] = 50
+    limit: Annotated[int, Field(ge=1, le=200), WHOLE] = 50
     cursor: Annotated[str, Field(pattern="^[0-9]{1,18}$")] | None = Field(None, description="That of the page before")
 
 

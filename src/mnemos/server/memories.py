@@ -15,7 +15,20 @@ from mnemos.kernel.system import Mnemos
 from mnemos.server import models, problems
 from mnemos.server.guard import NDJSON
 from mnemos.server.importing import Import, importing
-from mnemos.server.routing import READS, WRITES, Answer, Existing, Id, Memory, Name, StrictRoute, Truth, Whole, parse_json, require_json
+from mnemos.server.routing import (
+    DIGITS,
+    READS,
+    WRITES,
+    Answer,
+    Existing,
+    Id,
+    Memory,
+    Name,
+    StrictRoute,
+    Truth,
+    parse_json,
+    require_json,
+)
 
 router = APIRouter(route_class=StrictRoute, tags=["memories"])
 _BODY: TypeAdapter[models.NewMemory | list[models.NewMemory] | models.NewMemories] = TypeAdapter(
@@ -38,12 +51,12 @@ class ListQuery(_Query):
     filter: str | None = Field(None, description='A condition on metadata, as JSON: {"session": 3}')
     states: list[models.State] | None = None
     parts: Truth = Field(False, description="Also the parts that long documents are searched by")
-    limit: Annotated[Whole, Field(ge=1, le=models.MOST_LISTED)] = 100
+    limit: Annotated[int, Field(ge=1, le=models.MOST_LISTED), DIGITS] = 100
     cursor: Annotated[str, Field(pattern="^[0-9]{1,18}$")] | None = Field(None, description="That of the page before")
 
 
 class VersionQuery(_Query):
-    version: Annotated[Whole, Field(ge=1, lt=2**31)] | None = Field(None, description="One of its versions; the present one where left out")
+    version: Annotated[int, Field(ge=1, lt=2**31), DIGITS] | None = Field(None, description="The present one where left out")
 
 
 class ReasonQuery(_Query):

@@ -16,6 +16,8 @@ _HEX = "^([0-9a-f]{2})*$"
 MOST_HITS = 10_000
 MOST_LISTED = 1_000
 MOST_RECORDS = 100_000
+MOST_POSITIONS = 2**53
+"""Positions of the log lie below it, so that every JSON reader keeps them exact."""
 
 
 def check_moment(text: str) -> str:
@@ -31,6 +33,15 @@ def _integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _position_or_moment(value: Any) -> Any:
+    value = _integral(value)
+    if isinstance(value, str):
+        return check_moment(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_POSITIONS:
+        return value
+    raise ValueError("expected a time, or a position of the log, which is a whole number of 0 or more")
+
+
 Moment = Annotated[
     str,
     AfterValidator(check_moment),
@@ -41,19 +52,51 @@ Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD)]
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 SpaceName = Annotated[str, Field(min_length=1, max_length=200, pattern=SPACE_PATTERN, description="The space's name")]
 Metadata = dict[str, Any]
-Priority = Annotated[float, Field(allow_inf_nan=False)]
+Priority = Annotated[float, Field(ge=-1e300, le=1e300, allow_inf_nan=False)]
 Origin = Literal["user", "inference", "retrieval", "training"]
-Whole = Annotated[int, BeforeValidator(_integral)]
-"""A whole number; 3.0 is one in JSON."""
-Number = Annotated[Whole, Field(ge=1, lt=2**31)]
-Position = Annotated[Whole, Field(ge=0, lt=2**53)]
-"""A position of the log, in the range that every JSON reader keeps exact."""
+WHOLE = BeforeValidator(_integral)
+"""Beside `int`: in JSON 3.0 is a whole number too. It stands after the bounds, which the JSON schema would lack otherwise."""
+Number = Annotated[int, Field(ge=1, lt=2**31), WHOLE]
+Position = Annotated[int, Field(ge=0, lt=MOST_POSITIONS), WHOLE]
+_POSITION = {"type": "integer", "minimum": 0, "exclusiveMaximum": MOST_POSITIONS}
+PositionOrMoment = Annotated[
+    int | str,
+    BeforeValidator(_position_or_moment),
+    WithJsonSchema({"anyOf": [_POSITION, {"type": "string", "format": "date-time"}]}),
+]
 State = Literal["generated", "activated", "merged", "archived", "expired", "quarantined"]
 
 
-def _one_of(*names: str) -> list[Any]:
-    """The JSON schema of "at least one of these is given"."""
-    return [{"required": [name]} for name in names]
+CONDITION = {
+    "description": "A condition on metadata. A key is a dotted path; a plain value asks for equality, or for membership in a list.",
+    "type": "object",
+    "properties": {
+        "any": {"type": "array", "items": {"$ref": "#/components/schemas/Condition"}},
+        "all": {"type": "array", "items": {"$ref": "#/components/schemas/Condition"}},
+        "not": {"$ref": "#/components/schemas/Condition"},
+    },
+    "additionalProperties": {
+        "anyOf": [
+            {"type": ["null", "boolean", "number", "string", "array"]},
+            {
+                "type": "object",
+                "properties": {
+                    "in": {"type": "array"},
+                    **{bound: {"type": ["number", "string"]} for bound in ("lt", "lte", "gt", "gte")},
+                    **{anything: {} for anything in ("eq", "ne", "exists")},
+                },
+                "additionalProperties": False,
+            },
+        ]
+    },
+}
+"""The JSON schema of what `base.predicate` takes."""
+Condition = Annotated[dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/Condition"})]
+
+
+def _one_of(*names: str, null: bool = False) -> list[Any]:
+    """The JSON schema of "at least one of these is given"; `null` counts where it may be one."""
+    return [{"required": [name], **({} if null else {"properties": {name: {"not": {"type": "null"}}}})} for name in names]
 
 
 class Request(BaseModel):
@@ -98,7 +141,7 @@ class NewMemories(Request):
 class Update(Request):
     """What is to change; the rest stays. `null` takes a field's value away."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"anyOf": _one_of(*CHANGEABLE)})
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"anyOf": _one_of(*CHANGEABLE, null=True)})
 
     text: Text = ""
     type: Word = ""
@@ -133,12 +176,12 @@ class Conditions(Request):
     source: Word | None = None
     since: Moment | None = Field(None, description="Event time (else the time of writing) not before")
     until: Moment | None = Field(None, description="Event time (else the time of writing) before")
-    filter: dict[str, Any] | None = Field(None, description='On metadata: {"session": 3}, {"price": {"lt": 20}}, {"any": [{…}, {…}]}')
+    filter: Condition | None = Field(None, description='On metadata: {"session": 3}, {"price": {"lt": 20}}, {"any": [{…}, {…}]}')
 
 
 class Recall(Conditions):
     valid_at: Moment | None = Field(None, description="Only what held at this time")
-    as_of: Position | Moment | None = Field(None, description="The space as it was at a time or log position")
+    as_of: PositionOrMoment | None = Field(None, description="The space as it was at a time or log position")
     strategy: str | None = Field(None, description="How to search; the space's own where left out")
 
 
@@ -146,7 +189,7 @@ class Search(Recall):
     """A question, and which memories may answer it."""
 
     query: Text
-    k: Annotated[Whole, Field(ge=1, le=MOST_HITS)] = 10
+    k: Annotated[int, Field(ge=1, le=MOST_HITS), WHOLE] = 10
     explain: bool = Field(False, description="Give every signal, also those that are zero")
 
 
@@ -154,7 +197,7 @@ class ContextRequest(Recall):
     """A question, and how much of a prompt its answer's sources may take."""
 
     query: Text
-    budget_tokens: Annotated[Whole, Field(ge=1, le=10_000_000)] = 1500
+    budget_tokens: Annotated[int, Field(ge=1, le=10_000_000), WHOLE] = 1500
 
 
 class Forget(Conditions):

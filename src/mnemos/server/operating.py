@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse
 from mnemos.base.clock import iso
 from mnemos.kernel.forgetting import verify_certificate
 from mnemos.server import models, pages
-from mnemos.server.routing import Answer, Memory, StrictRoute, Whole, fails
+from mnemos.server.routing import DIGITS, Answer, Memory, StrictRoute, fails
 
 router = APIRouter(route_class=StrictRoute)
 MOST_ENTRIES = 10_000
@@ -20,8 +20,8 @@ MOST_ENTRIES = 10_000
 class LogQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    since: Annotated[Whole, Field(ge=0, lt=2**53)] = Field(0, description="Entries after this position")
-    limit: Annotated[Whole, Field(ge=1, le=MOST_ENTRIES)] = 1000
+    since: Annotated[int, Field(ge=0, lt=models.MOST_POSITIONS), DIGITS] = Field(0, description="Entries after this position")
+    limit: Annotated[int, Field(ge=1, le=MOST_ENTRIES), DIGITS] = 1000
 
 
 @router.get("/v1/log", response_model=models.Log, responses=fails(422), tags=["server"])

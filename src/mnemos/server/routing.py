@@ -102,8 +102,8 @@ def _truth(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_digits)]
-"""A whole number in a query string."""
+DIGITS = BeforeValidator(_digits)
+"""Beside `int`: a whole number in a query string. It stands after the bounds, which the description would lack otherwise."""
 Truth = Annotated[bool, BeforeValidator(_truth)]
 """`true` or `false` in a query string."""
 
