@@ -149,7 +149,7 @@ def test_an_update_leaves_the_version_before_in_place(store: Store, space: int) 
         assert snapshot.query(space, Filter(), after=0, limit=9, now=0) == [second]
         assert snapshot.query(space, Filter(), after=0, limit=9, now=0, at=first) == [first]
         assert [e.kind for e in snapshot.entries_of(one.content.id)] == ["add", "update"]
-        assert list(snapshot.log(first))[0].body_json() == {"reverted_to": 1}
+        assert next(iter(snapshot.log(first))).body_json() == {"reverted_to": 1}
     check(store)
 
 

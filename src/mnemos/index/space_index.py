@@ -135,7 +135,7 @@ class SpaceIndex:
             if not rows:
                 continue
             if entry.kind == "update":
-                died[rows[-1]] = entry.seq
+                died[rows[-1]] = min(died[rows[-1]], entry.seq)  # a version in between may have had no row: a document has none
             elif entry.kind == "state":
                 state[rows] = entry.body_json()["to"]
             elif entry.kind == "forget":
@@ -218,7 +218,8 @@ class SpaceIndex:
             for cube, then in states.items():
                 for row in self._rows_of.get(cube.bytes, ()):
                     state[row] = then
-        return mask & ((state == _VISIBLE[0]) | (state == _VISIBLE[1]))
+        shown: Mask = (state == _VISIBLE[0]) | (state == _VISIBLE[1])
+        return mask & shown
 
     def with_tags(self, tags: Iterable[str]) -> Mask:
         """Rows that carry all of `tags`."""

@@ -67,21 +67,21 @@ class FileBlobs:
         """Store `data` durably; its name is the SHA-256 in hex. Raises `StoreFull`, `StoreUnavailable`."""
         name = hashlib.sha256(data).hexdigest()
         path = self._path(name)
-        if path.exists():
-            return name
         temporary = path.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
         try:
             for folder in (self._folder, path.parent):
                 folder.mkdir(exist_ok=True, mode=0o700)
-            try:
-                with open(temporary, "xb", opener=_private) as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.rename(temporary, path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            if not self._holds(name):
+                try:
+                    with open(temporary, "xb", opener=_private) as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                    os.rename(temporary, path)
+                except BaseException:
+                    temporary.unlink(missing_ok=True)
+                    raise
+            # Also for a blob that was there: whoever wrote it may have failed, or may not have come to this.
             for folder in (path.parent, self._folder, self._folder.parent):
                 _sync_folder(folder)
         except OSError as error:
@@ -89,6 +89,14 @@ class FileBlobs:
                 raise StoreFull(f"{path}: no room left for {len(data):,} bytes; free space and try again") from error
             raise StoreUnavailable(f"{path}: cannot be written ({error.strerror})") from error
         return name
+
+    def _holds(self, name: str) -> bool:
+        """Whether the blob is there, sound."""
+        try:
+            self.get(name)
+        except (NotFound, Corrupt):
+            return False
+        return True
 
     def get(self, name: str) -> bytes:
         """The bytes called `name`. Raises `NotFound`, or `Corrupt` where they are not what they were."""

@@ -40,6 +40,7 @@ class _Group:
         self.error: MnemosError | None = None
         self.head: Head | None = None
         self.removed_blobs: list[str] = []
+        self.new_embedder = False  # so no member remembers its number before it is durable
 
 
 class SqliteStore:
@@ -96,9 +97,10 @@ class SqliteStore:
                 self._compare_with_witness()
                 if self.witness.first:
                     self._tidy(unclean)
-            except BaseException:
+            except BaseException as error:
                 # What is damaged stays as it is, for whoever may restore it: closing must not write the log back and delete it.
-                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                if unclean or not isinstance(error, FingerprintMismatch):
+                    self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 self._db.close()
                 raise
             self.witness.share()
@@ -204,11 +206,13 @@ class SqliteStore:
             try:
                 with explained(self.path, "starting a write"):
                     writer = self._local.writer = Writer(self._db, self.path, self._clock, actor, self._spaces)
+                    writer.new_embedder = group.new_embedder
                 with self._savepoint(writer):
                     yield writer
                 group.size += 1
                 group.head = writer.head
                 group.removed_blobs += writer.removed_blobs
+                group.new_embedder = writer.new_embedder
             finally:
                 self._local.writer = None
                 if self._open_group is group and (alone or self._waiting == 0 or group.size >= GROUP or group.size == 0):

@@ -33,7 +33,8 @@ def excerpt(text: str, question: str, limit: int, count: Callable[[str], int]) -
             used += cost
     if not kept:
         return _cut(sentences[max(range(len(sentences)), key=lambda i: near[i])], limit, count)
-    out, last = [], None
+    out: list[str] = []
+    last: int | None = None
     for i in sorted(kept):
         if out and last is not None and i > last + 1:
             out.append(ELLIPSIS.lstrip())
