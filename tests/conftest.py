@@ -1,4 +1,4 @@
-"""What all tests share: hypothesis profiles, a clock that only the test moves, and stores with a small embedder."""
+"""What all tests share: hypothesis profiles, and stores with a small embedder and a clock that only the test moves."""
 
 from __future__ import annotations
 
@@ -10,29 +10,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mnemos.kernel.system import Mnemos
-from mnemos.models.hashed import HashedEmbedder
+from support import EMBEDDER, HandClock
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile("fast", max_examples=30, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=_SLOW)
 settings.register_profile("thorough", max_examples=1000, stateful_step_count=60, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("MNEMOS_TESTS", "fast"))
-
-START = 1_700_000_000_000_000
-
-
-class HandClock:
-    """A clock that moves one millisecond at each reading, and otherwise as the test says."""
-
-    def __init__(self, now: int = START) -> None:
-        self.now = now
-
-    def __call__(self) -> int:
-        self.now += 1000
-        return self.now
-
-
-EMBEDDER = HashedEmbedder(dimensions=32)
-
 
 @pytest.fixture
 def clock() -> HandClock:

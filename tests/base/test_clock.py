@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from mnemos.base.clock import EARLIEST, LATEST, from_micros, iso, to_micros
 from mnemos.base.errors import Invalid
 
+_zones = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))])
 
-@given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]), min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)))
+
+@given(st.datetimes(timezones=_zones, min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)))
 def test_a_time_comes_back_to_the_microsecond(moment: datetime) -> None:
     micros = to_micros(moment)
     assert micros is not None
@@ -36,7 +38,11 @@ def test_a_zone_without_an_offset_is_utc() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "yesterday", "2023-13-01", "2023-02-30", "\ud800", "1" * 6000, 5, 1.5, b"2023", [], True, "0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"]
+    "wrong",
+    [
+        *("", "yesterday", "2023-13-01", "2023-02-30", "\ud800", "1" * 6000, 5, 1.5, b"2023", [], True),
+        *("0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"),
+    ],
 )
 def test_what_is_no_time_is_refused_by_name(wrong: object) -> None:
     with pytest.raises(Invalid, match="event_at"):

@@ -47,7 +47,11 @@ def test_ids_of_many_threads_differ() -> None:
     assert len(set(made)) == 2000
 
 
-@pytest.mark.parametrize("wrong", ["", "x", None, 5, 10**5000, b"ab", "01890a5d-ac96-774b-bcce-b302099a805", "\ud800" * 40, ["a"], "'; DROP TABLE cube; --"], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "x", None, 5, 10**5000, b"ab", "01890a5d-ac96-774b-bcce-b302099a805", "\ud800" * 40, ["a"], "'; DROP TABLE cube; --"],
+    ids=lambda value: type(value).__name__,
+)
 def test_what_is_no_id_is_refused(wrong: object) -> None:
     with pytest.raises(Invalid, match="is no cube id"):
         parse_id(wrong)  # type: ignore[arg-type]

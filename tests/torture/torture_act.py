@@ -1,0 +1,122 @@
+"""Doing a model's operations on a real store, and comparing the store with the model."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from torture_model import Model, Op, Traces, text_of, word
+
+import mnemos
+from mnemos import errors
+
+
+class GivenUp(Exception):
+    """Ends a part of a transaction on purpose."""
+
+
+def act(mem: Any, op: Op) -> int:
+    """Do one operation; give the newest position that it reported (0 where it reports none)."""
+    kind, *rest = op
+    if kind == "all":
+        with mem.transaction():
+            position = max(act(mem, inner) for inner in rest[0])
+            if rest[1]:
+                try:
+                    with mem.transaction():
+                        for inner in rest[1]:
+                            act(mem, inner)
+                        raise GivenUp
+                except GivenUp:
+                    pass
+        return position
+    if kind == "compact":
+        mem.store.compact(0)
+        return 0
+    space = mem.space(rest[0])
+    if kind == "add":
+        return int(space.add(text_of(rest[2]), id=rest[1], **({"derived_from": rest[3]} if rest[3] else {})).position)
+    if kind == "many":
+        return int(space.add_many([{"id": id, "text": text_of(number)} for id, number in rest[1]])[-1].position)
+    if kind == "update":
+        return int(space.update(rest[1], text_of(rest[2])).position)
+    if kind == "rollback":
+        return int(space.rollback(rest[1], rest[2]).position)
+    if kind in ("freeze", "unfreeze"):
+        getattr(space, kind)(rest[1])
+        return 0
+    if kind == "forget":
+        return int(space.forget(rest[1]).position)
+    raise AssertionError(op)
+
+
+def differences(mem: Any, model: Model) -> list[str]:
+    """What the store says of the model's spaces that the model does not, or the other way round."""
+    out: list[str] = []
+    names = mem.spaces()
+    for name, cubes in model.spaces.items():
+        if name not in names:
+            if cubes:
+                out.append(f"space {name} is missing")
+            continue
+        space = mem.space(name)
+        listed = {cube.id: cube for cube in space.list(limit=10_000, parts=False)}
+        listed = {str(id): cube for id, cube in listed.items()}
+        for id in cubes.keys() - listed.keys():
+            out.append(f"{name}: cube {id} is lost")
+        for id in listed.keys() - cubes.keys():
+            out.append(f"{name}: cube {id} should not be there")
+        for id in cubes.keys() & listed.keys():
+            wanted, found = cubes[id], listed[id]
+            texts = [cube.text for cube in space.history(id)]
+            if texts != [text_of(number) for number in wanted.versions]:
+                out.append(f"{name}: cube {id} has {len(texts)} versions, not the {len(wanted.versions)} that were written, or other texts")
+            if found.frozen != wanted.frozen:
+                out.append(f"{name}: cube {id} is {'not ' if wanted.frozen else ''}frozen")
+        for id in model.forgotten.get(name, {}):
+            try:
+                space.get(id)
+                out.append(f"{name}: cube {id} was forgotten, and is there")
+            except errors.NotFound:
+                pass
+    return out
+
+
+def wrong_answers(mem: Any, model: Model, rng: random.Random, questions: int = 3) -> list[str]:
+    """Searches whose answer is not what the model says: each living text is found first by its own word, a forgotten one never."""
+    out = []
+    for name, cubes in model.spaces.items():
+        if name not in mem.spaces():
+            continue
+        space = mem.space(name)
+        for id in rng.sample(sorted(cubes), min(questions, len(cubes))):
+            number = cubes[id].versions[-1]
+            same = {other for other, cube in cubes.items() if cube.versions[-1] == number}
+            hits = space.search(word(number, 1), 3)
+            if not hits or not (hits[0].cube.text in text_of(number) and (str(hits[0].cube.id) in same or number % 11 == 0)):
+                out.append(f"{name}: the search for the words of cube {id} does not find it first")
+        gone = model.forgotten.get(name, {})
+        for id in rng.sample(sorted(gone), min(questions, len(gone))):
+            for hit in space.search(word(gone[id][-1], 1), 3):
+                if str(hit.cube.id) == id or any(word(number, 0) in hit.cube.text for number in gone[id]):
+                    out.append(f"{name}: the search still finds the forgotten cube {id}")
+    return out
+
+
+def check(path: str, models: list[Model], rng: random.Random, **options: Any) -> tuple[Model, list[str], float]:
+    """Open the store and find which of `models` it holds: (that one, what is wrong, seconds to open it)."""
+    import time
+
+    started = time.perf_counter()
+    with mnemos.open(path, embedder="hashed", **options) as mem:
+        seconds = time.perf_counter() - started
+        found = [differences(mem, model) for model in models]
+        best = min(range(len(models)), key=lambda i: len(found[i]))
+        model, problems = models[best], found[best]
+        problems += wrong_answers(mem, model, rng)
+        report = mem.verify()
+        problems += [f"verify: {f.file}: {f.place}: {f.problem}" for f in report.findings]
+        traces = Traces(model.forgotten_numbers())
+        problems += [f"while open: {trace}" for trace in traces.found(path)]
+    problems += [f"after closing: {trace}" for trace in traces.found(path)]
+    return model, problems, seconds

@@ -1,0 +1,118 @@
+"""A disk that fails on purpose: a SQLite VFS over the checksum VFS that counts the calls that change files, and fails, tears or kills at one.
+
+Reads, locks and shared memory go through untouched.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+
+from mnemos.store.sqlite_open import checksum_vfs
+
+NAME = "mnemos-faults"
+KINDS = ("full", "io", "torn", "full for good", "io for good", "kill", "torn and kill")
+"""Disk full, error of the device, half of the bytes written and then full, the first two for every later call too, killed before the call,
+killed with half of the bytes written."""
+
+
+class Disk:
+    """What the files of the VFS do: nothing unusual until `fail` is called."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.kind: str | None = None
+        self.at = 0
+        self.happened = 0
+
+    def count(self) -> None:
+        """Count from here, without faults."""
+        self.calls, self.kind, self.happened = [], None, 0
+
+    def fail(self, kind: str, at: int) -> None:
+        """From here, fail at call number `at`, counted from 1."""
+        self.calls, self.kind, self.at, self.happened = [], kind, at, 0
+
+    def call(self, what: str, half: Callable[[], Any] | None = None) -> None:
+        """A call that changes a file. `half` does half of it."""
+        self.calls.append(what)
+        number = len(self.calls)
+        if self.kind is None or number < self.at or (number > self.at and "for good" not in self.kind):
+            return
+        self.happened += 1
+        if "torn" in self.kind and half is not None:
+            half()
+        if "kill" in self.kind:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise _error(what, self.kind)
+
+
+def _error(what: str, kind: str) -> apsw.Error:
+    codes = {
+        "write": apsw.SQLITE_IOERR_WRITE,
+        "sync": apsw.SQLITE_IOERR_FSYNC,
+        "truncate": apsw.SQLITE_IOERR_TRUNCATE,
+        "delete": apsw.SQLITE_IOERR_DELETE,
+    }
+    word = what.split()[0]
+    if word == "create":
+        return apsw.CantOpenError("injected")
+    if word == "write" and "io" not in kind:
+        return apsw.FullError("injected: the disk is full")
+    error = apsw.IOError("injected: the device failed")
+    error.extendedresult = codes[word]
+    return error
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, disk: Disk, base: str, filename: Any, flags: list[int]) -> None:
+        self._disk = disk
+        name = filename.filename() if isinstance(filename, apsw.URIFilename) else filename
+        self._name = _part(name)
+        if flags[0] & apsw.SQLITE_OPEN_CREATE and name and not os.path.exists(name):
+            disk.call(f"create {self._name}")
+        super().__init__(base, filename, flags)
+
+    def xWrite(self, data: bytes, offset: int) -> None:
+        def half() -> None:
+            if "-wal" in self._name or len(data) < 512:
+                super(_File, self).xWrite(data[: len(data) // 2], offset)
+
+        self._disk.call(f"write {self._name} {len(data)}", half)
+        super().xWrite(data, offset)
+
+    def xSync(self, flags: int) -> None:
+        self._disk.call(f"sync {self._name}")
+        super().xSync(flags)
+
+    def xTruncate(self, size: int) -> None:
+        self._disk.call(f"truncate {self._name}")
+        super().xTruncate(size)
+
+
+class _Vfs(apsw.VFS):
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._base = checksum_vfs()
+        super().__init__(NAME, self._base)
+
+    def xOpen(self, name: Any, flags: list[int]) -> _File:
+        return _File(self._disk, self._base, name, flags)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:
+        self._disk.call(f"delete {_part(filename)}")
+        super().xDelete(filename, syncdir)
+
+
+def _part(name: str | None) -> str:
+    return os.path.basename(name).replace("memory.db", "main") if name else "temporary"
+
+
+def failing_disk() -> tuple[str, Disk, Any]:
+    """Register the VFS: (its name for `mnemos.open(vfs=…)`, its disk, an object to keep while it is used)."""
+    disk = Disk()
+    return NAME, disk, _Vfs(disk)
