@@ -15,8 +15,8 @@ from mnemos.base.clock import Moment, to_micros
 from mnemos.base.cube import Content, Json, MemCube, State, check_text, check_words, memcube
 from mnemos.base.errors import Conflict, Invalid, NotFound, shown
 from mnemos.base.ids import parse_id
-from mnemos.base.protocols import Progress, Vectors
-from mnemos.index.space_index import SpaceIndex
+from mnemos.base.protocols import Progress
+from mnemos.index.space_index import Mask, SpaceIndex
 from mnemos.kernel import governance
 from mnemos.kernel.context import assemble
 from mnemos.kernel.drafts import CHANGEABLE, draft, drafted, revised
@@ -25,7 +25,7 @@ from mnemos.kernel.results import Context, Hit
 from mnemos.store.base import Filter, Snapshot, SpaceRow, VersionRow
 from mnemos.text.encoding import PART_OF
 from mnemos.text.question import Question, analyse
-from mnemos.text.strategy import Recall, Strategy, View
+from mnemos.text.strategy import View
 from mnemos.text.tokens import token_counter
 
 if TYPE_CHECKING:
@@ -312,11 +312,13 @@ class Space:
                         attempts += 1
                         continue
                     index.catch_up(snapshot)
-                    speakers = tuple(index.authors.words)
-                    if question is None or authors != speakers:  # whom the question names depends on who speaks in the space
+                    mask = self._allowed(snapshot, index, position, where)
+                    speakers = index.speakers(mask)
+                    if question is None or authors != speakers:  # whom the question names depends on who speaks in what may be found
                         question, authors = analyse(text, speakers, self._system.clock()), speakers
                         continue
-                    recall = self._recall(snapshot, index, position, chosen, question, k, where, vector if given is None else given)
+                    queries = self._system.embedding.align(question.voiced, vector if given is None else given, index.vectors, snapshot)
+                    recall = chosen.recall(question, View(index, mask, index.cosines(queries), self._system.clock()), k)
                     seqs = index.seq.view()[recall.rows].tolist()
                 rows = self._then(snapshot, snapshot.versions(seqs), position)
                 hits = []
@@ -354,23 +356,10 @@ class Space:
         position = snapshot.position if as_of is None else self._resolve(snapshot, as_of)
         return position if self._position is None else min(position, self._position)
 
-    def _recall(
-        self,
-        snapshot: Snapshot,
-        index: SpaceIndex,
-        position: int,
-        chosen: Strategy,
-        question: Question,
-        k: int,
-        where: Filter,
-        vector: Vectors | None,
-    ) -> Recall:
-        """What the strategy finds among the rows that pass the filters. The caller holds the index's lock."""
-        system = self._system
-        queries = system.embedding.align(question.voiced, vector, index.vectors, snapshot)
+    def _allowed(self, snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter) -> Mask:
+        """The rows that a search at `position` may find. The caller holds the index's lock."""
         then = snapshot.states_at(self._num, position) if position < snapshot.position else None
-        now = system.clock()
-        mask = index.visible(position, then) & (index.expires_at.view() > now)
+        mask = index.visible(position, then) & (index.expires_at.view() > self._system.clock())
         if where.types is not None:
             mask &= index.with_type(where.types)
         if where.tags is not None:
@@ -390,7 +379,7 @@ class Space:
             mask &= (index.valid_from.view() <= where.valid_at) & (index.valid_to.view() > where.valid_at)
         if where.where:
             mask &= index.with_metadata(where.where, snapshot)
-        return chosen.recall(question, View(index, mask, index.cosines(queries), now), k)
+        return mask
 
     def _then(self, snapshot: Snapshot, rows: dict[int, VersionRow], position: int | None) -> dict[int, VersionRow]:
         """The rows with the state that their cubes had when the log ended at `position`."""
