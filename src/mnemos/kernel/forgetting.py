@@ -188,14 +188,14 @@ def _refuse_repetition(reason: str, texts: Sequence[str], strings: Sequence[str]
 def verify_certificate(certificate: Certificate | Mapping[str, Any], target: Any, *, records: Sequence[Mapping[str, Any]] = ()) -> Verdict:
     """Check a certificate against a store: an open `Mnemos`, or the path of one.
 
-    Holds where the store's log chain is whole and runs through the certified head; each cube has its forget entry at the certified position,
-    its digests stand in the log, and nothing of it is left: no version, vector, edge or standing. `records` are exported records of what
-    was forgotten, where somebody kept them: each must then open one of the digests. Raises `Invalid` for what is no certificate.
+    Holds where the store's log chain is whole and runs through the certified head, the last of the cubes' forget entries; each cube has its
+    forget entry at the certified position, its digests stand in the log, and nothing of it is left: no version, vector, edge or standing.
+    `records` are exported records of what was forgotten, where somebody kept them: each must then open one of the digests. Raises `Invalid`
+    for what is no certificate.
     """
     from mnemos.kernel.system import Mnemos
 
-    if not isinstance(certificate, Certificate):
-        certificate = Certificate.from_json(certificate)
+    certificate = Certificate.from_json(certificate.as_json() if isinstance(certificate, Certificate) else certificate)
     if not isinstance(target, Mnemos):
         if not Path(target).is_file():
             raise NotFound(f"{target}: there is no store to check the certificate against")
@@ -204,6 +204,9 @@ def verify_certificate(certificate: Certificate | Mapping[str, Any], target: Any
     reasons: list[str] = []
     if certificate.store != target.store_id:
         reasons.append("the certificate was given for another store")
+    first = certificate.position - len(certificate.cubes) + 1
+    if [cube.position for cube in certificate.cubes] != list(range(first, certificate.position + 1)):
+        reasons.append("the certified head is not the last of these cubes' forget entries, which follow each other")
     with target.snapshot() as snapshot:
         reasons += _check_chain(snapshot, certificate)
         spaces = {row.num: row.name for row in snapshot.spaces()}

@@ -425,7 +425,7 @@ class Space:
                 raise Invalid(f"states: unknown state {shown(word)}; known are {', '.join(known)}")
         return Filter(
             types=None if types is None else check_words(types, "types"),
-            tags=None if tags is None else check_words(tags, "tags"),
+            tags=check_words(tags, "tags") or None,
             author=author,
             source=source,
             since=to_micros(since, "since"),
