@@ -16,6 +16,7 @@ from mnemos.text.encoding import terms_text
 
 _REMEMBERED = 8192
 _BATCH = 512
+_UNIT = 1e-3  # how far from 1 the length of a unit vector may be
 
 
 class Embedding:
@@ -84,8 +85,12 @@ class Embedding:
             fingerprint = self._fingerprints[number]
             if fingerprint == self.embedder.fingerprint:
                 out[number] = vector
-            elif (other := self._by_fingerprint(fingerprint)) is not None:
-                out[number] = check_vectors(other.embed([text]), 1, other)[0]
+                continue
+            try:
+                if (other := self._by_fingerprint(fingerprint)) is not None:
+                    out[number] = check_vectors(other.embed([text]), 1, other)[0]
+            except ModelUnavailable:  # as good as unknown here: what has its vectors is found by words until it has new ones
+                self._others[fingerprint] = None
         return out
 
     def _by_fingerprint(self, fingerprint: str) -> Embedder | None:
@@ -99,15 +104,18 @@ class Embedding:
         embedder = self.embedder
         if embedder is None:
             return 0
-        with store.transaction() as transaction:
-            number = transaction.embedder(embedder.fingerprint, embedder.dimensions)
+        with store.snapshot() as snapshot:
+            number = next((n for n, (fingerprint, _) in snapshot.embedders().items() if fingerprint == embedder.fingerprint), None)
+        if number is None:
+            with store.transaction() as transaction:
+                number = transaction.embedder(embedder.fingerprint, embedder.dimensions)
         after, done = 0, 0
         while not self._stop.is_set():
             with store.snapshot() as snapshot:
                 rows = snapshot.unembedded(number, after, _BATCH)
                 versions = snapshot.versions([row[0] for row in rows])
-                if done == 0:
-                    self.total = snapshot.count()["versions"] - snapshot.count()["vectors"] if not after else self.total
+                if rows and not done:
+                    self.total = snapshot.count_unembedded(number)
             if not rows:
                 break
             values = check_vectors(embedder.embed([terms_text(versions[row[0]].content) for row in rows]), len(rows), embedder)
@@ -148,11 +156,17 @@ class Embedding:
             raise self.failure
 
 
-def check_vectors(vectors: Vectors, count: int, embedder: Embedder) -> Vectors:
-    """`vectors`, where they are what the embedder promises. Raises `ModelUnavailable`."""
-    if vectors.shape != (count, embedder.dimensions) or not np.isfinite(vectors).all():
-        raise ModelUnavailable(
-            f"embedder {embedder.fingerprint}: gave shape {vectors.shape} for {count} texts, or values that are no numbers; expected "
-            f"({count}, {embedder.dimensions})"
-        )
-    return np.ascontiguousarray(vectors, dtype="<f4")
+def check_vectors(vectors: object, count: int, embedder: Embedder) -> Vectors:
+    """`vectors` as float32, where they are what the embedder promises. Raises `ModelUnavailable`."""
+    try:
+        values = np.ascontiguousarray(vectors, dtype="<f4")
+    except (TypeError, ValueError):
+        values = np.empty(0, dtype="<f4")
+    if values.shape == (count, embedder.dimensions):
+        lengths = np.linalg.norm(values, axis=1)
+        if ((lengths == 0) | (np.abs(lengths - 1) < _UNIT)).all():  # false for values that are no numbers, too
+            return values
+    raise ModelUnavailable(
+        f"embedder {embedder.fingerprint}: gave {type(vectors).__name__} of shape {getattr(vectors, 'shape', 'none')} for {count} texts, or vectors "
+        f"that have no length of 1; expected ({count}, {embedder.dimensions}) unit vectors"
+    )

@@ -76,9 +76,9 @@ class Mnemos:
             with self.store.snapshot() as snapshot:
                 self.store_id = snapshot.store_id()
                 known = {fingerprint for fingerprint, _ in snapshot.embedders().values()}
-                versions = snapshot.count()["versions"] if known else 0
+                held = snapshot.count()
             wanted = self.embedding.embedder
-            if wanted is not None and versions and known != {wanted.fingerprint}:
+            if wanted is not None and held["versions"] and (held["vectors"] < held["versions"] or known != {wanted.fingerprint}):
                 self.embedding.start(self.store)
         except BaseException:
             self.store.close()

@@ -299,6 +299,14 @@ class Reader:
         ).fetchall()
         return rows
 
+    def count_unembedded(self, embedder: int) -> int:
+        """How many searchable versions have no vector of `embedder`."""
+        found: int = self._db.execute(
+            "SELECT count(*) FROM version v LEFT JOIN vector x ON x.seq = v.seq AND x.embedder = ? WHERE x.seq IS NULL AND v.terms IS NOT NULL",
+            (embedder,),
+        ).get
+        return found
+
     def count(self, space: int | None = None) -> dict[str, int]:
         """How many cubes, versions, vectors and log entries there are, in a space or in all."""
         if space is None:
