@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from mnemos.cli.main import app
+from mnemos.cli.app import app
 from mnemos.cli.session import Session
 
 WIDTH = 88

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 from cli_outcome import Mnemos
+
+from mnemos.cli.writing import CHUNK, CHUNK_CHARACTERS, portions
 
 
 def test_init_makes_a_store_once(mnemos: Mnemos) -> None:
@@ -228,3 +231,58 @@ def test_environment_names_store_and_space(mnemos: Mnemos, monkeypatch: pytest.M
     assert Path("other.db").exists()
     assert not Path("memory.db").exists()
     assert mnemos("add", "hello again", "--space", "bo", "--json").json["space"] == "bo"
+
+
+def test_an_export_goes_into_the_spaces_that_it_names(mnemos: Mnemos, lisbon: str) -> None:
+    mnemos("export", "all.jsonl")
+    for option in (["--space", "elsewhere"], ["--skip", "1"]):
+        refused = mnemos("-s", "copy.db", "import", "all.jsonl", *option, "--json")
+        assert (refused.code, refused.error["kind"]) == (1, "Invalid")
+    assert mnemos("-s", "copy.db", "import", "all.jsonl").code == 0
+
+
+def test_an_import_goes_on_where_it_stopped(mnemos: Mnemos) -> None:
+    Path("three.jsonl").write_text("".join(f'{{"text": "memory {n}"}}\n' for n in range(3)))
+    assert mnemos("import", "three.jsonl", "--skip", "2", "--json").json["imported"] == 1
+    assert [cube["text"] for cube in mnemos("list", "--json").json["memories"]] == ["memory 2"]
+    assert mnemos("import", "three.jsonl", "--skip", "3").code == 1
+
+
+def test_portions_keep_order_and_spaces_and_stay_small() -> None:
+    long = "x" * (CHUNK_CHARACTERS // 2 + 1)
+    records = [{"text": f"{n}"} for n in range(CHUNK + 1)] + [{"text": long}] * 3 + [{"text": "y", "space": "other"}, {"text": "z"}]
+    found = list(portions(records, "default"))
+    assert [(name, len(portion)) for name, portion in found] == [("default", CHUNK), ("default", 3), ("default", 1), ("other", 1), ("default", 1)]
+    assert [record["text"] for _, portion in found for record in portion] == [record["text"] for record in records]
+    assert not any("space" in record for _, portion in found for record in portion)
+
+
+def test_forgetting_by_a_condition_that_nothing_fits_says_so(mnemos: Mnemos, lisbon: str) -> None:
+    said = mnemos("forget", "--tag", "none")
+    assert (said.code, said.out) == (0, "Nothing in space 'default' fits these conditions, and nothing was forgotten.\n")
+    assert mnemos("forget", "--tag", "none", "--json").json["cubes"] == []
+
+
+def test_doctor_names_the_embedder_that_is_missing(mnemos: Mnemos, lisbon: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MNEMOS_EMBEDDER")
+    monkeypatch.setattr("mnemos.models.catalog.from_fingerprint", lambda name: None)
+    checks = {check["name"]: check for check in mnemos("doctor", "--json").json["checks"]}
+    assert checks["embedder"]["state"] == "warn"
+    assert "hashed:256" in checks["embedder"]["detail"]
+    assert "--reembed" in checks["embedder"]["do"]
+
+
+def test_a_store_too_damaged_to_open_is_looked_at_page_by_page(mnemos: Mnemos, lisbon: str) -> None:
+    connection = sqlite3.connect("memory.db")
+    page = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'store'").fetchone()[0]
+    connection.close()
+    data = bytearray(Path("memory.db").read_bytes())
+    data[page * 8192 - 100] ^= 1
+    Path("memory.db").write_bytes(data)
+    assert mnemos("list", "--json").error["kind"] == "Corrupt"
+    place = f"page {page} (byte {(page - 1) * 8192})"
+    found = mnemos("verify", "--json")
+    assert (found.code, [finding["place"] for finding in found.json["findings"]]) == (1, [place])
+    said = mnemos("verify")
+    assert "1 thing is wrong" in said.out
+    assert place in mnemos("doctor").out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from cli_outcome import Mnemos
+from rich.console import Console
+from rich.text import Text
 
 from mnemos.cli import demo
+from mnemos.cli.demo_view import View
 from mnemos.cli.residue import found_in, pieces_of
 
 
@@ -60,6 +64,27 @@ def test_own_file(mnemos: Mnemos) -> None:
     looked = mnemos("demo", "--input", "diary.jsonl")
     assert looked.code == 0, looked.out
     assert "3 of 3 came back" in looked.out
+
+
+def test_own_export(mnemos: Mnemos) -> None:
+    for space, text in (("one", "The otter crossed the frozen river again."), ("two", "The heron waits beside the southern bridge.")):
+        mnemos("--space", space, "add", text)
+    mnemos("export", "all.jsonl")
+    shown = mnemos("demo", "--input", "all.jsonl")
+    assert shown.code == 0, shown.out
+    assert "all 2 are on the disk" in shown.out
+    assert "2 spaces" in shown.out
+    assert "1 of 1 came back" in shown.out
+
+
+def test_a_long_answer_stays_beside_its_label() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    View(console, lambda: None).note("answer", Text("the letters between the two solicitors that together make the contract"))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    at = lines[0].index("the letters")
+    assert lines[0][:at].strip() == "answer"
+    assert len(lines) > 2
+    assert all(len(line) - len(line.lstrip()) == at for line in lines[1:])
 
 
 def test_the_shown_secret_is_in_the_sample() -> None:

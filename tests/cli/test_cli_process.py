@@ -90,6 +90,45 @@ def test_ctrl_c(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_while_it_still_loads(tmp_path: Path) -> None:
+    program = """
+import sys
+from mnemos.cli.main import main
+
+class Interrupting:
+    def find_spec(self, name, *rest):
+        raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program, "list"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interrupted_import_says_how_to_go_on(tmp_path: Path) -> None:
+    total = 40_000
+    (tmp_path / "many.jsonl").write_text("".join(f'{{"text": "memory number {n}", "source": "n{n}"}}\n' for n in range(total)))
+    environment = {**os.environ, "MNEMOS_EMBEDDER": "hashed"}
+    process = subprocess.Popen([*COMMAND, "import", "many.jsonl", "--json"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "memory.db-wal").exists() or (tmp_path / "memory.db-wal").stat().st_size < 500_000:
+        assert time.monotonic() < deadline, "the import never wrote anything"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    error = json.loads(said)["error"]
+    assert error["kind"] == "Interrupted"
+    done = int(error["message"].rpartition("--skip ")[2])
+    assert 0 < done < total
+    assert mnemos(tmp_path, "import", "many.jsonl", "--skip", str(done)).returncode == 0
+    sources = [json.loads(line)["record"]["source"] for line in mnemos(tmp_path, "export").stdout.splitlines() if '"record"' in line]
+    assert sources == [f"n{n}" for n in range(total)]
+
+
 def test_serve_answers_and_stops_gracefully(tmp_path: Path) -> None:
     pytest.importorskip("uvicorn", reason="serving needs the [server] extra")
     mnemos(tmp_path, "add", "I moved to Lisbon.")

@@ -17,11 +17,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mnemos.base.errors import Invalid, MnemosError, NotFound, PermissionDenied
-from mnemos.cli.output import clean, one_line, print_json, progress, size
+from mnemos.base.errors import Corrupt, Invalid, MnemosError, ModelUnavailable, NotFound, PermissionDenied
+from mnemos.cli.output import clean, counted, one_line, print_json, progress, size
 from mnemos.cli.session import Session, command, stored_embedder
 
 if TYPE_CHECKING:
+    from mnemos.kernel.results import Report
     from mnemos.kernel.system import Mnemos
 
 _MARKS = {"ok": ("✓", "green"), "note": ("·", "cyan"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
@@ -44,22 +45,37 @@ def verify(
     if certificate is not None:
         _verify_certificate(session, certificate)
         return
-    with session.open() as mem:
-        start = time.perf_counter()
-        with session.err.status("reading every entry, row and page …"):
-            report = mem.verify()
-        seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    with session.err.status("reading every entry, row and page …"):
+        try:
+            with session.open() as mem:
+                report = mem.verify()
+        except Corrupt as error:
+            report = unreadable(Path(session.path).expanduser(), error)
+    seconds = time.perf_counter() - start
     if session.json:
         print_json(report.as_json())
     else:
         for finding in report.findings:
             session.out.print(Text.assemble(("✗ ", "bold red"), one_line(f"{finding.file}, {finding.place}: {finding.problem}")), soft_wrap=True)
-        counted = " · ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.checked.items())
-        session.out.print(Text.assemble(("✓ " if report else "✗ ", "bold green" if report else "bold red"), counted), soft_wrap=True)
-        verdict = "The store is whole" if report else f"{len(report.findings)} things are wrong; restore a backup, or export what can be read"
+        looked_at = " · ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.checked.items())
+        session.out.print(Text.assemble(("✓ " if report else "✗ ", "bold green" if report else "bold red"), looked_at), soft_wrap=True)
+        wrong = counted(len(report.findings), "thing is", "things are")
+        verdict = "The store is whole" if report else f"{wrong} wrong; restore a backup or an export"
         session.tell(f"{verdict} ({seconds:.2f} s).")
     if not report:
         raise typer.Exit(1)
+
+
+def unreadable(path: Path, error: Corrupt) -> Report:
+    """What can be said of a store too damaged to be opened or read through: which pages of its file are wrong."""
+    from mnemos.kernel.results import Report
+    from mnemos.store.base import Finding as Damage
+    from mnemos.store.sqlite_verify import verify_pages
+
+    found: list[Damage] = []
+    pages = verify_pages(path, found)
+    return Report(False, {"pages": pages}, tuple(found or [Damage(str(path), "whole file", str(error))]))
 
 
 def _verify_certificate(session: Session, path: Path) -> None:
@@ -142,8 +158,10 @@ def _look(session: Session, reembed: bool, stop_status: Any) -> Iterator[Finding
     try:
         with session.open() as mem:
             yield from _store(mem, path)
+    except Corrupt as error:
+        yield from _verified(unreadable(path, error))
     except MnemosError as error:
-        yield Finding("store", "fail", str(error), "restore a backup, or name another store with --store FILE")
+        yield Finding("store", "fail", str(error), "name another store with --store FILE")
 
 
 def _installation() -> Iterator[Finding]:
@@ -178,7 +196,14 @@ def _version(package: str) -> str | None:
 def _embedder(session: Session) -> Finding:
     from mnemos.models.catalog import DEFAULT_EMBEDDER, open_embedder
 
-    spec = session.chosen_embedder or DEFAULT_EMBEDDER
+    spec: Any = session.chosen_embedder or DEFAULT_EMBEDDER
+    try:
+        spec = session.right_embedder() or spec
+    except ModelUnavailable as error:
+        do = "name it with --embedder, or make other vectors with: mnemos doctor --reembed --embedder minilm"
+        return Finding("embedder", "warn", str(error).partition(";")[0], do)
+    except MnemosError:
+        pass  # what is wrong with the store is told below
     try:
         embedder = open_embedder(spec)
         if embedder is None:
@@ -190,7 +215,8 @@ def _embedder(session: Session) -> Finding:
         embedder.embed(["Where does Alice live now?"])
         second = time.perf_counter() - start
     except MnemosError as error:
-        return Finding("embedder", "fail", f"{spec}: {error}", "pip install 'mnemos[local]', or take --embedder hashed, which needs no model")
+        name = spec if isinstance(spec, str) else spec.fingerprint
+        return Finding("embedder", "fail", f"{name}: {error}", "pip install 'mnemos[local]', or take --embedder hashed, which needs no model")
     detail = f"{embedder.fingerprint}, {embedder.dimensions} dimensions, loads in {first:.2f} s, {second * 1000:.1f} ms a question"
     return Finding("embedder", "ok", detail)
 
@@ -200,16 +226,20 @@ def _store(mem: Mnemos, path: Path) -> Iterator[Finding]:
     sizes = ", ".join(f"{file.name} {size(file.stat().st_size)}" for file in files)
     with mem.snapshot() as snapshot:
         counts, names = snapshot.count(), [row.name for row in snapshot.spaces()]
-    detail = f"{sizes}; {counts['cubes']:,} memories and parts in {len(names)} spaces, log position {mem.position():,}"
+    held = f"{counted(counts['cubes'], 'memory', 'memories and parts')} in {counted(len(names), 'space', 'spaces')}"
+    detail = f"{sizes}; {held}, log position {mem.position():,}"
     yield Finding("store", "ok", detail)
     free = shutil.disk_usage(path.parent).free
     yield Finding("disk", "ok" if free > 2**30 else "warn", f"{size(free)} free", "" if free > 2**30 else "make room before the disk is full")
     yield _vectors(mem)
-    report = mem.verify()
+    yield from _verified(mem.verify())
+
+
+def _verified(report: Report) -> Iterator[Finding]:
     if report:
         yield Finding("verify", "ok", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.checked.items()))
     for finding in report.findings:
-        do = "restore a backup; `mnemos export` saves what can be read"
+        do = "restore a backup, or import the last export into a new store"
         yield Finding("verify", "fail", f"{finding.file}, {finding.place}: {finding.problem}", do)
 
 

@@ -164,7 +164,7 @@ class Demo:
             view.question(question.text, f"{kind} · {seconds * 1000:.0f} ms")
             view.hits(hits[:3], question.evidence)
             self._where(hits, question)
-            view.say(("     answer ", "dim"), (question.answer, "green"))
+            view.note("answer", Text(question.answer, style="green"))
             view.gap()
             if len(hits) != 10:
                 view.must(False, "ten hits come back", f"{question.text!r} gave {len(hits)} hits, not 10")
@@ -174,9 +174,10 @@ class Demo:
         """Say where the evidence came where it is not among the hits shown."""
         ranks = [rank for rank, hit in enumerate(hits, 1) if hit.cube.source in question.evidence]
         if not ranks:
-            self._view.say(("     missed ", "yellow"), "the evidence is not among the first ten: ", (", ".join(sorted(question.evidence)), "magenta"))
+            where = Text.assemble("the evidence is not among the first ten: ", (", ".join(sorted(question.evidence)), "magenta"))
+            self._view.note("missed", where, "yellow")
         elif ranks[0] > 3:
-            self._view.say(("     later  ", "yellow"), f"the evidence came at rank {ranks[0]}")
+            self._view.note("later", Text(f"the evidence came at rank {ranks[0]}"), "yellow")
 
     def score(self, space: Space) -> None:
         """Ask all shipped questions, and count."""

@@ -80,12 +80,16 @@ class View:
     def hits(self, hits: Sequence[Hit], right: Iterable[str] = (), *, source_width: int = 6, show_why: bool = True) -> None:
         """A line per hit: rank, whether it is evidence (then in full), source, day, author, text; and what the first one's score is made of."""
         evidence = set(right)
+        dated, spoken = any(hit.cube.event_at for hit in hits), any(hit.cube.author for hit in hits)
+        width = source_width + 11 * (not dated and source_width > 6)  # the room of a column that would be empty
         grid = Table.grid(padding=(0, 1), expand=True)
         grid.add_column(justify="right", style="dim", width=2)
         grid.add_column(width=1)
-        grid.add_column(style="magenta", no_wrap=True, width=source_width)
-        grid.add_column(style="cyan", no_wrap=True, width=10)
-        grid.add_column(style="bold", no_wrap=True, max_width=8)
+        grid.add_column(style="magenta", no_wrap=True, width=width)
+        if dated:
+            grid.add_column(style="cyan", no_wrap=True, width=10)
+        if spoken:
+            grid.add_column(style="bold", no_wrap=True, max_width=8)
         grid.add_column(ratio=1)
         dim = bool(evidence)
         for rank, hit in enumerate(hits, 1):
@@ -94,11 +98,20 @@ class View:
             mark = Text("✓", style="bold green") if is_evidence else Text(" ")
             other = Text(one_line(cube.text), no_wrap=True, overflow="ellipsis", style="dim" if dim else "")
             said = Text(shortened(cube.text, 240)) if is_evidence else other
-            day = f"{cube.event_at:%Y-%m-%d}" if cube.event_at else ""
-            grid.add_row(str(rank), mark, one_line(cube.source or ""), day, one_line(cube.author or ""), said)
+            when = [f"{cube.event_at:%Y-%m-%d}" if cube.event_at else ""] if dated else []
+            who = [one_line(cube.author or "")] if spoken else []
+            grid.add_row(str(rank), mark, one_line(cube.source or ""), *when, *who, said)
         self._put(grid)
         if show_why and hits:
-            self._put(Text.assemble(("     why 1  ", "dim"), why(hits[0].signals)))
+            self.note("why 1", why(hits[0].signals))
+
+    def note(self, label: str, text: Text, style: str = "dim") -> None:
+        """A line below the hits: what it is, and what it says, which stays beside its label however long it is."""
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=11, style=style, no_wrap=True)
+        grid.add_column()
+        grid.add_row(f"     {label}", text)
+        self._put(grid)
 
     def rows(self, rows: Sequence[Sequence[str | Text]], *, headings: Sequence[str] = (), right: bool = False) -> None:
         """A small table. `right` sets all columns but the first to the right."""

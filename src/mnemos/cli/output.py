@@ -58,6 +58,11 @@ def print_json(value: Any) -> None:
         sys.stdout.write(text[at : at + _PORTION])
 
 
+def counted(count: int, one: str, more: str) -> str:
+    """A number with its noun, which agrees with it."""
+    return f"{count:,} {one if count == 1 else more}"
+
+
 def size(count: float) -> str:
     """Bytes in the unit that a person reads most easily."""
     for unit in ("B", "kB", "MB"):
@@ -82,6 +87,19 @@ def table(out: Console, columns: Sequence[str], rows: Sequence[Sequence[object]]
     for row in rows:
         grid.add_row(*(cell if isinstance(cell, Text) else Text(clean(str(cell))) for cell in row))
     out.print(grid)
+
+
+def value_text(value: object) -> str:
+    """A field's value for reading: lists with commas, objects as JSON, times to the second."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(value_text, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, Mapping):
+        return orjson.dumps(value).decode()
+    return str(value)
 
 
 def byline(cube: MemCube) -> Text:
@@ -149,15 +167,20 @@ def progress(err: Console, label: str, unit: str, *, quiet: bool = False) -> Ite
     if quiet or not err.is_terminal:
         yield lambda done, total: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
+
+    class Count(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            of = f" of {task.total:,.0f}" if task.total else ""
+            return Text(f"{task.completed:,.0f}{of}", style="green")
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
             speed = task.completed / task.elapsed if task.elapsed and task.completed else 0.0
             return Text(f"{speed:,.0f} {unit}/s" if speed else "", style="cyan")
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), Rate(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=None), Count(), Rate(), TimeElapsedColumn())
     with Bar(*columns, console=err, expand=True, transient=True) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total or None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from mnemos.base.errors import Invalid
 from mnemos.cli import filters as on
-from mnemos.cli.output import byline, clean, hits_block, hits_lines, moment, print_json, progress, shortened, table
+from mnemos.cli.output import byline, clean, counted, hits_block, hits_lines, moment, one_line, print_json, progress, shortened, table, value_text
 from mnemos.cli.session import Session, command
 
 _WIDE = 110
@@ -24,7 +25,7 @@ _WIDE = 110
 @command
 def search(
     session: Session,
-    query: Annotated[str, typer.Argument(help="What to look for: a question or a few words.")],
+    query: Annotated[str, typer.Argument(help="What to look for: a question or a few words.", metavar="QUERY")],
     k: Annotated[int, typer.Option("-k", "--limit", help="How many hits.")] = 10,
     explain: Annotated[bool, typer.Option("--explain", help="Show every signal that a score is made of.")] = False,
     as_of: on.AsOfOption = None,
@@ -60,7 +61,7 @@ def search(
 @command
 def context(
     session: Session,
-    query: Annotated[str, typer.Argument(help="What the prompt is about.")],
+    query: Annotated[str, typer.Argument(help="What the prompt is about.", metavar="QUERY")],
     budget: Annotated[int, typer.Option("--budget", "-b", help="The most tokens that the text may take.")] = 1500,
     as_of: on.AsOfOption = None,
     strategy: Annotated[str | None, typer.Option("--strategy", help="Recall by another strategy.")] = None,
@@ -104,13 +105,18 @@ def show(
         _raw(session, cube.text)
         return
     details = Table.grid(padding=(0, 2))
-    skipped = ("text", "id", "author", "event_at", "source", "metadata")
-    for name, value in [*cube.as_json().items(), *(cube.metadata or {}).items()]:
-        if name not in skipped:
-            details.add_row(Text(clean(name.replace("_", " ")), style="dim"), Text(clean(str(value))))
+    details.add_column(style="dim", no_wrap=True)
+    details.add_column(overflow="fold")
+    for field in fields(cube):
+        value = getattr(cube, field.name)
+        if field.name == "derived_from":
+            value = [f"{link.id} version {link.version}" for link in value]
+        if field.name not in ("text", "metadata") and value not in (None, (), []):
+            details.add_row(field.name.replace("_", " "), Text(clean(value_text(value))))
+    for name, value in cube.metadata.items():
+        details.add_row(Text(f"· {one_line(name)}"), Text(clean(value_text(value))))
     session.out.print(Panel(Text(clean(cube.text)), title=byline(cube), title_align="left", border_style="cyan", padding=(1, 2)))
     session.out.print(Padding(details, (0, 3)))
-    session.out.print(Padding(Text(cube.id, style="dim"), (0, 3)))
 
 
 @command
@@ -210,7 +216,7 @@ def export(
         count = export_jsonl(mem, Path(file), spaces=chosen, progress=tick)
     if session.json:
         print_json({"file": file, "lines": count})
-    session.tell(f"Wrote {count:,} lines to {file}.")
+    session.tell(f"Wrote {counted(count, 'entry', 'entries')} to {file}.")
 
 
 def _text(session: Session, text: str) -> str:

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mnemos.base.errors import Invalid, MnemosError, ModelUnavailable, NotFound
+from mnemos.cli.main import BROKEN_PIPE, INTERRUPTED
 from mnemos.cli.output import clean, progress
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
 
 DEFAULT_STORE = "memory.db"
-INTERRUPTED, BROKEN_PIPE = 130, 141
 
 _PANEL = "Which memory"
 StoreOption = Annotated[
@@ -217,8 +217,10 @@ def ending(session: Session) -> Iterator[None]:
     except MnemosError as error:
         report(session, type(error).__name__, str(error))
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        session.err.print("\nInterrupted; what was stored before is safe.")
+    except KeyboardInterrupt as interrupted:
+        if session.err.is_terminal:
+            session.err.print()  # the terminal has written ^C
+        report(session, "Interrupted", str(interrupted) or "what was stored before is safe", label="Interrupted: ")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         # Whoever read the output has gone; the rest goes nowhere, without the complaint that Python would make at its end.
@@ -233,7 +235,7 @@ def ending(session: Session) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def report(session: Session, kind: str, message: str) -> None:
+def report(session: Session, kind: str, message: str, *, label: str = "error: ") -> None:
     """One line on stderr: what went wrong, where, and what to do; as JSON where the output is."""
     if os.environ.get("MNEMOS_DEBUG"):
         traceback.print_exc()
@@ -241,4 +243,4 @@ def report(session: Session, kind: str, message: str) -> None:
     if session.json:
         sys.stderr.write(orjson.dumps({"error": {"kind": kind, "message": line}}).decode() + "\n")
     else:
-        session.err.print(Text.assemble(("error: ", "bold red"), line), soft_wrap=True)
+        session.err.print(Text.assemble((label, "bold red"), line), soft_wrap=True)

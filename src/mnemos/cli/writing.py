@@ -6,9 +6,10 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import orjson
 import typer
@@ -16,18 +17,20 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mnemos.base.errors import Invalid, PermissionDenied
+from mnemos.base.errors import Invalid, NotFound, PermissionDenied
 from mnemos.cli import filters as on
-from mnemos.cli.output import clean, one_line, print_json, progress, shortened
+from mnemos.cli.output import clean, counted, one_line, print_json, progress, shortened
 from mnemos.cli.session import Session, command
 
 if TYPE_CHECKING:
     from mnemos.base.cube import MemCube
-    from mnemos.base.protocols import Progress
     from mnemos.kernel.forgetting import Certificate
     from mnemos.kernel.space import Space
+    from mnemos.kernel.system import Mnemos
 
 _NOTICES = 5
+CHUNK, CHUNK_CHARACTERS = 512, 1 << 16
+"""Memories, and characters, that an import writes together."""
 
 AuthorField = Annotated[str | None, typer.Option("--author", help="Who said or wrote it.")]
 SourceField = Annotated[str | None, typer.Option("--source", help="Where it comes from.")]
@@ -40,6 +43,12 @@ TagField = Annotated[list[str] | None, typer.Option("--tag", help="A tag; repeat
 MetadataField = Annotated[str | None, typer.Option("--metadata", help="More, as a JSON object.", metavar="JSON")]
 IdArgument = Annotated[str, typer.Argument(help="The memory's id.", metavar="ID")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def _formats() -> list[str]:
+    from mnemos.text.formats import FORMATS
+
+    return ["auto", *FORMATS]
 
 
 @command
@@ -58,7 +67,7 @@ def init(session: Session, strategy: Annotated[str | None, typer.Option("--strat
 @command
 def add(
     session: Session,
-    text: Annotated[str, typer.Argument(help="What to remember; - reads standard input.")],
+    text: Annotated[str, typer.Argument(help="What to remember; - reads standard input.", metavar="TEXT")],
     type: TypeField = None,
     author: AuthorField = None,
     source: SourceField = None,
@@ -82,7 +91,7 @@ def add(
 def update(
     session: Session,
     id: IdArgument,
-    text: Annotated[str | None, typer.Argument(help="The new text; - reads standard input. Without it the text stays.")] = None,
+    text: Annotated[str | None, typer.Argument(help="The new text; - reads standard input. Without it the text stays.", metavar="[TEXT]")] = None,
     type: TypeField = None,
     author: AuthorField = None,
     source: SourceField = None,
@@ -132,8 +141,16 @@ def unfreeze(session: Session, id: IdArgument) -> None:
 @command
 def import_(
     session: Session,
-    path: Annotated[Path, typer.Argument(help="A file or a folder.")],
-    format: Annotated[str, typer.Option("--format", help="auto, text, jsonl, export, messages, chatgpt, claude, locomo or longmemeval.")] = "auto",
+    path: Annotated[Path, typer.Argument(help="A file or a folder.", metavar="PATH")],
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format", help="auto, text, jsonl, export, messages, chatgpt, claude, locomo or longmemeval.", metavar="NAME", autocompletion=_formats
+        ),
+    ] = "auto",
+    skip: Annotated[
+        int, typer.Option("--skip", help="Leave out so many memories at the beginning: to go on after an interruption.", metavar="N", min=0)
+    ] = 0,
 ) -> None:
     """Remember a file or folder: texts, Markdown, JSON lines, chat exports, or an export of Mnemos."""
     from mnemos.text.formats import detect
@@ -143,9 +160,11 @@ def import_(
     spaces: dict[str, int] = {}
     notices: list[str] = []
     if name == "export":
+        if session.space is not None or skip:
+            raise Invalid(f"{path}: is an export, which names its spaces, and leaves out what is there already; leave --space and --skip out")
         count = _import_export(session, path)
     else:
-        spaces, notices = _import_records(session, path, name)
+        spaces, notices = _import_records(session, path, name, skip)
         count = sum(spaces.values())
     seconds = time.perf_counter() - start
     if session.json:
@@ -157,55 +176,81 @@ def import_(
     if len(notices) > _NOTICES:
         session.err.print(Text(f"note: and {len(notices) - _NOTICES:,} more; --json lists all", style="yellow"))
     where = f"space {next(iter(spaces))!r}" if len(spaces) == 1 else f"{len(spaces)} spaces" if spaces else "the spaces that it names"
-    unit = "entries" if name == "export" else "memories"
-    session.tell(f"Imported {count:,} {unit} into {where} in {seconds:.1f} s ({count / max(seconds, 1e-9):,.0f}/s).")
+    what = counted(count, "entry", "entries") if name == "export" else counted(count, "memory", "memories")
+    session.tell(f"Imported {what} into {where} in {seconds:.1f} s ({count / max(seconds, 1e-9):,.0f}/s).")
 
 
 def _import_export(session: Session, path: Path) -> int:
     from mnemos.kernel.transfer import import_jsonl
 
     with session.open(create=True, embeds=True) as mem, progress(session.err, "importing", "entries", quiet=session.json) as tick:
-        return import_jsonl(mem, path, progress=tick)
+        try:
+            return import_jsonl(mem, path, progress=tick)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("what was imported before is stored; the same command again imports the rest") from None
 
 
-def _import_records(session: Session, path: Path, format: str) -> tuple[dict[str, int], list[str]]:
+def _import_records(session: Session, path: Path, format: str, skip: int) -> tuple[dict[str, int], list[str]]:
     """(memories written per space, what the reader had to say). The file is read twice: once to the end, so that a fault in it is found
     before anything is written."""
     from mnemos.text.formats import read
 
     notices: list[str] = []
-    total = sum(1 for _ in read(path, format, notice=notices.append))
-    spaces: dict[str, int] = {}
-    if total == 0:
-        raise Invalid(f"{path}: holds nothing to remember; check that it is the right file")
-    records = read(path, format, notice=lambda _: None)
+    with progress(session.err, f"reading {path.name}", "memories", quiet=session.json) as tick:
+        total = 0
+        for total, _ in enumerate(read(path, format, notice=notices.append), 1):
+            if total % CHUNK == 0:
+                tick(total, 0)
+    if total <= skip:
+        raise Invalid(f"{path}: holds {f'no more than {total:,} memories' if total else 'nothing to remember'}; check that it is the right file")
+    records = itertools.islice(read(path, format, notice=lambda _: None), skip, None)
+    begun: list[tuple[str, UUID, int]] = []  # (space, id of the first memory, how many) of every portion whose writing began
     with session.open(create=True, embeds=True) as mem, progress(session.err, f"remembering {path.name}", "memories", quiet=session.json) as tick:
-        tick(0, total)
-        for name, group in itertools.groupby(records, key=lambda record: record.get("space") or session.space_name):
-            further = _Offset(tick, sum(spaces.values()), total)
-            written = mem.space(name).add_many(_without_space(group), progress=further)
-            spaces[name] = spaces.get(name, 0) + len(written)
+        tick(skip, total)
+        try:
+            for name, portion in portions(records, session.space_name):
+                begun.append((name, mem.new_id(), len(portion)))
+                mem.space(name).add_many([{**portion[0], "id": begun[-1][1]}, *portion[1:]])
+                tick(skip + sum(count for *_, count in begun), total)
+        except KeyboardInterrupt:
+            if begun and not _is_stored(mem, *begun[-1][:2]):
+                begun.pop()
+            done = skip + sum(count for *_, count in begun)
+            again = f"; go on with the same command and --skip {done}" if done else ""
+            raise KeyboardInterrupt(f"{done:,} of {total:,} memories are stored and stay{again}") from None
+    spaces: dict[str, int] = {}
+    for name, _, count in begun:
+        spaces[name] = spaces.get(name, 0) + count
     return spaces, notices
 
 
-class _Offset:
-    """Progress of one part of a file, shown as progress of the whole."""
-
-    def __init__(self, tick: Progress, before: int, total: int) -> None:
-        self._tick, self._before, self._total = tick, before, total
-
-    def __call__(self, done: int, _: int) -> None:
-        self._tick(self._before + done, self._total)
+def _is_stored(mem: Mnemos, space: str, id: UUID) -> bool:
+    try:
+        return bool(mem.existing_space(space).get(id))
+    except NotFound:
+        return False
 
 
-def _without_space(records: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    return ({key: value for key, value in record.items() if key != "space"} for record in records)
+def portions(records: Iterable[dict[str, Any]], space: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Records as (space, those that are written together), in order: few enough that a person sees them advance, in number and in
+    characters, since one record may be a whole book. `space` is for those that name none."""
+    name, portion, characters = space, list[dict[str, Any]](), 0
+    for record in records:
+        wanted = record.get("space") or space
+        if portion and (wanted != name or len(portion) >= CHUNK or characters >= CHUNK_CHARACTERS):
+            yield name, portion
+            portion, characters = [], 0
+        name = wanted
+        portion.append({key: value for key, value in record.items() if key != "space"})
+        characters += len(record["text"])
+    if portion:
+        yield name, portion
 
 
 @command
 def forget(
     session: Session,
-    ids: Annotated[list[str] | None, typer.Argument(help="Ids of memories.", metavar="[ID]...")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of memories.", metavar="ID")] = None,
     reason: Annotated[str | None, typer.Option("--reason", help="Why; stays in the log, so it must not repeat the text.")] = None,
     certificate: Annotated[Path | None, typer.Option("--certificate", help="Save the certificate here, as JSON.", metavar="FILE")] = None,
     yes: YesOption = False,
@@ -225,8 +270,12 @@ def forget(
         raise Invalid("forget: say what to forget, by ids or by a condition such as --source")
     with session.open() as mem:
         space = session.view(mem)
-        count = _preview(session, space, ids, given, quiet=yes)
-        session.confirm(f"Forget {count} for good? Nobody can bring it back", yes)
+        words = _preview(session, space, ids, given, quiet=yes)
+        if words is None and certificate is None and not session.json:
+            session.tell(f"Nothing in space {space.name!r} fits these conditions, and nothing was forgotten.")
+            return
+        if words is not None:
+            session.confirm(f"Forget {words} for good? Nobody can bring {'it' if words == 'this memory' else 'them'} back", yes)
         paper = _Paper(certificate)
         try:
             done = space.forget(ids or None, reason=reason, **given)
@@ -279,7 +328,7 @@ def certificate_panel(certificate: Certificate) -> Panel:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     versions = sum(len(cube.digests) for cube in certificate.cubes)
-    grid.add_row("forgotten", f"{len(certificate.cubes)} memories with {versions} versions and parts")
+    grid.add_row("forgotten", f"{counted(len(certificate.cubes), 'memory', 'memories')} with {counted(versions, 'version', 'versions and parts')}")
     grid.add_row("when", certificate.forgotten_at)
     grid.add_row("why", Text(clean(certificate.reason or "–")))
     grid.add_row("store", certificate.store)
@@ -293,15 +342,17 @@ def certificate_panel(certificate: Certificate) -> Panel:
     return Panel(grid, title="[bold]Certificate of forgetting[/]", title_align="left", border_style="green", padding=(1, 2))
 
 
-def _preview(session: Session, space: Space, ids: list[str] | None, given: dict[str, Any], *, quiet: bool) -> str:
-    """Show what is about to go; give its number in words."""
+def _preview(session: Session, space: Space, ids: list[str] | None, given: dict[str, Any], *, quiet: bool) -> str | None:
+    """Show what is about to go; give its number in words, None for nothing."""
     if ids:
         cubes = [space.get(id) for id in ids]
         words = "this memory" if len(cubes) == 1 else f"these {len(cubes)} memories"
     else:
         page = space.list(limit=1000, **given)
+        if not page:
+            return None
         cubes = page
-        words = f"{len(page):,}{' or more' if page.cursor else ''} memories"
+        words = "this memory" if len(page) == 1 else f"{len(page):,}{' or more' if page.cursor else ''} memories"
     if not quiet:
         for cube in cubes[:5]:
             who = f"{one_line(cube.author)}: " if cube.author else ""

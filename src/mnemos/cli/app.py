@@ -1,0 +1,60 @@
+"""Which commands there are, in the order in which `mnemos --help` shows them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mnemos.cli import care, reading, services, writing
+from mnemos.cli.session import EmbedderOption, Session, SpaceOption, StoreOption
+
+app = typer.Typer(
+    name="mnemos",
+    help="A memory for AI: it remembers, answers with its sources, and can prove what it has forgotten.",
+    epilog="Start with: mnemos demo",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_COMMANDS = {
+    "Start": (("demo", services.demo), ("init", writing.init), ("doctor", care.doctor)),
+    "Remember": (("add", writing.add), ("import", writing.import_)),
+    "Ask": (("search", reading.search), ("context", reading.context), ("show", reading.show), ("list", reading.list_)),
+    "Correct": (
+        ("update", writing.update),
+        ("history", reading.history),
+        ("rollback", writing.rollback),
+        ("freeze", writing.freeze),
+        ("unfreeze", writing.unfreeze),
+    ),
+    "Forget and prove": (("forget", writing.forget), ("verify", care.verify)),
+    "Share": (("export", reading.export), ("serve", services.serve), ("mcp", services.mcp)),
+    "Know": (("spaces", reading.spaces), ("strategies", reading.strategies), ("bench", services.bench)),
+}
+
+for _panel, _members in _COMMANDS.items():
+    for _name, _function in _members:
+        app.command(_name, rich_help_panel=_panel)(_function)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import mnemos
+
+        typer.echo(f"mnemos {mnemos.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    store: StoreOption = None,
+    space: SpaceOption = None,
+    embedder: EmbedderOption = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """A memory for AI: it remembers, answers with its sources, and can prove what it has forgotten."""
+    ctx.ensure_object(Session).take(store, space, embedder)
