@@ -197,7 +197,7 @@ class SpaceIndex:
             size = self._embedders[embedder][1]
             data = b"".join(values)
             if len(data) != 4 * size * len(values):
-                raise Corrupt(f"vectors of space {self.space}: not all have {size} dimensions; run `mnemos doctor --rebuild`")
+                raise Corrupt(f"vectors of space {self.space}: not all have {size} dimensions; run `mnemos verify`, or restore a backup")
             index = self.vectors.setdefault(embedder, ExactIndex(size))
             index.put(self.rows_at(np.array(seqs)), np.frombuffer(data, dtype="<f4").reshape(-1, size))
         self._vectors_until = self.position

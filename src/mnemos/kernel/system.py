@@ -148,7 +148,7 @@ class Mnemos:
         with self.store.snapshot() as snapshot:
             row = snapshot.space(check_space_name(name))
         if row is None or not any(governance.allowed(self.principal, row.settings, verb) for verb in governance.VERBS):
-            raise NotFound(f"there is no space {name!r} that you may see; `mnemos list` names the spaces")
+            raise NotFound(f"there is no space {name!r} that you may see; `mnemos spaces` and GET /v1/spaces name them")
         return Space(self, row)
 
     def settings(self, name: str) -> dict[str, Any]:
