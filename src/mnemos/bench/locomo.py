@@ -45,7 +45,7 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         "recall@10 by category": measured.by_category("recall@10"),
     }
     notes = ["Evidence in category 5 is the turn that the question was bent away from; the right answer is that it is not there."]
-    return measured.result(benchmark, checks, tables, notes)
+    return measured.result(benchmark, checks, tables, notes, answerable)
 
 
 def _check(measured: Measured, metric: str, bound: float | None, mask: list[bool], which: str) -> Check:

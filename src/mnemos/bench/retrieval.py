@@ -21,13 +21,17 @@ from mnemos.bench.baselines import DEPTH, STOP_WORDS, Bm25, fuse, rank_dense
 from mnemos.bench.corpus import Corpus, Question, baseline_text
 from mnemos.bench.embedding import CountingEmbedder, vector_folder
 from mnemos.bench.metrics import score, unique
-from mnemos.bench.peers import PeerError, rank_with_peer, requirements
+from mnemos.bench.peers import Costs, History, PeerError, Trial, requirements, run_peer
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
 from mnemos.models.minilm import MiniLM
 
 K = 20
 OURS, BM25, BM25_STOPPED, DENSE, RRF = "mnemos", "bm25", "bm25, no stop words", "dense", "rrf"
+EQUAL_CONDITIONS = (
+    "Peers: all systems get the same texts and vectors, each history in a new store of its own. Timed: storing and indexing all texts of "
+    "a history, and each search alone, one after the other, in one process; not timed: embedding, start-up, opening. Disk: after closing."
+)
 Rankings = dict[str, list[list[str]]]
 Mask = Sequence[bool]
 OpenStore = Callable[[Path, Embedder], Any]
@@ -36,7 +40,8 @@ Probe = Callable[[Any, Question], None]
 
 @dataclass
 class Measured:
-    """All rankings of a run, aligned with `questions`, and what the product cost. `scores[system][metric]` has a value per question."""
+    """All rankings of a run, aligned with `questions`, and what the product cost. `scores[system][metric]` has a value per question;
+    `equal` has the costs of the product and of each peer under equal conditions, `versions` those of the peers; empty without peers."""
 
     questions: list[Question]
     rankings: Rankings
@@ -44,6 +49,8 @@ class Measured:
     options: Options
     seconds: Seconds
     failures: dict[str, str] = field(default_factory=dict)
+    equal: dict[str, Costs] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.scores: dict[str, dict[str, NDArray[np.float64]]] = {}
@@ -79,6 +86,16 @@ class Measured:
         n = int(np.sum(np.asarray(mask, dtype=bool)))
         return {name: {"n": n, **{metric: self.mean(name, metric, mask) for metric in metrics}} for name, metrics in self.scores.items()}
 
+    def beside(self, mask: Mask) -> dict[str, dict[str, Any]]:
+        """A row per system: recall with its interval, and, of the product and the peers, speed and size under equal conditions."""
+        rows = {}
+        for name, means in self.table(mask).items():
+            interval = self.interval(name, "recall@10", mask)
+            kept = {metric: means[metric] for metric in ("n", "recall@5", "recall@10", "recall@20", "all@10")}
+            costs = self.equal[name].row() if name in self.equal else {}
+            rows[name] = {**kept, "@10 low": interval.low, "@10 high": interval.high, **costs}
+        return rows
+
     def by_category(self, metric: str) -> dict[str, dict[str, Any]]:
         """A row per category, with each system's mean."""
         rows: dict[str, dict[str, Any]] = {}
@@ -89,16 +106,19 @@ class Measured:
             rows[category] = {"n": sum(mask), **means, "our low": interval.low, "high": interval.high}
         return rows
 
-    def result(self, benchmark: Benchmark, checks: Sequence[Check], tables: Mapping[str, Any], notes: Sequence[str]) -> Result:
-        """The benchmark's result with these checks, and the costs beside them."""
-        peers = [f"{peer}: {' '.join(requirements(peer))}" for peer in self.options.peers if peer in self.scores]
+    def result(self, benchmark: Benchmark, checks: Sequence[Check], tables: Mapping[str, Any], notes: Sequence[str],
+               mask: Mask | None = None) -> Result:
+        """The benchmark's result with these checks, and the costs beside them. `mask` chooses what peers are compared on; None is all."""
+        peers = [f"{peer} {version}: {' '.join(requirements(peer))}" for peer, version in self.versions.items()]
+        failed = [f"{peer} did not run: {reason}" for peer, reason in self.failures.items()]
+        beside = {"Peers": self.beside([True] * len(self.questions) if mask is None else mask)} if peers else {}
         details = {
-            "tables": {**tables, "Cost": {name: {OURS: value} for name, value in self.costs.items()}},
+            "tables": {**tables, **beside, "Cost": {name: {OURS: value} for name, value in self.costs.items()}},
             "quick": self.options.quick,
             "seed": self.options.seed,
             "k": K,
             "corpora": len({question.cluster for question in self.questions}),
-            "notes": [*notes, *peers, *(f"{peer} did not run: {reason}" for peer, reason in self.failures.items())],
+            "notes": [*notes, *([EQUAL_CONDITIONS] if peers else []), *peers, *failed],
         }
         return Result.of(
             benchmark.name, benchmark.paper, benchmark.claim, checks,
@@ -131,16 +151,22 @@ def measure(corpora: Sequence[Corpus], options: Options, *, embedder: Embedder |
         costs, ours = _product(corpora, counting, folder / "store.db", open_store or _open, options, probe)
         rankings: Rankings = {OURS: ours, **_baselines(corpora, counting, options)}
         failures: dict[str, str] = {}
+        equal: dict[str, Costs] = {}
+        versions: dict[str, str] = {}
         for peer in options.peers:
             options.say(f"peer {peer}")
             try:
-                rankings[peer] = _peer(peer, corpora, counting, folder)
+                trial = run_peer(peer, _histories(corpora, counting), K, folder)
+                rankings[peer], equal[peer], versions[peer] = _named(trial, corpora), trial.costs, trial.version
             except PeerError as error:
                 failures[peer] = str(error)
+        if equal:
+            options.say("the product as the peers ran")
+            equal[OURS] = _as_peers(corpora, counting, folder, open_store or _open)
     finally:
         shutil.rmtree(folder)
     questions = [question for corpus in corpora for question in corpus.questions]
-    return Measured(questions, rankings, costs, options, clock, failures)
+    return Measured(questions, rankings, costs, options, clock, failures, equal, versions)
 
 
 def _open(path: Path, embedder: Embedder) -> Any:
@@ -219,17 +245,39 @@ def _baselines(corpora: Sequence[Corpus], embedder: Embedder, options: Options) 
     return rankings
 
 
-def _peer(name: str, corpora: Sequence[Corpus], embedder: Embedder, folder: Path) -> list[list[str]]:
-    rankings = []
+def _histories(corpora: Sequence[Corpus], embedder: Embedder) -> list[History]:
+    histories = []
     for corpus in corpora:
-        texts, sources = _texts(corpus)
-        questions = [question.text for question in corpus.questions]
-        found = rank_with_peer(name, texts, embedder.embed(texts), questions, embedder.embed(questions), K, folder)
-        rankings += [unique(sources[i] for i in ranking) for ranking in found]
-    return rankings
+        texts, questions = _texts(corpus)[0], [question.text for question in corpus.questions]
+        histories.append(History(texts, embedder.embed(texts), questions, embedder.embed(questions)))
+    return histories
+
+
+def _named(trial: Trial, corpora: Sequence[Corpus]) -> list[list[str]]:
+    """The trial's rankings as sources, of all questions in their order."""
+    return [unique(_texts(corpus)[1][i] for i in ranking) for corpus, part in zip(corpora, trial.rankings, strict=True) for ranking in part]
+
+
+def _as_peers(corpora: Sequence[Corpus], embedder: Embedder, folder: Path, open_store: OpenStore) -> Costs:
+    """The product's costs under the peers' conditions: vectors at hand (`embedder` has embedded all of it), a new store per history."""
+    ingest, size = 0.0, 0
+    took: list[float] = []
+    for number, corpus in enumerate(corpora):
+        own = folder / f"as-peers-{number}"
+        own.mkdir()
+        memory = open_store(own / "store.db", embedder)
+        space = memory.space(corpus.name)
+        with Seconds() as adding:
+            space.add_many(list(corpus.records))
+        ingest += adding.seconds
+        for question in corpus.questions:
+            with Seconds() as searching:
+                space.search(question.text, k=K)
+            took.append(searching.seconds)
+        memory.close()
+        size += disk_bytes(own)
+    return Costs(sum(len(corpus.records) for corpus in corpora), ingest, took, size)
 
 
 def _texts(corpus: Corpus) -> tuple[list[str], list[str]]:
     return [baseline_text(record) for record in corpus.records], [record["source"] for record in corpus.records]
-
-
