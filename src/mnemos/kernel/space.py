@@ -152,6 +152,9 @@ class Space:
                     transaction.set_state(part.content.id, State.ARCHIVED)
             seqs = [transaction.supersede(self._num, versions[0], body), *(transaction.add(self._num, versions[1:]) if versions[1:] else ())]
             self._system.put_vectors(transaction, seqs, vectors)
+            standing = transaction.standing(content.id)
+            if standing and standing.state is State.EXPIRED and (content.expires_at is None or content.expires_at > self._system.clock()):
+                transaction.set_state(content.id, State.GENERATED)
             return self._cube(transaction.versions(seqs[:1])[seqs[0]], content.text)
 
     def freeze(self, id: str | UUID) -> MemCube:
@@ -213,7 +216,7 @@ class Space:
                 if isinstance(version, bool) or not isinstance(version, int):
                     raise Invalid(f"version: expected a number, not {type(version).__name__}")
                 seq = snapshot.version_seq(cube, version) if 0 < version < 2**31 else None
-                if seq is None or seq > (self._position or seq):
+                if seq is None or (self._position is not None and seq > self._position):
                     self._current(snapshot, cube)
                     raise NotFound(f"cube {cube} has no version {shown(version)}")
                 row = self._own(snapshot, cube, seq)
@@ -242,6 +245,7 @@ class Space:
         valid_at: Moment | None = None,
         filter: Json | None = None,
         states: Sequence[str] | None = None,
+        as_of: int | Moment | None = None,
         parts: bool = False,
         limit: int = 100,
         cursor: str | int | None = None,
@@ -263,8 +267,9 @@ class Space:
         limit = _count(limit, "limit")
         after = _cursor(cursor)
         with self._system.snapshot() as snapshot:
-            seqs = snapshot.query(self._num, where, after=after, limit=limit + 1, now=self._system.clock(), at=self._position)
-            rows = self._then(snapshot, snapshot.versions(seqs[:limit]), self._position)
+            position = self._position if as_of is None else self._shown_position(snapshot, as_of)
+            seqs = snapshot.query(self._num, where, after=after, limit=limit + 1, now=self._system.clock(), at=position)
+            rows = self._then(snapshot, snapshot.versions(seqs[:limit]), position)
             cubes = [self._cube(rows[seq], self._text(snapshot, rows[seq])) for seq in seqs[:limit]]
         return Page(cubes, str(seqs[limit - 1]) if len(seqs) > limit else None)
 
