@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from mnemos.base.errors import Invalid
-from mnemos.bench import plots
+from mnemos.bench import peers, plots
 
 RESULT = {
     "name": "locomo",
@@ -20,6 +20,10 @@ def test_numbers_are_those_of_the_result() -> None:
     assert plots.interval(RESULT) == (0.7, 0.8)
     with pytest.raises(Invalid, match="store"):
         plots.bars({"name": "store", "details": {"tables": {"Writes": {"add": {"p50": 1}}}}})
+
+
+def test_every_peer_has_a_colour_of_its_own() -> None:
+    assert len(set(plots.PEER_COLOURS)) == len(plots.PEER_COLOURS) >= len(peers.names())
 
 
 def test_picture_is_written(tmp_path: Path) -> None:
