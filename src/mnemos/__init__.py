@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mnemos.base import errors
+from mnemos import errors
 
 if TYPE_CHECKING:
     from mnemos.base.cube import MemCube
@@ -62,3 +62,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(home[0]), home[1])
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

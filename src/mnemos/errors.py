@@ -1,0 +1,29 @@
+"""The errors that a caller may want to catch. All derive from `MnemosError`."""
+
+from mnemos.base.errors import (
+    Conflict,
+    Corrupt,
+    FingerprintMismatch,
+    Frozen,
+    Invalid,
+    MnemosError,
+    ModelUnavailable,
+    NotFound,
+    PermissionDenied,
+    StoreFull,
+    StoreUnavailable,
+)
+
+__all__ = [
+    "Conflict",
+    "Corrupt",
+    "FingerprintMismatch",
+    "Frozen",
+    "Invalid",
+    "MnemosError",
+    "ModelUnavailable",
+    "NotFound",
+    "PermissionDenied",
+    "StoreFull",
+    "StoreUnavailable",
+]
