@@ -7,9 +7,12 @@ and times of writing are the new store's own, and so are vectors and indexes, wh
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from uuid import UUID
 
 from mnemos.base.chain import Entry
 from mnemos.base.cube import Content, State
@@ -19,13 +22,15 @@ from mnemos.base.protocols import Progress
 from mnemos.kernel import governance
 from mnemos.store.base import Snapshot, SpaceRow
 from mnemos.store.sqlite_read import Reader
-from mnemos.text.encoding import restore
+from mnemos.store.sqlite_write import Writer
+from mnemos.text.encoding import PART_OF, restore
 from mnemos.text.formats.jsonlines import read_export, write_export, write_export_stream
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
 
 _BATCH = 512
+_STANDING = ("state", "freeze", "unfreeze", "link")
 
 
 def export_jsonl(memory: Mnemos, target: str | Path | IO[bytes], *, spaces: Iterable[str] | None = None, progress: Progress | None = None) -> int:
@@ -88,15 +93,17 @@ def import_jsonl(memory: Mnemos, source: str | Path, *, progress: Progress | Non
     path = Path(source)
     total = sum(1 for _ in read_export(path))
     done = new = 0
+    passed: Counter[UUID] = Counter()
     for batch in _batches(enumerate(read_export(path), 2)):
-        new += _import_batch(memory, batch, str(source))
+        new += _import_batch(memory, batch, str(source), passed)
         done += len(batch)
         if progress is not None:
             progress(done, total)
     return new
 
 
-def _import_batch(memory: Mnemos, batch: list[tuple[int, dict[str, Any]]], name: str) -> int:
+def _import_batch(memory: Mnemos, batch: list[tuple[int, dict[str, Any]]], name: str, passed: Counter[UUID]) -> int:
+    """Import some lines in one transaction. `passed`: how many of each cube's changes of standing were read so far."""
     prepared = []
     for number, line in batch:
         try:
@@ -131,19 +138,37 @@ def _import_batch(memory: Mnemos, batch: list[tuple[int, dict[str, Any]]], name:
                     if stored.space != row.num or stored.content.canonical() != content.canonical():
                         raise Conflict(f"{where}: version {content.version} of cube {content.id} is in the store, and says something else")
                     continue
+                _check_sources(memory, transaction, row.num, content, where)
                 seq = transaction.add(row.num, [version])[0] if content.version == 1 else transaction.supersede(row.num, version, line.get("body"))
                 memory.put_vectors(transaction, [seq], [vectors[number]])
                 new += 1
             else:
-                new += _import_standing(transaction, row.num, line, where)
+                new += _import_standing(transaction, row.num, line, where, passed)
     return new
 
 
-def _import_standing(transaction: Any, space: int, line: dict[str, Any], where: str) -> int:
+def _check_sources(memory: Mnemos, snapshot: Snapshot, space: int, content: Content, where: str) -> None:
+    """Raise `NotFound` where the content is derived from what may not be read, or claims to be a part of another space's document."""
+    for link in content.derived_from:
+        standing = snapshot.standing(link.id)
+        if standing is None or standing.space == space:
+            continue
+        settings = memory.space_row(snapshot, standing.space).settings
+        if link.relation == PART_OF or not governance.allowed(memory.principal, settings, "read"):
+            raise NotFound(f"{where}: cube {link.id}, from which cube {content.id} is derived, is not there")
+
+
+def _import_standing(transaction: Writer, space: int, line: dict[str, Any], where: str, passed: Counter[UUID]) -> int:
+    """Repeat a change of standing, unless it is in the store's own log already, in its place among the cube's changes."""
     cube = parse_id(line.get("cube", ""), f"{where}: cube")
     standing = transaction.standing(cube)
     if standing is None or standing.space != space:
         raise Invalid(f"{where}: cube {cube} is not in this space")
+    told = (_line(transaction, entry, None) for entry in transaction.entries_of(cube) if entry.kind in _STANDING)
+    own = next(itertools.islice(filter(None, told), passed[cube], None), None)
+    passed[cube] += 1
+    if own == {key: value for key, value in line.items() if key != "space"}:
+        return 0
     if "state" in line:
         known = {state.word: state for state in State}
         if line["state"] not in known:
@@ -156,8 +181,12 @@ def _import_standing(transaction: Any, space: int, line: dict[str, Any], where: 
             return 0
         transaction.set_frozen(cube, bool(line["frozen"]))
     elif "link" in line:
-        link = line["link"]
-        transaction.link(cube, int(line.get("version", standing.version)), parse_id(link["to"]), int(link["version"]), str(link["relation"]))
+        try:
+            version, link = int(line["version"]), line["link"]
+            other, of, relation = parse_id(link["to"]), int(link["version"]), str(link["relation"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise Invalid(f"{where}: the link cannot be read ({error}); write the export again") from None
+        transaction.link(cube, version, other, of, relation)
     else:
         raise Invalid(f"{where}: says nothing that is known; fields are {', '.join(sorted(line))[:200]}")
     return 1

@@ -1,0 +1,145 @@
+"""An export imports again to an equal store: contents, versions, standing, lineage, settings, and what searches give."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mnemos
+from mnemos.base.clock import system_clock
+from mnemos.base.cube import State
+from mnemos.errors import Conflict, Invalid, NotFound
+from mnemos.kernel.transfer import export_jsonl, import_jsonl
+from mnemos.text.formats import read_export, write_export
+
+QUESTIONS = ("Where is Lisbon?", "When is the flight?", "paragraph 3", "section 5", "what Bob wrote", "derived")
+EVERY_STATE = [state.word for state in State]
+OWN = ("position", "updated_at", "digest")
+"""What is the new store's own."""
+
+
+def furnished(path: Path) -> mnemos.Mnemos:
+    """A store with some of everything that a store can hold."""
+    now = [system_clock()]
+    mem = mnemos.open(path, embedder="hashed", clock=lambda: now[0])
+    alice, library = mem.space("alice", acl={"read": ["bob"], "write": ["bob"]}), mem.space("library", strategy="auto")
+    home = alice.add(
+        "I moved to Lisbon.", type="turn", author="Alice", source="D1:1", event_at="2025-01-01", valid_from="2024-01-01", valid_to="2026-01-01",
+        tags=["home", "move"], entities=["Lisbon"], place="Lisbon", sensitivity="private", priority=0.5,
+        metadata={"session": 1, "deep": {"a": [1, None]}},
+    )  # fmt: skip
+    flight = alice.add("The flight is on Monday.")
+    alice.update(flight.id, "The flight is on Tuesday.", tags=["travel"])
+    alice.rollback(flight.id, 1)
+    alice.freeze(alice.add("This stays as it is.").id)
+    thawed = alice.add("This was frozen once.")
+    alice.freeze(thawed.id)
+    alice.unfreeze(thawed.id)
+    alice.update(thawed.id, "This was frozen once, and changed.")
+    derived = alice.add("Derived from the move.", derived_from=[home.id])
+    library.add("Derived across spaces.", derived_from=[home.id, derived.id], origin="inference")
+    long = [f"# Section {n}\n\n" + f"Paragraph {n} of section {n} speaks of subject {n}. " * 20 for n in range(8)]
+    document = library.add("\n\n".join(long), type="document", source="book.md")
+    library.update(document.id, "\n\n".join(long[2:]))
+    alice.add("This is over soon.", expires_at=datetime.now(UTC) + timedelta(hours=1))
+    now[0] += 7_200_000_000  # two hours
+    assert mem.expire() == 1
+    alice.forget([alice.add("A secret zebra.").id])
+    mem.as_principal("bob").space("alice").add("Bob wrote this.", author="Bob")
+    mem.as_principal("bob").space("bobs").add("Bob's own.")
+    return mem
+
+
+def everything(mem: mnemos.Mnemos) -> dict[str, Any]:
+    """What a store says, without what is its own."""
+    found: dict[str, Any] = {}
+    for name in mem.spaces():
+        space = mem.space(name)
+        cubes = space.list(limit=1000, states=EVERY_STATE, parts=True)
+        versions = {cube.id: [plain(version) for version in space.history(cube.id)] for cube in cubes}
+        hits = {question: [(hit.cube.id, hit.score) for hit in space.search(question)] for question in QUESTIONS}
+        found[name] = (mem.settings(name), [plain(cube) for cube in cubes], versions, hits)
+    return found
+
+
+def plain(cube: mnemos.MemCube) -> dict[str, Any]:
+    return {name: value for name, value in cube.as_json().items() if name not in OWN}
+
+
+def body(path: Path) -> list[str]:
+    """An export's lines without the header, which names the store, and the end, which covers it."""
+    return path.read_text().splitlines()[1:-1]
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    with furnished(tmp_path / "first.db") as mem:
+        export_jsonl(mem, tmp_path / "first.jsonl")
+    return tmp_path / "first.jsonl"
+
+
+def test_an_export_imports_to_an_equal_store(tmp_path: Path) -> None:
+    with furnished(tmp_path / "first.db") as first, mnemos.open(tmp_path / "second.db", embedder="hashed", clock=first.clock) as second:
+        one, again, two = (tmp_path / f"{name}.jsonl" for name in ("one", "again", "two"))
+        export_jsonl(first, one)
+        export_jsonl(first, again)
+        assert one.read_bytes() == again.read_bytes()
+        assert b"zebra" not in one.read_bytes()
+        assert import_jsonl(second, one) == len(body(one))
+        assert everything(second) == everything(first)
+        export_jsonl(second, two)
+        assert body(two) == body(one)
+        assert second.verify()
+        moved = next(cube.id for cube in first.space("alice").list(tags=["home"]))
+        gone = [{cube.id for cube in mem.space("alice").forget([moved]).cubes} for mem in (first, second)]
+        assert gone[0] == gone[1]
+        assert len(gone[0]) == 3
+
+
+def test_importing_again_changes_nothing(exported: Path, tmp_path: Path) -> None:
+    with mnemos.open(tmp_path / "second.db", embedder="hashed") as mem:
+        import_jsonl(mem, exported)
+        position = mem.position()
+        assert import_jsonl(mem, exported) == 0
+        assert mem.position() == position
+        frozen = next(cube for cube in mem.space("alice").list(states=EVERY_STATE) if cube.frozen)
+        mem.space("alice").unfreeze(frozen.id)
+        assert import_jsonl(mem, exported) == 0
+        assert not mem.space("alice").get(frozen.id).frozen, "a change made since the import stays"
+
+
+def test_what_contradicts_the_store_is_refused(exported: Path, tmp_path: Path) -> None:
+    with mnemos.open(tmp_path / "second.db", embedder="hashed") as mem:
+        import_jsonl(mem, exported)
+        flight = next(cube for cube in mem.space("alice").list() if "flight" in cube.text)
+        mem.space("alice").forget([flight.id])
+        with pytest.raises(Conflict, match="forgotten"):
+            import_jsonl(mem, exported)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"record": {}},
+        {"record": {"id": "x", "version": 1, "created_at": 0}},
+        {"cube": "x", "frozen": True},
+        {"cube": "CUBE", "state": "asleep"},
+        {"cube": "CUBE", "link": {"to": "CUBE"}},
+        {"cube": "CUBE", "version": 1, "link": {"to": "nobody", "version": 1, "relation": "about"}},
+        {"cube": "CUBE", "link": 7},
+        {"cube": "CUBE"},
+        {"space": "unheard of", "cube": "CUBE", "frozen": True},
+        {"space": 7, "settings": {}},
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(exported: Path, tmp_path: Path, line: dict[str, Any]) -> None:
+    entries = list(read_export(exported))
+    cube = next(entry["record"]["id"] for entry in entries if "record" in entry and entry["space"] == "alice")
+    wrong = json.loads(json.dumps({"space": "alice", **line}).replace("CUBE", cube))
+    write_export(tmp_path / "wrong.jsonl", [*entries, wrong])
+    with mnemos.open(tmp_path / "second.db", embedder="hashed") as mem, pytest.raises((Invalid, NotFound), match=f"line {len(entries) + 2}"):
+        import_jsonl(mem, tmp_path / "wrong.jsonl")
