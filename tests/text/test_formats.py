@@ -254,6 +254,8 @@ def test_message_lists(tmp_path):
     two, _ = got(put(tmp_path / "two.jsonl", "\n".join(json.dumps({"messages": messages}) for _ in range(2))))
     assert [record["source"] for record in two][5:] == ["M2:1", "M2:2", "M2:3", "M2:4", "M2:6"]
     assert got(put(tmp_path / "lists.json", [messages, messages]))[0] == two
+    thinking = [{"type": "thinking", "thinking": "hm"}, {"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "A door."}]
+    assert got(put(tmp_path / "t.json", [{"role": "assistant", "content": thinking}]))[0][0]["text"] == "A door."
     assert "hologram" in wrong(put(tmp_path / "bad.json", [{"role": "user", "content": [{"type": "hologram"}]}]))
     assert "role" in wrong(put(tmp_path / "bad.json", {"messages": [{"content": "x"}]}))
 
@@ -296,6 +298,40 @@ def test_chatgpt_follows_the_current_branch(tmp_path):
         archive.write(path, "conversations.json")
     assert detect(tmp_path / "export.zip") == detect(tmp_path) == detect(path) == "chatgpt"
     assert got(tmp_path / "export.zip")[0] == got(tmp_path)[0] == records
+
+
+def test_chatgpt_leaves_out_thinking_marks_and_repeated_instructions(tmp_path):
+    def conversation(name: str, *messages: tuple[str, Any, bool]) -> dict[str, Any]:
+        mapping: dict[str, Any] = {"root": {"message": None, "parent": None}}
+        for number, (role, content, hidden) in enumerate(messages):
+            about = {"is_visually_hidden_from_conversation": True} if hidden else {}
+            message = {"author": {"role": role}, "create_time": None, "content": content, "metadata": about}
+            mapping[f"m{number}"] = {"message": message, "parent": list(mapping)[-1]}
+        return {"id": name, "title": name, "create_time": 1700000000, "mapping": mapping, "current_node": list(mapping)[-1]}
+
+    def said(*parts: Any) -> dict[str, Any]:
+        return {"content_type": "text", "parts": list(parts)}
+
+    instructions = {"content_type": "user_editable_context", "user_profile": "Call me Sam.", "user_instructions": "Be brief."}
+    thoughts = {"content_type": "thoughts", "thoughts": [{"summary": "s", "content": "The user wants a town."}]}
+    recap = {"content_type": "reasoning_recap", "content": "Thought for 3 seconds"}
+    town, source = '\ue200entity\ue202["city","Porto","in Portugal"]\ue201', "\ue200cite\ue202turn0search1\ue202turn0search2\ue201"
+    marked = f"Go to {town}, it is near.{source} Yes."
+    first = conversation(
+        "c1", ("system", said(""), True), ("user", instructions, True), ("user", said("Which town?"), False), ("assistant", thoughts, False),
+        ("assistant", recap, False), ("assistant", said(None, marked), False), ("assistant", None, False),
+        ("user", {"content_type": "multimodal_text", "parts": [{"content_type": "audio_transcription", "text": "Thanks", "direction": "in"}]}, False),
+    )  # fmt: skip
+    second = conversation("c2", ("user", instructions, True), ("user", said("Which river?"), False))
+    records, notices = got(put(tmp_path / "conversations.json", [first, second]))
+    for record in records:
+        check(record)
+    assert [(record["source"], record["text"]) for record in records] == [
+        ("c1:m1", "Call me Sam.\nBe brief."), ("c1:m2", "Which town?"), ("c1:m5", "Go to Porto, it is near. Yes."), ("c1:m7", "Thanks"),
+        ("c2:m1", "Which river?"),
+    ]
+    assert records[0]["tags"] == ["hidden"]
+    assert notices == []
 
 
 def test_a_broken_tree_is_named(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,18 +16,28 @@ _TEXT_KEYS = ("text", "result", "content", "summary", "user_profile", "user_inst
 _STAND_INS = {"image_asset_pointer": "[image]", "audio_asset_pointer": "[audio]", "video_container_asset_pointer": "[video]",
               "real_time_user_audio_video_asset_pointer": "[audio]"}
 _STEP = timedelta(milliseconds=1)
+_THINKING = ("thoughts", "reasoning_recap")
+_MARKER = re.compile("\ue200([^\ue200-\ue202]*)\ue202?([^\ue200\ue201]*)\ue201")
+"""How the export writes what the screen shows as a chip: private-use characters around a kind, such as "cite", and its arguments."""
 
 
 def read_chatgpt(path: Path, *, notice: Notice = warn) -> Iterator[Record]:
     """A turn per message of a ChatGPT export: the zip as downloaded, the folder unpacked from it, or its `conversations.json`.
 
     Of each conversation the branch that ends in `current_node` is read, from the root; messages of abandoned branches (edited prompts,
-    regenerated answers) are counted in a notice. Messages that say nothing are structure and no turns. The author is the role, or
-    "tool:<name>"; the source "<conversation>:<message>"; `metadata` has `session` (the conversation's number in the file, from 1), its
-    `conversation` title and the `model`. A message without a time gets the one before it, a millisecond on. Hidden ones are tagged
-    "hidden"."""
+    regenerated answers) are counted in a notice. Messages that say nothing are structure, thinking is no talk: neither are turns, nor are
+    the marks that stand for citations part of a text. The author is the role, or "tool:<name>"; the source "<conversation>:<message>";
+    `metadata` has `session` (the conversation's number in the file, from 1), its `conversation` title and the `model`. A message without
+    a time gets the one before it, a millisecond on. Hidden ones are tagged "hidden"; one that repeats word for word in later
+    conversations, as custom instructions do, is read once."""
+    hidden: set[str] = set()
     for session, (place, value) in enumerate(archived(path, notice=notice), 1):
-        yield from _conversation(place.mapping(value, "the conversation"), place, session)
+        for record in _conversation(place.mapping(value, "the conversation"), place, session):
+            if "tags" in record:
+                if record["text"] in hidden:
+                    continue
+                hidden.add(record["text"])
+            yield record
 
 
 def _conversation(value: dict[str, Any], place: Place, session: int) -> Iterator[Record]:
@@ -72,7 +84,7 @@ def _message(
     author = place.mapping(message.get("author", {}), "author")
     role = place.label(author.get("role"), "role") or "unknown"
     name = place.label(author.get("name"), "name")
-    text = _text(message.get("content"), place).strip()
+    text = _MARKER.sub(_shown, _text(message.get("content"), place)).strip()
     if not text:
         return
     about = place.mapping(message.get("metadata") or {}, "metadata")
@@ -87,16 +99,26 @@ def _message(
     )
 
 
+def _shown(marker: re.Match[str]) -> str:
+    """The words of a marker: the name of an entity; nothing for a citation, a picture or a widget."""
+    if marker.group(1) != "entity":
+        return ""
+    try:
+        parts = json.loads(marker.group(2))
+    except ValueError:
+        return ""
+    return parts[1] if isinstance(parts, list) and len(parts) > 1 and isinstance(parts[1], str) else ""
+
+
 def _text(value: object, place: Place) -> str:
     if value is None:
         return ""
     content = place.mapping(value, "content")
+    if content.get("content_type") in _THINKING:
+        return ""
     if "parts" in content:
         parts = place.sequence(content["parts"] or [], "parts")
         return "\n".join(filter(None, (_part(part, place.at(f"part {number}")) for number, part in enumerate(parts, 1))))
-    if "thoughts" in content:
-        thoughts = [place.mapping(thought, "a thought") for thought in place.sequence(content["thoughts"], "thoughts")]
-        return "\n".join(filter(None, (place.label(thought.get("content"), "a thought") for thought in thoughts)))
     return "\n".join(filter(None, (place.label(content.get(key), key) for key in _TEXT_KEYS)))
 
 

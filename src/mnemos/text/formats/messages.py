@@ -14,14 +14,16 @@ from mnemos.text.formats.source import elements
 _TIMES = ("event_at", "timestamp", "created_at", "create_time", "created")
 _STAND_INS = {"image_url": "[image]", "input_image": "[image]", "image": "[image]", "input_audio": "[audio]", "audio": "[audio]"}
 
+_THINKING = ("thinking", "redacted_thinking", "reasoning")
+
 
 def read_messages(path: Path, *, notice: Notice = warn) -> Iterator[Record]:
     """A turn per message of a `.json` or `.jsonl` file.
 
     The file holds messages, lists of messages, or objects with `messages` (one conversation each). `content` is a string or a list of
-    parts: pictures and sound become "[image]" and "[audio]", a refusal its words. Calls of tools become text, results are turns of the
-    tool. The author is the message's `name`, else its `role`; the source "M<conversation>:<message>", both from 1; `metadata` has
-    `session` (the conversation), `role` and the ids of tool calls. A message that says nothing is left out, with a notice."""
+    parts: pictures and sound become "[image]" and "[audio]", a refusal its words; thinking is left out. Calls of tools become text, results
+    are turns of the tool. The author is the message's `name`, else its `role`; the source "M<conversation>:<message>", both from 1;
+    `metadata` has `session` (the conversation), `role` and the ids of tool calls. A message that says nothing is left out, with a notice."""
     session, number = 1, 0
     for place, value in elements(path, notice=notice):
         if isinstance(value, dict) and "role" in value:
@@ -86,6 +88,8 @@ def _part(value: object, place: Place) -> str:
         return place.text(value, "the part")
     part = place.mapping(value, "the part")
     name = part.get("type", "text")
+    if name in _THINKING:
+        return ""
     for key in ("text", "refusal"):
         if isinstance(part.get(key), str):
             return place.text(part[key], key)
