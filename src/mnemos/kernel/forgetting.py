@@ -115,6 +115,8 @@ def forget(
             if not governance.allowed(system.principal, home.settings, "forget"):
                 where_ = f"in space {name!r}" if home.num == space else "something derived from these memories, in a space of somebody else's"
                 raise PermissionDenied(f"principal {system.principal!r} may not forget {where_}; ask its owner")
+            if reason and not governance.allowed(system.principal, home.settings, "read"):  # or reasons could be tried until one is refused
+                raise PermissionDenied(f"principal {system.principal!r} may not give a reason for memories that it may not read; leave it out")
         texts, strings = _traces(transaction, family)
         if reason:
             _refuse_repetition(reason, texts, strings)

@@ -150,11 +150,11 @@ class Space:
                 part = transaction.versions([seq])[seq]
                 if part.state is not State.ARCHIVED:
                     transaction.set_state(part.content.id, State.ARCHIVED)
-            seqs = [transaction.supersede(self._num, versions[0], body), *(transaction.add(self._num, versions[1:]) if versions[1:] else ())]
-            self._system.put_vectors(transaction, seqs, vectors)
             standing = transaction.standing(content.id)
             if standing and standing.state is State.EXPIRED and (content.expires_at is None or content.expires_at > self._system.clock()):
                 transaction.set_state(content.id, State.GENERATED)
+            seqs = [transaction.supersede(self._num, versions[0], body), *(transaction.add(self._num, versions[1:]) if versions[1:] else ())]
+            self._system.put_vectors(transaction, seqs, vectors)
             return self._cube(transaction.versions(seqs[:1])[seqs[0]], content.text)
 
     def freeze(self, id: str | UUID) -> MemCube:
@@ -243,9 +243,9 @@ class Space:
         since: Moment | None = None,
         until: Moment | None = None,
         valid_at: Moment | None = None,
+        as_of: int | Moment | None = None,
         filter: Json | None = None,
         states: Sequence[str] | None = None,
-        as_of: int | Moment | None = None,
         parts: bool = False,
         limit: int = 100,
         cursor: str | int | None = None,

@@ -130,8 +130,10 @@ class Mnemos:
         if row is None:
             with self.writing() as transaction:
                 row = transaction.space(name) or transaction.create_space(name, {"owner": self.principal, **wanted})
-        if any(row.settings.get(key) != value for key, value in wanted.items()):
+        changed = any(row.settings.get(key) != value for key, value in wanted.items())
+        if changed or (wanted and not governance.allowed(self.principal, row.settings, "read")):  # or a list could be guessed at
             governance.require(self.principal, name, row.settings, "share")
+        if changed:
             with self.writing() as transaction:
                 settings = {**row.settings, **wanted}
                 transaction.set_space(row.num, settings)
