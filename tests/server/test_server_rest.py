@@ -227,6 +227,28 @@ def test_a_bad_position_is_told_plainly(client: Any) -> None:
     assert client.post("/v1/spaces/alice/search", json={"query": "x", "as_of": "2099-01-01", "k": 3.0}).status_code == 200
 
 
+def test_a_list_can_be_asked_for_as_it_was(client: Any) -> None:
+    first = add(client, "Fact 1")
+    position = client.get("/v1/log").json()["position"]
+    client.patch(f"{MEMORIES}/{first['id']}", json={"text": "Fact 1, corrected"})
+    add(client, "Fact 2")
+
+    def texts(as_of: Any) -> list[str]:
+        return [cube["text"] for cube in client.get(MEMORIES, params={"as_of": as_of}).json()["memories"]]
+
+    assert texts(position) == ["Fact 1"]
+    assert texts("2099-01-01") == ["Fact 1, corrected", "Fact 2"]
+    for wrong in ("-1", "yesterday", str(10**12)):
+        is_problem(client.get(MEMORIES, params={"as_of": wrong}), 422)
+
+
+def test_faults_are_told_in_plain_words(client: Any) -> None:
+    add(client)
+    assert "expected a UUID" in is_problem(client.get(f"{MEMORIES}/nope"), 422)["detail"]
+    assert is_problem(client.get("/v1/log?since=abc"), 422)["detail"] == "query/since: expected a whole number in digits"
+    assert is_problem(client.post(MEMORIES, json={"text": "x", "txt": "y"}), 422)["detail"].startswith("txt: no such field")
+
+
 def test_an_unknown_strategy_is_named(client: Any) -> None:
     add(client)
     assert "auto" in is_problem(client.post("/v1/spaces/alice/search", json={"query": "x", "strategy": "magic"}), 404)["detail"]

@@ -17,6 +17,7 @@ from mnemos.server.guard import NDJSON
 from mnemos.server.importing import Import, importing
 from mnemos.server.routing import (
     DIGITS,
+    POSITION_IN_DIGITS,
     READS,
     WRITES,
     Answer,
@@ -48,6 +49,7 @@ class ListQuery(_Query):
     since: models.Moment | None = None
     until: models.Moment | None = None
     valid_at: models.Moment | None = None
+    as_of: Annotated[models.PositionOrMoment, POSITION_IN_DIGITS] | None = Field(None, description="The space as it was at a time or log position")
     filter: str | None = Field(None, description='A condition on metadata, as JSON: {"session": 3}')
     states: list[models.State] | None = None
     parts: Truth = Field(False, description="Also the parts that long documents are searched by")
@@ -143,7 +145,8 @@ def list_memories(space: Existing, query: Annotated[ListQuery, Query()]) -> Resp
     conditions = query.model_dump(exclude_unset=True)
     if query.filter is not None:
         conditions["filter"] = parse_json(query.filter.encode("utf-8", "replace"))
-    page = space.list(**conditions)
+    when = conditions.pop("as_of", None)
+    page = (space if when is None else space.at(when)).list(**conditions)
     return Answer({"memories": [cube.as_json() for cube in page], "cursor": page.cursor})
 
 

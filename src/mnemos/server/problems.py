@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from mnemos.base import errors
+from mnemos.server.models import UUID_PATTERN
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("mnemos.server")
@@ -113,8 +114,17 @@ def _printable(value: Any) -> Any:
 
 
 def faults(found: Sequence[Any]) -> list[dict[str, str]]:
-    """What pydantic found wrong, without repeating what was sent. At most 20 of them."""
-    return [{"where": "/".join(str(step)[:80] for step in fault["loc"]), "problem": str(fault["msg"])[:300]} for fault in found[:20]]
+    """What pydantic found wrong, in plain words and without repeating what was sent. At most 20 of them."""
+    return [{"where": "/".join(str(step)[:80] for step in fault["loc"]), "problem": _in_words(fault)[:300]} for fault in found[:20]]
+
+
+def _in_words(fault: Any) -> str:
+    """What is wrong, without the marks of the library that found it."""
+    if fault.get("ctx", {}).get("pattern") == UUID_PATTERN:
+        return "expected a UUID, such as 01890a5d-ac96-774b-bcce-b302099a8057"
+    if fault["type"] == "extra_forbidden":
+        return "no such field; /openapi.json names those that there are"
+    return str(fault["msg"]).removeprefix("Value error, ")
 
 
 def install(app: FastAPI) -> None:

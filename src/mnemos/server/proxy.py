@@ -108,7 +108,7 @@ async def complete(
     instance = problems.instance_of(request.scope)
     upstream: Upstream | None = request.app.state.upstream
     if upstream is None:
-        detail = "No upstream is configured; start the server with MNEMOS_UPSTREAM_URL set to the base of an OpenAI-compatible service."
+        detail = "No upstream is configured; start the server with --upstream URL, or MNEMOS_UPSTREAM_URL, the base of an OpenAI-compatible service."
         return problems.response(problems.document(503, detail, instance, kind="no-upstream"))
     space = await run_in_threadpool(memory.space, _space_name(x_mnemos_space) or chat.user or "default")
     body = chat.model_dump(exclude_unset=True)

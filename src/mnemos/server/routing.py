@@ -104,6 +104,8 @@ def _truth(value: Any) -> Any:
 
 DIGITS = BeforeValidator(_digits)
 """Beside `int`: a whole number in a query string. It stands after the bounds, which the description would lack otherwise."""
+POSITION_IN_DIGITS = BeforeValidator(lambda value: int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value)
+"""Beside `PositionOrMoment`: digits in a query string are a position."""
 Truth = Annotated[bool, BeforeValidator(_truth)]
 """`true` or `false` in a query string."""
 
