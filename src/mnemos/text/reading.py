@@ -8,7 +8,7 @@ from enum import IntFlag
 
 import numpy as np
 
-from mnemos.text.time_expressions import find_times, mentions_time
+from mnemos.text.time_expressions import find_times, mentions_time, plain_case
 
 READING_VERSION = 1
 """Changes when the same text gives another reading: stored readings of another version must be computed anew."""
@@ -16,14 +16,16 @@ READING_VERSION = 1
 MOST_MOMENTS = 32
 """Moments kept of one text, the first ones: a calendar pasted into a note shall not outweigh the note."""
 
+_WORD = re.compile(r"[a-z]+")
 _IMAGE = re.compile(r"\[(?:image|photo|picture|video)\b", re.I)
-_TIME_WORDS = re.compile(
-    r"\b(?:yesterday|today|tonight|tomorrow|last|next|ago|week|weekend|month|year|monday|tuesday|wednesday|thursday|friday|saturday|sunday"
-    r"|january|february|march|april|june|july|august|september|october|november|december|(?:19|20)\d\d|\d{1,2}(?:st|nd|rd|th)|summer|winter"
-    r"|spring|fall|autumn|recently|morning|evening|night|days?)\b",
-    re.I,
+_PERSON_WORDS = frozenset({"i", "my", "we", "our", "me"})
+_FIRST_PERSON = re.compile(rf"\b(?:{'|'.join(sorted(_PERSON_WORDS))})\b", re.I)
+_TIME_WORDS = frozenset(
+    """yesterday today tonight tomorrow last next ago week weekend month year monday tuesday wednesday thursday friday saturday sunday january
+    february march april june july august september october november december summer winter spring fall autumn recently morning evening night day
+    days""".split()  # noqa: SIM905 (a list of words)
 )
-_FIRST_PERSON = re.compile(r"\b(?:i|my|we|our|me)\b", re.I)
+_OF_TIME = re.compile(rf"\b(?:{'|'.join(sorted(_TIME_WORDS))}|(?:19|20)\d\d|\d{{1,2}}(?:st|nd|rd|th))\b", re.I)
 _DIGIT = re.compile(r"\d")
 
 
@@ -44,6 +46,9 @@ class Flag(IntFlag):
     """Speaks of its author."""
 
 
+_ASKS, _ENDS_ASKING, _TIME, _NUMBER, _IMAGE_FLAG, _FIRST_PERSON_FLAG = (flag.value for flag in Flag)
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """`flags`: bits of `Flag`. `moments`: int64 pairs, little-endian: start and end, microseconds since 1970, of times that the text names."""
@@ -54,20 +59,23 @@ class Reading:
 
 def read(text: str, *, type: str = "turn", author: str | None = None, event_at: int | None = None) -> Reading:
     """Read `text`, said by `author` at `event_at` (microseconds since 1970 in UTC), from which "yesterday" is reckoned. Takes any text."""
-    flags = Flag(0)
+    flags = 0
     if "?" in text:
-        flags |= Flag.ASKS
+        flags |= _ASKS
         if text.rstrip().endswith("?"):
-            flags |= Flag.ENDS_ASKING
+            flags |= _ENDS_ASKING
     if "[" in text and _IMAGE.search(text):
-        flags |= Flag.IMAGE
-    if _DIGIT.search(text):
-        flags |= Flag.NUMBER
-    if _FIRST_PERSON.search(text):
-        flags |= Flag.FIRST_PERSON
-    if not mentions_time(text):
-        return Reading(int(flags))
-    if _TIME_WORDS.search(text):
-        flags |= Flag.TIME
+        flags |= _IMAGE_FLAG
+    digit = _DIGIT.search(text) is not None
+    if digit:
+        flags |= _NUMBER
+    # A text that lacks their words cannot match the patterns.
+    words = frozenset(_WORD.findall(text.lower())) if plain_case(text) else None
+    if (words is None or not words.isdisjoint(_PERSON_WORDS)) and _FIRST_PERSON.search(text):
+        flags |= _FIRST_PERSON_FLAG
+    if not mentions_time(text, words):
+        return Reading(flags)
+    if (words is None or digit or not words.isdisjoint(_TIME_WORDS)) and _OF_TIME.search(text):
+        flags |= _TIME
     moments = [(time.start, time.end) for time in find_times(text, event_at) if time.start is not None][:MOST_MOMENTS]
-    return Reading(int(flags), np.array(moments, dtype="<i8").tobytes())
+    return Reading(flags, np.array(moments, dtype="<i8").tobytes() if moments else b"")

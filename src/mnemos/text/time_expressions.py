@@ -7,6 +7,7 @@ are days in UTC; a week runs from Monday to Sunday (ISO 8601); seasons are those
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -67,10 +68,23 @@ _PATTERN = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+_CUE = re.compile(
+    rf"\b(?:\d|(?:{_MONTH}|{_LONG_WEEKDAY}|{_SEASON}|{_SOON}|{_UNIT}|yesterday|today|tonight|tomorrow)\b)"
+)
+"""Lower case: what each match of `_PATTERN` holds, `_BEFORE_CUE` characters from its start at most (`in a couple of    weeks`)."""
+_BEFORE_CUE = 20
+_LONGEST_OPENER = 16
+_START = re.compile(
+    rf"(?<![\w.])(?:\d|(?:the|that|for|early|mid|late|beginning|start|middle|end|in|since|until|till|by|during|of|before|after|around|from|to|and"
+    rf"|circa|{_COUNT}|{_CUE.pattern})\b)"
+)
+"""Lower case: the words that a match can begin with."""
 _RELATION = re.compile(r"\b(before|prior to|until|till|by|after|since|from|between|following)[ \t\n]{1,3}(?:the[ \t\n]{1,3})?$", re.I)
 _JOIN = re.compile(r"[ \t\n]{0,3}(?:and|to|until|till|through|-|–)[ \t\n]{1,3}\Z|[ \t\n]{0,3}[-–][ \t\n]{0,3}\Z", re.I)
 _EVENT = re.compile(r"[^.,;:!?\n()\"]{1,80}")
 _WORD = re.compile(r"[a-z]+")
+_DIGIT = re.compile(r"[0-9]")
+_THIRD_CASE = re.compile("[\u0130\u0131\u017f\u212a]")  # İ, ı, ſ and the Kelvin sign, which `re` takes for i, s and k in another case
 _CUES = frozenset(
     """january february march april may june july august september october november december jan feb mar apr jun jul aug sep sept oct nov dec
     monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays saturdays sundays spring summer
@@ -97,10 +111,14 @@ class TimeExpression:
     """With kind `event`: the words that name the event."""
 
 
-def mentions_time(text: str) -> bool:
-    """Whether `text` can hold a time expression at all: cheap, and never wrongly False."""
-    lowered = text.lower()
-    return not _CUES.isdisjoint(_WORD.findall(lowered)) or any(c in lowered for c in "0123456789")
+def mentions_time(text: str, words: Iterable[str] | None = None) -> bool:
+    """Whether `text` can hold a time expression at all: cheap, and never wrongly False. `words`: its runs of a to z in lower case, where at hand."""
+    return _DIGIT.search(text) is not None or not _CUES.isdisjoint(_WORD.findall(text.lower()) if words is None else words)
+
+
+def plain_case(text: str) -> bool:
+    """Whether a pattern of ASCII letters that ignores case finds in `text` what it finds in the lowered text, at the same places."""
+    return text.isascii() or _THIRD_CASE.search(text) is None
 
 
 def find_times(text: str, anchor: int | None = None) -> list[TimeExpression]:
@@ -115,7 +133,7 @@ def find_times(text: str, anchor: int | None = None) -> list[TimeExpression]:
         today = None
     found: list[TimeExpression] = []
     waiting: tuple[re.Match[str], int] | None = None
-    for match in _PATTERN.finditer(text):
+    for match in _matches(text):
         if match["shift"]:
             if waiting:
                 found += _event(text, *waiting)
@@ -139,6 +157,23 @@ def find_times(text: str, anchor: int | None = None) -> list[TimeExpression]:
     if waiting:
         found += _event(text, *waiting)
     return _related(text, found)
+
+
+def _matches(text: str) -> Iterator[re.Match[str]]:
+    """The matches of `_PATTERN`, those that `finditer` gives, tried only where a cue is near: most words of a text are far from any."""
+    if not plain_case(text):
+        yield from _PATTERN.finditer(text)
+        return
+    done = 0
+    lowered = text.lower()
+    for cue in _CUE.finditer(lowered):
+        at = cue.start()
+        position = max(done, at - _BEFORE_CUE)
+        while (start := _START.search(lowered, position, at + _LONGEST_OPENER)) and start.start() <= at:
+            match = _PATTERN.match(text, start.start())
+            if match:
+                yield match
+            position = done = match.end() if match else start.start() + 1
 
 
 # -- one expression --
