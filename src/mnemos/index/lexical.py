@@ -166,7 +166,7 @@ class LexicalIndex:
         if known:
             matched /= np.float32(known)
         if titled.any():
-            np.divide(titled, self._heading_terms.view(), out=titled, where=titled > 0)
+            titled /= np.maximum(self._heading_terms.view(), 1)  # a heading may hold nothing but stop words
             np.minimum(titled, 1, out=titled)
         return Lexical(bm25, matched, titled)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -43,8 +44,8 @@ def draft(text: object, fields: Mapping[str, Any], now: int, new_id: Callable[[]
 
 def drafted(records: Iterable[Mapping[str, Any]], clock: Clock, new_id: Callable[[], UUID]) -> Iterator[Content]:
     """The contents of many records. Raises `Invalid`, naming the record's number (from 1)."""
-    if isinstance(records, (str, bytes, Mapping)):
-        raise Invalid("add_many: expected a list of dicts, each with a text")
+    if isinstance(records, (str, bytes, Mapping)) or not isinstance(records, Iterable):
+        raise Invalid(f"records: expected a list of dicts, each with a text, not {type(records).__name__}")
     for number, record in enumerate(records, 1):
         try:
             if not isinstance(record, Mapping):
@@ -94,7 +95,7 @@ def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     if "priority" in fields:
         priority = fields["priority"]
         number = isinstance(priority, (int, float)) and not isinstance(priority, bool)
-        if priority is not None and not (number and abs(priority) < 2**1000):
+        if priority is not None and not (number and abs(priority) <= sys.float_info.max):
             raise Invalid("priority: expected a finite number")
         out["priority"] = None if priority is None else float(priority)
     if "metadata" in fields:

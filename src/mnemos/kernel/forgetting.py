@@ -12,7 +12,7 @@ import orjson
 
 from mnemos.base.chain import GENESIS, Entry, verify_entry
 from mnemos.base.clock import iso
-from mnemos.base.cube import Content, State, check_text
+from mnemos.base.cube import Content, State, check_word
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied
 from mnemos.kernel import governance
 from mnemos.store.base import Filter, Snapshot
@@ -92,7 +92,7 @@ def forget(
     system: Mnemos, space: int, name: str, ids: Sequence[UUID] | None, where: Filter, reason: str | None
 ) -> Certificate:
     """Forget the chosen cubes of a space and everything derived from them, in one transaction; then leave no trace in the files."""
-    reason = (check_text(reason, "reason") or None) if reason is not None else None
+    reason = check_word(reason, "reason") or None
     with system.writing(alone=True) as transaction:
         if ids is None:
             everything = replace(where, states=tuple(State))  # what searches hide is forgotten with the rest

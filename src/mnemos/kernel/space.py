@@ -121,6 +121,8 @@ class Space:
 
     def rollback(self, id: str | UUID, version: int) -> MemCube:
         """Make a new version that says what `version` said. Raises `NotFound` where there is no such version."""
+        if version is None:
+            raise Invalid("version: expected the number of the version to go back to, not None")
         old = self.get(id, version)
         fields = {name: getattr(old, name) for name in CHANGEABLE}
         return self._revise(id, fields, version)
@@ -353,12 +355,12 @@ class Space:
         self._require("read")
         with self._system.snapshot() as snapshot:
             row = self._system.space_row(snapshot, self._num)
-            return Space(self._system, row, min(self._resolve(snapshot, when), self._shown_position(snapshot, None)))
+            return Space(self._system, row, min(self._resolve(snapshot, when, "when"), self._shown_position(snapshot, None)))
 
     # -- inside --
     def _shown_position(self, snapshot: Snapshot, as_of: int | Moment | None) -> int:
         """The log position that a search looks at."""
-        position = snapshot.position if as_of is None else self._resolve(snapshot, as_of)
+        position = snapshot.position if as_of is None else self._resolve(snapshot, as_of, "as_of")
         return position if self._position is None else min(position, self._position)
 
     def _allowed(self, snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter) -> Mask:
@@ -441,17 +443,17 @@ class Space:
             parts=parts,
         )
 
-    def _resolve(self, snapshot: Snapshot, when: int | Moment) -> int:
-        """The log position that `when` (a position, or a time) stands for."""
+    def _resolve(self, snapshot: Snapshot, when: int | Moment, name: str) -> int:
+        """The log position that `when` (a position, or a time), given as the keyword `name`, stands for."""
         if isinstance(when, bool):
-            raise Invalid("expected a time or a log position, not a truth value")
+            raise Invalid(f"{name}: expected a time or a log position, not a truth value")
         if isinstance(when, int):
             if not 0 <= when <= snapshot.position:
-                raise Invalid(f"position {shown(when)} is not in the log, which has positions 0 to {snapshot.position}")
+                raise Invalid(f"{name}: position {shown(when)} is not in the log, which has positions 0 to {snapshot.position}")
             return when
-        micros = to_micros(when, "as_of")
+        micros = to_micros(when, name)
         if micros is None:
-            raise Invalid("expected a time or a log position, not None")
+            raise Invalid(f"{name}: expected a time or a log position, not None")
         return snapshot.position_at(micros)
 
     def _current(self, snapshot: Snapshot, cube: UUID) -> VersionRow:

@@ -206,7 +206,7 @@ class Forget(Conditions):
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"anyOf": _one_of("ids", *Conditions.model_fields)})
 
     ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_RECORDS)] | None = None
-    reason: str | None = Field(None, description="Stays in the log: it must not repeat what is forgotten")
+    reason: Annotated[str, Field(max_length=MAX_WORD)] | None = Field(None, description="Stays in the log: it must not repeat what is forgotten")
 
 
 # ---- answers ---------------------------------------------------------------------------------------------------------
