@@ -157,6 +157,14 @@ def test_what_cannot_be_done_is_told(memory: mnemos.Mnemos, tool: str, arguments
     assert memory.space("default").list() == []
 
 
+def test_a_new_memory_is_empty_and_no_mistake(memory: mnemos.Mnemos) -> None:
+    assert call_tool(memory, "memory_search", {"query": "x"}).structured_content == {"hits": []}
+    assert call_tool(memory, "memory_list", {}).structured_content == {"memories": [], "cursor": None}
+    told = call_tool(memory, "memory_context", {"query": "x"})
+    assert (told.content[0].text, told.structured_content["sources"]) == ("Nothing is known about this.", [])
+    assert memory.spaces() == [], "reading makes no space"
+
+
 def test_unexpected_errors_tell_nothing(memory: mnemos.Mnemos, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("/secret/path")

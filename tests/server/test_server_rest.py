@@ -246,7 +246,7 @@ def test_faults_are_told_in_plain_words(client: Any) -> None:
     add(client)
     assert "expected a UUID" in is_problem(client.get(f"{MEMORIES}/nope"), 422)["detail"]
     assert is_problem(client.get("/v1/log?since=abc"), 422)["detail"] == "query/since: expected a whole number in digits"
-    assert is_problem(client.post(MEMORIES, json={"text": "x", "txt": "y"}), 422)["detail"].startswith("txt: no such field")
+    assert is_problem(client.post(MEMORIES, json={"text": "x", "txt": "y"}), 422)["detail"].startswith("txt: there is no such field")
 
 
 def test_an_unknown_strategy_is_named(client: Any) -> None:

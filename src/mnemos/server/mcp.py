@@ -17,6 +17,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.types import Receive, Scope, Send
 
 import mnemos
+from mnemos.base.errors import NotFound
+from mnemos.kernel.results import Context
+from mnemos.kernel.space import Page, Space
 from mnemos.kernel.system import Mnemos
 from mnemos.server import problems
 from mnemos.server.models import WHOLE, Id, Metadata, Moment, Number, Request, SpaceName, Text, Word
@@ -101,13 +104,25 @@ def _add(memory: Mnemos, call: Add) -> Result:
     return None, memory.space(call.space).add(call.text, **call.given("space", "text")).as_json()
 
 
+def _readable(memory: Mnemos, name: str) -> Space | None:
+    """The space, or None for the default one where nothing was ever remembered: a memory that is new is empty, and no mistake."""
+    try:
+        return memory.existing_space(name)
+    except NotFound:
+        if name != DEFAULT_SPACE:
+            raise
+        return None
+
+
 def _search(memory: Mnemos, call: SearchCall) -> Result:
-    hits = memory.existing_space(call.space).search(**_keywords(call))
+    space = _readable(memory, call.space)
+    hits = [] if space is None else space.search(**_keywords(call))
     return None, {"hits": [{"score": round(hit.score, 4), **hit.cube.as_json()} for hit in hits]}
 
 
 def _context(memory: Mnemos, call: ContextCall) -> Result:
-    context = memory.existing_space(call.space).context(**_keywords(call))
+    space = _readable(memory, call.space)
+    context = Context("", (), 0) if space is None else space.context(**_keywords(call))
     sources = [{"number": number, "id": hit.cube.id, "version": hit.cube.version} for number, hit in enumerate(context.hits, 1)]
     return context.text or "Nothing is known about this.", {"text": context.text, "tokens": context.tokens, "sources": sources}
 
@@ -126,11 +141,13 @@ def _history(memory: Mnemos, call: _One) -> Result:
 
 def _forget(memory: Mnemos, call: ForgetCall) -> Result:
     certificate = memory.existing_space(call.space).forget(call.ids, reason=call.reason)
-    return f"Forgotten for good: {len(certificate.cubes)} memories. Keep the certificate.", {"certificate": certificate.as_json()}
+    count = len(certificate.cubes)
+    return f"Forgotten for good: {count} {'memory' if count == 1 else 'memories'}. Keep the certificate.", {"certificate": certificate.as_json()}
 
 
 def _list(memory: Mnemos, call: ListCall) -> Result:
-    page = memory.existing_space(call.space).list(**_keywords(call))
+    space = _readable(memory, call.space)
+    page = Page([], None) if space is None else space.list(**_keywords(call))
     return None, {"memories": [cube.as_json() for cube in page], "cursor": page.cursor}
 
 

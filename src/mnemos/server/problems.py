@@ -123,7 +123,7 @@ def _in_words(fault: Any) -> str:
     if fault.get("ctx", {}).get("pattern") == UUID_PATTERN:
         return "expected a UUID, such as 01890a5d-ac96-774b-bcce-b302099a8057"
     if fault["type"] == "extra_forbidden":
-        return "no such field; /openapi.json names those that there are"
+        return "there is no such field"
     return str(fault["msg"]).removeprefix("Value error, ")
 
 
