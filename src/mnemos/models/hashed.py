@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ _GRAM_WEIGHT = 0.7
 _FULL_WEIGHT_BYTES = 10
 _CHUNK_TEXTS = 256
 _CHUNK_CHARACTERS = 4 * MAX_CHARACTERS
-_REMEMBERED_WORDS = 16_384
+_REMEMBERED_WORDS = 32_768
 _ASCII_WORD = re.compile(rf"[a-z0-9_]{{1,{_WORD_CHARACTERS}}}")
 _NOTHING = "\0"
 """The feature of a text without any other (empty, blanks, punctuation): such texts too have a unit vector, one for all of them."""
@@ -75,11 +76,12 @@ class HashedEmbedder:
     def _embed_chunk(self, texts: Sequence[str]) -> Vectors:
         counted = [Counter(words_of(text)) or Counter([_NOTHING]) for text in texts]
         starts = np.cumsum([0, *map(len, counted)])
-        counts = np.fromiter((count for words in counted for count in words.values()), dtype=np.float32, count=int(starts[-1]))
+        counts = np.array(list(chain.from_iterable(words.values() for words in counted)), dtype=np.float32)
         with self._lock:
-            rows = self._rows_of(counted, int(starts[-1]))
+            rows = self._rows_of(counted)
             weighted = self._table[rows]
-        weighted *= (1.0 + np.log(counts))[:, None]
+        repeated = np.flatnonzero(counts > 1.0)
+        weighted[repeated] *= (1.0 + np.log(counts[repeated]))[:, None]
         sums: Vectors = np.add.reduceat(weighted, starts[:-1], axis=0)
         lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
         for empty in np.flatnonzero(lengths == 0.0):  # words that cancel each other, or characters that carry nothing
@@ -88,25 +90,27 @@ class HashedEmbedder:
         sums /= lengths[:, None]
         return sums
 
-    def _rows_of(self, counted: Sequence[Counter[str]], total: int) -> NDArray[np.intp]:
+    def _rows_of(self, counted: Sequence[Counter[str]]) -> list[int]:
         """Rows of `_table` that hold the words' vectors, filling in those that are new. Call with the lock held."""
         known = self._rows
         if len(known) >= _REMEMBERED_WORDS:
             known.clear()
-        rows = np.empty(total, dtype=np.intp)
-        position = 0
+        rows: list[int] = []
         for words in counted:
-            for word in words:
-                row = known.get(word)
-                if row is None:
-                    row = len(known)
-                    if row == len(self._table):
-                        self._table = np.concatenate([self._table, np.empty_like(self._table)])
-                    self._table[row] = _word_vector(word, self._dimensions)
-                    known[word] = row
-                rows[position] = row
-                position += 1
+            try:
+                rows += [known[word] for word in words]
+            except KeyError:
+                rows += [self._row(word) for word in words]
         return rows
+
+    def _row(self, word: str) -> int:
+        row = self._rows.get(word)
+        if row is None:
+            row = self._rows[word] = len(self._rows)
+            if row == len(self._table):
+                self._table = np.concatenate([self._table, np.empty_like(self._table)])
+            self._table[row] = _word_vector(word, self._dimensions)
+        return row
 
 
 def words_of(text: str) -> list[str]:
@@ -145,13 +149,18 @@ def _word_vector(word: str, dimensions: int) -> NDArray[np.float32]:
         return vector
     marked = f"<{word}>"
     grams = [marked[at : at + size] for size in _GRAM_LENGTHS for at in range(len(marked) - size + 1)] if len(word) > 1 else []
-    digests = [_hash("w" + word), *(_hash("g" + gram) for gram in grams)]
+    digests = [_hash("w" + word), *map(_gram_hash, grams)]
     weights = np.full(len(digests), _GRAM_WEIGHT, dtype=np.float32)
     weights[0] = 1.0
     signs = np.array([1.0 if digest & 1 else -1.0 for digest in digests], dtype=np.float32)
     np.add.at(vector, [(digest >> 1) % dimensions for digest in digests], weights * signs)
     vector *= np.float32(math.sqrt(min(len(word.encode("utf-8", "surrogatepass")), _FULL_WEIGHT_BYTES)))
     return vector
+
+
+@lru_cache(maxsize=_REMEMBERED_WORDS)
+def _gram_hash(gram: str) -> int:
+    return _hash("g" + gram)
 
 
 def _hash(feature: str) -> int:
