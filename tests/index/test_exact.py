@@ -43,6 +43,15 @@ def test_scores_are_those_of_brute_force_for_any_order_of_rows(puts: list[tuple[
     assert np.array_equal(index.vectors(asked), np.array([model.get(row, np.zeros(SIZE)) for row in asked.tolist()]).reshape(n, SIZE))
 
 
+@pytest.mark.parametrize("rows", [[2, 0, 1], [1, 2, 3], [0, 1, 3], [0, 2, 1], [2, 1, 0]])
+def test_as_many_vectors_as_rows_need_not_be_a_vector_for_each_in_order(rows: list[int]) -> None:
+    index, vectors, query = ExactIndex(SIZE), unit(3, 3), unit(4, 1)[0]
+    index.put(np.array(rows), vectors)
+    wanted = np.full(4, np.nan, dtype=np.float32)
+    wanted[rows] = vectors @ query
+    assert index.scores(query, 3) == pytest.approx(wanted[:3], abs=1e-6, nan_ok=True)
+
+
 @pytest.mark.parametrize("dimensions", [8, 384])
 def test_many_rows_are_ranked_as_numpy_ranks_them(dimensions: int) -> None:
     vectors, index = unit(1, 5000, dimensions), ExactIndex(dimensions)

@@ -19,6 +19,7 @@ WINDOW = 8
 TESTS = Path(__file__).parents[1]
 ASCII = "abcdefghijklmnopqrstuvwxyz     "
 HAN = "".join(map(chr, range(0x4E00, 0x5E00)))  # so many that no run of eight bytes comes twice by chance
+HOLED = "abcdefghijklmnop" + "\x00" * 5
 MIXED = HAN[:400] + "äöüßéè👩‍💻🚋ابجد" * 20 + "  \n\"'\\" * 20
 
 
@@ -32,8 +33,8 @@ def windows(data: bytes) -> np.ndarray:
 def traces(mem: Mnemos, forgotten: Iterable[str], living: Iterable[str] = ()) -> dict[str, list[bytes]]:
     """File name → runs of eight bytes of the forgotten strings that lie in it, and in no living string."""
     wanted = windows(b"".join(text.encode() + bytes(WINDOW) for text in forgotten))
-    wanted = wanted[(wanted.astype("<u8")[:, None].view(np.uint8).reshape(-1, WINDOW) != 0).all(axis=1)]
-    wanted = np.setdiff1d(wanted, windows(b"\x00".join(text.encode() for text in living)))
+    wanted = wanted[np.count_nonzero(wanted[:, None].view(np.uint8), axis=1) > WINDOW // 2]  # zeros are no trace of anything
+    wanted = np.setdiff1d(wanted, windows(b"".join(text.encode() + bytes(WINDOW) for text in living)))
     assert len(wanted)
     found = {}
     folder = Path(mem.path).parent
@@ -61,7 +62,7 @@ def test_the_search_itself_finds_what_is_there(filed: Mnemos) -> None:
     assert set(traces(filed, ["the violin in the harbour"])) & {"memory.db", "memory.db-wal"}
 
 
-@pytest.mark.parametrize("letters", [ASCII, HAN, MIXED])
+@pytest.mark.parametrize("letters", [ASCII, HAN, MIXED, HOLED], ids=["ascii", "han", "mixed", "with zeros"])
 @pytest.mark.parametrize("length", [9, 200, 1300, 12_000])
 def test_no_bytes_of_a_text_stay(plain: Mnemos, letters: str, length: int) -> None:
     rng, space = random.Random(length), plain.space("a")
@@ -103,7 +104,7 @@ def test_no_bytes_stay_when_pages_are_rebalanced_over_and_over(plain: Mnemos, se
     forgotten: list[str] = []
     for step in range(9):
         sizes = [rng.choice([12, 60, 250, 900, 1390, 3000]) for _ in range(rng.randrange(5, 30))]
-        made = [words(rng, size, rng.choice([ASCII, HAN])) for size in sizes]
+        made = [words(rng, size, rng.choice([ASCII, HAN, HOLED])) for size in sizes]
         for cube in space.add_many([{"text": text, "tags": [text[:9]]} for text in made]):
             texts[cube.id] = cube.text
         chosen = rng.sample(sorted(texts), rng.randrange(1, len(texts)))

@@ -117,14 +117,14 @@ def forget(
                 raise PermissionDenied(f"principal {system.principal!r} may not forget {where_}; ask its owner")
             if reason and not governance.allowed(system.principal, home.settings, "read"):  # or reasons could be tried until one is refused
                 raise PermissionDenied(f"principal {system.principal!r} may not give a reason for memories that it may not read; leave it out")
-        texts, strings = _traces(transaction, family)
+        texts, strings, kinds = _traces(transaction, family)
         if reason:
             _refuse_repetition(reason, texts, strings)
         tombstones = transaction.forget(family, reason)
         position, head, at = transaction.newest()
     system.embedding.drop(texts)
     system.drop_forgotten({stone.space for stone in tombstones})
-    system.store.erase([text.encode() for text in (*texts, *strings)])
+    system.store.erase([text.encode() for text in (*texts, *strings, *kinds)])
     return Certificate(
         store=system.store_id,
         position=position,
@@ -160,6 +160,7 @@ def _traces(snapshot: Snapshot, cubes: Sequence[UUID]) -> tuple[list[str], list[
     """(texts, other strings) of all versions of the cubes, as the rows hold them: what no file may show afterwards."""
     texts: dict[str, None] = {}
     strings: dict[str, None] = {}
+    kinds: dict[str, None] = {}
     for cube in cubes:
         seqs = [entry.seq for entry in snapshot.entries_of(cube) if entry.kind in ("add", "update")]
         for row in snapshot.versions(seqs).values():
@@ -173,7 +174,8 @@ def _traces(snapshot: Snapshot, cubes: Sequence[UUID]) -> tuple[list[str], list[
             for group in (content.tags, content.entities, content.metadata):
                 if group:
                     strings[orjson.dumps(group).decode()] = None
-    return list(texts), list(strings)
+            kinds |= dict.fromkeys((content.type, *(link.relation for link in content.derived_from)))
+    return list(texts), list(strings), list(kinds)
 
 
 def _refuse_repetition(reason: str, texts: Sequence[str], strings: Sequence[str]) -> None:

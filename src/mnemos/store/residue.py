@@ -35,12 +35,12 @@ def left_behind(path: str, texts: Sequence[bytes]) -> bool:
 
 
 def _windows(data: bytes) -> NDArray[np.uint64]:
-    """Every run of eight bytes in `data` that holds no NUL (a gap is mostly zeros), each once, as little-endian integers."""
+    """Every run of eight bytes in `data` that holds at least four other than NUL (a gap is mostly zeros), each once, as little-endian integers."""
     raw = np.frombuffer(data, dtype=np.uint8)
     if raw.size < WINDOW:
         return np.empty(0, dtype=np.uint64)
     runs = np.lib.stride_tricks.sliding_window_view(raw, WINDOW)
-    runs = runs[(runs != 0).all(axis=1)]
+    runs = runs[np.count_nonzero(runs, axis=1) >= WINDOW // 2]
     return np.unique(np.ascontiguousarray(runs).view("<u8").ravel())
 
 
