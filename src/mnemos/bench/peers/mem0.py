@@ -10,16 +10,16 @@ from typing import Any
 
 
 class Given:
-    """What Mem0 calls of an embedder."""
+    """What Mem0 calls of an embedder, with texts that it may have stripped."""
 
     def __init__(self) -> None:
         self.table: dict[str, list[float]] = {}
 
     def embed(self, text: str, memory_action: str | None = None) -> list[float]:
-        return self.table[text]
+        return self.table[text.strip()]
 
     def embed_batch(self, texts: list[str], memory_action: str | None = None) -> list[list[float]]:
-        return [self.table[text] for text in texts]
+        return [self.embed(text) for text in texts]
 
 
 class Peer:
@@ -36,12 +36,12 @@ class Peer:
         self._given = self._memory.embedding_model = Given()  # it has no provider that takes vectors
 
     def add(self, texts: list[str], vectors: Any) -> None:
-        self._given.table.update(zip(texts, vectors.tolist(), strict=True))
-        for index, text in enumerate(texts):
+        for index, (text, vector) in enumerate(zip(texts, vectors.tolist(), strict=True)):
+            self._given.table[text.strip()] = vector
             self._memory.add(text, user_id="bench", infer=False, metadata={"index": index})
 
     def search(self, question: str, vector: Any, k: int) -> list[int]:
-        self._given.table[question] = vector.tolist()
+        self._given.table[question.strip()] = vector.tolist()
         found = self._memory.search(question, filters={"user_id": "bench"}, top_k=k, threshold=0.0)
         return [hit["metadata"]["index"] for hit in found["results"]]
 
