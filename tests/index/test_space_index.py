@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -257,8 +257,32 @@ def test_a_transaction_that_is_undone_leaves_nothing_in_the_index(mem: Mnemos) -
     assert {version for _, version in scores(space, "tram")} == {1, 2}
     assert not transaction.__exit__(KeyError, KeyError(), None)
     assert scores(space, "tram lisbon") == before
-    space.add("violin")  # takes the log position that the undone write had
-    assert set(scores(space, "violin").keys()) == {*before, (space.list()[-1].id, 1)}
+    for i in range(4):  # these take the log positions that the undone writes had
+        later = space.add(f"violin {i}")
+        before |= {(later.id, 1): 0.0}
+        assert scores(space, "violin").keys() == before.keys()
+    with Mnemos(":memory:", embedder=EMBEDDER, clock=HandClock()) as other:
+        other.space("a").add_many({"text": cube.text} for cube in space.list())
+        assert sorted(scores(space, "tram violin 2").values()) == pytest.approx(sorted(scores(other.space("a"), "tram violin 2").values()), abs=1e-4)
+
+
+def test_states_of_later_do_not_hide_or_show_what_the_past_showed(mem: Mnemos) -> None:
+    space = mem.space("a")
+    ids = [space.add(f"tram {state.word}").id for state in State]
+
+    def set_states(states: Iterable[State]) -> int:
+        with mem.writing() as transaction:
+            for id, state in zip(ids, states, strict=True):
+                transaction.set_state(UUID(id), state)
+        return mem.position()
+
+    moments = [mem.position(), set_states(State), set_states(reversed(State)), set_states([State.GENERATED] * len(ids))]
+    visible = [set(ids), set(ids[:2]), set(ids[-2:]), set(ids)]
+    for _ in range(2):
+        for moment, wanted in zip(moments, visible, strict=True):
+            assert {id for id, _ in scores(space, "tram", as_of=moment)} == wanted
+            assert {cube.id for cube in space.list(as_of=moment)} == wanted
+            assert {hit.cube.state for hit in space.search("tram", as_of=moment)} <= {"generated", "activated"}
 
 
 def test_an_author_of_later_does_not_change_what_the_past_answers() -> None:

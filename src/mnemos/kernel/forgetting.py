@@ -156,8 +156,8 @@ def _with_descendants(snapshot: Snapshot, ids: Sequence[UUID]) -> list[UUID]:
     return list(family)
 
 
-def _traces(snapshot: Snapshot, cubes: Sequence[UUID]) -> tuple[list[str], list[str]]:
-    """(texts, other strings) of all versions of the cubes, as the rows hold them: what no file may show afterwards."""
+def _traces(snapshot: Snapshot, cubes: Sequence[UUID]) -> tuple[list[str], list[str], list[str]]:
+    """(texts, other strings, types and relations) of all versions of the cubes, as the rows hold them: what no file may show afterwards."""
     texts: dict[str, None] = {}
     strings: dict[str, None] = {}
     kinds: dict[str, None] = {}
