@@ -89,7 +89,7 @@ class Space:
                 self._check_source(transaction, link.id)
             seqs = transaction.add(self._num, versions)
             self._system.put_vectors(transaction, seqs, vectors)
-            digests = transaction.digests(seqs)
+            written = transaction.written
         heads = itertools.accumulate((len(group) for group in groups[:-1]), initial=0)
         return [
             memcube(
@@ -97,9 +97,9 @@ class Space:
                 space=self.name,
                 state=State.GENERATED,
                 frozen=False,
-                updated_at=digests[seqs[head]][0],
+                updated_at=written[seqs[head]][0],
                 position=seqs[head],
-                digest=digests[seqs[head]][1],
+                digest=written[seqs[head]][1],
                 text=content.text or "",
             )
             for content, head in zip(contents, heads, strict=True)

@@ -1,7 +1,10 @@
 """The tables of a SQLite store, and how a file of an older version is brought up to date.
 
 Two kinds of table. The truth: `log` (never changed), `version` (what each entry wrote; a row goes only when its cube is forgotten), `space`.
-Derived, and rebuilt from the truth at need: `cube`, `edge`, `vector`, and in `version` the columns from `died` on that the text tier computed.
+Derived, and rebuilt from the truth at need: `cube`, `forgotten`, `edge`, `vector`, `log.previous`, and in `version` the columns from `died` on.
+
+A cube's entries are a chain: `cube.last` (of a forgotten cube `forgotten.seq`) is the newest, `log.previous` of each the one before. That costs
+a write no page, as an index of the log by cubes would; so does finding a space's vectors by its versions.
 """
 
 from __future__ import annotations
@@ -20,8 +23,7 @@ CREATE TABLE store(key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 CREATE TABLE space(num INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL, settings TEXT NOT NULL) STRICT;
 CREATE TABLE log(
   seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, space INTEGER NOT NULL, cube BLOB, version INTEGER,
-  actor TEXT, digest BLOB, body TEXT, hash BLOB NOT NULL) STRICT;
-CREATE INDEX log_cube ON log(cube) WHERE cube IS NOT NULL;
+  actor TEXT, digest BLOB, body TEXT, hash BLOB NOT NULL, previous INTEGER) STRICT;
 CREATE INDEX log_state ON log(space) WHERE kind = 'state';
 CREATE TRIGGER log_is_append_only_1 BEFORE UPDATE ON log BEGIN SELECT raise(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER log_is_append_only_2 BEFORE DELETE ON log BEGIN SELECT raise(ABORT, 'the log is append-only'); END;
@@ -33,14 +35,14 @@ CREATE TABLE version(
 CREATE INDEX version_space ON version(space);
 CREATE TABLE cube(
   id BLOB PRIMARY KEY, space INTEGER NOT NULL, seq INTEGER NOT NULL, version INTEGER NOT NULL, state INTEGER NOT NULL,
-  frozen INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  frozen INTEGER NOT NULL, last INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE forgotten(id BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE edge(
   child BLOB NOT NULL, version INTEGER NOT NULL, parent BLOB NOT NULL, parent_version INTEGER NOT NULL, relation TEXT NOT NULL,
   PRIMARY KEY(parent, child, version, parent_version, relation)) STRICT, WITHOUT ROWID;
 CREATE INDEX edge_child ON edge(child);
 CREATE TABLE embedder(num INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, dimensions INTEGER NOT NULL) STRICT;
 CREATE TABLE vector(seq INTEGER PRIMARY KEY, space INTEGER NOT NULL, embedder INTEGER NOT NULL, value BLOB NOT NULL) STRICT;
-CREATE INDEX vector_space ON vector(space);
 """
 
 _MIGRATIONS: dict[int, str] = {}

@@ -298,12 +298,14 @@ class SqliteStore:
         group = self._open_group
         assert group is not None
         error: MnemosError | None = None
+        said = False
         try:
             self._db.execute("COMMIT")
+            said = True
         except apsw.Error as failure:
             error = explain(failure, self.path, "committing")
         finally:  # also after an interrupt, which can come before SQLite began, or when it had finished
-            if self._kept(group):
+            if said or self._kept(group):
                 error = None
                 if self.witness is not None and group.head is not None:
                     self._remember(group.head)

@@ -20,6 +20,11 @@ VERSION_COLUMNS = (
     "v.tags, v.metadata, v.more, v.salt, v.text, v.died, v.terms IS NULL"
 )
 ENTRY_COLUMNS = "seq, at, kind, space, cube, version, actor, digest, body, hash"
+ENTRIES = (
+    "WITH RECURSIVE entry(seq) AS (SELECT last FROM cube WHERE id = ?1 UNION ALL SELECT seq FROM forgotten WHERE id = ?1 "
+    "UNION ALL SELECT l.previous FROM entry e JOIN log l ON l.seq = e.seq WHERE l.previous IS NOT NULL) "
+)
+"""Before a SELECT: `entry` holds the positions of the log's entries of the cube ?1, newest first."""
 _CHUNK = 500
 
 
@@ -85,7 +90,7 @@ class Reader:
         return Standing(cube, row[0], row[1], row[2], State(row[3]), bool(row[4])) if row else None
 
     def forgotten(self, cube: UUID) -> bool:
-        found = self._db.execute("SELECT 1 FROM log WHERE cube = ? AND kind = 'forget' LIMIT 1", (cube.bytes,)).fetchone()
+        found = self._db.execute("SELECT 1 FROM forgotten WHERE id = ?", (cube.bytes,)).fetchone()
         return found is not None
 
     def versions(self, seqs: Sequence[int]) -> dict[int, VersionRow]:
@@ -122,7 +127,7 @@ class Reader:
     def version_seq(self, cube: UUID, version: int) -> int | None:
         """The position of version `version` of a cube that still exists, or None."""
         found: int | None = self._db.execute(
-            "SELECT l.seq FROM log l JOIN version v ON v.seq = l.seq WHERE l.cube = ? AND l.version = ? AND l.kind IN ('add', 'update')",
+            ENTRIES + "SELECT v.seq FROM entry e JOIN version v ON v.seq = e.seq WHERE v.version = ?2",
             (cube.bytes, version),
         ).get
         return found
@@ -130,18 +135,14 @@ class Reader:
     def seq_at(self, cube: UUID, position: int) -> int | None:
         """The position of the version that was current when the log ended at `position`, or None."""
         found: int | None = self._db.execute(
-            "SELECT max(l.seq) FROM log l JOIN version v ON v.seq = l.seq WHERE l.cube = ? AND l.seq <= ? AND l.kind IN ('add', 'update')",
+            ENTRIES + "SELECT max(v.seq) FROM entry e JOIN version v ON v.seq = e.seq WHERE v.seq <= ?2",
             (cube.bytes, position),
         ).get
         return found
 
     def entries_of(self, cube: UUID) -> list[Entry]:
-        return [entry_of(row) for row in self._db.execute(f"SELECT {ENTRY_COLUMNS} FROM log WHERE cube = ? ORDER BY seq", (cube.bytes,))]
-
-    def digests(self, seqs: Sequence[int]) -> dict[int, tuple[int, bytes]]:
-        """Position → (time of writing, digest) of entries that wrote versions; `seqs` are consecutive."""
-        rows = self._db.execute("SELECT seq, at, digest FROM log WHERE seq BETWEEN ? AND ?", (seqs[0], seqs[-1]))
-        return {seq: (at, digest) for seq, at, digest in rows}
+        rows = self._db.execute(ENTRIES + f"SELECT {ENTRY_COLUMNS} FROM entry JOIN log USING (seq) ORDER BY seq", (cube.bytes,))
+        return [entry_of(row) for row in rows]
 
     def expired(self, now: int) -> list[UUID]:
         """Cubes whose time is over, and whose state does not say so yet."""
@@ -283,7 +284,10 @@ class Reader:
     def vectors(self, space: int, since: int) -> Iterator[tuple[int, int, bytes]]:
         """(seq, embedder, float32 bytes) of a space's vectors after `since`, oldest first."""
         return iter(
-            self._db.execute("SELECT seq, embedder, value FROM vector WHERE space = ? AND seq > ? ORDER BY seq", (space, since))
+            self._db.execute(
+                "SELECT x.seq, x.embedder, x.value FROM version v JOIN vector x ON x.seq = v.seq WHERE v.space = ? AND v.seq > ? ORDER BY v.seq",
+                (space, since),
+            )
         )
 
     def embedders(self) -> dict[int, tuple[str, int]]:

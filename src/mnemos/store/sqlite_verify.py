@@ -47,14 +47,23 @@ def _pages(reader: Reader, name: str, checked: dict[str, int], findings: list[Fi
 
 def _chain(reader: Reader, name: str, checked: dict[str, int], findings: list[Finding]) -> None:
     previous, expected = GENESIS, 1
-    for row in reader._db.execute(f"SELECT {ENTRY_COLUMNS} FROM log WHERE seq <= ? ORDER BY seq", (reader.position,)):
-        entry = entry_of(row)
+    newest: dict[bytes, int] = {}
+    for row in reader._db.execute(f"SELECT {ENTRY_COLUMNS}, previous FROM log WHERE seq <= ? ORDER BY seq", (reader.position,)):
+        entry = entry_of(row[:-1])
+        if row[-1] != (newest.get(row[4]) if row[4] else None):
+            findings.append(Finding(name, f"log entry {entry.seq}", "does not lead to the entry before it of its cube"))
+        if row[4]:
+            newest[row[4]] = entry.seq
         if entry.seq != expected:
             findings.append(Finding(name, f"log entry {expected}", "is missing"))
         if not verify_entry(previous, entry):
             findings.append(Finding(name, f"log entry {entry.seq}", "its hash does not follow from the entry before it"))
         previous, expected = entry.hash, entry.seq + 1
         checked["entries"] += 1
+    for key, seq in reader._db.execute("SELECT id, last FROM cube UNION ALL SELECT id, seq FROM forgotten"):
+        if newest.pop(key, None) != seq:
+            findings.append(Finding(name, f"cube {bytes(key).hex()}", f"leads to log entry {seq}, which is not its newest"))
+    findings.extend(Finding(name, f"cube {bytes(key).hex()}", f"is gone, though log entry {seq} speaks of it") for key, seq in newest.items())
 
 
 def _versions(reader: Reader, name: str, checked: dict[str, int], findings: list[Finding]) -> None:
@@ -72,7 +81,7 @@ def _versions(reader: Reader, name: str, checked: dict[str, int], findings: list
             findings.append(Finding(name, place, "its content is not what the log says was written"))
     missing = reader._db.execute(
         "SELECT l.seq FROM log l LEFT JOIN version v ON v.seq = l.seq WHERE l.kind IN ('add', 'update') AND v.seq IS NULL AND NOT EXISTS "
-        "(SELECT 1 FROM log f WHERE f.cube = l.cube AND f.kind = 'forget') LIMIT 100"
+        "(SELECT 1 FROM forgotten f JOIN log t ON t.seq = f.seq WHERE f.id = l.cube AND t.cube = l.cube AND t.kind = 'forget') LIMIT 100"
     )
     findings.extend(Finding(name, f"log position {seq}", "the version that was written there is gone, and was not forgotten") for (seq,) in missing)
 

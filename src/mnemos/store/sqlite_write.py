@@ -14,11 +14,11 @@ import orjson
 from mnemos.base.chain import GENESIS, entry_hash
 from mnemos.base.clock import Clock
 from mnemos.base.cube import Content, Json, State
-from mnemos.base.errors import Conflict, Frozen, NotFound
+from mnemos.base.errors import Conflict, Frozen, MnemosError, NotFound
 from mnemos.store import sqlite_erase
 from mnemos.store.base import NewVersion, SpaceRow, Standing, Tombstone
 from mnemos.store.sqlite_faults import Severed
-from mnemos.store.sqlite_read import Reader
+from mnemos.store.sqlite_read import ENTRIES, Reader
 from mnemos.store.witness import Head
 
 SALT_BYTES = 16
@@ -27,7 +27,11 @@ _VERSION = (
     "INSERT INTO version(seq, cube, version, space, type, author, source, created_at, event_at, valid_from, valid_to, expires_at, tags, "
     "metadata, more, salt, text, died, part_of, thread, flags, moments, terms) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,?,?,?,?,?)"
 )
-_CUBE = "INSERT INTO cube(id, space, seq, version, state, frozen) VALUES(?,?,?,?,?,0)"
+_LOG_OF_CUBE = _LOG.replace("hash)", "hash, previous)").replace("?)", "?,(SELECT last FROM cube WHERE id = ?5))")
+_CUBE = (
+    "INSERT INTO cube(id, space, seq, version, state, frozen, last) SELECT ?1, num, ?3, ?4, 0, 0, ?3 FROM space "
+    "WHERE num = ?2 AND NOT EXISTS (SELECT 1 FROM forgotten WHERE id = ?1)"
+)
 _EDGE = "INSERT OR IGNORE INTO edge(child, version, parent, parent_version, relation) VALUES(?,?,?,?,?)"
 _VECTOR = "INSERT OR REPLACE INTO vector(seq, space, embedder, value) SELECT seq, space, ?, ? FROM version WHERE seq = ?"
 _MORE = ("blob", "place", "sensitivity", "priority", "fingerprint")
@@ -96,6 +100,8 @@ class Writer(Reader):
         """Positions of the forgets whose traces are to be erased after the commit."""
         self.to_erase: list[bytes] | None = None
         self.started = self.position
+        self.written: dict[int, tuple[int, bytes]] = {}
+        """Position → (time of writing, digest) of the versions that the latest `add` wrote."""
         self.derived: dict[int, Any] = {}
         """What the caller derived, by space, from this transaction's own writes; gone where a part of them is undone."""
         self.new_embedder = False
@@ -138,7 +144,12 @@ class Writer(Reader):
         return (seq, at, kind, space, cube, version, self.actor, digest, text, self._hash)
 
     def _append(self, kind: str, space: int, cube: UUID | None = None, version: int | None = None, body: Json | None = None) -> int:
-        self._db.execute(_LOG, self._entry(kind, space, cube.bytes if cube else None, version, None, body))
+        """Write an entry; one of a cube becomes the newest of the cube's chain."""
+        if cube is None:
+            self._db.execute(_LOG, self._entry(kind, space, None, version, None, body))
+        else:
+            self._db.execute(_LOG_OF_CUBE, self._entry(kind, space, cube.bytes, version, None, body))
+            self._db.execute("UPDATE cube SET last = ? WHERE id = ?", (self.position, cube.bytes))
         return self.position
 
     # -- spaces --
@@ -156,9 +167,7 @@ class Writer(Reader):
     # -- versions --
     def add(self, space: int, versions: Iterable[NewVersion]) -> list[int]:
         """Write new cubes. Raises `Conflict` where an id is taken, or was forgotten, `NotFound` where there is no such space."""
-        if self._db.execute("SELECT 1 FROM space WHERE num = ?", (space,)).fetchone() is None:
-            raise NotFound("the space does not exist: the transaction that created it was undone; get the space again by its name")
-        seqs: list[int] = []
+        since, self.written = self.position, {}
         logs: list[Any] = []
         rows: list[Any] = []
         cubes: list[Any] = []
@@ -168,25 +177,38 @@ class Writer(Reader):
             salt = os.urandom(SALT_BYTES)
             key = content.id.bytes
             entry = self._entry("add", space, key, content.version, content.digest(salt), None)
-            seqs.append(entry[0])
+            self.written[entry[0]] = entry[1], entry[7]
             logs.append(entry)
             rows.append(self._row(entry[0], space, new, salt))
-            cubes.append((key, space, entry[0], content.version, 0))
+            cubes.append((key, space, entry[0], content.version))
             edges.extend((key, content.version, link.id.bytes, link.version, link.relation) for link in content.derived_from)
-        for row in cubes:
-            known = self._db.execute("SELECT kind FROM log WHERE cube = ? ORDER BY seq DESC LIMIT 1", (row[0],)).get
-            if known is not None:
-                why = "was forgotten, and what was forgotten does not come back" if known == "forget" else "exists already; update it instead"
-                raise Conflict(f"cube {UUID(bytes=row[0])} {why}")
+        before = self._db.total_changes()
         try:
             self._db.executemany(_CUBE, cubes)
         except apsw.ConstraintError:
-            raise Conflict("two of the cubes to add have the same id; give each its own, or none") from None
+            raise self._taken([row[0] for row in cubes], since) from None
+        if self._db.total_changes() - before != len(cubes):
+            raise self._refused(space, [row[0] for row in cubes])
         self._db.executemany(_LOG, logs)
         self._db.executemany(_VERSION, rows)
         if edges:
             self._db.executemany(_EDGE, edges)
-        return seqs
+        return list(self.written)
+
+    def _refused(self, space: int, keys: Sequence[bytes]) -> MnemosError:
+        """Why not all of the new cubes `keys` could be written, though none of their ids is in use."""
+        if self._db.execute("SELECT 1 FROM space WHERE num = ?", (space,)).fetchone() is None:
+            return NotFound("the space does not exist: the transaction that created it was undone; get the space again by its name")
+        gone = next(cube for key in keys if self.forgotten(cube := UUID(bytes=key)))
+        return Conflict(f"cube {gone} was forgotten, and what was forgotten does not come back")
+
+    def _taken(self, keys: Sequence[bytes], since: int) -> Conflict:
+        """Which of the ids of new cubes is in use: one that a cube had at position `since`, or else one that is given twice."""
+        for key in keys:
+            seq = self._db.execute("SELECT seq FROM cube WHERE id = ?", (key,)).get
+            if seq is not None and seq <= since:
+                return Conflict(f"cube {UUID(bytes=key)} exists already; update it instead")
+        return Conflict("two of the cubes to add have the same id; give each its own, or none")
 
     @staticmethod
     def _row(seq: int, space: int, new: NewVersion, salt: bytes) -> tuple[Any, ...]:
@@ -207,10 +229,10 @@ class Writer(Reader):
         key = content.id.bytes
         entry = self._entry("update", space, key, content.version, content.digest(salt), body)
         seq: int = entry[0]
-        self._db.execute(_LOG, entry)
+        self._db.execute(_LOG_OF_CUBE, entry)
         self._db.execute(_VERSION, self._row(seq, space, new, salt))
         self._db.execute("UPDATE version SET died = ? WHERE seq = ?", (seq, standing.seq))
-        self._db.execute("UPDATE cube SET seq = ?, version = ? WHERE id = ?", (seq, content.version, key))
+        self._db.execute("UPDATE cube SET seq = ?1, version = ?2, last = ?1 WHERE id = ?3", (seq, content.version, key))
         self._db.executemany(
             _EDGE, [(key, content.version, link.id.bytes, link.version, link.relation) for link in content.derived_from]
         )
@@ -253,19 +275,20 @@ class Writer(Reader):
         for standing in standings:
             key = standing.id.bytes
             rows: list[Any] = self._db.execute(
-                "SELECT v.seq, v.salt, l.digest, v.more FROM log l JOIN version v ON v.seq = l.seq WHERE l.cube = ? ORDER BY v.seq", (key,)
+                ENTRIES + "SELECT seq, v.salt, l.digest, v.more FROM entry JOIN log l USING (seq) JOIN version v USING (seq) ORDER BY seq", (key,)
             ).fetchall()
             seqs = [(row[0],) for row in rows]
             blobs = {blob for row in rows if row[3] and (blob := orjson.loads(row[3]).get("blob"))}
+            salts = tuple(row[1] for row in rows)
+            body = {"openings": openings_digest(salts), **({"reason": reason} if reason else {})}
+            seq = self._append("forget", standing.space, standing.id, standing.version, body)
+            self._db.execute("INSERT INTO forgotten VALUES(?,?)", (key, seq))
             self._db.executemany("DELETE FROM vector WHERE seq = ?", seqs)
             self._db.executemany("DELETE FROM version WHERE seq = ?", seqs)
             self._db.execute("DELETE FROM cube WHERE id = ?", (key,))
             self._db.execute("DELETE FROM edge WHERE parent = ?", (key,))
             self._db.execute("DELETE FROM edge WHERE child = ?", (key,))
             self.removed_blobs += [blob for blob in blobs if not self._holds_blob(blob)]
-            salts = tuple(row[1] for row in rows)
-            body = {"openings": openings_digest(salts), **({"reason": reason} if reason else {})}
-            seq = self._append("forget", standing.space, standing.id, standing.version, body)
             out.append(Tombstone(standing.id, standing.space, seq, tuple(row[2] for row in rows), salts))
         if out:
             sqlite_erase.mark(self._db, self.position)
