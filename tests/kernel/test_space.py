@@ -277,9 +277,11 @@ def test_nested_transactions_can_fail_alone(mem: Mnemos) -> None:
     space = mem.space("a")
     with mem.transaction():
         space.add("outer")
-        attempt(mem, lambda: space.add("inner"))
+        attempt(mem, lambda: [space.search("inner") for text in ("inner", "inner too") if space.add(text)])
+        assert [hit.cube.text for hit in space.search("inner")] == ["outer"]
         with mem.transaction():
             space.add("second")
+            space.forget([space.add("second, forgotten").id])
         with pytest.raises(Invalid):
             space.add("")
         with pytest.raises(Conflict):
