@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,11 +19,12 @@ from mnemos.base.ids import parse_id
 from mnemos.base.protocols import Progress
 from mnemos.index.space_index import Mask, SpaceIndex
 from mnemos.kernel import governance
+from mnemos.kernel.batches import Batch, Vectors, embedded
 from mnemos.kernel.context import assemble
 from mnemos.kernel.drafts import CHANGEABLE, draft, drafted, revised
 from mnemos.kernel.forgetting import Certificate, forget
 from mnemos.kernel.results import Context, Hit
-from mnemos.store.base import Filter, Snapshot, SpaceRow, VersionRow
+from mnemos.store.base import Filter, NewVersion, Snapshot, SpaceRow, VersionRow
 from mnemos.text.encoding import PART_OF
 from mnemos.text.question import Question, analyse
 from mnemos.text.strategy import View
@@ -67,30 +69,50 @@ class Space:
         """Remember many: each record has "text" and the keywords of `add`. Without `progress` all of them in one transaction, or none;
         with it in chunks that are durable one by one, `progress(done, total)` after each. Gives the cubes, in the order of the records."""
         drafts = drafted(records, self._system.clock, self._system.new_id)
-        if progress is None:
-            return self._write(list(drafts))
         total = len(records) if isinstance(records, Sequence) else 0
-        out: list[MemCube] = []
-        while chunk := list(itertools.islice(drafts, CHUNK)):
-            out += self._write(chunk)
-            progress(len(out), max(total, len(out)))
-        return out
+        if progress is None:
+            contents = list(drafts)
+            if len(contents) <= CHUNK:
+                return self._write(contents)
+            chunks = iter([contents[start : start + CHUNK] for start in range(0, len(contents), CHUNK)])
+        else:
+            chunks = iter(lambda: list(itertools.islice(drafts, CHUNK)), [])
+        self._must_be_now()
+        self._require("write")
+        out: Cubes = []
+        vectors: Vectors = []
+        batches: list[Batch] = []
+        with contextlib.closing(embedded(chunks, self._encode, self._system.embed_versions)) as ready:
+            for batch, wait in ready:
+                if progress is None:
+                    batches.append(batch)
+                    vectors += wait()
+                else:
+                    out += self._store(batch, wait())
+                    progress(len(out), max(total, len(out)))
+        return out if progress is not None else self._store(Batch.joined(batches), vectors)
 
-    def _write(self, contents: list[Content]) -> list[MemCube]:
+    def _encode(self, content: Content) -> Sequence[NewVersion]:
+        return self._system.strategy_of(self).encode(content, self._system.new_id)
+
+    def _write(self, contents: Sequence[Content]) -> Cubes:
         self._must_be_now()
         self._require("write")
         if not contents:
             return []
-        groups = [self._system.strategy_of(self).encode(content, self._system.new_id) for content in contents]
-        versions = list(itertools.chain.from_iterable(groups))
-        vectors = self._system.embed_versions(versions)
+        batch = Batch.of(contents, self._encode)
+        return self._store(batch, self._system.embed_versions(batch.versions))
+
+    def _store(self, batch: Batch, vectors: Vectors) -> Cubes:
+        """Write a batch in one transaction."""
+        contents = batch.contents
         with self._system.writing() as transaction:
             for link in {link for content in contents for link in content.derived_from}:
                 self._check_source(transaction, link.id)
-            seqs = transaction.add(self._num, versions)
+            seqs = transaction.add(self._num, batch.versions)
             self._system.put_vectors(transaction, seqs, vectors)
             written = transaction.written
-        heads = itertools.accumulate((len(group) for group in groups[:-1]), initial=0)
+        heads = itertools.accumulate(batch.sizes[:-1], initial=0)
         return [
             memcube(
                 content,
