@@ -26,7 +26,7 @@ bench: $(VENV)/.installed-dev
 		$(BIN)/mnemos bench $$name --data $(DATA) || exit 1; done
 
 torture: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest tests/torture -m torture --timeout 7200
+	$(BIN)/python tests/torture
 
 clean:
 	rm -rf $(VENV) build src/*.egg-info

@@ -37,10 +37,14 @@ LONE = ["\ud800", "lisbon \udfff tram", "\ud83d" * 3]
 
 
 class Unlike:
-    """An object that answers to nothing, not even to being shown."""
+    """An object that answers to nothing, and while a property is proved (hypothesis looks at what it draws) not even to being shown."""
+
+    hidden = False
 
     def __repr__(self) -> str:
-        raise RuntimeError("not to be shown")
+        if Unlike.hidden:
+            raise RuntimeError("not to be shown")
+        return "Unlike()"
 
 
 texts = st.one_of(

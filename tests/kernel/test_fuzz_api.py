@@ -73,11 +73,14 @@ def examples(*draws: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], 
     def both(prove: Callable[..., None]) -> Any:
         @functools.wraps(prove)
         def noted(**drawn: Any) -> None:
+            nasty.Unlike.hidden = True
             try:
                 prove(**drawn)
             except BaseException as error:
                 error.add_note(f"given {nasty.showing(drawn)}")
                 raise
+            finally:
+                nasty.Unlike.hidden = False
 
         def runs(count: int, **more: Any) -> Callable[[], None]:
             return settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck), **more)(given(*draws)(noted))

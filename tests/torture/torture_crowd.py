@@ -33,14 +33,17 @@ EXPECTED = (errors.Conflict, errors.NotFound)
 
 
 class Worker:
-    """One thread: writes, reads back at once, watches that positions never fall."""
+    """One thread: writes, reads back at once, watches that what it reads never goes back: positions, versions, and what is gone."""
 
     def __init__(self, mem: Any, name: str, until: float, seed: int) -> None:
         self.mem, self.name, self.until = mem, name, until
         self.rng = random.Random(seed)
         self.model = Model()
         self.added: dict[str, int] = {}
+        self.updated: dict[tuple[str, int], int] = {}
         self.forgotten: list[str] = []
+        self.versions: dict[str, int] = {}
+        self.gone: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.slowest = 0.0
         self.problems: list[str] = []
@@ -69,8 +72,9 @@ class Worker:
         if position > self.mem.position():
             self.problems.append(f"{self.name}: position {position} was acknowledged, and is not yet there")
         if op[0] == "add":
-            hits = self.mem.space(op[1]).search(word(op[3], 0), 1)
-            if not hits or word(op[3], 0) not in hits[0].cube.text:
+            own = word(op[3], 0)
+            found = [hit.cube.text for hit in self.mem.space(op[1]).search(own, 10) if hit.signals.get("words", 0) > 0]
+            if not found or not all(own in text for text in found):
                 self.problems.append(f"{self.name}: what was just added is not found")
 
     def _share(self) -> None:
@@ -79,32 +83,56 @@ class Worker:
         try:
             if self.rng.random() < 0.6:
                 cube = space.add(text_of(number), author=self.name)
-                self.added[str(cube.id)] = number
+                self.added[cube.id] = number
                 self.counts["shared add"] += 1
-                if space.get(cube.id).text != text_of(number):
+                if space.get(cube.id, 1).text != text_of(number):
                     self.problems.append(f"{self.name}: what was just added to the shared space reads otherwise")
                 return
             listed = space.list(limit=20)
+            self._seen(listed)
             if not listed:
                 return
             chosen = self.rng.choice(listed)
-            if self.rng.random() < 0.5:
-                space.update(chosen.id, text_of(number), if_version=chosen.version)
+            if self.rng.random() < 0.7:
+                cube = space.update(chosen.id, text_of(number), if_version=chosen.version)
+                self.updated[cube.id, cube.version] = number
+                self._seen([cube])
                 self.counts["shared update"] += 1
             else:
                 space.forget([chosen.id])
-                self.forgotten.append(str(chosen.id))
+                self.forgotten.append(chosen.id)
+                self.gone.add(chosen.id)
                 self.counts["shared forget"] += 1
         except EXPECTED as error:
             self.counts[type(error).__name__] += 1
 
+    def _seen(self, cubes: list[Any]) -> None:
+        """What this thread has read: never again an older version of it, and never again what was gone."""
+        for cube in cubes:
+            if cube.version < self.versions.get(cube.id, 0):
+                self.problems.append(f"{self.name}: cube {cube.id} fell from version {self.versions[cube.id]} to {cube.version}")
+            if cube.id in self.gone:
+                self.problems.append(f"{self.name}: cube {cube.id} was gone, and is back")
+            self.versions[cube.id] = cube.version
+
+    def _again(self, space: Any) -> None:
+        """Read again what was read before, by its id."""
+        for id in self.rng.sample(sorted(self.versions), min(5, len(self.versions))):
+            try:
+                self._seen([space.get(id)])
+            except errors.NotFound:
+                self.gone.add(id)
+
     def _read(self) -> None:
         before = self.mem.position()
         space = self.mem.space(SHARED)
-        for hit in space.search(word(self.rng.getrandbits(40), 0), 5):
-            if not hit.cube.text:
-                self.problems.append(f"{self.name}: a hit without a text")
+        hits = [hit.cube for hit in space.search(word(self.rng.getrandbits(40), 0), 5)]
+        if not all(cube.text for cube in hits):
+            self.problems.append(f"{self.name}: a hit without a text")
+        self._seen([cube for cube in hits if cube.id in self.versions])
+        self._again(space)
         page = space.list(limit=50)
+        self._seen(page)
         if any(a.position >= b.position for a, b in itertools.pairwise(page)):
             self.problems.append(f"{self.name}: a list out of order")
         if self.mem.position() < before:
@@ -126,7 +154,7 @@ def process(path: str, number: int, threads: int, seconds: float, into: str) -> 
     for worker in workers:
         problems += worker.problems + [f"{worker.name}: {difference}" for difference in differences(mem, worker.model)]
     mem.close()
-    seen = [(w.model, w.added, w.forgotten, w.counts, w.slowest) for w in workers]
+    seen = [(w.model, w.added, w.updated, w.forgotten, w.counts, w.slowest) for w in workers]
     with open(into, "wb") as file:
         pickle.dump((seen, problems), file)
 
@@ -141,6 +169,7 @@ def main(folder: str, *, seconds: float, processes: int = 4, threads: int = 8) -
     problems = [f"process {p.args[-1]} ended with {p.returncode}" for p in running if p.wait(seconds * 3 + 240)]
     model, counts, slowest = Model(), Counter[str](), 0.0
     added: dict[str, int] = {}
+    updated: Counter[tuple[str, int, int]] = Counter()
     gone: list[str] = []
     for number in range(processes):
         file = os.path.join(folder, f"seen-{number}")
@@ -149,16 +178,26 @@ def main(folder: str, *, seconds: float, processes: int = 4, threads: int = 8) -
         with open(file, "rb") as handle:
             seen, wrong = pickle.load(handle)
         problems += wrong
-        for part, mine, forgotten, counted, slow in seen:
+        for part, mine, changed, forgotten, counted, slow in seen:
             model.merge(part)
             added |= mine
+            updated.update((id, version, number) for (id, version), number in changed.items())
             gone += forgotten
             counts += counted
             slowest = max(slowest, slow)
     if not problems:
         _, problems, _ = check(path, [model], random.Random(1))
         with mnemos.open(path, embedder="hashed") as mem:
-            living = {str(cube.id) for cube in mem.space(SHARED).list(limit=10**6)}
+            shared = mem.space(SHARED)
+            living = {cube.id for cube in shared.list(limit=10**6)}
+            wanted = {(id, 1): text_of(number) for id, number in added.items() if id in living}
+            wanted |= {(id, version): text_of(number) for id, version, number in updated if id in living}
+            stored = {(cube.id, cube.version): cube.text for id in living for cube in shared.history(id)}
+        if len(updated) != len({(id, version) for id, version, _ in updated}):
+            problems.append("two writers were told that they wrote the same version of a cube")
+        if stored != wanted:
+            lost = [f"cube {id} version {version}" for (id, version) in stored.keys() ^ wanted.keys()]
+            problems.append(f"the shared space does not hold the versions that were acknowledged: {lost[:3] or 'other texts'}")
         if len(gone) != len(set(gone)):
             problems.append("a cube was forgotten twice")
         if living != added.keys() - set(gone):

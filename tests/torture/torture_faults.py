@@ -178,10 +178,12 @@ def main(folder: str, *, seed: int = 1, sample: int | None = None, only: str | N
         calls = _calls(folder, script, name, disk)
         outcome.calls[script.name] = len(calls)
         for kind in KINDS:
-            numbers = range(1, len(calls) + 1)
-            for number in numbers if sample is None else sorted(rng.sample(numbers, min(sample, len(calls)))):
+            # The power may also go right after the operation was acknowledged: then all of it must be there.
+            numbers = range(1, len(calls) + 1 + (kind == "power"))
+            for number in numbers if sample is None else sorted(rng.sample(numbers, min(sample, len(numbers)))):
                 problems = _run(folder, script, models[script.store], name, disk, kind, number, outcome)
-                outcome.problems += [f"{script.name}, {kind} at call {number} ({calls[number - 1]}): {problem}" for problem in problems]
+                where = f"{script.name}, {kind} at call {number} ({[*calls, 'the end'][number - 1]})"
+                outcome.problems += [f"{where}: {problem}" for problem in problems]
     del keep
     return outcome
 
@@ -215,17 +217,25 @@ def _run(folder: str, script: Script, model: Model, vfs: str, disk: Disk, kind: 
     if script.op is not None:
         whole.apply(script.op)
     problems: list[str] = []
-    if "kill" in kind:
+    error: BaseException | None = None
+    if "kill" in kind or "power" in kind:
+        out, into = os.pipe()
         if (pid := os.fork()) == 0:
             try:
-                _attempt(path, script, vfs, disk, kind, number)
+                _, error = _attempt(path, script, vfs, disk, kind, number)
+                if "power" in kind and error is None:
+                    os.write(into, b"acknowledged")
+                    disk.lose_power()
             finally:
                 os._exit(0)
+        os.close(into)
+        acknowledged = os.read(out, 100)
+        os.close(out)
         _, status = os.waitpid(pid, 0)
         if not os.WIFSIGNALED(status):
             return ["was not killed: the run did not repeat the undisturbed one"]
-        outcome.raised["killed"] += 1
-        possible = [model, whole]
+        outcome.raised["killed" if "kill" in kind else "powerless"] += 1
+        possible = [whole] if acknowledged else [model, whole]
     else:
         mem, error = _attempt(path, script, vfs, disk, kind, number)
         happened = disk.happened
@@ -258,7 +268,7 @@ def _run(folder: str, script: Script, model: Model, vfs: str, disk: Disk, kind: 
     try:
         found_model, found, _ = check(path, possible, random.Random(number))
         problems += found
-        outcome.kept += "kill" not in kind and len(possible) > 1 and script.op is not None and found_model is possible[1]
+        outcome.kept += error is not None and len(possible) > 1 and script.op is not None and found_model is possible[1]
         with mnemos.open(path, **OPEN) as mem:
             mem.space("last").add("the next write works")
     except Exception:  # noqa: BLE001  (whatever it is, it is a finding)
@@ -271,6 +281,7 @@ def _run(folder: str, script: Script, model: Model, vfs: str, disk: Disk, kind: 
 def _attempt(path: str, script: Script, vfs: str, disk: Disk, kind: str, number: int) -> tuple[Any, BaseException | None]:
     """Do the script with the fault: (the store where it opened, what was raised)."""
     mem = None
+    disk.unsynced.clear()
     try:
         if script.while_opening:
             disk.fail(kind, number)

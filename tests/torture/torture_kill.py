@@ -15,11 +15,13 @@ import select
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 import traceback
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, NoReturn
@@ -35,6 +37,8 @@ MEAN_LIFE = 0.03
 ON_DISK = 0.25
 """Share of the stores that lie in the given folder; the others lie in memory."""
 LONGEST_OPEN = 2.0
+SAY = 500
+"""Cycles after which a line of progress is printed."""
 HANG = 120.0
 
 
@@ -60,6 +64,14 @@ class Outcome:
     open_seconds: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    def add(self, other: Outcome) -> None:
+        """Count in what another process saw."""
+        for name in ("cycles", "killed", "pending", "acknowledged"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.during = dict(Counter(self.during) + Counter(other.during))
+        self.open_seconds += other.open_seconds
+        self.problems += other.problems
+
     def as_json(self) -> dict[str, Any]:
         seconds = self.open_seconds or [0.0]
         return {
@@ -74,14 +86,13 @@ class Outcome:
         }
 
 
-def main(cycles: int, seed: int, folder: str, seconds: float | None = None) -> Outcome:
-    """Run `cycles` cycles, or as many as fit into `seconds`."""
-    outcome = Outcome()
+def main(cycles: int, seed: int, folder: str) -> Outcome:
+    """Run `cycles` cycles, or until there are problems enough."""
+    outcome, said = Outcome(), 0
     _warm(folder)
-    started = time.monotonic()
     rng = random.Random(seed)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else folder
-    while outcome.cycles < cycles and (seconds is None or time.monotonic() - started < seconds) and len(outcome.problems) < 5:
+    while outcome.cycles < cycles and len(outcome.problems) < 5:
         # What a killed process wrote is in the page cache, disk or not; in memory more of a life is work, on a disk more of it is waiting.
         place = tempfile.mkdtemp(dir=folder if rng.random() < ON_DISK else memory, prefix="mnemos-torture-")
         model = Model()
@@ -91,15 +102,32 @@ def main(cycles: int, seed: int, folder: str, seconds: float | None = None) -> O
             model = _cycle(os.path.join(place, "memory.db"), model, cycle_seed, outcome)
             if len(outcome.problems) > before:
                 outcome.problems[before:] = [f"[cycle seed {cycle_seed}, {place}] {problem}" for problem in outcome.problems[before:]]
-                break
-            if seconds is not None and time.monotonic() - started > seconds:
+                print(*outcome.problems[before:], sep="\n", file=sys.stderr, flush=True)
                 break
         else:
             shutil.rmtree(place)
-            continue
-        if not outcome.problems:
-            shutil.rmtree(place)
+        if outcome.cycles // SAY > said:
+            said = outcome.cycles // SAY
+            worst = 1000 * max(outcome.open_seconds, default=0)
+            print(f"seed {seed}: {outcome.cycles} cycles, {len(outcome.problems)} problems, longest open {worst:.0f} ms", file=sys.stderr, flush=True)
     return outcome
+
+
+def side_by_side(jobs: int, cycles: int, seed: int, folder: str) -> Outcome:
+    """`cycles` cycles shared among `jobs` processes, whose seeds follow each other; what all of them saw together."""
+    whole = Outcome()
+    command = [sys.executable, os.path.abspath(__file__), "--jobs", "1", "--folder", folder, "--pickled"]
+    running = []
+    for job in range(jobs):
+        share = cycles // jobs + (job < cycles % jobs)
+        running.append(subprocess.Popen([*command, "--cycles", str(share), "--seed", str(seed + job)], stdout=subprocess.PIPE))
+    for process in running:
+        said, _ = process.communicate()
+        if process.returncode not in (0, 1) or not said:
+            whole.problems.append(f"a job ended with {process.returncode}")
+        else:
+            whole.add(pickle.loads(said))
+    return whole
 
 
 def _warm(folder: str) -> None:
@@ -280,11 +308,17 @@ def _checked(path: str, model: Model, possible: list[list[Model]], seed: int, ou
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--cycles", type=int, default=500)
-    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="processes among which the cycles are shared")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder")
+    parser.add_argument("--pickled", action="store_true", help="for the process that shares the cycles out: the outcome itself on stdout")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        outcome = main(given.cycles, given.seed, given.folder or temporary, given.seconds)
-    print(json.dumps(outcome.as_json(), indent=1))
+        folder = given.folder or temporary
+        alone = given.jobs == 1
+        outcome = main(given.cycles, given.seed, folder) if alone else side_by_side(given.jobs, given.cycles, given.seed, folder)
+    if given.pickled:
+        sys.stdout.buffer.write(pickle.dumps(outcome))
+    else:
+        print(json.dumps(outcome.as_json(), indent=1))
     sys.exit(bool(outcome.problems))

@@ -7,6 +7,7 @@ piece of a forgotten text in the raw bytes of the files.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import random
 import re
@@ -28,6 +29,7 @@ def word(number: int, place: int) -> str:
     return "".join(_LETTERS[byte % 36] for byte in digest)
 
 
+@functools.lru_cache(4096)
 def text_of(number: int) -> str:
     """The text with this number; each eleventh is so long that it becomes a document in parts."""
     words = 120 if number % 11 == 0 else 3 + number % 5

@@ -1,23 +1,25 @@
 """A disk that fails on purpose: a SQLite VFS over the checksum VFS that counts the calls that change files, and fails, tears or kills at one.
 
-Reads, locks and shared memory go through untouched.
+It remembers what every write since a file's last sync wrote over, so that it can take the power away too: then what was not synced is gone,
+all of it or some of it. Reads, locks and shared memory go through untouched.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import apsw
 
 from mnemos.store.sqlite_open import checksum_vfs
 
 NAME = "mnemos-faults"
-KINDS = ("full", "io", "torn", "full for good", "io for good", "kill", "torn and kill")
+KINDS = ("full", "io", "torn", "full for good", "io for good", "kill", "torn and kill", "power", "power, some kept")
 """Disk full, error of the device, half of the bytes written and then full, the first two for every later call too, killed before the call,
-killed with half of the bytes written."""
+killed with half of the bytes written, power gone before the call with nothing kept that was not synced, and with some of it kept."""
 
 
 class Disk:
@@ -28,6 +30,7 @@ class Disk:
         self.kind: str | None = None
         self.at = 0
         self.happened = 0
+        self.unsynced: dict[str, list[tuple[int, bytes, int]]] = {}
 
     def count(self) -> None:
         """Count from here, without faults."""
@@ -46,9 +49,34 @@ class Disk:
         self.happened += 1
         if "torn" in self.kind and half is not None:
             half()
+        if "power" in self.kind:
+            self.lose_power()
         if "kill" in self.kind:
             os.kill(os.getpid(), signal.SIGKILL)
         raise _error(what, self.kind)
+
+    def before(self, path: str, offset: int, size: int) -> None:
+        """Remember what stands in `size` bytes from `offset`, which are about to change, and how long the file is."""
+        with open(path, "rb") as file:
+            file.seek(offset)
+            self.unsynced.setdefault(path, []).append((offset, file.read(size), os.path.getsize(path)))
+
+    def lose_power(self) -> NoReturn:
+        """Take back, newest first, what was not synced (or each piece of it with an even chance), and end the process."""
+        rng = random.Random(self.at)
+        for path, changes in self.unsynced.items():
+            if not os.path.exists(path):
+                continue
+            with open(path, "r+b") as file:
+                for offset, was, size in reversed(changes):
+                    if self.kind == "power, some kept" and rng.random() < 0.5:
+                        continue
+                    file.seek(offset)
+                    file.write(was)
+                    if self.kind == "power":
+                        file.truncate(size)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("killed")
 
 
 def _error(what: str, kind: str) -> apsw.Error:
@@ -72,6 +100,7 @@ class _File(apsw.VFSFile):
     def __init__(self, disk: Disk, base: str, filename: Any, flags: list[int]) -> None:
         self._disk = disk
         name = filename.filename() if isinstance(filename, apsw.URIFilename) else filename
+        self._path = name or ""
         self._name = _part(name)
         if flags[0] & apsw.SQLITE_OPEN_CREATE and name and not os.path.exists(name):
             disk.call(f"create {self._name}")
@@ -83,14 +112,19 @@ class _File(apsw.VFSFile):
                 super(_File, self).xWrite(data[: len(data) // 2], offset)
 
         self._disk.call(f"write {self._name} {len(data)}", half)
+        if self._path:
+            self._disk.before(self._path, offset, len(data))
         super().xWrite(data, offset)
 
     def xSync(self, flags: int) -> None:
         self._disk.call(f"sync {self._name}")
         super().xSync(flags)
+        self._disk.unsynced.pop(self._path, None)
 
     def xTruncate(self, size: int) -> None:
         self._disk.call(f"truncate {self._name}")
+        if self._path:
+            self._disk.before(self._path, size, os.path.getsize(self._path))
         super().xTruncate(size)
 
 
@@ -106,6 +140,7 @@ class _Vfs(apsw.VFS):
     def xDelete(self, filename: str, syncdir: bool) -> None:
         self._disk.call(f"delete {_part(filename)}")
         super().xDelete(filename, syncdir)
+        self._disk.unsynced.pop(filename, None)
 
 
 def _part(name: str | None) -> str:

@@ -67,7 +67,8 @@ class Embedding:
         if self.embedder is None:
             raise Invalid("vector: this store was opened without an embedder")
         try:
-            query = np.asarray(vector, dtype=np.float32)
+            with np.errstate(over="ignore"):  # what overflows is not finite, and refused below
+                query = np.asarray(vector, dtype=np.float32)
         except (TypeError, ValueError, OverflowError):
             raise Invalid("vector: expected a list of numbers") from None
         if query.shape != (self.embedder.dimensions,) or not np.isfinite(query).all():
