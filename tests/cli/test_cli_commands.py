@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -286,3 +291,22 @@ def test_a_store_too_damaged_to_open_is_looked_at_page_by_page(mnemos: Mnemos, l
     said = mnemos("verify")
     assert "1 thing is wrong" in said.out
     assert place in mnemos("doctor").out
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_every_benchmark_is_named_in_full_at_a_terminal(mnemos: Mnemos, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    names = [row["name"] for row in mnemos("bench", "--json").json["benchmarks"]]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    text = re.sub("\x1b[^m]*m", "", mnemos("bench").out)
+    assert re.findall(r"(?m)^ ([a-z][a-z-]*)  ", text) == ["name", *names]
+    assert all(len(line) <= width for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [("mnemos se", "search"), ("mnemos import --format cha", "chatgpt"), ("mnemos bench long", "longmemeval")]
+)
+def test_the_shell_completes(words: str, expected: str) -> None:
+    environment = {**os.environ, "_MNEMOS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run([shutil.which("mnemos", path=Path(sys.executable).parent) or "mnemos"], env=environment, capture_output=True, text=True)
+    assert expected in done.stdout.split()

@@ -52,6 +52,16 @@ def test_the_kept_store_can_be_used(mnemos: Mnemos) -> None:
     assert mnemos("demo", "--keep", "kept.db").code == 1
 
 
+def test_the_demo_as_json(mnemos: Mnemos) -> None:
+    found = mnemos("demo", "--fast", "--json").json
+    assert found["ok"] is True
+    assert found["failed"] == []
+    assert any("the certificate holds" in claim for claim in found["held"])
+    assert set(found["seconds"]) == {"remember", "ask", "score", "correct", "forget", "reopen"}
+    Path("notes.md").write_text("The tomatoes were planted in April beside the southern fence.")
+    assert mnemos("demo", "--input", "notes.md", "--json").json["ok"] is True
+
+
 def test_own_file(mnemos: Mnemos) -> None:
     garden, house = "The tomatoes were planted in April beside the southern fence.", "The boiler needs a new valve."
     Path("notes.md").write_text(f"# Garden\n\n{garden}\n\n# House\n\n{house}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 import time
@@ -12,11 +13,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.text import Text
 
 from mnemos.base.errors import Conflict, Invalid
 from mnemos.cli.demo_view import View
-from mnemos.cli.output import one_line, progress, size
+from mnemos.cli.output import one_line, print_json, progress, size
 from mnemos.cli.residue import files_of, found_in, pieces_of
 from mnemos.cli.session import Session
 
@@ -45,12 +47,15 @@ def run(session: Session, *, input: Path | None, questions: list[str], keep: Pat
         if pause and session.out.is_terminal:
             time.sleep(_PAUSE)
 
-    view = View(session.out, wait)
+    # With --json nobody reads the steps: what they showed is left out, what they found is given.
+    view = View(Console(file=io.StringIO()) if session.json else session.out, wait)
     with _place(keep) as path:
         if input is not None:
             show_own(session, view, path, input, questions, kept=keep)
         else:
             Demo(session, view, path, keep).show(fast)
+    if session.json:
+        print_json({"ok": not view.failed, "held": view.held, "failed": view.failed, "seconds": view.seconds, "store": str(keep) if keep else None})
     return 1 if view.failed else 0
 
 
@@ -137,7 +142,7 @@ class Demo:
             with self._session.err.status("preparing the embedder (the first time takes a few seconds) …"):
                 mem.embedding.embedder.embed(["ready?"])
         start = time.perf_counter()
-        with progress(self._session.out, "remembering", "turns") as tick:
+        with progress(self._session.out, "remembering", "turns", quiet=self._session.json) as tick:
             tick(0, len(records))
             for at in range(0, len(records), _PORTION):
                 space.add_many(records[at : at + _PORTION])
@@ -283,7 +288,7 @@ class Demo:
         documents = [document for document in python_reference_documents() if document["metadata"]["topic"] in TOPICS]
         view.heading("Read", "documents, in a space of their own")
         start = time.perf_counter()
-        with progress(self._session.out, "reading", "documents") as tick:
+        with progress(self._session.out, "reading", "documents", quiet=self._session.json) as tick:
             tick(0, len(documents))
             for number, document in enumerate(documents, 1):
                 library.add_many([document])

@@ -75,7 +75,7 @@ def _restore(session: Session, mem: Mnemos, path: Path) -> tuple[list[Space], in
     held = Counter(entry["space"] for entry in read_export(path) if "record" in entry and entry["record"]["version"] == 1)
     if not held:
         raise Invalid(f"{path}: holds nothing to remember; give another file")
-    with progress(session.out, "importing", "entries") as tick:
+    with progress(session.out, "importing", "entries", quiet=session.json) as tick:
         import_jsonl(mem, path, progress=tick)
     return [mem.space(name) for name, _ in held.most_common()], held.total()
 
@@ -83,7 +83,7 @@ def _restore(session: Session, mem: Mnemos, path: Path) -> tuple[list[Space], in
 def _remember(session: Session, mem: Mnemos, records: list[dict[str, Any]]) -> tuple[list[Space], int]:
     spaces: dict[str, Space] = {}
     done = 0
-    with progress(session.out, "remembering", "memories") as tick:
+    with progress(session.out, "remembering", "memories", quiet=session.json) as tick:
         for name, portion in portions(records, session.space_name):
             done += len(spaces.setdefault(name, mem.space(name)).add_many(portion))
             tick(done, len(records))

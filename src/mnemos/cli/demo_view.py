@@ -23,12 +23,14 @@ _LEFT = 3
 
 
 class View:
-    """Prints the demo on a console, and keeps what was claimed and did not hold."""
+    """Prints the demo on a console, and keeps what was claimed and held or did not, and how long each step took (seconds)."""
 
     def __init__(self, console: Console, pause: Callable[[], None]) -> None:
         self.console = console
         self.width = min(console.width, WIDEST)
+        self.held: list[str] = []
         self.failed: list[str] = []
+        self.seconds: dict[str, float] = {}
         self._pause = pause
         self._step = 0
 
@@ -58,8 +60,7 @@ class View:
     def must(self, holds: bool, claim: str, failure: str = "") -> bool:
         """A claim that was just checked: said with ✓ where it holds, else kept as a failure of the demo."""
         words = claim if holds else failure or f"not so: {claim}"
-        if not holds:
-            self.failed.append(words)
+        (self.held if holds else self.failed).append(words)
         grid = Table.grid(padding=(0, 1))
         grid.add_row(Text("✓", style="bold green") if holds else Text("✗", style="bold red"), Text(words, style="" if holds else "red"))
         self._put(grid)
@@ -128,6 +129,7 @@ class View:
     def closing(self, took: Sequence[tuple[str, float]], todo: Sequence[tuple[str, str]]) -> None:
         """How it went, how long it took, and what to type next."""
         self.console.print()
+        self.seconds = {name: round(seconds, 3) for name, seconds in took}
         total = sum(seconds for _, seconds in took)
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="bold", no_wrap=True)

@@ -201,7 +201,7 @@ def strategies(session: Session) -> None:
 @command
 def export(
     session: Session,
-    file: Annotated[str, typer.Argument(help="Where to; - is standard output.", metavar="[FILE]")] = "-",
+    file: Annotated[str, typer.Argument(help="Where to; - is standard output.", metavar="FILE")] = "-",
 ) -> None:
     """Write the store, or the space that --space names, as JSON lines that `import` reads again."""
     from mnemos.kernel.transfer import export_jsonl

@@ -22,10 +22,18 @@ def _need(packages: tuple[str, ...], what: str, extra: str) -> None:
         raise ModelUnavailable(f"{what} needs {', '.join(missing)}, which is not installed; type: pip install 'mnemos[{extra}]'")
 
 
+def _benchmarks() -> list[str]:
+    from mnemos.bench import list_rows
+
+    return [row["name"] for row in list_rows()]
+
+
 @command
 def bench(
     session: Session,
-    name: Annotated[str | None, typer.Argument(help="Which benchmark; without it they are listed.", metavar="[NAME]")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Which benchmark; without it they are listed.", metavar="NAME", autocompletion=_benchmarks)
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A seeded sample that ends within a minute.")] = False,
     data: Annotated[Path | None, typer.Option("--data", help="The folder with the data sets. Else MNEMOS_DATA.")] = None,
     peer: Annotated[list[str] | None, typer.Option("--peer", help="Another system to run on the same texts; repeat for more.")] = None,
@@ -41,9 +49,12 @@ def bench(
     if session.json:
         print_json({"benchmarks": list_rows()})
         return
-    table(session.out, ("name", "paper", "claim"), [[row["name"], row["paper"], row["claim"]] for row in list_rows()], flexible="claim")
-    if session.out.is_terminal:
-        session.out.print(Text("run one with: mnemos bench NAME [--quick]", style="dim"))
+    if not session.out.is_terminal:
+        table(session.out, ("name", "paper", "claim"), [[row["name"], row["paper"], row["claim"]] for row in list_rows()])
+        return
+    rows = [[row["name"], Text.assemble(row["claim"], "\n", (row["paper"], "dim"))] for row in list_rows()]
+    table(session.out, ("name", "claim"), rows, flexible="claim")
+    session.out.print(Text("run one with: mnemos bench NAME [--quick]", style="dim"))
 
 
 @command

@@ -91,7 +91,7 @@ def add(
 def update(
     session: Session,
     id: IdArgument,
-    text: Annotated[str | None, typer.Argument(help="The new text; - reads standard input. Without it the text stays.", metavar="[TEXT]")] = None,
+    text: Annotated[str | None, typer.Argument(help="The new text; - reads standard input. Without it the text stays.", metavar="TEXT")] = None,
     type: TypeField = None,
     author: AuthorField = None,
     source: SourceField = None,
