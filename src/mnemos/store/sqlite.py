@@ -38,7 +38,8 @@ class _Group:
         self.done = threading.Event()
         self.size = 0
         self.error: MnemosError | None = None
-        self.head: Head | None = None
+        self.newest: tuple[int, bytes, int] | None = None
+        """Position, hash and time of the entry that the last member wrote last."""
         self.removed_blobs: list[str] = []
         self.new_embedder = False  # so no member remembers its number before it is durable
 
@@ -205,12 +206,12 @@ class SqliteStore:
             group = self._join(alone)
             try:
                 with explained(self.path, "starting a write"):
-                    writer = self._local.writer = Writer(self._db, self.path, self._clock, actor, self._spaces)
+                    writer = self._local.writer = Writer(self._db, self.path, self._clock, actor, self._spaces, group.newest)
                     writer.new_embedder = group.new_embedder
-                with self._savepoint(writer):
+                with self._savepoint(writer) if group.size else self._first(group):
                     yield writer
                 group.size += 1
-                group.head = writer.head
+                group.newest = writer.newest()
                 group.removed_blobs += writer.removed_blobs
                 group.new_embedder = writer.new_embedder
             finally:
@@ -256,6 +257,18 @@ class SqliteStore:
             yield
         finally:
             self._mutex.release()
+
+    @contextlib.contextmanager
+    def _first(self, group: _Group) -> Iterator[None]:
+        """The first transaction of a group: where it raises, nothing else is undone with it, so it needs no savepoint."""
+        with explained(self.path, "writing"):
+            try:
+                yield
+            except BaseException:
+                self._roll_back()
+                if self._open_group is group:
+                    self._open_group = None
+                raise
 
     @contextlib.contextmanager
     def _savepoint(self, writer: Writer) -> Iterator[None]:
@@ -307,8 +320,8 @@ class SqliteStore:
         finally:  # also after an interrupt, which can come before SQLite began, or when it had finished
             if said or self._kept(group):
                 error = None
-                if self.witness is not None and group.head is not None:
-                    self._remember(group.head)
+                if self.witness is not None and group.newest is not None:
+                    self._remember(Head(*group.newest[:2]))
                 try:
                     self.blobs.remove(group.removed_blobs)
                 except MnemosError as failure:
@@ -324,13 +337,13 @@ class SqliteStore:
         """Whether the log, as it is outside any transaction, holds what the group wrote."""
         if self._db.in_transaction:
             return False
-        if group.head is None or group.head.seq == 0:
+        if group.newest is None or group.newest[0] == 0:
             return True
         try:
-            found = self._db.execute("SELECT hash FROM log WHERE seq = ?", (group.head.seq,)).get
+            found = self._db.execute("SELECT hash FROM log WHERE seq = ?", group.newest[:1]).get
         except apsw.Error:
             return False
-        return bool(found == group.head.hash)
+        return bool(found == group.newest[1])
 
     # -- reading --
     @contextlib.contextmanager

@@ -19,7 +19,6 @@ from mnemos.store import sqlite_erase
 from mnemos.store.base import NewVersion, SpaceRow, Standing, Tombstone
 from mnemos.store.sqlite_faults import Severed
 from mnemos.store.sqlite_read import ENTRIES, Reader
-from mnemos.store.witness import Head
 
 SALT_BYTES = 16
 _LOG = "INSERT INTO log(seq, at, kind, space, cube, version, actor, digest, body, hash) VALUES(?,?,?,?,?,?,?,?,?,?)"
@@ -84,16 +83,25 @@ class Mark(NamedTuple):
 class Writer(Reader):
     """The verbs of `Transaction`. It reads its own writes."""
 
-    def __init__(self, connection: apsw.Connection, path: str, clock: Clock, actor: str | None, spaces: Spaces) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        path: str,
+        clock: Clock,
+        actor: str | None,
+        spaces: Spaces,
+        newest: tuple[int, bytes, int] | None = None,
+    ) -> None:
+        """`newest` is what the log ends with, where it is known: `newest()` of the writer before, in the same transaction of SQLite."""
         self._db = connection
         self._path = path
         self._clock = clock
         self.actor = actor
-        newest: Any = connection.execute("SELECT seq, at, hash FROM log ORDER BY seq DESC LIMIT 1").fetchone()
-        position, at, digest = newest or (0, 0, GENESIS)
-        self.position: int = position
-        self._at: int = at
-        self._hash: bytes = digest
+        if newest is None:
+            newest = cast(Any, connection.execute("SELECT seq, hash, at FROM log ORDER BY seq DESC LIMIT 1").fetchone()) or (0, GENESIS, 0)
+        self.position: int = newest[0]
+        self._hash: bytes = newest[1]
+        self._at: int = newest[2]
         self._spaces = spaces
         self.removed_blobs: list[str] = []
         self.forgets: list[int] = []
@@ -105,10 +113,6 @@ class Writer(Reader):
         self.derived: dict[int, Any] = {}
         """What the caller derived, by space, from this transaction's own writes; gone where a part of them is undone."""
         self.new_embedder = False
-
-    @property
-    def head(self) -> Head:
-        return Head(self.position, self._hash)
 
     def newest(self) -> tuple[int, bytes, int]:
         """Position, hash and time of the newest entry, this transaction's included."""
