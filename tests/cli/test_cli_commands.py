@@ -268,6 +268,14 @@ def test_forgetting_by_a_condition_that_nothing_fits_says_so(mnemos: Mnemos, lis
     assert mnemos("forget", "--tag", "none", "--json").json["cubes"] == []
 
 
+def test_the_command_that_checks_a_certificate_can_be_typed_as_it_is_said(mnemos: Mnemos) -> None:
+    mnemos("-s", "other.db", "add", "To be gone.")
+    said = mnemos("-s", "other.db", "forget", "--type", "fact", "--yes", "--certificate", "c.json").out
+    command = said.rpartition("check it with: mnemos ")[2].split()
+    assert mnemos(*command).code == 0
+    assert command[:2] == ["-s", "other.db"]
+
+
 def test_doctor_names_the_embedder_that_is_missing(mnemos: Mnemos, lisbon: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MNEMOS_EMBEDDER")
     monkeypatch.setattr("mnemos.models.catalog.from_fingerprint", lambda name: None)

@@ -20,7 +20,7 @@ from rich.text import Text
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied
 from mnemos.cli import filters as on
 from mnemos.cli.output import clean, counted, one_line, print_json, progress, shortened
-from mnemos.cli.session import Session, command
+from mnemos.cli.session import DEFAULT_STORE, Session, command
 
 if TYPE_CHECKING:
     from mnemos.base.cube import MemCube
@@ -288,7 +288,8 @@ def forget(
         return
     session.out.print(certificate_panel(done))
     if certificate is not None:
-        session.tell(f"The certificate is in {certificate}; check it with: mnemos verify --certificate {certificate}")
+        at = f"-s {session.path} " if session.path != DEFAULT_STORE else ""
+        session.tell(f"The certificate is in {certificate}; check it with: mnemos {at}verify --certificate {certificate}")
     else:
         session.tell(orjson.dumps(done.as_json()).decode())
 
