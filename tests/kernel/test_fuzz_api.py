@@ -9,6 +9,7 @@ import functools
 import os
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import nasty
 import pytest
@@ -73,14 +74,12 @@ def examples(*draws: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], 
     def both(prove: Callable[..., None]) -> Any:
         @functools.wraps(prove)
         def noted(**drawn: Any) -> None:
-            nasty.Unlike.hidden = True
             try:
-                prove(**drawn)
+                with mock.patch.object(nasty.Unlike, "hidden", True):
+                    prove(**drawn)
             except BaseException as error:
                 error.add_note(f"given {nasty.showing(drawn)}")
                 raise
-            finally:
-                nasty.Unlike.hidden = False
 
         def runs(count: int, **more: Any) -> Callable[[], None]:
             return settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck), **more)(given(*draws)(noted))
@@ -456,10 +455,12 @@ def test_an_unknown_keyword_is_named(unknown: str) -> None:
         ("reason", lambda: SPACE.forget(CUBES[0].id, reason="no " * 1400)),
         ("records", lambda: SPACE.add_many(5)),
         ("records", lambda: SPACE.add_many(None)),
+        ("cursor", lambda: SPACE.list(cursor=nasty.Unlike())),
     ],
 )
 def test_what_fuzzing_found_is_refused(says: str, call: Callable[[], Any]) -> None:
-    refused(nasty.Kind(st.nothing(), st.nothing(), says=says), says, call)
+    with mock.patch.object(nasty.Unlike, "hidden", True):
+        refused(nasty.Kind(st.nothing(), st.nothing(), says=says), says, call)
 
 
 def test_what_fuzzing_found_is_taken() -> None:

@@ -552,7 +552,7 @@ def _cursor(value: object) -> int:
     if value is None:
         return 0
     try:
-        position = int(str(value))
+        position = int(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else -1
     except ValueError:
         position = -1
     if not 0 <= position < 2**63:
