@@ -7,13 +7,13 @@ import json
 import os
 import tracemalloc
 import warnings
-import zipfile
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from formats_support import chatgpt_export, check, got, put, wrong
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -25,44 +25,6 @@ from mnemos.text.formats.record import Place
 
 DATA = Path(os.environ.get("MNEMOS_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no shared data beside the checkout")
-KEYS = {"text", "type", "author", "event_at", "source", "tags", "metadata", "space"}
-
-
-def put(path: Path, value: Any) -> Path:
-    """Writes bytes as they are, text as UTF-8, anything else as JSON."""
-    data = value if isinstance(value, bytes) else value.encode() if isinstance(value, str) else json.dumps(value).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
-
-
-def got(path: Path, format: str = "auto") -> tuple[list[dict[str, Any]], list[str]]:
-    notices: list[str] = []
-    return list(read(path, format, notice=notices.append)), notices
-
-
-def wrong(path: Path, format: str = "auto") -> str:
-    with pytest.raises(Invalid) as caught:
-        list(read(path, format, notice=lambda message: None))
-    message = str(caught.value)
-    assert str(path) in message
-    assert ";" in message, "the message does not say what to do"
-    return message
-
-
-def check(record: dict[str, Any]) -> None:
-    """A record has the keywords of `space.add`, of the right types, and UTF-8 can hold it."""
-    assert record.keys() <= KEYS
-    assert record["type"]
-    for key in ("text", "type", "author", "source", "space"):
-        assert isinstance(record.get(key, ""), str)
-        record.get(key, "").encode()
-    assert all(isinstance(tag, str) for tag in record.get("tags", []))
-    json.dumps(record.get("metadata", {}), ensure_ascii=False).encode()
-    if "event_at" in record:
-        assert record["event_at"].utcoffset().total_seconds() == 0
-
-
 # --- text and Markdown ---
 
 
@@ -224,159 +186,6 @@ def test_what_an_export_cannot_hold_is_refused_and_leaves_no_file(tmp_path, entr
     assert [(child.name, child.read_text()) for child in tmp_path.iterdir()] == [("store.jsonl", "before")]
 
 
-# --- chats ---
-
-
-def test_message_lists(tmp_path):
-    messages = [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "name": "ana", "content": [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "…"}}]},
-        {"role": "assistant", "content": None,
-         "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"x":1}'}}]},
-        {"role": "tool", "tool_call_id": "c1", "content": "a red door"},
-        {"role": "assistant", "content": "", "created_at": 1},
-        {"role": "assistant", "content": "A red door.", "created_at": "2025-03-01T10:00:00Z"},
-    ]
-    records, notices = got(put(tmp_path / "m.json", messages))
-    for record in records:
-        check(record)
-    assert [record["text"] for record in records] == [
-        "Be brief.", "What is this?\n[image]", '[calls look({"x":1})]', "a red door", "A red door.",
-    ]
-    assert [record["author"] for record in records] == ["system", "ana", "assistant", "tool", "assistant"]
-    assert [record["source"] for record in records] == ["M1:1", "M1:2", "M1:3", "M1:4", "M1:6"]
-    assert records[3]["metadata"] == {"session": 1, "role": "tool", "tool_call_id": "c1"}
-    assert records[4]["event_at"] == datetime(2025, 3, 1, 10, tzinfo=UTC)
-    assert len(notices) == 1
-    assert "says nothing" in notices[0]
-    assert got(put(tmp_path / "m.jsonl", "\n".join(map(json.dumps, messages))))[0] == records
-    assert got(put(tmp_path / "one.json", {"messages": messages}))[0] == records
-    two, _ = got(put(tmp_path / "two.jsonl", "\n".join(json.dumps({"messages": messages}) for _ in range(2))))
-    assert [record["source"] for record in two][5:] == ["M2:1", "M2:2", "M2:3", "M2:4", "M2:6"]
-    assert got(put(tmp_path / "lists.json", [messages, messages]))[0] == two
-    thinking = [{"type": "thinking", "thinking": "hm"}, {"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "A door."}]
-    assert got(put(tmp_path / "t.json", [{"role": "assistant", "content": thinking}]))[0][0]["text"] == "A door."
-    assert "hologram" in wrong(put(tmp_path / "bad.json", [{"role": "user", "content": [{"type": "hologram"}]}]))
-    assert "role" in wrong(put(tmp_path / "bad.json", {"messages": [{"content": "x"}]}))
-
-
-def _chatgpt() -> list[dict[str, Any]]:
-    def node(key: str, parent: str | None, children: list[str], role: str = "", text: Any = None, at: float | None = None, **more: Any) -> Any:
-        content = text if isinstance(text, dict) else {"content_type": "text", "parts": [text]}
-        message = {"id": key, "author": {"role": role, **more}, "create_time": at, "content": content, "metadata": {"model_slug": "m-1"}}
-        return {"id": key, "parent": parent, "children": children, "message": message if role else None}
-
-    image = {"content_type": "multimodal_text", "parts": [{"content_type": "image_asset_pointer", "asset_pointer": "file://x"}, "And this?"]}
-    nodes = [
-        node("root", None, ["s"]), node("s", "root", ["u"], "system", ""), node("u", "s", ["old", "new"], "user", "What is rye?", 1700000000.5),
-        node("old", "u", [], "assistant", "A grass.", 1700000001), node("new", "u", ["t"], "assistant", "A cereal.", 1700000002),
-        node("t", "new", ["v"], "tool", {"content_type": "execution_output", "text": "42"}, name="python"), node("v", "t", [], "user", image),
-    ]
-    nodes.reverse()  # the order in the file means nothing
-    mapping = {item["id"]: item for item in nodes}
-    return [{"title": "Rye", "conversation_id": "c-1", "create_time": 1700000000, "mapping": mapping, "current_node": "v"}]
-
-
-def test_chatgpt_follows_the_current_branch(tmp_path):
-    path = put(tmp_path / "conversations.json", _chatgpt())
-    records, notices = got(path)
-    for record in records:
-        check(record)
-    assert [record["text"] for record in records] == ["What is rye?", "A cereal.", "42", "[image]\nAnd this?"]
-    assert [record["author"] for record in records] == ["user", "assistant", "tool:python", "user"]
-    assert records[1] == {
-        "text": "A cereal.", "type": "turn", "author": "assistant", "source": "c-1:new", "event_at": datetime.fromtimestamp(1700000002, UTC),
-        "metadata": {"session": 1, "role": "assistant", "conversation": "Rye", "model": "m-1"},
-    }
-    times = [record["event_at"] for record in records]
-    assert times == sorted(times)
-    assert len(set(times)) == 4
-    assert len(notices) == 1
-    assert "1 messages of abandoned branches" in notices[0]
-    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
-        archive.writestr("user.json", "{}")
-        archive.write(path, "conversations.json")
-    assert detect(tmp_path / "export.zip") == detect(tmp_path) == detect(path) == "chatgpt"
-    assert got(tmp_path / "export.zip")[0] == got(tmp_path)[0] == records
-
-
-def test_chatgpt_leaves_out_thinking_marks_and_repeated_instructions(tmp_path):
-    def conversation(name: str, *messages: tuple[str, Any, bool]) -> dict[str, Any]:
-        mapping: dict[str, Any] = {"root": {"message": None, "parent": None}}
-        for number, (role, content, hidden) in enumerate(messages):
-            about = {"is_visually_hidden_from_conversation": True} if hidden else {}
-            message = {"author": {"role": role}, "create_time": None, "content": content, "metadata": about}
-            mapping[f"m{number}"] = {"message": message, "parent": list(mapping)[-1]}
-        return {"id": name, "title": name, "create_time": 1700000000, "mapping": mapping, "current_node": list(mapping)[-1]}
-
-    def said(*parts: Any) -> dict[str, Any]:
-        return {"content_type": "text", "parts": list(parts)}
-
-    instructions = {"content_type": "user_editable_context", "user_profile": "Call me Sam.", "user_instructions": "Be brief."}
-    thoughts = {"content_type": "thoughts", "thoughts": [{"summary": "s", "content": "The user wants a town."}]}
-    recap = {"content_type": "reasoning_recap", "content": "Thought for 3 seconds"}
-    town, source = '\ue200entity\ue202["city","Porto","in Portugal"]\ue201', "\ue200cite\ue202turn0search1\ue202turn0search2\ue201"
-    marked = f"Go to {town}, it is near.{source} Yes."
-    first = conversation(
-        "c1", ("system", said(""), True), ("user", instructions, True), ("user", said("Which town?"), False), ("assistant", thoughts, False),
-        ("assistant", recap, False), ("assistant", said(None, marked), False), ("assistant", None, False),
-        ("user", {"content_type": "multimodal_text", "parts": [{"content_type": "audio_transcription", "text": "Thanks", "direction": "in"}]}, False),
-    )  # fmt: skip
-    second = conversation("c2", ("user", instructions, True), ("user", said("Which river?"), False))
-    records, notices = got(put(tmp_path / "conversations.json", [first, second]))
-    for record in records:
-        check(record)
-    assert [(record["source"], record["text"]) for record in records] == [
-        ("c1:m1", "Call me Sam.\nBe brief."), ("c1:m2", "Which town?"), ("c1:m5", "Go to Porto, it is near. Yes."), ("c1:m7", "Thanks"),
-        ("c2:m1", "Which river?"),
-    ]
-    assert records[0]["tags"] == ["hidden"]
-    assert notices == []
-
-
-def test_a_broken_tree_is_named(tmp_path):
-    path = tmp_path / "conversations.json"
-    circle, lost = _chatgpt(), _chatgpt()
-    circle[0]["mapping"]["root"]["parent"] = "v"
-    lost[0]["mapping"]["u"]["parent"] = "gone"
-    assert "circle" in wrong(put(path, circle))
-    assert "gone" in wrong(put(path, lost))
-    for wrong_zip in (b"PK\x03\x04 and no more", b"PK\x05\x06" + bytes(18)):
-        wrong(put(tmp_path / "x.zip", wrong_zip))
-
-
-def test_claude_export(tmp_path):
-    chat = {
-        "uuid": "k-1", "name": "Bread", "created_at": "2025-02-01T08:00:00.123456Z",
-        "chat_messages": [
-            {"uuid": "a", "sender": "human", "text": "Why flat?", "content": [{"type": "text", "text": "Why flat?"}],
-             "created_at": "2025-02-01T08:00:01Z", "files": [{"file_name": "loaf.jpg"}],
-             "attachments": [{"file_name": "log.txt", "extracted_content": "day 1: sad"}]},
-            {"uuid": "b", "sender": "assistant", "text": "", "content": [
-                {"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Too young."}, {"type": "tool_use", "name": "x", "input": {}}]},
-            {"uuid": "c", "sender": "human", "text": "Thanks", "content": []},
-            {"uuid": "d", "sender": "assistant", "text": "", "content": []},
-        ],
-    }
-    path = put(tmp_path / "conversations.json", [chat])
-    records, notices = got(path)
-    for record in records:
-        check(record)
-    assert [(record["source"], record["author"], record["type"], record["text"]) for record in records] == [
-        ("k-1:a", "user", "turn", "Why flat?\n[file: loaf.jpg]\n[file: log.txt]"), ("k-1:a:attachment1", "user", "document", "day 1: sad"),
-        ("k-1:b", "assistant", "turn", "Too young."), ("k-1:c", "user", "turn", "Thanks"),
-    ]
-    assert records[2]["metadata"] == {"session": 1, "conversation": "Bread", "role": "assistant"}
-    assert records[2]["event_at"] == datetime(2025, 2, 1, 8, 0, 1, tzinfo=UTC)
-    assert len(notices) == 1
-    with zipfile.ZipFile(tmp_path / "c.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.write(path, "data/conversations.json")
-    assert detect(tmp_path / "c.zip") == "claude"
-    assert got(tmp_path / "c.zip")[0] == records
-    whole = (tmp_path / "c.zip").read_bytes()
-    wrong(put(tmp_path / "c.zip", whole[:60] + b"\x00\xff\x00" + whole[63:]), "claude")
-
-
 # --- benchmarks ---
 
 
@@ -479,7 +288,7 @@ _SEEDS: list[Any] = [
     {"text": "a", "event_at": "2025-01-01", "tags": ["x"], "metadata": {"k": [1]}},
     {"role": "user", "content": [{"type": "text", "text": "a"}], "tool_calls": [{"function": {"name": "f", "arguments": {}}}]},
     {"messages": [{"role": "tool", "content": {"type": "file", "file": {"filename": "x"}}}]},
-    *_chatgpt(),
+    *chatgpt_export(),
     {"uuid": "u", "chat_messages": [{"sender": "human", "text": "x", "attachments": [{"extracted_content": "y"}], "files": [{}]}]},
     {"sample_id": "s", "conversation": {
         "session_1_date_time": "1:56 pm on 8 May, 2023", "session_1": [{"speaker": "a", "dia_id": "D1:1", "text": "x"}]}},
