@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnemos.base.clock import from_micros, to_micros
+from mnemos.text import time_expressions
 from mnemos.text.time_expressions import EARLIEST, LATEST, find_times, mentions_time
 
 ANCHOR = to_micros("2023-05-25T13:14:00")
@@ -134,3 +135,16 @@ def test_time_is_linear_in_the_text(piece: str) -> None:
 
     short = min(seconds(2_000) for _ in range(3))
     assert seconds(16_000) < 30 * short + 0.1
+
+
+PIECES = (
+    "in since the a couple of two twenty weeks ago last next this May may march Sept. monday Tuesdays spring of day before yesterday after tomorrow "
+    "3 12th 2023 2023-05-08 5/6/23 1990s early mid-June for past few hours wedding x.may “ — é ſunday"
+).split()
+
+
+@given(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from([" ", "  ", "   ", "\n", ", ", ". ", "-"])), max_size=25))
+@settings(max_examples=500, deadline=None)
+def test_looking_only_near_words_of_time_misses_nothing(parts: list[tuple[str, str]]) -> None:
+    text = "".join(word + gap for word, gap in parts)
+    assert [m.span() for m in time_expressions._matches(text)] == [m.span() for m in time_expressions._PATTERN.finditer(text)]
