@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnemos.base.clock import from_micros, to_micros
@@ -137,10 +137,11 @@ def test_time_is_linear_in_the_text(piece: str) -> None:
     assert seconds(16_000) < 30 * short + 0.1
 
 
-PIECES = (
-    "in since the a couple of two twenty weeks ago last next this May may march Sept. monday Tuesdays spring of day before yesterday after tomorrow "
-    "3 12th 2023 2023-05-08 5/6/23 1990s early mid-June for past few hours wedding x.may “ — é ſunday"
-).split()
+PIECES = [
+    "in", "since", "the", "a", "couple", "of", "two", "twenty", "weeks", "ago", "last", "next", "this", "May", "may", "march", "Sept.",
+    "monday", "Tuesdays", "spring", "of", "day", "before", "yesterday", "after", "tomorrow", "3", "12th", "2023", "2023-05-08", "5/6/23",
+    "1990s", "early", "mid-June", "for", "past", "few", "hours", "wedding", "x.may", "“", "—", "é", "ſunday",
+]
 
 
 @given(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from([" ", "  ", "   ", "\n", ", ", ". ", "-"])), max_size=25))
