@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from mnemos.base.errors import Invalid
 from mnemos.index.lexical import LexicalIndex
 from mnemos.index.terms import pack_terms
 from mnemos.text.question import analyse
-from mnemos.text.ranking import GROUPS, Rows, author_codes, rank, top
+from mnemos.text.ranking import GROUPS, Rows, author_codes, evidence, links, own_evidence, rank, top
 from mnemos.text.reading import read
 from mnemos.text.reading_policy import HistoryStats, ReadPolicy, adaptive_cut
 from mnemos.text.recipe import DEFAULT, Recipe
@@ -205,8 +206,40 @@ def test_nothing_to_rank() -> None:
     assert len(top(rank(analyse(""), rows, lexical).scores, 99)) == len(CHAT)
 
 
-def test_every_weight_is_documented_and_used() -> None:
-    assert all(isinstance(getattr(DEFAULT, name), (int, float)) for name in Recipe.__dataclass_fields__ if name != "bm25")
+def test_every_weight_weighs_a_piece_of_evidence_and_every_piece_has_one() -> None:
+    chat: list[Turn] = [("Rome\nThe city.", "user", 0), *CHAT, ("Here are 3 ideas for you.", "assistant", 1)]
+    rows, lexical, names = space(chat)
+    seen: set[str] = set()
+    for text in ("When did Ann move in March 2021, and how many euros?", "Which city did I like? Rome?", "What did you tell me?"):
+        question = analyse(text, names, AT)
+        near = own_evidence(question, rows, lexical, np.linspace(0, 1, len(chat), dtype=np.float32), None, DEFAULT)
+        seen |= {name for _, name, _ in evidence(question, rows, lexical, near, DEFAULT)}
+        seen |= {name for name, _ in links(question, near.words, lexical, None, near, DEFAULT)}
+    assert seen == {field.name for field in fields(Recipe) if field.type == "float"}
+
+
+def test_where_words_fail_meaning_decides() -> None:
+    rows, lexical, names = space(CHAT)
+    cosines = np.full(len(CHAT), 0.1, dtype=np.float32)
+    cosines[3] = 0.6
+    scores = rank(analyse("Quel est le nom du chien ?", names), rows, lexical, cosines).scores
+    assert scores.argmax() == 3
+    assert scores[3] - np.delete(scores, 3).max() > 1
+
+
+@pytest.mark.parametrize(
+    ("span", "started"),
+    [
+        (None, "2026-10-01"),  # nothing has a time
+        (("2023-01-01", "2023-05-25"), "2023-04-01"),  # an old conversation: its last month
+        (("2023-01-01", "2026-10-30"), "2026-10-01"),  # one that goes on: the month before this one
+        (("2023-01-01", "2026-10-02"), "2026-10-01"),  # one at rest that the real last month still touches
+    ],
+)
+def test_a_question_to_an_old_conversation_speaks_of_its_time(span: tuple[str, str] | None, started: str) -> None:
+    now, ends = to_micros("2026-11-25"), None if span is None else (to_micros(span[0]) or 0, to_micros(span[1]) or 0)
+    assert analyse("What did I read last month?", (), now, ends).intervals[0, 0] == to_micros(started)
+    assert analyse("What did I read in March 2021?", (), now, ends).intervals[0, 0] == to_micros("2021-03-01")
 
 
 # -- how much to read --
@@ -214,6 +247,8 @@ def test_the_cut_follows_the_scores() -> None:
     assert adaptive_cut(np.array([9.0, 0, -0.1, -0.2, -0.3, -0.4])) == 3
     assert adaptive_cut(np.array([9.0, 0, -0.1, -0.2, -0.3, -0.4, -0.5]), multi_evidence=True) == 6
     assert adaptive_cut(np.array([5.0, 4.9, 4.8, 4.7, 4.6, -3, -3.1, -3.2, -3.3])) == 5
+    for gap, kept in ((3.0, 5), (None, 7)):
+        assert adaptive_cut(np.array([5.0, 4.9, 4.8, 4.7, 4.6, 3.0, 2.9, 2.8, 2.7]), gap=gap) == kept
     assert adaptive_cut(np.zeros(100)) == 40
     assert adaptive_cut(np.array([1.0, -np.inf])) == 1
     assert adaptive_cut(np.zeros(0)) == 0

@@ -243,6 +243,12 @@ class SpaceIndex:
         present = np.bincount(self.author.view()[mask] + 1, minlength=len(self.authors.words) + 1)[1:]
         return tuple(word if count else "" for word, count in zip(self.authors.words, present.tolist(), strict=True))
 
+    def span(self, mask: Mask) -> tuple[int, int] | None:
+        """First and last event (microseconds since 1970) of the rows of `mask` that have one; None where none has."""
+        events = self.event_at.view()[mask]
+        events = events[events > UNKNOWN]
+        return (int(events.min()), int(events.max())) if len(events) else None
+
     def with_source(self, source: str) -> Mask:
         number = self.sources.number(source)
         return np.asarray(self.source.view() == (-2 if number is None else number))

@@ -6,9 +6,15 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from mnemos.base.cube import MemCube
 from mnemos.base.errors import Invalid
 from mnemos.kernel.results import Context, Hit
+from mnemos.text.encoding import SESSION_KEYS
 from mnemos.text.excerpt import excerpt
+from mnemos.text.question import analyse
+from mnemos.text.reading_policy import HistoryStats, ReadPolicy, adaptive_cut
 
 if TYPE_CHECKING:
     from mnemos.kernel.space import Space
@@ -16,25 +22,43 @@ if TYPE_CHECKING:
 Counter = Callable[[str], int]
 
 CANDIDATES = 60
-"""Memories looked at for one context. More do not fit a usual budget; fewer would starve questions that need many pieces."""
+"""Memories ranked for a context, at least. More do not fit a usual budget; fewer would starve questions that need many pieces."""
+MOST_CANDIDATES = 1000
+_LEAST_LINE = 8
+"""Tokens that a source takes at least, about: its number, its date, its author, a word."""
 _SHARE = 5
 """A long text gets at most this part of the budget while others wait, so that several sources fit."""
 
 
 def assemble(space: Space, question: str, budget: int, count: Counter, conditions: dict[str, Any]) -> Context:
-    """The context for `question`: everything the conditions allow where it fits the budget, else the best of it."""
+    """The context for `question`: all that the conditions allow where it is little, else what is relevant, up to the budget.
+
+    A small history is read whole. Of a larger one every memory is ranked, the ranking is cut where the rest holds no more than a twentieth
+    of the relevance, and long texts give the sentences that bear on the question.
+    """
     if "k" in conditions:
         raise Invalid("context: takes no k; the budget says how much is given")
-    found = space.search(question, k=CANDIDATES, **conditions)
+    k = min(max(CANDIDATES, budget // _LEAST_LINE), MOST_CANDIDATES)
+    found = space.search(question, k=k, **conditions)
     hits = _distinct(found)
     chosen = _Chosen(budget, count)
-    everything = [(hit, hit.cube.text.strip()) for hit in hits]
-    if len(found) < CANDIDATES and chosen.fits(everything):
-        return chosen.context("exhaustive")
-    share = max(budget // _SHARE, 24)
-    for hit in hits:
+    if len(found) < k and chosen.fits([(hit, hit.cube.text.strip()) for hit in hits]):
+        stats = HistoryStats(len({_conversation(hit.cube) for hit in hits}), chosen.tokens)
+        if ReadPolicy(window_tokens=2 * budget).plan(analyse(question), stats).kind == "exhaustive":
+            return chosen.context("exhaustive")
+        chosen = _Chosen(budget, count)
+    scores = np.array([hit.score for hit in found])
+    kept = adaptive_cut(scores, maximum=k, multi_evidence=analyse(question).asks_several, gap=None)
+    share = max(budget // _SHARE, 3 * _LEAST_LINE)
+    for hit in _distinct(found[:kept]):
         chosen.add(hit, excerpt(hit.cube.text.strip(), question, share, count))
-    return chosen.context("retrieve")
+    return chosen.context("hybrid")
+
+
+def _conversation(cube: MemCube) -> object:
+    """What tells the conversation of a memory from others: its session, else its day."""
+    session = next((cube.metadata[key] for key in SESSION_KEYS if key in cube.metadata), None)
+    return str(session) if session is not None else (cube.event_at or cube.created_at).date()
 
 
 def _distinct(hits: list[Hit]) -> list[Hit]:
@@ -57,12 +81,14 @@ class _Chosen:
         self._count = count
         self._lines: list[tuple[Hit, str]] = []
         self._cost = 0
+        self.tokens = 0
 
     def fits(self, lines: list[tuple[Hit, str]]) -> bool:
-        """Take all of `lines` where they fit together."""
+        """Take all of `lines` where they fit together; `tokens` is then what they cost."""
         before = self._lines
         self._lines = lines
-        if self._count(_render(lines)[0]) <= self._budget:
+        self.tokens = self._count(_render(lines)[0])
+        if self.tokens <= self._budget:
             return True
         self._lines = before
         return False

@@ -30,7 +30,7 @@ class Context:
     text: str
     hits: tuple[Hit, ...]
     tokens: int
-    policy: str = "retrieve"
+    policy: str = "hybrid"
 
     def __str__(self) -> str:
         return self.text

@@ -26,7 +26,7 @@ from mnemos.kernel.forgetting import Certificate, forget
 from mnemos.kernel.results import Context, Hit
 from mnemos.store.base import Filter, NewVersion, Snapshot, SpaceRow, VersionRow
 from mnemos.text.encoding import PART_OF
-from mnemos.text.question import Question, analyse
+from mnemos.text.question import analyse
 from mnemos.text.strategy import View
 from mnemos.text.tokens import token_counter
 
@@ -325,14 +325,13 @@ class Space:
         where = self._filter(types=types, tags=tags, author=author, source=source, since=since, until=until, valid_at=valid_at, filter=filter)
         k = _count(k, "k")
         text = _question(query)
-        given = None if vector is None else self._system.embedding.given(vector)
-        question: Question | None = None
-        authors: tuple[str, ...] = ()
+        meant = None if vector is None else self._system.embedding.given(vector)
+        voiced: str | None = None
         chosen = self._system.strategy(strategy) if strategy not in (None, "auto") else self._system.strategy_of(self)
         attempts = 0
         while True:
-            if question is not None and given is None:
-                vector = self._system.embedding.question(question.voiced)
+            if voiced is not None:
+                meant = self._system.embedding.question(voiced)
             with self._system.snapshot() as snapshot:
                 position = self._shown_position(snapshot, as_of)
                 index = self._system.index(self._num, snapshot, fresh=attempts == _ATTEMPTS)
@@ -342,11 +341,12 @@ class Space:
                         continue
                     index.catch_up(snapshot)
                     mask = self._allowed(snapshot, index, position, where)
-                    speakers = index.speakers(mask)
-                    if question is None or authors != speakers:  # whom the question names depends on who speaks in what may be found
-                        question, authors = analyse(text, speakers, self._system.clock()), speakers
+                    # Whom and when the question means depends on what may be found; embedding it is not for here, where others wait.
+                    question = analyse(text, index.speakers(mask), self._system.clock(), index.span(mask))
+                    if vector is None and question.voiced != voiced:
+                        voiced = question.voiced
                         continue
-                    queries = self._system.embedding.align(question.voiced, vector if given is None else given, index.vectors, snapshot)
+                    queries = self._system.embedding.align(question.voiced, meant, index.vectors, snapshot)
                     recall = chosen.recall(question, View(index, mask, index.cosines(queries), self._system.clock()), k)
                     seqs = index.seq.view()[recall.rows].tolist()
                 rows = self._then(snapshot, snapshot.versions(seqs), position)

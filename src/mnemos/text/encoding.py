@@ -17,12 +17,12 @@ PART_OF = "part_of"
 LONGEST_WHOLE = 1400
 """Characters up to which a text is one memory: about what the default embedder reads at once (256 word pieces)."""
 
-_SESSION_KEYS = ("session", "session_id", "conversation", "conversation_id", "thread", "thread_id")
+SESSION_KEYS = ("session", "session_id", "conversation", "conversation_id", "thread", "thread_id")
 
 
 def thread_of(content: Content) -> str | None:
     """Which memories stand together in reading order: the turns of a session, the parts of a document; None stands alone."""
-    for key in _SESSION_KEYS:
+    for key in SESSION_KEYS:
         value = content.metadata.get(key)
         if isinstance(value, (str, int)) and not isinstance(value, bool):
             return f"session {value}"

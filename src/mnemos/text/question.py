@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.index.terms import Query, fold, query_terms, term
-from mnemos.text.time_expressions import find_times
+from mnemos.text.time_expressions import DAY, find_times
 
 _WORD = re.compile(r"[^\W_]+")
 _POSSESSIVE = re.compile(r"['’](?:s\b)?")
@@ -32,6 +32,8 @@ _SECOND_PERSON = re.compile(r"\b(?:you|your|yours)\b", re.I)
 USERS = frozenset({"user", "human", "me"})
 ASSISTANTS = frozenset({"assistant", "ai", "bot", "model", "chatgpt", "claude", "gpt", "gemini", "agent"})
 _ROLES = USERS | ASSISTANTS | {"system", "tool", "function", "unknown", "anonymous"}
+_AT_REST = 31 * DAY
+"""Microseconds without a new event after which a space counts as a record of the past, see `analyse`."""
 _NAMED = 0.5
 """Share of an author's name, each word weighted by how few authors bear it, from which a question is taken to name the author."""
 
@@ -88,10 +90,12 @@ def _names(authors: tuple[str, ...]) -> _Names:
     return _Names(authors)
 
 
-def analyse(text: str, authors: Sequence[str] = (), now: int | None = None) -> Question:
+def analyse(text: str, authors: Sequence[str] = (), now: int | None = None, span: tuple[int, int] | None = None) -> Question:
     """Analyse `text`, asked in a space whose authors are `authors` (in the order of their codes), at `now` (microseconds since 1970).
 
-    Without `now`, expressions such as "last week" name no interval. Takes any text.
+    `span` is the first and last event of what may be found. Where the last lies more than a month before `now`, and no time that the
+    question names touches the span, "last week" is reckoned from the last event: who asks of an old conversation speaks of its time.
+    Without `now`, such expressions name no interval. Takes any text.
     """
     names = _names(tuple(authors))
     named, spans = _find_names(text, names)
@@ -103,7 +107,9 @@ def analyse(text: str, authors: Sequence[str] = (), now: int | None = None) -> Q
         if keep:
             terms = Query(terms.hashes[keep], tuple(terms.words[i] for i in keep))
     you, own = bool(_SECOND_PERSON.search(text)), bool(_FIRST_PERSON.search(text))
-    times = [time for time in find_times(text, now) if time.start is not None]
+    times = _times(text, now)
+    if now is not None and span is not None and now - span[1] > _AT_REST and not any(s <= span[1] and e > span[0] for s, e in times):
+        times = _times(text, span[1])
     return Question(
         text,
         terms,
@@ -111,11 +117,15 @@ def analyse(text: str, authors: Sequence[str] = (), now: int | None = None) -> Q
         named,
         names.users.astype(np.float32) * (own and not you),
         names.assistants.astype(np.float32) * you,
-        np.array([(time.start, time.end) for time in times], dtype=np.int64).reshape(-1, 2),
+        np.array(times, dtype=np.int64).reshape(-1, 2),
         bool(_WHEN.search(text)),
         bool(_AMOUNT.search(text)),
         bool(_SEVERAL.search(text)),
     )
+
+
+def _times(text: str, now: int | None) -> list[tuple[int, int]]:
+    return [(time.start, time.end) for time in find_times(text, now) if time.start is not None and time.end is not None]
 
 
 def _find_names(text: str, names: _Names) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:

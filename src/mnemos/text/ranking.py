@@ -184,9 +184,11 @@ def evidence(
     flags = rows.flags[places]
 
     yield "words", "words", words
+    yield "words", "words_squared", words * words
     yield "words", "coverage", coverage
     yield "meaning", "meaning", meaning
-    yield "meaning", "meaning_unworded", meaning * np.float32(1 - near.coverage.max(initial=0))
+    unworded = np.float32((1 - near.coverage.max(initial=0)) ** 2)
+    yield "meaning", "meaning_unworded", meaning * unworded
     yield "words", "both", words * np.maximum(meaning, 0)
     if near.heading.any():
         yield "words", "heading", near.heading
@@ -202,12 +204,16 @@ def evidence(
     yield "around", "meaning_after", threads.after(meaning, 1)
     yield "around", "meaning_after_2", threads.after(meaning, 2)
     yield "around", "words_near", threads.mean(words, recipe.near)
-    yield "around", "meaning_near", threads.mean(meaning, recipe.near)
+    meaning_near = threads.mean(meaning, recipe.near)
+    yield "around", "meaning_near", meaning_near
+    yield "around", "meaning_near_unworded", meaning_near * unworded
     yield "around", "words_around", threads.mean(words, recipe.around)
     yield "around", "meaning_around", threads.mean(meaning, recipe.around)
     yield "around", "words_peak", threads.peak(words, recipe.around)
     yield "around", "coverage_peak", threads.peak(coverage, recipe.around)
-    yield "around", "meaning_peak", threads.peak(np.maximum(meaning, 0), recipe.around)
+    meaning_peak = threads.peak(np.maximum(meaning, 0), recipe.around)
+    yield "around", "meaning_peak", meaning_peak
+    yield "around", "meaning_peak_unworded", meaning_peak * unworded
     asked_before = threads.before(_flag(flags, Flag.ASKS), 1)
     yield "around", "after_question", asked_before
     yield "around", "answers_words", asked_before * words_before

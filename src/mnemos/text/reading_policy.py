@@ -23,13 +23,15 @@ ENOUGH = 0.5
 """Share of the relevance that must be kept before a gap may end it."""
 
 
-def adaptive_cut(scores: NDArray[np.floating], minimum: int = 3, maximum: int = 40, multi_evidence: bool = False) -> int:
+def adaptive_cut(
+    scores: NDArray[np.floating], minimum: int = 3, maximum: int = 40, multi_evidence: bool = False, gap: float | None = GAP
+) -> int:
     """How many of the hits with these `scores` (log odds, best first) to keep.
 
-    Keeps until the kept hold 95 % of the relevance, the softmax of the scores, or half of it before a gap of more than three median gaps
-    (scores fall ever more slowly, so early gaps are always wide: without the half, nearly every cut would be the minimum); at least
-    `minimum`, twice that with `multi_evidence`, at most `maximum`, and never more than there are. Raises `Invalid` where the scores do not
-    fall or the bounds contradict each other.
+    Keeps until the kept hold 95 % of the relevance, the softmax of the scores, or half of it before a gap of more than `gap` median gaps
+    (scores fall ever more slowly, so early gaps are always wide: without the half, nearly every cut would be the minimum; None looks at no
+    gap); at least `minimum`, twice that with `multi_evidence`, at most `maximum`, and never more than there are. Raises `Invalid` where the
+    scores do not fall or the bounds contradict each other.
     """
     if not 0 <= minimum <= maximum:
         raise Invalid(f"adaptive cut: minimum {minimum} and maximum {maximum} must be 0 <= minimum <= maximum")
@@ -44,10 +46,11 @@ def adaptive_cut(scores: NDArray[np.floating], minimum: int = 3, maximum: int = 
     relevance = np.exp(values - values[0])
     held = np.cumsum(relevance) / relevance.sum()
     keep = int(np.searchsorted(held, MASS)) + 1
-    wide = np.flatnonzero(falls[:maximum] > GAP * max(float(np.median(falls[: max(maximum, 1)])), 1e-9))
-    ends = wide[(wide + 1 >= least) & (held[wide] >= ENOUGH)] + 1
-    if len(ends):
-        keep = min(keep, int(ends[0]))
+    if gap is not None:
+        wide = np.flatnonzero(falls[:maximum] > gap * max(float(np.median(falls[: max(maximum, 1)])), 1e-9))
+        ends = wide[(wide + 1 >= least) & (held[wide] >= ENOUGH)] + 1
+        if len(ends):
+            keep = min(keep, int(ends[0]))
     return max(least, min(keep, maximum, len(values)))
 
 

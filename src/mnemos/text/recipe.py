@@ -34,124 +34,133 @@ class Recipe:
     feedback_terms: int = 20
     """Terms, 0 or more, that expand the question. Default: as above."""
 
-    words: float = 0.74
+    words: float = 0.53
     """BM25 over the best row's, 0 to 1."""
-    coverage: float = 2.87
+    words_squared: float = 1.52
+    """The square of words: the best by words stand out."""
+    coverage: float = 1.16
     """Share of the question's terms, by inverse document frequency, that the row holds."""
-    both: float = -0.86
+    both: float = -1.45
     """Words times meaning: rows that both agree on."""
-    heading: float = 0.34
+    heading: float = 0.93
     """Share of the row's heading or title that the question names."""
-    meaning: float = 0.59
+    meaning: float = 0.96
     """Cosine with the voiced question, between the mean of the space (0) and its best (1)."""
-    meaning_unworded: float = 2.43
-    """Meaning, times the share of the question that no row has in words: where words fail, meaning decides."""
-    words_before: float = -0.08
+    meaning_unworded: float = 1.66
+    """Meaning, times the squared share of the question that no row has in words: where words fail, meaning decides."""
+    meaning_near_unworded: float = 1.0
+    """The same of `meaning_near`."""
+    meaning_peak_unworded: float = 1.55
+    """The same of `meaning_peak`."""
+    words_before: float = 0.16
     """Words of the row before."""
-    words_before_2: float = 0.63
+    words_before_2: float = 0.77
     """Words of the row two before."""
-    words_after: float = 0.33
+    words_after: float = 0.15
     """Words of the row after."""
-    words_after_2: float = -0.05
+    words_after_2: float = 0.19
     """Words of the row two after."""
-    meaning_before: float = -0.31
+    meaning_before: float = -0.44
     """Meaning of the row before."""
-    meaning_before_2: float = -0.11
+    meaning_before_2: float = -0.3
     """Meaning of the row two before."""
-    meaning_after: float = 0.26
+    meaning_after: float = 0.24
     """Meaning of the row after."""
-    meaning_after_2: float = 0.01
+    meaning_after_2: float = -0.08
     """Meaning of the row two after."""
-    words_near: float = 1.03
+    words_near: float = 1.4
     """Mean of words over the rows within `near`."""
-    meaning_near: float = 1.33
+    meaning_near: float = 1.64
     """Mean of meaning over the rows within `near`."""
-    words_around: float = -3.99
+    words_around: float = -2.07
     """Mean of words over the rows within `around`; what a whole passage is about tells less than its best row."""
-    meaning_around: float = -0.21
+    meaning_around: float = -0.53
     """Mean of meaning over the rows within `around`."""
-    words_peak: float = 1.13
+    words_peak: float = 0.68
     """Best words within `around`: the passage or session is the right one."""
-    coverage_peak: float = 0.85
+    coverage_peak: float = 1.0
     """Best coverage within `around`."""
-    meaning_peak: float = 1.94
+    meaning_peak: float = 1.47
     """Best meaning within `around`."""
-    after_question: float = -0.3
+    after_question: float = -0.46
     """The row before asks something."""
-    answers_words: float = 0.57
+    answers_words: float = 0.44
     """Words of the row before, where that asks something: this row answers it."""
-    answers_meaning: float = 1.31
+    answers_meaning: float = 1.26
     """Meaning of the row before, where that asks something."""
-    speaker: float = 0.84
+    speaker: float = 1.0
     """The question names the row's author (share of the name)."""
     own_words: float = 3.0
     """A question in the first person, and words of the user."""
-    assistant_words: float = 0.11
+    assistant_words: float = -0.36
     """A question to the assistant about its own words, and words of the assistant."""
-    tells_when: float = 0.95
+    tells_when: float = 1.01
     """The question asks when, and the row holds words of time."""
     said_then: float = 2.0
     """The question names a time, and the row was said then."""
-    speaks_of_then: float = 1.67
+    speaks_of_then: float = 1.7
     """The question names a time, and the row speaks of one that overlaps it."""
-    tells_amount: float = 1.01
+    tells_amount: float = 0.51
     """The question asks for an amount, and the row holds a number."""
-    ends_asking: float = -0.59
+    ends_asking: float = -0.4
     """The row ends with a question."""
-    first_person: float = 0.26
+    first_person: float = 0.57
     """The row speaks of its author."""
-    size: float = 0.03
+    size: float = 0.07
     """Natural logarithm of one plus the row's length in terms."""
-    great_size: float = -0.22
+    great_size: float = -0.98
     """What `size` exceeds 4 by: beyond some 55 terms."""
-    tiny: float = 1.02
+    tiny: float = 0.76
     """The row has fewer than six terms."""
-    linked: float = 0.42
+    linked: float = 1.12
     """Share of the telling words of the best rows that the question itself lacks (`LexicalIndex.expand`), best row 1."""
-    linked_alone: float = 2.35
+    linked_alone: float = 2.25
     """The same again for rows without neighbours: passages are linked by their words alone."""
 
 
 DEFAULT = Recipe()
 
 WORDS_ONLY = Recipe(
-    words=1.13,
-    coverage=1.87,
+    words=1.28,
+    words_squared=0.11,
+    coverage=0.97,
     both=0.0,
-    heading=0.51,
+    heading=1.17,
     meaning=0.0,
     meaning_unworded=0.0,
-    words_before=-0.01,
-    words_before_2=0.74,
-    words_after=0.87,
-    words_after_2=0.34,
+    meaning_near_unworded=0.0,
+    meaning_peak_unworded=0.0,
+    words_before=0.21,
+    words_before_2=0.7,
+    words_after=0.62,
+    words_after_2=0.11,
     meaning_before=0.0,
     meaning_before_2=0.0,
     meaning_after=0.0,
     meaning_after_2=0.0,
-    words_near=1.78,
+    words_near=2.55,
     meaning_near=0.0,
-    words_around=-3.45,
+    words_around=-1.4,
     meaning_around=0.0,
-    words_peak=1.79,
-    coverage_peak=0.56,
+    words_peak=1.57,
+    coverage_peak=0.75,
     meaning_peak=0.0,
-    after_question=0.02,
-    answers_words=1.47,
+    after_question=-0.17,
+    answers_words=1.14,
     answers_meaning=0.0,
-    speaker=0.71,
-    own_words=2.5,
-    assistant_words=0.35,
+    speaker=0.95,
+    own_words=2.75,
+    assistant_words=-0.07,
     tells_when=0.71,
-    said_then=2.0,
-    speaks_of_then=1.28,
-    tells_amount=0.67,
-    ends_asking=-0.36,
-    first_person=0.14,
-    size=-0.02,
-    great_size=-0.29,
-    tiny=0.41,
-    linked=1.09,
-    linked_alone=2.53,
+    said_then=2.2,
+    speaks_of_then=1.48,
+    tells_amount=0.27,
+    ends_asking=-0.32,
+    first_person=0.37,
+    size=-0.05,
+    great_size=-1.37,
+    tiny=0.39,
+    linked=2.05,
+    linked_alone=2.37,
 )
 """The same, fitted without vectors: what `rank` uses where there is no embedder."""
