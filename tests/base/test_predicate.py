@@ -47,7 +47,7 @@ def _nested(levels: int) -> dict[str, Any]:
     "wrong",
     [
         [], "a", 5, {1: 2}, {"any": {}}, {"any": "x"}, {"any": [1]}, {"all": None}, {"not": [1]}, {"a": {"like": 1}}, {"a": {5: 1}},
-        {"a": {"in": "xyz"}},
+        {"a": {"in": "xyz"}}, {"a": {}}, {"not": {"a": {}}},
         {"a": {"lt": None}}, {"a": {"gte": [1]}}, {"a": object()}, {"a": float("nan")}, {"a": {"eq": float("inf")}}, {"a": "\ud800"}, {"\ud800": 1},
         {"a": 2**70}, {"a": {"in": [object()]}}, _nested(20), _nested(900), {"a": {"lt": float("nan")}},
     ],

@@ -80,6 +80,8 @@ def _check(where: Any, depth: int) -> None:
         elif key == "not":
             _check(wanted, depth + 1)
         elif isinstance(wanted, Mapping):
+            if not wanted:
+                raise Invalid(f"filter: {key!r} has no operator; known are {', '.join(_OPERATORS)}")
             for operator, bound in wanted.items():
                 if operator not in _OPERATORS:
                     raise Invalid(f"filter: {key!r} has an unknown operator {shown(operator)}; known are {', '.join(_OPERATORS)}")

@@ -12,7 +12,7 @@ from mnemos.base.cube import MemCube
 from mnemos.base.errors import Invalid
 from mnemos.kernel.results import Context, Hit
 from mnemos.text.encoding import SESSION_KEYS
-from mnemos.text.excerpt import excerpt
+from mnemos.text.excerpt import ELLIPSIS, excerpt
 from mnemos.text.question import analyse
 from mnemos.text.reading_policy import HistoryStats, ReadPolicy, adaptive_cut
 
@@ -51,7 +51,9 @@ def assemble(space: Space, question: str, budget: int, count: Counter, condition
     kept = adaptive_cut(scores, maximum=k, multi_evidence=analyse(question).asks_several, gap=None)
     share = max(budget // _SHARE, 3 * _LEAST_LINE)
     for hit in _distinct(found[:kept]):
-        chosen.add(hit, excerpt(hit.cube.text.strip(), question, share, count))
+        text = excerpt(hit.cube.text.strip(), question, share, count)
+        if text.strip(ELLIPSIS):
+            chosen.add(hit, text)
     return chosen.context("hybrid")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,14 @@ class Context:
 
     def as_json(self) -> dict[str, Any]:
         return {"text": self.text, "tokens": self.tokens, "policy": self.policy, "hits": [hit.as_json() for hit in self.hits]}
+
+
+class Page(list[MemCube]):
+    """A list of cubes, and the `cursor` that `list` takes for the next page; None on the last one."""
+
+    def __init__(self, cubes: Iterable[MemCube], cursor: str | None) -> None:
+        super().__init__(cubes)
+        self.cursor = cursor
 
 
 @dataclass(frozen=True, slots=True)

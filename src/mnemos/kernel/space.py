@@ -9,31 +9,26 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import numpy as np
-
-from mnemos.base import predicate
-from mnemos.base.clock import Moment, to_micros
-from mnemos.base.cube import Content, Json, MemCube, State, check_text, check_words, memcube
+from mnemos.base.clock import Moment
+from mnemos.base.cube import Content, Json, MemCube, State, memcube
 from mnemos.base.errors import Conflict, Invalid, NotFound, shown
 from mnemos.base.ids import parse_id
 from mnemos.base.protocols import Progress
-from mnemos.index.space_index import Mask, SpaceIndex
 from mnemos.kernel import governance
 from mnemos.kernel.batches import Batch, Vectors, embedded
+from mnemos.kernel.conditions import conditions, count, cursor_position, position_of, question_text
 from mnemos.kernel.context import assemble
 from mnemos.kernel.drafts import CHANGEABLE, draft, drafted, revised
 from mnemos.kernel.forgetting import Certificate, forget
-from mnemos.kernel.results import Context, Hit
+from mnemos.kernel.results import Context, Hit, Page
+from mnemos.kernel.searching import found
 from mnemos.store.base import Filter, NewVersion, Snapshot, SpaceRow, VersionRow
 from mnemos.text.encoding import PART_OF
-from mnemos.text.question import analyse
-from mnemos.text.strategy import View
 from mnemos.text.tokens import token_counter
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
 
-_ATTEMPTS = 8
 CHUNK = 512
 """Memories embedded and written together by `add_many`."""
 
@@ -220,7 +215,7 @@ class Space:
         """
         self._must_be_now()
         self._require("forget")
-        where = self._filter(types=types, tags=tags, author=author, source=source, since=since, until=until, filter=filter)
+        where = conditions(types=types, tags=tags, author=author, source=source, since=since, until=until, filter=filter)
         if ids is not None and not isinstance(ids, (str, UUID, Iterable)):
             raise Invalid(f"ids: expected cube ids, not {type(ids).__name__}")
         given = None if ids is None else [parse_id(i) for i in ([ids] if isinstance(ids, (str, UUID)) else ids)]
@@ -276,7 +271,7 @@ class Space:
     ) -> Page:
         """Memories in the order in which their present versions were written. The page is a list; its `cursor` gets the next one."""
         self._require("read")
-        where = self._filter(
+        where = conditions(
             types=types,
             tags=tags,
             author=author,
@@ -288,8 +283,8 @@ class Space:
             states=states,
             parts=parts,
         )
-        limit = _count(limit, "limit")
-        after = _cursor(cursor)
+        limit = count(limit, "limit")
+        after = cursor_position(cursor)
         with self._system.snapshot() as snapshot:
             position = self._position if as_of is None else self._shown_position(snapshot, as_of)
             seqs = snapshot.query(self._num, where, after=after, limit=limit + 1, now=self._system.clock(), at=position)
@@ -322,39 +317,18 @@ class Space:
         `explain` keeps every signal, not only those that are not zero. Raises `Invalid`, `PermissionDenied`.
         """
         self._require("read")
-        where = self._filter(types=types, tags=tags, author=author, source=source, since=since, until=until, valid_at=valid_at, filter=filter)
-        k = _count(k, "k")
-        text = _question(query)
+        where = conditions(types=types, tags=tags, author=author, source=source, since=since, until=until, valid_at=valid_at, filter=filter)
+        k, text = count(k, "k"), question_text(query)
         meant = None if vector is None else self._system.embedding.given(vector)
-        voiced: str | None = None
         chosen = self._system.strategy(strategy) if strategy not in (None, "auto") else self._system.strategy_of(self)
-        attempts = 0
-        while True:
-            if voiced is not None:
-                meant = self._system.embedding.question(voiced)
-            with self._system.snapshot() as snapshot:
-                position = self._shown_position(snapshot, as_of)
-                index = self._system.index(self._num, snapshot, fresh=attempts == _ATTEMPTS)
-                with index.lock:
-                    if index.position > snapshot.position:  # another thread has seen a newer store: so must this one
-                        attempts += 1
-                        continue
-                    index.catch_up(snapshot)
-                    mask = self._allowed(snapshot, index, position, where)
-                    # Whom and when the question means depends on what may be found; embedding it is not for here, where others wait.
-                    question = analyse(text, index.speakers(mask), self._system.clock(), index.span(mask))
-                    if vector is None and question.voiced != voiced:
-                        voiced = question.voiced
-                        continue
-                    queries = self._system.embedding.align(question.voiced, meant, index.vectors, snapshot)
-                    recall = chosen.recall(question, View(index, mask, index.cosines(queries), self._system.clock()), k)
-                    seqs = index.seq.view()[recall.rows].tolist()
-                rows = self._then(snapshot, snapshot.versions(seqs), position)
-                hits = []
-                for i, seq in enumerate(seqs):
-                    signals = {name: float(values[i]) for name, values in recall.signals.items() if explain or values[i]}
-                    hits.append(Hit(self._cube(rows[seq], self._text(snapshot, rows[seq])), float(recall.scores[i]), signals))
-                return hits
+        asked = found(self._system, self._num, text, k, where, chosen, lambda snapshot: self._shown_position(snapshot, as_of), meant)
+        with asked as (snapshot, position, seqs, recall):
+            rows = self._then(snapshot, snapshot.versions(seqs), position)
+            hits = []
+            for i, seq in enumerate(seqs):
+                signals = {name: float(values[i]) for name, values in recall.signals.items() if explain or values[i]}
+                hits.append(Hit(self._cube(rows[seq], self._text(snapshot, rows[seq])), float(recall.scores[i]), signals))
+            return hits
 
     def context(
         self,
@@ -362,53 +336,28 @@ class Space:
         budget_tokens: int = 1500,
         *,
         tokenizer: object = None,
-        **conditions: Any,
+        **where: Any,
     ) -> Context:
         """What is known about `query`, as text for a prompt: in order of time, without repetitions, each source numbered, within the budget.
 
         A history that fits is given whole; a larger one is searched and cut where relevance falls (ConvoMem, arXiv 2511.10523). `tokenizer`
-        is a function from text to a count, or an object with `encode`. `conditions` are those of `search`.
+        is a function from text to a count, or an object with `encode`. `where` are the conditions of `search`.
         """
-        budget = _count(budget_tokens, "budget_tokens")
-        return assemble(self, _question(query), budget, token_counter(tokenizer), conditions)
+        budget = count(budget_tokens, "budget_tokens")
+        return assemble(self, question_text(query), budget, token_counter(tokenizer), where)
 
     def at(self, when: int | Moment) -> Space:
         """This space as it was: a view that can be read and searched, but not written."""
         self._require("read")
         with self._system.snapshot() as snapshot:
             row = self._system.space_row(snapshot, self._num)
-            return Space(self._system, row, min(self._resolve(snapshot, when, "when"), self._shown_position(snapshot, None)))
+            return Space(self._system, row, min(position_of(snapshot, when, "when"), self._shown_position(snapshot, None)))
 
     # -- inside --
     def _shown_position(self, snapshot: Snapshot, as_of: int | Moment | None) -> int:
         """The log position that a search looks at."""
-        position = snapshot.position if as_of is None else self._resolve(snapshot, as_of, "as_of")
+        position = snapshot.position if as_of is None else position_of(snapshot, as_of, "as_of")
         return position if self._position is None else min(position, self._position)
-
-    def _allowed(self, snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter) -> Mask:
-        """The rows that a search at `position` may find. The caller holds the index's lock."""
-        then = snapshot.states_at(self._num, position) if position < snapshot.position else None
-        mask = index.visible(position, then) & (index.expires_at.view() > self._system.clock())
-        if where.types is not None:
-            mask &= index.with_type(where.types)
-        if where.tags is not None:
-            mask &= index.with_tags(where.tags)
-        if where.author is not None:
-            mask &= index.with_author(where.author)
-        if where.source is not None:
-            mask &= index.with_source(where.source)
-        if where.since is not None or where.until is not None:
-            event, made = index.event_at.view(), index.created_at.view()
-            when = np.where(event == np.iinfo(np.int64).min, made, event)
-            if where.since is not None:
-                mask &= when >= where.since
-            if where.until is not None:
-                mask &= when < where.until
-        if where.valid_at is not None:
-            mask &= (index.valid_from.view() <= where.valid_at) & (index.valid_to.view() > where.valid_at)
-        if where.where:
-            mask &= index.with_metadata(where.where, snapshot)
-        return mask
 
     def _then(self, snapshot: Snapshot, rows: dict[int, VersionRow], position: int | None) -> dict[int, VersionRow]:
         """The rows with the state that their cubes had when the log ended at `position`."""
@@ -426,57 +375,6 @@ class Space:
                     frozen = entry.kind == "freeze"
             out[seq] = replace(row, state=state, frozen=frozen)
         return out
-
-    def _filter(
-        self,
-        *,
-        types: Any = None,
-        tags: Any = None,
-        author: Any = None,
-        source: Any = None,
-        since: Any = None,
-        until: Any = None,
-        valid_at: Any = None,
-        filter: Any = None,
-        states: Any = None,
-        parts: bool = False,
-    ) -> Filter:
-        """The conditions of a call, checked."""
-        if filter is not None:
-            filter = predicate.checked(filter)
-        for name, value in (("author", author), ("source", source)):
-            if value is not None:
-                check_text(value, name)
-        known = {state.word: state for state in State}
-        words = None if states is None else check_words(states, "states")
-        for word in words or ():
-            if word not in known:
-                raise Invalid(f"states: unknown state {shown(word)}; known are {', '.join(known)}")
-        return Filter(
-            types=None if types is None else check_words(types, "types"),
-            tags=check_words(tags, "tags") or None,
-            author=author,
-            source=source,
-            since=to_micros(since, "since"),
-            until=to_micros(until, "until"),
-            valid_at=to_micros(valid_at, "valid_at"),
-            where=filter or None,
-            states=None if words is None else tuple(known[word] for word in words),
-            parts=parts,
-        )
-
-    def _resolve(self, snapshot: Snapshot, when: int | Moment, name: str) -> int:
-        """The log position that `when` (a position, or a time), given as the keyword `name`, stands for."""
-        if isinstance(when, bool):
-            raise Invalid(f"{name}: expected a time or a log position, not a truth value")
-        if isinstance(when, int):
-            if not 0 <= when <= snapshot.position:
-                raise Invalid(f"{name}: position {shown(when)} is not in the log, which has positions 0 to {snapshot.position}")
-            return when
-        micros = to_micros(when, name)
-        if micros is None:
-            raise Invalid(f"{name}: expected a time or a log position, not None")
-        return snapshot.position_at(micros)
 
     def _current(self, snapshot: Snapshot, cube: UUID) -> VersionRow:
         """The version of a cube that this view shows. Raises `NotFound`, in the same words for a cube of another space."""
@@ -529,41 +427,3 @@ class Space:
     def _must_be_now(self) -> None:
         if self._position is not None:
             raise Invalid(f"this view of space {self.name!r} shows the past (position {self._position}) and cannot be written")
-
-
-class Page(list[MemCube]):
-    """A list of cubes, and the `cursor` that `list` takes for the next page; None on the last one."""
-
-    def __init__(self, cubes: Iterable[MemCube], cursor: str | None) -> None:
-        super().__init__(cubes)
-        self.cursor = cursor
-
-
-def _count(value: object, name: str) -> int:
-    """A positive number; what is larger than anything can be is that."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Invalid(f"{name}: expected a whole number, not {type(value).__name__}")
-    if value < 1:
-        raise Invalid(f"{name}: {shown(value)} asks for nothing; give 1 or more")
-    return min(value, 2**31)
-
-
-def _cursor(value: object) -> int:
-    if value is None:
-        return 0
-    try:
-        position = int(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else -1
-    except ValueError:
-        position = -1
-    if not 0 <= position < 2**63:
-        raise Invalid(f"cursor: {shown(value)} is none that `list` gave")
-    return position
-
-
-def _question(query: object) -> str:
-    text = check_text(query, "query")
-    if not text.strip():
-        raise Invalid("query: is empty; say what to look for")
-    return text
-
-

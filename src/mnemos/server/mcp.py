@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 
 import mnemos
 from mnemos.base.errors import NotFound
-from mnemos.kernel.results import Context
-from mnemos.kernel.space import Page, Space
+from mnemos.kernel.results import Context, Page
+from mnemos.kernel.space import Space
 from mnemos.kernel.system import Mnemos
 from mnemos.server import problems
 from mnemos.server.models import WHOLE, Id, Metadata, Moment, Number, Request, SpaceName, Text, Word

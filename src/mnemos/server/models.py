@@ -86,6 +86,7 @@ CONDITION = {
                     **{anything: {} for anything in ("eq", "ne", "exists")},
                 },
                 "additionalProperties": False,
+                "minProperties": 1,
             },
         ]
     },

@@ -1,0 +1,95 @@
+"""One search: a snapshot, the index caught up to it, the rows that may be found, the question as it is meant there, and the strategy's recall."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mnemos.index.space_index import UNKNOWN, Mask, SpaceIndex
+from mnemos.store.base import Filter, Snapshot
+from mnemos.text.question import analyse
+from mnemos.text.strategy import Recall, Strategy, View
+
+if TYPE_CHECKING:
+    from mnemos.base.protocols import Vectors
+    from mnemos.kernel.system import Mnemos
+    from mnemos.store.sqlite_read import Reader
+
+_ATTEMPTS = 8
+"""Times that a search takes a newer snapshot, because another thread has brought the index further, before it makes an index of its own."""
+
+
+class Found(NamedTuple):
+    """What a search found, in the snapshot that it looked at: `seqs`, best first, as they stood when the log ended at `position`."""
+
+    snapshot: Reader
+    position: int
+    seqs: list[int]
+    recall: Recall
+
+
+@contextlib.contextmanager
+def found(
+    system: Mnemos,
+    space: int,
+    text: str,
+    k: int,
+    where: Filter,
+    strategy: Strategy,
+    position_in: Callable[[Snapshot], int],
+    vector: Vectors | None,
+) -> Iterator[Found]:
+    """Search space number `space` for `text` at the position that `position_in` names; `vector` is its embedding where it is given."""
+    voiced, meant, attempts = None, vector, 0
+    while True:
+        if voiced is not None:
+            meant = system.embedding.question(voiced)
+        with system.snapshot() as snapshot:
+            position = position_in(snapshot)
+            index = system.index(space, snapshot, fresh=attempts == _ATTEMPTS)
+            with index.lock:
+                if index.position > snapshot.position:  # another thread has seen a newer store: so must this one
+                    attempts += 1
+                    continue
+                index.catch_up(snapshot)
+                now = system.clock()
+                mask = allowed(snapshot, index, position, where, now)
+                # Whom and when the question means depends on what may be found; embedding it is not for here, where others wait.
+                question = analyse(text, index.speakers(mask), now, index.span(mask))
+                if vector is None and question.voiced != voiced:
+                    voiced = question.voiced
+                    continue
+                queries = system.embedding.align(question.voiced, meant, index.vectors, snapshot)
+                recall = strategy.recall(question, View(index, mask, index.cosines(queries), now), k)
+                seqs = index.seq.view()[recall.rows].tolist()
+            yield Found(snapshot, position, seqs, recall)
+            return
+
+
+def allowed(snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter, now: int) -> Mask:
+    """The rows that a search at `position` may find. The caller holds the index's lock."""
+    then = snapshot.states_at(index.space, position) if position < snapshot.position else None
+    mask = index.visible(position, then) & (index.expires_at.view() > now)
+    if where.types is not None:
+        mask &= index.with_type(where.types)
+    if where.tags is not None:
+        mask &= index.with_tags(where.tags)
+    if where.author is not None:
+        mask &= index.with_author(where.author)
+    if where.source is not None:
+        mask &= index.with_source(where.source)
+    if where.since is not None or where.until is not None:
+        event, made = index.event_at.view(), index.created_at.view()
+        when = np.where(event == UNKNOWN, made, event)
+        if where.since is not None:
+            mask &= when >= where.since
+        if where.until is not None:
+            mask &= when < where.until
+    if where.valid_at is not None:
+        mask &= (index.valid_from.view() <= where.valid_at) & (index.valid_to.view() > where.valid_at)
+    if where.where:
+        mask &= index.with_metadata(where.where, snapshot)
+    return mask
