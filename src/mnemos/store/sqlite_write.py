@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
@@ -34,6 +35,7 @@ _CUBE = (
 _EDGE = "INSERT OR IGNORE INTO edge(child, version, parent, parent_version, relation) VALUES(?,?,?,?,?)"
 _VECTOR = "INSERT OR REPLACE INTO vector(seq, space, embedder, value) SELECT seq, space, ?, ? FROM version WHERE seq = ?"
 _MORE = ("blob", "place", "sensitivity", "priority", "fingerprint")
+_MORE_OF = operator.attrgetter(*_MORE)
 
 
 def _json(value: Any) -> str | None:
@@ -42,7 +44,10 @@ def _json(value: Any) -> str | None:
 
 def _more(content: Content) -> str | None:
     """The rarely used fields, as one JSON text."""
-    more: dict[str, Any] = {name: value for name in _MORE if (value := getattr(content, name)) is not None}
+    more: dict[str, Any] = {}
+    for name, value in zip(_MORE, _MORE_OF(content), strict=True):
+        if value is not None:
+            more[name] = value
     if content.kind != "text":
         more["kind"] = content.kind
     if content.origin != "user":

@@ -8,7 +8,7 @@ from enum import IntFlag
 
 import numpy as np
 
-from mnemos.text.time_expressions import find_times, mentions_time, plain_case
+from mnemos.text.time_expressions import mentions_time, plain_case, times_at_cues
 
 READING_VERSION = 1
 """Changes when the same text gives another reading: stored readings of another version must be computed anew."""
@@ -77,5 +77,5 @@ def read(text: str, *, type: str = "turn", author: str | None = None, event_at: 
         return Reading(flags)
     if (words is None or digit or not words.isdisjoint(_TIME_WORDS)) and _OF_TIME.search(text):
         flags |= _TIME
-    moments = [(time.start, time.end) for time in find_times(text, event_at) if time.start is not None][:MOST_MOMENTS]
+    moments = [(time.start, time.end) for time in times_at_cues(text, event_at) if time.start is not None][:MOST_MOMENTS]
     return Reading(flags, np.array(moments, dtype="<i8").tobytes() if moments else b"")

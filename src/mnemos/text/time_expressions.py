@@ -126,8 +126,11 @@ def find_times(text: str, anchor: int | None = None) -> list[TimeExpression]:
 
     Without an anchor, expressions that need one have neither start nor end. Never raises, whatever the text or the anchor.
     """
-    if not mentions_time(text):
-        return []
+    return times_at_cues(text, anchor) if mentions_time(text) else []
+
+
+def times_at_cues(text: str, anchor: int | None) -> list[TimeExpression]:
+    """`find_times` of a text that is known to mention a time."""
     today = _EPOCH + anchor // DAY if anchor is not None else None
     if today is not None and not 800 <= today <= _LAST_DAY - 800:
         today = None
