@@ -219,7 +219,7 @@ class Space:
         if ids is not None and not isinstance(ids, (str, UUID, Iterable)):
             raise Invalid(f"ids: expected cube ids, not {type(ids).__name__}")
         given = None if ids is None else [parse_id(i) for i in ([ids] if isinstance(ids, (str, UUID)) else ids)]
-        if (given is None) is (where == Filter()):
+        if (given is None) is (where == Filter()) or given == []:
             raise Invalid("forget: say what to forget, by ids or by a condition (one of them)")
         return forget(self._system, self._num, self.name, given, where, reason)
 
