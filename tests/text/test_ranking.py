@@ -85,6 +85,8 @@ def test_roles_and_cues() -> None:
     assert mine.asks_when
     yours = analyse("What did you recommend to me?", ["user", "assistant"])
     assert (yours.users.tolist(), yours.assistants.tolist()) == ([0, 0, 0], [0, 1, 0])
+    asked = analyse("Can you recommend a lens for my camera?", ["user", "assistant"])
+    assert (asked.users.tolist(), asked.assistants.tolist()) == ([1, 0, 0], [0, 0, 0])
     assert analyse("How many books did we list in May 2023?").asks_amount
     assert analyse("What in May 2023?").intervals.tolist() == [[to_micros("2023-05-01"), to_micros("2023-06-01")]]
     assert len(analyse("What happened last week?").intervals) == 0

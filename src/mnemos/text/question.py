@@ -27,7 +27,16 @@ _SEVERAL = re.compile(
     re.I,
 )
 _FIRST_PERSON = re.compile(r"\b(?:i|me|my|mine|myself|we|our|us)\b", re.I)
-_SECOND_PERSON = re.compile(r"\b(?:you|your|yours)\b", re.I)
+_SAID_BEFORE = re.compile(
+    r"\b(?:you|we)(?:['’](?:d|ve))? (?:\w+ ){0,2}?(?:told|said|mentioned|suggested|recommended|gave|given|provided|listed|wrote|explained"
+    r"|described|discussed|talked|spoke|came up|decided|created|made|chose|picked|shared|advised|answered|named|showed)\b"
+    r"|\bdid (?:you|we) (?:\w+ ){0,2}?(?:tell|say|mention|suggest|recommend|give|provide|list|write|explain|describe|discuss|talk|speak"
+    r"|come up|decide|create|make|choose|pick|share|advise|answer|name|show)\b"
+    r"|\b(?:previous|earlier|last|past) (?:conversation|chat|discussion|session|answer|reply|message)s?\b|\bremind me\b"
+    r"|\bour (?:conversation|chat|discussion)\b",
+    re.I,
+)
+"""A question about what was said to the user before, which may well be the assistant's words; "can you suggest" is none."""
 
 USERS = frozenset({"user", "human", "me"})
 ASSISTANTS = frozenset({"assistant", "ai", "bot", "model", "chatgpt", "claude", "gpt", "gemini", "agent"})
@@ -51,9 +60,9 @@ class Question:
     named: NDArray[np.float32]
     """(authors + 1,) 0..1, how much of each author's name the question gives, at least a half, else 0; the last is for rows without author."""
     users: NDArray[np.float32]
-    """(authors + 1,) 1 where a question in the first person speaks of that author's own words: the user of an assistant."""
+    """(authors + 1,) 1 where a question in the first person is not about what was said to the user: it rests on the user's own words."""
     assistants: NDArray[np.float32]
-    """(authors + 1,) 1 where the question addresses the assistant about its own words."""
+    """(authors + 1,) 1 where the question is about what the assistant said before."""
     intervals: NDArray[np.int64]
     """(i, 2) start and end, microseconds since 1970 in UTC, of the times that the question names."""
     asks_when: bool
@@ -106,7 +115,7 @@ def analyse(text: str, authors: Sequence[str] = (), now: int | None = None, span
         keep = [i for i, h in enumerate(terms.hashes.tolist()) if h not in dropped]
         if keep:
             terms = Query(terms.hashes[keep], tuple(terms.words[i] for i in keep))
-    you, own = bool(_SECOND_PERSON.search(text)), bool(_FIRST_PERSON.search(text))
+    own, told = bool(_FIRST_PERSON.search(text)), bool(_SAID_BEFORE.search(text))
     times = _times(text, now)
     if now is not None and span is not None and now - span[1] > _AT_REST and not any(s <= span[1] and e > span[0] for s, e in times):
         times = _times(text, span[1])
@@ -115,8 +124,8 @@ def analyse(text: str, authors: Sequence[str] = (), now: int | None = None, span
         terms,
         voiced,
         named,
-        names.users.astype(np.float32) * (own and not you),
-        names.assistants.astype(np.float32) * you,
+        names.users.astype(np.float32) * (own and not told),
+        names.assistants.astype(np.float32) * told,
         np.array(times, dtype=np.int64).reshape(-1, 2),
         bool(_WHEN.search(text)),
         bool(_AMOUNT.search(text)),

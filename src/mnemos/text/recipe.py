@@ -34,87 +34,87 @@ class Recipe:
     feedback_terms: int = 20
     """Terms, 0 or more, that expand the question. Default: as above."""
 
-    words: float = 0.53
+    words: float = 0.58
     """BM25 over the best row's, 0 to 1."""
-    words_squared: float = 1.52
+    words_squared: float = 1.15
     """The square of words: the best by words stand out."""
-    coverage: float = 1.16
+    coverage: float = 1.34
     """Share of the question's terms, by inverse document frequency, that the row holds."""
-    both: float = -1.45
+    both: float = -1.19
     """Words times meaning: rows that both agree on."""
-    heading: float = 0.93
+    heading: float = 0.84
     """Share of the row's heading or title that the question names."""
-    meaning: float = 0.96
+    meaning: float = 0.83
     """Cosine with the voiced question, between the mean of the space (0) and its best (1)."""
-    meaning_unworded: float = 1.66
+    meaning_unworded: float = 1.62
     """Meaning, times the squared share of the question that no row has in words: where words fail, meaning decides."""
-    meaning_near_unworded: float = 1.0
+    meaning_near_unworded: float = 0.77
     """The same of `meaning_near`."""
-    meaning_peak_unworded: float = 1.55
+    meaning_peak_unworded: float = 1.37
     """The same of `meaning_peak`."""
-    words_before: float = 0.16
+    words_before: float = 0.02
     """Words of the row before."""
-    words_before_2: float = 0.77
+    words_before_2: float = 0.81
     """Words of the row two before."""
-    words_after: float = 0.15
+    words_after: float = 0.31
     """Words of the row after."""
-    words_after_2: float = 0.19
+    words_after_2: float = 0.16
     """Words of the row two after."""
     meaning_before: float = -0.44
     """Meaning of the row before."""
-    meaning_before_2: float = -0.3
+    meaning_before_2: float = -0.27
     """Meaning of the row two before."""
-    meaning_after: float = 0.24
+    meaning_after: float = 0.28
     """Meaning of the row after."""
-    meaning_after_2: float = -0.08
+    meaning_after_2: float = -0.16
     """Meaning of the row two after."""
-    words_near: float = 1.4
+    words_near: float = 1.13
     """Mean of words over the rows within `near`."""
     meaning_near: float = 1.64
     """Mean of meaning over the rows within `near`."""
-    words_around: float = -2.07
+    words_around: float = -2.2
     """Mean of words over the rows within `around`; what a whole passage is about tells less than its best row."""
-    meaning_around: float = -0.53
+    meaning_around: float = -0.46
     """Mean of meaning over the rows within `around`."""
-    words_peak: float = 0.68
+    words_peak: float = 0.62
     """Best words within `around`: the passage or session is the right one."""
-    coverage_peak: float = 1.0
+    coverage_peak: float = 1.12
     """Best coverage within `around`."""
-    meaning_peak: float = 1.47
+    meaning_peak: float = 1.56
     """Best meaning within `around`."""
     after_question: float = -0.46
     """The row before asks something."""
-    answers_words: float = 0.44
+    answers_words: float = 0.55
     """Words of the row before, where that asks something: this row answers it."""
-    answers_meaning: float = 1.26
+    answers_meaning: float = 1.19
     """Meaning of the row before, where that asks something."""
-    speaker: float = 1.0
+    speaker: float = 0.87
     """The question names the row's author (share of the name)."""
     own_words: float = 3.0
-    """A question in the first person, and words of the user."""
-    assistant_words: float = -0.36
-    """A question to the assistant about its own words, and words of the assistant."""
-    tells_when: float = 1.01
+    """A question in the first person that is not about what the user was told, and words of the user."""
+    assistant_words: float = 1.22
+    """A question about what the assistant said before, and words of the assistant."""
+    tells_when: float = 1.03
     """The question asks when, and the row holds words of time."""
     said_then: float = 2.0
     """The question names a time, and the row was said then."""
-    speaks_of_then: float = 1.7
+    speaks_of_then: float = 1.62
     """The question names a time, and the row speaks of one that overlaps it."""
-    tells_amount: float = 0.51
+    tells_amount: float = 0.38
     """The question asks for an amount, and the row holds a number."""
-    ends_asking: float = -0.4
+    ends_asking: float = -0.46
     """The row ends with a question."""
-    first_person: float = 0.57
+    first_person: float = 0.49
     """The row speaks of its author."""
-    size: float = 0.07
+    size: float = 0.12
     """Natural logarithm of one plus the row's length in terms."""
-    great_size: float = -0.98
+    great_size: float = -0.81
     """What `size` exceeds 4 by: beyond some 55 terms."""
-    tiny: float = 0.76
+    tiny: float = 0.97
     """The row has fewer than six terms."""
-    linked: float = 1.12
+    linked: float = 1.15
     """Share of the telling words of the best rows that the question itself lacks (`LexicalIndex.expand`), best row 1."""
-    linked_alone: float = 2.25
+    linked_alone: float = 1.95
     """The same again for rows without neighbours: passages are linked by their words alone."""
 
 
