@@ -125,7 +125,8 @@ def _split(word: str) -> tuple[str, ...]:
 
 _local = threading.local()
 _cache: dict[str, int] = {}
-_run_cache: dict[str, tuple[int, ...]] = {}
+_single_cache: dict[str, int] = {}
+"""Runs that are one word, which most are: their term."""
 
 
 def term(word: str) -> int:
@@ -149,9 +150,10 @@ def term(word: str) -> int:
 def _terms_of(run: str) -> tuple[int, ...]:
     """The terms of the words of a run."""
     found = tuple([term(word) for word in _words_of(run)])
-    if len(_run_cache) >= _CACHE_WORDS:
-        _run_cache.clear()
-    _run_cache[run] = found
+    if len(found) == 1:
+        if len(_single_cache) >= _CACHE_WORDS:
+            _single_cache.clear()
+        _single_cache[run] = found[0]
     return found
 
 
@@ -177,12 +179,12 @@ def pack_terms(text: str) -> bytes:
 
     Counts saturate at 127 and carry `IN_HEADING`; the length counts every occurrence. Takes any text, lone surrogates and NULs included.
     """
-    counts: dict[int, int] = {}
-    length = 0
-    for run, times in Counter(_runs(text)).items():
-        for h in _run_cache.get(run) or _terms_of(run):
-            counts[h] = counts.get(h, 0) + times
-            length += times
+    runs = _runs(text)
+    found = list(map(_single_cache.get, runs))
+    if None in found:
+        found = [h for run, known in zip(runs, found, strict=True) for h in ((known,) if known is not None else _terms_of(run))]
+    length = len(found)
+    counts: dict[int, int] = Counter(found)  # type: ignore[arg-type]  # no None is left
     heading = {term(word) for word in words(heading_of(text))} if "\n" in text else ()
     hashes = sorted(counts)
     if heading or length > MAX_COUNT:
