@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +9,7 @@ from hypothesis import strategies as st
 from mnemos.base.clock import from_micros, to_micros
 from mnemos.text import time_expressions
 from mnemos.text.time_expressions import EARLIEST, LATEST, find_times, mentions_time
+from support import growth
 
 ANCHOR = to_micros("2023-05-25T13:14:00")
 
@@ -128,13 +127,7 @@ def test_no_text_and_no_anchor_raises(text: str, anchor: int | None) -> None:
 
 @pytest.mark.parametrize("piece", ["two weeks before ", "last ", "1/", "the day ", "May ", "between 2020 and ", " \t\n"])
 def test_time_is_linear_in_the_text(piece: str) -> None:
-    def seconds(size: int) -> float:
-        start = time.thread_time()
-        find_times(piece * size, ANCHOR)
-        return time.thread_time() - start
-
-    short = min(seconds(2_000) for _ in range(3))
-    assert seconds(16_000) < 30 * short + 0.1
+    assert growth(lambda size: find_times(piece * size, ANCHOR), 2_000) < 24
 
 
 PIECES = [
