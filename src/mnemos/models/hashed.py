@@ -14,7 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mnemos.base.errors import Invalid
 from mnemos.base.protocols import Progress, Vectors
 
-RECIPE = 1
+RECIPE = 2
 """Version of everything below that changes a vector."""
 MAX_CHARACTERS = 16_384
 """Characters that are read of one text, as by the default embedder."""
@@ -35,6 +35,8 @@ _CHUNK_TEXTS = 256
 _CHUNK_CHARACTERS = 4 * MAX_CHARACTERS
 _REMEMBERED_WORDS = 32_768
 _ASCII_WORD = re.compile(rf"[a-z0-9_]{{1,{_WORD_CHARACTERS}}}")
+_SILENT = "’‘“”—–…"
+"""Signs that part words and, being punctuation, have no vector: without them most English is ASCII, which is read several times faster."""
 _NOTHING = "\0"
 """The feature of a text without any other (empty, blanks, punctuation): such texts too have a unit vector, one for all of them."""
 
@@ -82,7 +84,9 @@ class HashedEmbedder:
             weighted = self._table[rows]
         repeated = np.flatnonzero(counts > 1.0)
         weighted[repeated] *= (1.0 + np.log(counts[repeated]))[:, None]
-        sums: Vectors = np.add.reduceat(weighted, starts[:-1], axis=0)
+        sums = np.empty((len(texts), self._dimensions), dtype=np.float32)
+        for row, (start, stop) in enumerate(pairwise(starts.tolist())):
+            np.add.reduce(weighted[start:stop], axis=0, out=sums[row])  # `reduceat` over all of them takes four times as long
         lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
         for empty in np.flatnonzero(lengths == 0.0):  # words that cancel each other, or characters that carry nothing
             sums[empty] = _word_vector(_NOTHING, self._dimensions)
@@ -119,6 +123,11 @@ def words_of(text: str) -> list[str]:
     text = text[:MAX_CHARACTERS]
     if text.isascii():
         return _ASCII_WORD.findall(text.lower())
+    plain = text
+    for sign in _SILENT:
+        plain = plain.replace(sign, " ")
+    if plain.isascii():
+        return _ASCII_WORD.findall(plain.lower())
     folded = unicodedata.normalize("NFKC", text).casefold()[:MAX_CHARACTERS]
     words: list[str] = []
     for match in _unicode_words().finditer(folded):
