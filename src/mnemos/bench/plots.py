@@ -18,6 +18,8 @@ METRIC = "recall@10"
 ORDER = ("dense", "bm25", "bm25, no stop words", "rrf", "mnemos")
 COLOURS = {"dense": "#c9ced6", "bm25": "#a9b2bf", "bm25, no stop words": "#8893a5", "rrf": "#66738a", "mnemos": "#0f766e"}
 LABELS = {"dense": "dense (cosine)", "bm25": "BM25 (FTS5)", "bm25, no stop words": "BM25, no stop words", "rrf": "rank fusion", "mnemos": "Mnemos"}
+BETWEEN = 2
+"""Widths of a bar between the bars of one set and those of the next."""
 PEER_COLOURS = ("#f3dcb8", "#e6c08a", "#d6a86b", "#c08d4f", "#a87239", "#8d5a2b", "#704522", "#55331b")
 
 
@@ -52,16 +54,17 @@ def draw(results: Sequence[Mapping[str, Any]], out: Path) -> None:
     peers = sorted({name for row in values for name in row} - set(ORDER))
     systems = [*[name for name in ORDER[:-1] if any(name in row for row in values)], *peers, ORDER[-1]]
     colours = COLOURS | {peer: PEER_COLOURS[i % len(PEER_COLOURS)] for i, peer in enumerate(peers)}
-    width = 0.84 / len(systems)
-    figure, axes = pyplot.subplots(figsize=(max(7.2, 1.9 * len(results) + 2.2), 4.4), dpi=160)
-    for place, system in enumerate(systems):
-        offsets = [i + (place - (len(systems) - 1) / 2) * width for i, row in enumerate(values) if system in row]
-        heights = [row[system] for row in values if system in row]
-        axes.bar(offsets, heights, width * 0.92, label=LABELS.get(system, system), color=colours[system])
+    present = [[system for system in systems if system in row] for row in values]
+    centres = [sum(map(len, present[:i])) + len(here) / 2 + BETWEEN * i for i, here in enumerate(present)]
+    figure, axes = pyplot.subplots(figsize=(max(7.2, 0.16 * sum(map(len, present)) + 0.5 * len(results) + 2), 4.4), dpi=160)
+    for system in systems:
+        where = [i for i, here in enumerate(present) if system in here]
+        places = [centres[i] - len(present[i]) / 2 + present[i].index(system) + 0.5 for i in where]
+        axes.bar(places, [values[i][system] for i in where], 0.92, label=LABELS.get(system, system), color=colours[system])
         if system == ORDER[-1]:
-            for i, height in zip(offsets, heights, strict=True):
-                _mark(axes, i, height, interval(results[round(i)]))
-    axes.set_xticks(range(len(results)), [result["name"] for result in results])
+            for i, place in zip(where, places, strict=True):
+                _mark(axes, place, values[i][system], interval(results[i]))
+    axes.set_xticks(centres, [result["name"] for result in results])
     axes.set_ylabel("evidence recall@10")
     axes.set_ylim(0, 1.09)
     axes.spines[["top", "right"]].set_visible(False)
