@@ -173,7 +173,7 @@ def stored_embedder(mem: Mnemos) -> str | None:
     """The fingerprint of the embedder that made the store's vectors: the latest for which none is missing, else the latest."""
     with mem.snapshot() as snapshot:
         known = sorted(snapshot.embedders().items(), reverse=True)
-        for number, (fingerprint, _) in known:
+        for number, (fingerprint, _) in known if len(known) > 1 else ():
             if not snapshot.unembedded(number, 0, 1):
                 return fingerprint
         return known[0][1][0] if known else None

@@ -14,7 +14,7 @@ class Recipe:
     Weights are in log odds per unit of evidence (evidence is 0 to 1 unless said otherwise), of any sign and size; 0 leaves a piece out.
     Defaults: fitted by `mnemos.bench.fitting` over questions of six public sets together: two-person chats (LoCoMo), chats with an
     assistant (LongMemEval, BFCL memory), meetings (QMSum) and passages (MuSiQue, HotpotQA, 2WikiMultihopQA, Natural Questions); leaving
-    groups of whole conversations out costs at most one point of recall@10 in each set. In a part of the questions all words were dropped,
+    groups of whole conversations out costs about one point of recall@10 at most. In a part of the questions all words were dropped,
     so that meaning carries where words fail. `own_words` and `said_then` are set below their fitted values, which rest on few kinds of
     questions.
     """
