@@ -398,3 +398,17 @@ def test_a_log_that_lost_its_end_is_noticed(tmp_path: Path) -> None:
     restored = SqliteStore(str(tmp_path / "s.db"))
     assert restored.position() == 2
     restored.close()
+
+
+def test_recovery_leaves_none_of_this_processs_memory_in_the_index_of_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    store = _filled(path, "x")
+    header = Path(f"{path}-wal").read_bytes()[:32]
+    store.close()
+    Path(f"{path}-wal").write_bytes(header + os.urandom(2 * (24 + schema.PAGE_SIZE)))  # a process was killed before its first frame was whole
+    held = [(b"a text that was forgotten " * 2000)[: 24 + schema.PAGE_SIZE + 32_768 - 33] for _ in range(50)]
+    del held[::2]  # what is freed is what SQLite gets for its private copy of the index
+    store = SqliteStore(str(path))
+    assert b"forgotten" not in Path(f"{path}-shm").read_bytes()
+    assert store.verify()[1] == []
+    store.close()

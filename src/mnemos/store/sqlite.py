@@ -118,6 +118,7 @@ class SqliteStore:
             with explained(self.path, "opening the store"), explain_system(self.path, "opening the store"):
                 if unclean:
                     sqlite_erase.cut_log(self._db)
+                    sqlite_erase.clear_index(self._db)
                 if unclean or self._erasing.left:
                     self.blobs.tidy(Reader(self._db, self.path).blob_names())
                 self._erasing.catch_up(self._db, self.path)

@@ -44,6 +44,15 @@ def cut_log(connection: apsw.Connection) -> None:
             time.sleep(random.uniform(0.001, 0.005))
 
 
+def clear_index(connection: apsw.Connection) -> None:
+    """Write one frame to the emptied write-ahead log, with which SQLite clears the log's index in the `-shm` file.
+
+    Its recovery of a log without a whole frame copies memory into that file which nobody cleared (`walIndexRecover`: the private copy of an
+    index page is filled by the first frame, of which there is none), and this process may have held a forgotten text in it.
+    """
+    connection.execute("INSERT INTO store VALUES('recoveries', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+
+
 class Erasing:
     """What is still to be erased. `left` holds the positions of forgets whose texts nobody knows any more."""
 
