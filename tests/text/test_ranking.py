@@ -220,6 +220,16 @@ def test_every_weight_weighs_a_piece_of_evidence_and_every_piece_has_one() -> No
     assert seen == {field.name for field in fields(Recipe) if field.type == "float"}
 
 
+def test_rows_hold_a_question_together() -> None:
+    rows, lexical, names = space([("I saw a heron", "Ann", 0), ("in Lisbon", "Ben", 0), ("at dawn", "Ann", 0), ("a heron in Lisbon", "Ben", 1)])
+    near = own_evidence(analyse("heron Lisbon dawn"), rows, lexical, None, None, DEFAULT)
+    whole, pair = near.together(4), near.together(1)
+    assert whole[:3].tolist() == pytest.approx([1, 1, 1])
+    assert pair[1] == pytest.approx(1)
+    assert pair[0] == pair[3] == near.together(0)[3] == near.coverage[3] < 1
+    assert near.together(0).tolist() == pytest.approx(near.coverage.tolist())
+
+
 def test_where_words_fail_meaning_decides() -> None:
     rows, lexical, names = space(CHAT)
     cosines = np.full(len(CHAT), 0.1, dtype=np.float32)

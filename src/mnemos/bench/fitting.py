@@ -120,7 +120,7 @@ def wordless(choice: Choice) -> Choice:
     for at, name in enumerate(NAMES):
         if name.endswith("_unworded"):
             x[:, at] = x[:, NAMES.index(name.removesuffix("_unworded"))]
-        elif name in ("both", "heading", "linked", "linked_alone", "answers_words") or name.startswith(("words", "coverage")):
+        elif name in ("both", "heading", "linked", "linked_alone", "answers_words") or name.startswith(("words", "coverage", "together")):
             x[:, at] = 0
     return replace(choice, x=x, weight=choice.weight * WORDLESS)
 

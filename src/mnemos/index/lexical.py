@@ -42,6 +42,8 @@ class Lexical(NamedTuple):
     """(n,) float32 in 0..1: inverse document frequency of the query terms that occur, over that of all query terms known to the space."""
     heading: Scores
     """(n,) float32 in 0..1: share of the row's heading (its distinct terms without stop words) that the query names."""
+    holders: list[tuple[float, Numbers]]
+    """For each query term that the space knows: its share of their inverse document frequency, and the rows that hold it."""
 
 
 class LexicalIndex:
@@ -149,6 +151,7 @@ class LexicalIndex:
         lengths = self._lengths.view()
         k1, b = parameters.k1, parameters.b
         known = 0.0
+        holders: list[tuple[float, Numbers]] = []
         first, last = self._ranges(terms.hashes)
         for at in range(len(terms.hashes)):
             rows, flagged = self._keys(first[:, at], last[:, at], allowed)
@@ -157,6 +160,7 @@ class LexicalIndex:
             idf = _idf(alive, len(rows))
             known += idf
             matched[rows] += np.float32(idf)
+            holders.append((idf, rows))
             counts = (flagged & MAX_COUNT).astype(np.float32)
             norm = np.float32(k1 * (1 - b)) + np.float32(k1 * b / max(average, 1.0)) * lengths[rows]
             bm25[rows] += counts * np.float32(idf * (k1 + 1)) / (counts + norm)
@@ -168,7 +172,7 @@ class LexicalIndex:
         if titled.any():
             titled /= np.maximum(self._heading_terms.view(), 1)  # a heading may hold nothing but stop words
             np.minimum(titled, 1, out=titled)
-        return Lexical(bm25, matched, titled)
+        return Lexical(bm25, matched, titled, [(idf / known, rows) for idf, rows in holders])
 
     def expand(self, query: Query, rows: Numbers, weights: Scores, allowed: Mask | None = None, terms: int = 20) -> Scores:
         """How much each row shares of the telling words of `rows` that the query lacks: (n,) float32, 0..1, the best row 1.

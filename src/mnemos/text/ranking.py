@@ -71,6 +71,20 @@ class Candidates:
     coverage: Floats
     heading: Floats
     meaning: Floats
+    holders: list[tuple[float, NDArray[np.int64]]]
+    """Of each of the question's terms: what share of the question it is, and the numbers of the rows that hold it."""
+    total: int
+    """Rows that there are, candidates or not."""
+
+    def together(self, reach: int) -> Floats:
+        """(c,) the share of the question that the rows at most `reach` away hold between them: coverage as if they were one."""
+        out = np.zeros(len(self.places), dtype=np.float32)
+        held = np.zeros(self.total, dtype=np.float32)
+        for share, rows in self.holders:
+            held[rows] = 1
+            out += np.float32(share) * self.threads.peak(held[self.places], reach)
+            held[rows] = 0
+        return out
 
 
 def rank(
@@ -133,7 +147,8 @@ def own_evidence(
         return column if whole else column[places]
 
     meaning = _standing(None if dense is None else at(dense), len(places))
-    return Candidates(places, threads, _peaked(at(found.bm25)), at(found.coverage), at(found.heading), meaning)
+    own = (_peaked(at(found.bm25)), at(found.coverage), at(found.heading), meaning)
+    return Candidates(places, threads, *own, found.holders, len(rows.thread))
 
 
 def candidates(rows: Candidates, recipe: Recipe) -> Candidates:
@@ -151,7 +166,7 @@ def candidates(rows: Candidates, recipe: Recipe) -> Candidates:
         inside[: recipe.seeds] = True
     at = np.flatnonzero(inside)
     own = (rows.words[at], rows.coverage[at], rows.heading[at], rows.meaning[at])
-    return Candidates(rows.places[at], rows.threads.part(at), *own)
+    return Candidates(rows.places[at], rows.threads.part(at), *own, rows.holders, rows.total)
 
 
 def _largest(values: Floats, count: int) -> NDArray[np.int64]:
@@ -211,6 +226,8 @@ def evidence(
     yield "around", "meaning_around", threads.mean(meaning, recipe.around)
     yield "around", "words_peak", threads.peak(words, recipe.around)
     yield "around", "coverage_peak", threads.peak(coverage, recipe.around)
+    yield "around", "together_next", near.together(1)
+    yield "around", "together_near", near.together(recipe.near)
     meaning_peak = threads.peak(np.maximum(meaning, 0), recipe.around)
     yield "around", "meaning_peak", meaning_peak
     yield "around", "meaning_peak_unworded", meaning_peak * unworded

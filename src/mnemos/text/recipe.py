@@ -34,133 +34,139 @@ class Recipe:
     feedback_terms: int = 20
     """Terms, 0 or more, that expand the question. Default: as above."""
 
-    words: float = 0.58
+    words: float = 0.54
     """BM25 over the best row's, 0 to 1."""
-    words_squared: float = 1.15
+    words_squared: float = 0.98
     """The square of words: the best by words stand out."""
-    coverage: float = 1.34
+    coverage: float = 0.42
     """Share of the question's terms, by inverse document frequency, that the row holds."""
-    both: float = -1.19
+    both: float = -0.93
     """Words times meaning: rows that both agree on."""
-    heading: float = 0.84
+    heading: float = 0.87
     """Share of the row's heading or title that the question names."""
-    meaning: float = 0.83
+    meaning: float = 0.9
     """Cosine with the voiced question, between the mean of the space (0) and its best (1)."""
-    meaning_unworded: float = 1.62
+    meaning_unworded: float = 1.66
     """Meaning, times the squared share of the question that no row has in words: where words fail, meaning decides."""
-    meaning_near_unworded: float = 0.77
+    meaning_near_unworded: float = 0.87
     """The same of `meaning_near`."""
-    meaning_peak_unworded: float = 1.37
+    meaning_peak_unworded: float = 1.28
     """The same of `meaning_peak`."""
-    words_before: float = 0.02
+    words_before: float = -0.23
     """Words of the row before."""
-    words_before_2: float = 0.81
+    words_before_2: float = 0.64
     """Words of the row two before."""
-    words_after: float = 0.31
+    words_after: float = -0.07
     """Words of the row after."""
-    words_after_2: float = 0.16
+    words_after_2: float = 0.05
     """Words of the row two after."""
-    meaning_before: float = -0.44
+    meaning_before: float = -0.47
     """Meaning of the row before."""
-    meaning_before_2: float = -0.27
+    meaning_before_2: float = -0.35
     """Meaning of the row two before."""
-    meaning_after: float = 0.28
+    meaning_after: float = 0.22
     """Meaning of the row after."""
-    meaning_after_2: float = -0.16
+    meaning_after_2: float = -0.18
     """Meaning of the row two after."""
-    words_near: float = 1.13
+    words_near: float = 0.46
     """Mean of words over the rows within `near`."""
-    meaning_near: float = 1.64
+    meaning_near: float = 1.45
     """Mean of meaning over the rows within `near`."""
-    words_around: float = -2.2
+    words_around: float = -1.77
     """Mean of words over the rows within `around`; what a whole passage is about tells less than its best row."""
-    meaning_around: float = -0.46
+    meaning_around: float = -0.23
     """Mean of meaning over the rows within `around`."""
-    words_peak: float = 0.62
+    words_peak: float = 0.69
     """Best words within `around`: the passage or session is the right one."""
-    coverage_peak: float = 1.12
+    coverage_peak: float = 0.26
     """Best coverage within `around`."""
-    meaning_peak: float = 1.56
+    together_next: float = 1.11
+    """Share of the question that the row, the one before and the one after hold between them."""
+    together_near: float = 1.35
+    """The same of the rows within `near`."""
+    meaning_peak: float = 1.66
     """Best meaning within `around`."""
-    after_question: float = -0.46
+    after_question: float = -0.44
     """The row before asks something."""
-    answers_words: float = 0.55
+    answers_words: float = 0.34
     """Words of the row before, where that asks something: this row answers it."""
-    answers_meaning: float = 1.19
+    answers_meaning: float = 1.02
     """Meaning of the row before, where that asks something."""
-    speaker: float = 0.87
+    speaker: float = 0.99
     """The question names the row's author (share of the name)."""
-    own_words: float = 3.0
+    own_words: float = 2.85
     """A question in the first person that is not about what the user was told, and words of the user."""
-    assistant_words: float = 1.22
+    assistant_words: float = 0.63
     """A question about what the assistant said before, and words of the assistant."""
-    tells_when: float = 1.03
+    tells_when: float = 1.14
     """The question asks when, and the row holds words of time."""
-    said_then: float = 2.0
+    said_then: float = 1.9
     """The question names a time, and the row was said then."""
-    speaks_of_then: float = 1.62
+    speaks_of_then: float = 1.6
     """The question names a time, and the row speaks of one that overlaps it."""
-    tells_amount: float = 0.38
+    tells_amount: float = 0.3
     """The question asks for an amount, and the row holds a number."""
-    ends_asking: float = -0.46
+    ends_asking: float = -0.55
     """The row ends with a question."""
-    first_person: float = 0.49
+    first_person: float = 0.46
     """The row speaks of its author."""
-    size: float = 0.12
+    size: float = 0.14
     """Natural logarithm of one plus the row's length in terms."""
-    great_size: float = -0.81
+    great_size: float = -0.89
     """What `size` exceeds 4 by: beyond some 55 terms."""
     tiny: float = 0.97
     """The row has fewer than six terms."""
-    linked: float = 1.15
+    linked: float = 1.06
     """Share of the telling words of the best rows that the question itself lacks (`LexicalIndex.expand`), best row 1."""
-    linked_alone: float = 1.95
+    linked_alone: float = 1.99
     """The same again for rows without neighbours: passages are linked by their words alone."""
 
 
 DEFAULT = Recipe()
 
 WORDS_ONLY = Recipe(
-    words=1.38,
-    words_squared=-0.1,
-    coverage=1.22,
+    words=1.61,
+    words_squared=-0.2,
+    coverage=0.28,
     both=0.0,
-    heading=1.47,
+    heading=1.5,
     meaning=0.0,
     meaning_unworded=0.0,
     meaning_near_unworded=0.0,
     meaning_peak_unworded=0.0,
-    words_before=0.1,
-    words_before_2=0.69,
-    words_after=0.75,
+    words_before=-0.14,
+    words_before_2=0.56,
+    words_after=0.41,
     words_after_2=0.0,
     meaning_before=0.0,
     meaning_before_2=0.0,
     meaning_after=0.0,
     meaning_after_2=0.0,
-    words_near=2.69,
+    words_near=1.82,
     meaning_near=0.0,
-    words_around=-1.63,
+    words_around=-1.11,
     meaning_around=0.0,
-    words_peak=1.56,
-    coverage_peak=0.78,
+    words_peak=1.78,
+    coverage_peak=-0.24,
+    together_next=0.71,
+    together_near=1.38,
     meaning_peak=0.0,
-    after_question=-0.17,
-    answers_words=1.43,
+    after_question=-0.27,
+    answers_words=1.2,
     answers_meaning=0.0,
-    speaker=0.88,
-    own_words=3.16,
-    assistant_words=1.29,
-    tells_when=0.79,
-    said_then=2.53,
-    speaks_of_then=1.47,
-    tells_amount=0.56,
-    ends_asking=-0.37,
-    first_person=0.34,
-    size=0.03,
-    great_size=-0.82,
-    tiny=0.58,
-    linked=1.17,
-    linked_alone=2.31,
+    speaker=0.99,
+    own_words=3.32,
+    assistant_words=0.4,
+    tells_when=0.84,
+    said_then=2.66,
+    speaks_of_then=1.51,
+    tells_amount=0.44,
+    ends_asking=-0.43,
+    first_person=0.33,
+    size=0.1,
+    great_size=-0.99,
+    tiny=0.62,
+    linked=1.26,
+    linked_alone=2.17,
 )
 """The same, fitted without vectors: what `rank` uses where there is no embedder."""
