@@ -221,7 +221,7 @@ def test_every_weight_weighs_a_piece_of_evidence_and_every_piece_has_one() -> No
 
 
 def test_rows_hold_a_question_together() -> None:
-    rows, lexical, names = space([("I saw a heron", "Ann", 0), ("in Lisbon", "Ben", 0), ("at dawn", "Ann", 0), ("a heron in Lisbon", "Ben", 1)])
+    rows, lexical, _ = space([("I saw a heron", "Ann", 0), ("in Lisbon", "Ben", 0), ("at dawn", "Ann", 0), ("a heron in Lisbon", "Ben", 1)])
     near = own_evidence(analyse("heron Lisbon dawn"), rows, lexical, None, None, DEFAULT)
     whole, pair = near.together(4), near.together(1)
     assert whole[:3].tolist() == pytest.approx([1, 1, 1])

@@ -39,6 +39,10 @@ class Script:
     while_opening: bool = False
 
 
+MOST_MISSED = 0.02
+"""Share of the faults that may have no place."""
+
+
 @dataclass
 class Outcome:
     runs: int = 0
@@ -46,11 +50,16 @@ class Outcome:
     raised: Counter[str] = field(default_factory=Counter)
     absorbed: int = 0
     kept: int = 0
+    missed: int = 0
+    """Runs that made fewer calls than the undisturbed one, so that the fault had no place: salts are random, and with them where pages fall."""
     problems: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
+        if self.missed > MOST_MISSED * self.runs:
+            self.problems.append(f"{self.missed} of {self.runs} faults had no place: the runs do not repeat the undisturbed ones")
         return {
             "runs": self.runs,
+            "faults_without_a_place": self.missed,
             "calls_that_change_files": self.calls,
             "raised": dict(self.raised),
             "absorbed_without_an_error": self.absorbed,
@@ -233,7 +242,8 @@ def _run(folder: str, script: Script, model: Model, vfs: str, disk: Disk, kind: 
         os.close(out)
         _, status = os.waitpid(pid, 0)
         if not os.WIFSIGNALED(status):
-            return ["was not killed: the run did not repeat the undisturbed one"]
+            outcome.missed += 1
+            return []
         outcome.raised["killed" if "kill" in kind else "powerless"] += 1
         possible = [whole] if acknowledged else [model, whole]
     else:
@@ -241,7 +251,7 @@ def _run(folder: str, script: Script, model: Model, vfs: str, disk: Disk, kind: 
         happened = disk.happened
         disk.count()
         if not happened:
-            problems.append("the fault did not happen: the run did not repeat the undisturbed one")
+            outcome.missed += 1
         if error is None:
             outcome.absorbed += 1
         else:
