@@ -39,16 +39,15 @@ def assemble(space: Space, question: str, budget: int, count: Counter, condition
     if "k" in conditions:
         raise Invalid("context: takes no k; the budget says how much is given")
     k = min(max(CANDIDATES, budget // _LEAST_LINE), MOST_CANDIDATES)
-    found = space.search(question, k=k, **conditions)
-    hits = _distinct(found)
+    found, asked = space.search(question, k=k, **conditions), analyse(question)
     chosen = _Chosen(budget, count)
-    if len(found) < k and chosen.fits([(hit, hit.cube.text.strip()) for hit in hits]):
-        stats = HistoryStats(len({_conversation(hit.cube) for hit in hits}), chosen.tokens)
-        if ReadPolicy(window_tokens=2 * budget).plan(analyse(question), stats).kind == "exhaustive":
+    if len(found) < k and chosen.fits([(hit, hit.cube.text.strip()) for hit in _distinct(found)]):
+        stats = HistoryStats(len({_conversation(hit.cube) for hit in found}), chosen.tokens)
+        if ReadPolicy(window_tokens=2 * budget).plan(asked, stats).kind == "exhaustive":
             return chosen.context("exhaustive")
         chosen = _Chosen(budget, count)
     scores = np.array([hit.score for hit in found])
-    kept = adaptive_cut(scores, maximum=k, multi_evidence=analyse(question).asks_several, gap=None)
+    kept = adaptive_cut(scores, maximum=k, multi_evidence=asked.asks_several, gap=None)
     share = max(budget // _SHARE, 3 * _LEAST_LINE)
     for hit in _distinct(found[:kept]):
         text = excerpt(hit.cube.text.strip(), question, share, count)
