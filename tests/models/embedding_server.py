@@ -1,4 +1,4 @@
-"""A local HTTP server that speaks the OpenAI `/embeddings` protocol and follows a script of faults."""
+"""Local HTTP servers that follow a script of faults; one that speaks the OpenAI `/embeddings` protocol."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,10 +20,10 @@ Step = Callable[[dict[str, Any]], Answer]
 DIMENSIONS = 48
 
 
-class EmbeddingServer:
-    """Answers each request by the next step of `script`, and properly once the script is used up. `requests` holds (headers, body) seen."""
+class ScriptedServer:
+    """Answers each request at `path` by the next step of `script`, and by `proper` once it is used up. `requests` holds (headers, body) seen."""
 
-    def __init__(self, *script: Step) -> None:
+    def __init__(self, path: str, proper: Step, *script: Step) -> None:
         self.script = list(script)
         self.requests: list[tuple[dict[str, str], dict[str, Any]]] = []
         self._lock = threading.Lock()
@@ -38,7 +38,7 @@ class EmbeddingServer:
                 with server._lock:
                     server.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
                     step = server.script.pop(0) if server.script else proper
-                status, headers, content = step(body) if self.path == "/v1/embeddings" else (404, {}, b"no such path")
+                status, headers, content = step(body) if self.path == path else (404, {}, b"no such path")
                 try:
                     self.send_response(status)
                     for name, value in {"content-type": "application/json", **headers, "content-length": str(len(content))}.items():
@@ -55,13 +55,20 @@ class EmbeddingServer:
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
 
-    def __enter__(self) -> EmbeddingServer:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._http.shutdown()
         self._http.server_close()
+
+
+class EmbeddingServer(ScriptedServer):
+    """Answers properly once the script is used up."""
+
+    def __init__(self, *script: Step) -> None:
+        super().__init__("/v1/embeddings", proper, *script)
 
 
 def vectors_of(body: dict[str, Any]) -> np.ndarray:

@@ -59,10 +59,11 @@ def test_endpoint_comes_from_keywords_then_environment(monkeypatch: pytest.Monke
     monkeypatch.setenv("OPENAI_API_KEY", "env-key")
     by_environment = open_embedder("openai:m:with:colons")
     assert isinstance(by_environment, OpenAIEmbedder)
-    assert (by_environment.base_url, by_environment.model, by_environment._api_key) == ("http://env.example/v1", "m:with:colons", "env-key")
+    endpoint = by_environment._endpoint
+    assert (endpoint.base_url, endpoint.model, endpoint._api_key) == ("http://env.example/v1", "m:with:colons", "env-key")
     by_keyword = open_embedder("openai:m", base_url="http://chosen.example/v1", api_key="k")
     assert isinstance(by_keyword, OpenAIEmbedder)
-    assert (by_keyword.base_url, by_keyword._api_key) == ("http://chosen.example/v1", "k")
+    assert (by_keyword._endpoint.base_url, by_keyword._endpoint._api_key) == ("http://chosen.example/v1", "k")
 
 
 class Own:

@@ -60,7 +60,8 @@ def open_embedder(
 
             return HashedEmbedder(dimensions=_integer(spec, argument) if argument else dimensions or 256)
         case "openai":
-            from mnemos.models.openai_embeddings import OPENAI_BASE_URL, OpenAIEmbedder
+            from mnemos.models.openai_embeddings import OpenAIEmbedder
+            from mnemos.models.openai_endpoint import OPENAI_BASE_URL
 
             address = base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_BASE_URL
             return OpenAIEmbedder(argument, base_url=address, api_key=api_key or os.environ.get("OPENAI_API_KEY"), dimensions=dimensions)
