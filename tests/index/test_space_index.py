@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -79,7 +79,8 @@ class Story:
             self.space.update(id, text, **fields)
         elif what == "state":
             with self.mem.writing() as transaction:
-                transaction.set_state(UUID(id), KINDS[which % len(KINDS)])
+                if transaction.standing(UUID(id)).state.may_become(state := KINDS[which % len(KINDS)]):
+                    transaction.set_state(UUID(id), state)
         elif what == "forget":
             self.space.forget([id])
             self.dead.add(id)
@@ -270,13 +271,20 @@ def test_states_of_later_do_not_hide_or_show_what_the_past_showed(mem: Mnemos) -
     space = mem.space("a")
     ids = [space.add(f"tram {state.word}").id for state in State]
 
-    def set_states(states: Iterable[State]) -> int:
+    def set_states(*states: State | None) -> int:
         with mem.writing() as transaction:
             for id, state in zip(ids, states, strict=True):
-                transaction.set_state(UUID(id), state)
+                if state is not None:
+                    transaction.set_state(UUID(id), state)
         return mem.position()
 
-    moments = [mem.position(), set_states(State), set_states(reversed(State)), set_states([State.GENERATED] * len(ids))]
+    generated, activated, merged, archived, expired, quarantined = State
+    moments = [
+        mem.position(),
+        set_states(None, activated, merged, archived, expired, quarantined),
+        set_states(quarantined, expired, archived, merged, generated, activated),
+        set_states(generated, generated, activated, activated, None, None),
+    ]
     visible = [set(ids), set(ids[:2]), set(ids[-2:]), set(ids)]
     for _ in range(2):
         for moment, wanted in zip(moments, visible, strict=True):

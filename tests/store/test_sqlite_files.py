@@ -140,6 +140,34 @@ def test_an_older_store_is_brought_up_to_date_or_left_alone(tmp_path: Path, monk
     connection.close()
 
 
+def test_a_store_of_the_first_schema_becomes_one_of_this_schema(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    _filled(path, "x", "y").close()
+    connection = _raw(path)
+    fresh = _columns(connection)
+    for statement in (
+        "ALTER TABLE version DROP COLUMN stale", "ALTER TABLE cube DROP COLUMN acl", "DROP TABLE setting", "DROP TABLE job", "DROP TABLE heat",
+        "DROP TABLE counter", "PRAGMA user_version = 1",
+    ):  # fmt: skip
+        connection.execute(statement)
+    connection.close()
+    store = SqliteStore(str(path))
+    assert store.verify()[1] == []
+    with store.transaction() as transaction:
+        transaction.set_setting("a", 1)
+        transaction.count_up("b")
+    store.close()
+    connection = _raw(path)
+    assert _columns(connection) == fresh
+    assert connection.pragma("user_version") == schema.SCHEMA_VERSION
+    connection.close()
+
+
+def _columns(connection: apsw.Connection) -> dict[str, list[tuple[object, ...]]]:
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'index')")]
+    return {str(name): list(connection.execute(f"SELECT name, type, \"notnull\", pk FROM pragma_table_info('{name}')")) for name in names}
+
+
 @pytest.mark.parametrize("location", ["", "  ", "a\x00b", "\ud800.db", "."])
 def test_what_cannot_be_a_file_is_refused(location: str) -> None:
     with pytest.raises(Invalid):

@@ -378,7 +378,7 @@ def test_states_of_the_past_are_known(store: Store, space: int) -> None:
     add(store, space, one, two)
     a, b = one.content.id, two.content.id
     marks = {store.position(): {a: State.GENERATED, b: State.GENERATED}}
-    for cube, state in ((a, State.ACTIVATED), (b, State.ARCHIVED), (a, State.EXPIRED), (a, State.ACTIVATED)):
+    for cube, state in ((a, State.ACTIVATED), (b, State.ARCHIVED), (a, State.EXPIRED), (a, State.GENERATED)):
         with store.transaction() as transaction:
             transaction.set_state(cube, state)
         marks[store.position()] = marks[max(marks)] | {cube: state}

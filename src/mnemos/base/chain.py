@@ -17,8 +17,8 @@ GENESIS = bytes(32)
 class Entry:
     """One change, as the log keeps it for good.
 
-    `kind` says what happened (space, add, update, state, freeze, unfreeze, link, permission, forget); `digest` commits to the content that
-    was written (None where none was); `body` holds what else the change says, never the text of a memory.
+    `kind` says what happened (space, add, update, state, freeze, unfreeze, link, stale, permission, setting, forget); `digest` commits to the
+    content that was written (None where none was); `body` holds what else the change says, never the text of a memory. Space 0 is the store.
     """
 
     seq: int

@@ -34,6 +34,22 @@ class State(enum.IntEnum):
     def word(self) -> str:
         return self.name.lower()
 
+    def may_become(self, other: State) -> bool:
+        """Whether the life of a cube can go on from this state in `other`."""
+        return other in _NEXT[self]
+
+
+_NEXT = {
+    State.GENERATED: {State.ACTIVATED, State.MERGED, State.ARCHIVED, State.EXPIRED, State.QUARANTINED},
+    State.ACTIVATED: {State.MERGED, State.ARCHIVED, State.EXPIRED, State.QUARANTINED},
+    State.MERGED: {State.ACTIVATED, State.ARCHIVED, State.EXPIRED, State.QUARANTINED},
+    State.ARCHIVED: {State.ACTIVATED, State.MERGED, State.EXPIRED, State.QUARANTINED},
+    State.EXPIRED: {State.GENERATED},  # by an update that gives it a longer life, and by nothing else
+    State.QUARANTINED: {State.GENERATED, State.ACTIVATED, State.MERGED, State.ARCHIVED, State.EXPIRED},
+}
+"""The life of a cube: generated → activated (first use) → merged (absorbed by another) → archived (idle) → expired, back to activated on
+re-reference, and aside into quarantine from wherever it is (MemOS, arXiv 2507.03724, section 5.4; quarantine is ours)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Link:

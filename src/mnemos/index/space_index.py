@@ -29,6 +29,7 @@ UNKNOWN = np.iinfo(np.int64).min
 _FORGOTTEN = 0
 _VISIBLE = (State.GENERATED, State.ACTIVATED)
 _CACHED_MASKS = 32
+EVERYBODY = "*"
 
 Mask = NDArray[np.bool_]
 
@@ -70,6 +71,11 @@ class Codes:
         return self._numbers.get(word)
 
 
+def rules_text(acl: Json | None) -> str | None:
+    """Rules of a cube's own, as the store writes them."""
+    return None if acl is None else orjson.dumps(acl).decode()
+
+
 class SpaceIndex:
     """The rows of one space. Hold `lock` while reading more than one of its parts; `catch_up` first."""
 
@@ -91,8 +97,10 @@ class SpaceIndex:
         self.valid_from = Growing(np.int64)
         self.valid_to = Growing(np.int64)
         self.expires_at = Growing(np.int64)
+        self.stale = Growing(np.int64)  # the position from which on a row is stale
+        self.acl = Growing(np.int32)  # the rules of a row's own; -1 for a row that has none
         self.moments = Growing(np.int64, 3)  # (row, start, end) of each time that a text speaks of
-        self.types, self.authors, self.sources, self.threads, self.wholes = Codes(), Codes(), Codes(), Codes(), Codes()
+        self.types, self.authors, self.sources, self.threads, self.wholes, self.acls = (Codes() for _ in range(6))
         self.lexical = LexicalIndex()
         self.vectors: dict[int, ExactIndex] = {}
         self._embedders: dict[int, tuple[str, int]] = {}
@@ -129,7 +137,7 @@ class SpaceIndex:
         self._catch_up_vectors(source)
 
     def _apply_changes(self, entries: Iterable[Entry]) -> None:
-        died, state = self.died.view(), self.state.view()
+        died, state, stale, acl = self.died.view(), self.state.view(), self.stale.view(), self.acl.view()
         for entry in entries:
             rows = self._rows_of.get(entry.cube.bytes) if entry.cube else None
             if not rows:
@@ -138,6 +146,10 @@ class SpaceIndex:
                 died[rows[-1]] = min(died[rows[-1]], entry.seq)  # a version in between may have had no row: a document has none
             elif entry.kind == "state":
                 state[rows] = entry.body_json()["to"]
+            elif entry.kind == "stale":
+                stale[rows[-1]] = min(stale[rows[-1]], entry.seq)
+            elif entry.kind == "permission":
+                acl[rows] = self.acls.encode([rules_text(entry.body_json()["acl"])])[0]
             elif entry.kind == "forget":
                 assert entry.cube is not None
                 died[rows] = _FORGOTTEN
@@ -147,9 +159,10 @@ class SpaceIndex:
         if not rows:
             return
         first = len(self)
-        (seq, cube, died, state, types, author, source, created, event, start, end, expires, tags, thread, flags, moments, terms, whole) = zip(
-            *rows, strict=True
-        )
+        (
+            seq, cube, died, state, types, author, source, created, event, start, end, expires, tags, thread, flags, moments, terms, whole,
+            stale, acl,
+        ) = zip(*rows, strict=True)  # fmt: skip
         self.seq.extend(seq)
         self.died.extend(died)
         self.state.extend(state)
@@ -164,6 +177,8 @@ class SpaceIndex:
         self.valid_from.extend(start)
         self.valid_to.extend(end)
         self.expires_at.extend(expires)
+        self.stale.extend(stale)
+        self.acl.extend(self.acls.encode(acl))
         self.lexical.append(terms)
         rows_of = self._rows_of
         for row, key in enumerate(cube, first):
@@ -237,6 +252,14 @@ class SpaceIndex:
     def with_author(self, author: str) -> Mask:
         number = self.authors.number(author)
         return np.asarray(self.author.view() == (-2 if number is None else number))
+
+    def readable(self, principal: str) -> Mask | None:
+        """Rows whose own rules, where they have any, let `principal` read; None where no row has rules."""
+        if not self.acls.words:
+            return None
+        named = [orjson.loads(rules).get("read") for rules in self.acls.words]
+        may = np.array([readers is None or principal in readers or EVERYBODY in readers for readers in named] + [True])  # the last for -1
+        return np.asarray(may[self.acl.view()])
 
     def speakers(self, mask: Mask) -> tuple[str, ...]:
         """The authors by their codes; in the place of one who wrote none of the rows of `mask`, an empty word."""

@@ -12,7 +12,7 @@ from mnemos.base.clock import Clock, to_micros
 from mnemos.base.cube import EMPTY, Content, Link, MemCube, check_interval, check_metadata, check_text, check_word, check_words
 from mnemos.base.errors import Invalid, shown
 from mnemos.base.ids import parse_id
-from mnemos.text.encoding import PART_OF
+from mnemos.base.lineage import PART_OF
 
 ORIGINS = ("user", "inference", "retrieval", "training")
 _TIMES = ("event_at", "valid_from", "valid_to", "expires_at")

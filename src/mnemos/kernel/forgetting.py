@@ -14,10 +14,11 @@ from mnemos.base.chain import GENESIS, Entry, verify_entry
 from mnemos.base.clock import iso
 from mnemos.base.cube import Content, State, check_word
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied
+from mnemos.base.lineage import ASSOCIATIONS, PART_OF
 from mnemos.kernel import governance
 from mnemos.store.base import Filter, Snapshot
 from mnemos.store.sqlite_write import openings_digest
-from mnemos.text.encoding import PART_OF, terms_text
+from mnemos.text.encoding import terms_text
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
@@ -149,8 +150,8 @@ def _with_descendants(snapshot: Snapshot, ids: Sequence[UUID]) -> list[UUID]:
     family = dict.fromkeys(ids)
     waiting = list(family)
     while waiting:
-        for child, _, _ in snapshot.children(waiting.pop()):
-            if child not in family:
+        for child, _, relation in snapshot.children(waiting.pop()):
+            if child not in family and relation not in ASSOCIATIONS:
                 family[child] = None
                 waiting.append(child)
     return list(family)

@@ -13,6 +13,7 @@ from mnemos.base.clock import Moment
 from mnemos.base.cube import Content, Json, MemCube, State, memcube
 from mnemos.base.errors import Conflict, Invalid, NotFound, shown
 from mnemos.base.ids import parse_id
+from mnemos.base.lineage import PART_OF
 from mnemos.base.protocols import Progress
 from mnemos.kernel import governance
 from mnemos.kernel.batches import Batch, Vectors, embedded
@@ -23,7 +24,6 @@ from mnemos.kernel.forgetting import Certificate, forget
 from mnemos.kernel.results import Context, Hit, Page
 from mnemos.kernel.searching import found
 from mnemos.store.base import Filter, NewVersion, Snapshot, SpaceRow, VersionRow
-from mnemos.text.encoding import PART_OF
 from mnemos.text.tokens import token_counter
 
 if TYPE_CHECKING:

@@ -18,12 +18,13 @@ from mnemos.base.chain import Entry
 from mnemos.base.cube import Content, State
 from mnemos.base.errors import Conflict, Invalid, NotFound
 from mnemos.base.ids import parse_id
+from mnemos.base.lineage import PART_OF
 from mnemos.base.protocols import Progress
 from mnemos.kernel import governance
 from mnemos.store.base import Snapshot, SpaceRow
 from mnemos.store.sqlite_read import Reader
 from mnemos.store.sqlite_write import Writer
-from mnemos.text.encoding import PART_OF, restore
+from mnemos.text.encoding import restore
 from mnemos.text.formats.jsonlines import read_export, write_export, write_export_stream
 
 if TYPE_CHECKING:

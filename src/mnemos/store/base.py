@@ -6,7 +6,7 @@ Space numbers and positions (`seq`) are integers local to one store; positions c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -61,6 +61,9 @@ class VersionRow:
     frozen: bool
     current: bool
     has_parts: bool
+    stale: int | None = None
+    """The position at which something that this version was derived from changed; None where it is fresh."""
+    acl: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ class Standing:
     version: int
     state: State
     frozen: bool
+    acl: Json | None = None
+    """The cube's own rules, which narrow those of its space; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,31 @@ class Filter:
     source: str | None = None
     where: Json | None = None
     parts: bool = False
+    stale: bool | None = None
+    reader: str | None = None
+    """The principal that reads: cubes whose own rules do not name it are left out. None reads all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """One edge of the lineage: version `version` of `child` was made from version `parent_version` of `parent`."""
+
+    child: UUID
+    version: int
+    parent: UUID
+    parent_version: int
+    relation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """How much a cube is used: how often it was hit, its heat (hits, each fading with its age) at the time `at`, and the times of the latest
+    hits, newest last. Times are microseconds since 1970."""
+
+    hits: int
+    value: float
+    at: int
+    recent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +160,11 @@ class Snapshot(Protocol):
     def entries_of(self, cube: UUID) -> list[Entry]: ...
     def parts(self, cube: UUID, version: int) -> list[int]: ...
     def children(self, cube: UUID) -> list[tuple[UUID, int, str]]: ...
+    def derivations(self, cube: UUID) -> list[Derivation]: ...
+    def setting(self, name: str) -> Any: ...
+    def settings(self, prefix: str = "") -> dict[str, Any]: ...
+    def counter(self, name: str) -> int: ...
+    def heat(self, cubes: Iterable[UUID] | None = None) -> dict[UUID, Heat]: ...
     def query(self, space: int, where: Filter, *, after: int, limit: int, now: int, at: int | None = None) -> list[int]: ...
     def log(self, since: int, limit: int | None = None) -> Iterator[Entry]: ...
     def position_at(self, micros: int) -> int: ...
@@ -146,18 +181,23 @@ class Snapshot(Protocol):
 
 
 class Transaction(Snapshot, Protocol):
-    """Writes that become durable together. Each verb makes one log entry and returns its position."""
+    """Writes that become durable together. Each verb up to `forget` makes one log entry and returns its position."""
 
     def create_space(self, name: str, settings: Json) -> SpaceRow: ...
     def set_space(self, num: int, settings: Json) -> int: ...
     def add(self, space: int, versions: Iterable[NewVersion]) -> list[int]: ...
     def supersede(self, space: int, new: NewVersion, body: Json | None = None) -> int: ...
-    def set_state(self, cube: UUID, state: State) -> int: ...
+    def set_state(self, cube: UUID, state: State, body: Json | None = None) -> int: ...
+    def set_stale(self, cube: UUID, parent: UUID, parent_version: int) -> int: ...
+    def set_acl(self, cube: UUID, acl: Json | None) -> int: ...
+    def set_setting(self, name: str, value: Any) -> int: ...
     def set_frozen(self, cube: UUID, frozen: bool) -> int: ...
     def link(self, child: UUID, version: int, parent: UUID, parent_version: int, relation: str) -> int: ...
     def forget(self, cubes: Sequence[UUID], reason: str | None) -> list[Tombstone]: ...
     def put_vectors(self, embedder: int, vectors: Iterable[tuple[int, bytes]], *, replace: bool = False) -> None: ...
     def embedder(self, fingerprint: str, dimensions: int) -> int: ...
+    def count_up(self, name: str, by: int = 1) -> int: ...
+    def put_heat(self, heats: Mapping[UUID, Heat]) -> None: ...
 
 
 class Store(Protocol):

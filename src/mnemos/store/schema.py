@@ -1,7 +1,9 @@
 """The tables of a SQLite store, and how a file of an older version is brought up to date.
 
-Two kinds of table. The truth: `log` (never changed), `version` (what each entry wrote; a row goes only when its cube is forgotten), `space`.
-Derived, and rebuilt from the truth at need: `cube`, `forgotten`, `edge`, `vector`, `log.previous`, and in `version` the columns from `died` on.
+Three kinds of table. The truth: `log` (never changed), `version` (what each entry wrote; a row goes only when its cube is forgotten), `space`.
+Derived, and rebuilt from the truth at need: `cube`, `forgotten`, `edge`, `vector`, `setting`, `log.previous`, and in `version` the columns from
+`died` on. Beside the truth, durable but no part of the log: `job` (work that waits), `heat` (how much a cube is used), `counter` (reads and bytes
+that rules count).
 
 A cube's entries are a chain: `cube.last` (of a forgotten cube `forgotten.seq`) is the newest, `log.previous` of each the one before. That costs
 a write no page, as an index of the log by cubes would; so does finding a space's vectors by its versions.
@@ -14,7 +16,7 @@ import apsw
 from mnemos.base.errors import FingerprintMismatch
 
 APPLICATION_ID = 0x4D4E454D  # "MNEM": tells a store from any other SQLite file
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PAGE_SIZE = 8192  # five float32 vectors of 384 dimensions fill a page but for 6 %; a page of 4096 bytes would waste 25 %
 CHECKSUM_BYTES = 8  # at the end of each page, kept by SQLite's checksum VFS
 
@@ -31,11 +33,11 @@ CREATE TABLE version(
   seq INTEGER PRIMARY KEY, cube BLOB NOT NULL, version INTEGER NOT NULL, space INTEGER NOT NULL, type TEXT NOT NULL, author TEXT,
   source TEXT, created_at INTEGER NOT NULL, event_at INTEGER, valid_from INTEGER, valid_to INTEGER, expires_at INTEGER, tags TEXT,
   metadata TEXT, more TEXT, salt BLOB NOT NULL, text TEXT,
-  died INTEGER, part_of BLOB, thread TEXT, flags INTEGER NOT NULL, moments BLOB, terms BLOB) STRICT;
+  died INTEGER, part_of BLOB, thread TEXT, flags INTEGER NOT NULL, moments BLOB, terms BLOB, stale INTEGER) STRICT;
 CREATE INDEX version_space ON version(space);
 CREATE TABLE cube(
   id BLOB PRIMARY KEY, space INTEGER NOT NULL, seq INTEGER NOT NULL, version INTEGER NOT NULL, state INTEGER NOT NULL,
-  frozen INTEGER NOT NULL, last INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  frozen INTEGER NOT NULL, last INTEGER NOT NULL, acl TEXT) STRICT, WITHOUT ROWID;
 CREATE TABLE forgotten(id BLOB PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE edge(
   child BLOB NOT NULL, version INTEGER NOT NULL, parent BLOB NOT NULL, parent_version INTEGER NOT NULL, relation TEXT NOT NULL,
@@ -45,13 +47,27 @@ CREATE TABLE embedder(num INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE,
 CREATE TABLE vector(seq INTEGER PRIMARY KEY, space INTEGER NOT NULL, embedder INTEGER NOT NULL, value BLOB NOT NULL) STRICT;
 """
 
-_MIGRATIONS: dict[int, str] = {}
+_WORK = """
+CREATE TABLE setting(name TEXT PRIMARY KEY, value TEXT NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE job(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key TEXT NOT NULL, payload TEXT NOT NULL, state TEXT NOT NULL, priority INTEGER NOT NULL,
+  run_at INTEGER NOT NULL, leased_until INTEGER, worker TEXT, attempts INTEGER NOT NULL, progress TEXT, error TEXT, created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL) STRICT;
+CREATE UNIQUE INDEX job_open ON job(kind, key) WHERE state IN ('waiting', 'running');
+CREATE INDEX job_due ON job(state, run_at);
+CREATE TABLE heat(cube BLOB PRIMARY KEY, hits INTEGER NOT NULL, value REAL NOT NULL, at INTEGER NOT NULL, recent BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE counter(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"""
+
+_MIGRATIONS: dict[int, str] = {
+    1: "ALTER TABLE version ADD COLUMN stale INTEGER; ALTER TABLE cube ADD COLUMN acl TEXT;" + _WORK,
+}
 """From schema version N to N + 1: the statements that do it."""
 
 
 def create(connection: apsw.Connection) -> None:
     """Make the tables of an empty file. Runs inside the caller's transaction."""
-    connection.execute(_TABLES).fetchall()
+    connection.execute(_TABLES + _WORK).fetchall()
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}").fetchall()
 
 

@@ -42,6 +42,7 @@ class _Group:
         """Position, hash and time of the entry that the last member wrote last."""
         self.removed_blobs: list[str] = []
         self.new_embedder = False  # so no member remembers its number before it is durable
+        self.token: bytes | None = None  # of the last member that wrote what the log does not tell of
 
 
 class SqliteStore:
@@ -215,6 +216,7 @@ class SqliteStore:
                 group.newest = writer.newest()
                 group.removed_blobs += writer.removed_blobs
                 group.new_embedder = writer.new_embedder
+                group.token = writer.token or group.token
             finally:
                 self._local.writer = None
                 if self._open_group is group and (alone or self._waiting == 0 or group.size >= GROUP or group.size == 0):
@@ -335,16 +337,19 @@ class SqliteStore:
             group.done.set()
 
     def _kept(self, group: _Group) -> bool:
-        """Whether the log, as it is outside any transaction, holds what the group wrote."""
+        """Whether the store, as it is outside any transaction, holds what the group wrote."""
         if self._db.in_transaction:
             return False
-        if group.newest is None or group.newest[0] == 0:
-            return True
         try:
-            found = self._db.execute("SELECT hash FROM log WHERE seq = ?", group.newest[:1]).get
+            if group.newest is not None and group.newest[0] > 0:
+                found = self._db.execute("SELECT hash FROM log WHERE seq = ?", group.newest[:1]).get
+                if found != group.newest[1]:
+                    return False
+            if group.token is not None:
+                return bool(self._db.execute("SELECT value FROM store WHERE key = 'newest unlogged'").get == group.token)
         except apsw.Error:
             return False
-        return bool(found == group.newest[1])
+        return True
 
     # -- reading --
     @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,14 +10,14 @@ import apsw
 import orjson
 
 from mnemos.base.chain import Entry
-from mnemos.base.cube import EMPTY, Content, Link, State
+from mnemos.base.cube import EMPTY, Content, Json, Link, State
 from mnemos.base.errors import Corrupt
 from mnemos.base.predicate import matches
-from mnemos.store.base import Filter, SpaceRow, Standing, VersionRow
+from mnemos.store.base import Derivation, Filter, Heat, SpaceRow, Standing, VersionRow
 
 VERSION_COLUMNS = (
     "v.seq, v.space, v.cube, v.version, v.type, v.author, v.source, v.created_at, v.event_at, v.valid_from, v.valid_to, v.expires_at, "
-    "v.tags, v.metadata, v.more, v.salt, v.text, v.died, v.terms IS NULL"
+    "v.tags, v.metadata, v.more, v.salt, v.text, v.died, v.terms IS NULL, v.stale"
 )
 ENTRY_COLUMNS = "seq, at, kind, space, cube, version, actor, digest, body, hash"
 ENTRIES = (
@@ -26,6 +26,13 @@ ENTRIES = (
 )
 """Before a SELECT: `entry` holds the positions of the log's entries of the cube ?1, newest first."""
 _CHUNK = 500
+_LISTED = "c.acl ->> '$.read' IS NULL OR EXISTS (SELECT 1 FROM json_each(c.acl, '$.read') WHERE value IN (?, '*'))"
+
+
+def rules(acl: str | None) -> Json | None:
+    """A cube's own rules, as they are stored."""
+    found: Json | None = None if acl is None else orjson.loads(acl)
+    return found
 
 
 def content_of(row: tuple[Any, ...]) -> Content:
@@ -86,8 +93,8 @@ class Reader:
 
     # -- cubes --
     def standing(self, cube: UUID) -> Standing | None:
-        row = self._db.execute("SELECT space, seq, version, state, frozen FROM cube WHERE id = ?", (cube.bytes,)).fetchone()
-        return Standing(cube, row[0], row[1], row[2], State(row[3]), bool(row[4])) if row else None
+        row = self._db.execute("SELECT space, seq, version, state, frozen, acl FROM cube WHERE id = ?", (cube.bytes,)).fetchone()
+        return Standing(cube, row[0], row[1], row[2], State(row[3]), bool(row[4]), rules(row[5])) if row else None
 
     def forgotten(self, cube: UUID) -> bool:
         found = self._db.execute("SELECT 1 FROM forgotten WHERE id = ?", (cube.bytes,)).fetchone()
@@ -100,13 +107,13 @@ class Reader:
             part = [int(seq) for seq in seqs[start : start + _CHUNK]]
             marks = ",".join("?" * len(part))
             rows = self._db.execute(
-                f"SELECT {VERSION_COLUMNS}, l.at, l.digest, c.state, c.frozen, c.seq FROM version v JOIN log l ON l.seq = v.seq "
+                f"SELECT {VERSION_COLUMNS}, l.at, l.digest, c.state, c.frozen, c.seq, c.acl FROM version v JOIN log l ON l.seq = v.seq "
                 f"LEFT JOIN cube c ON c.id = v.cube WHERE v.seq IN ({marks})",
                 part,
             )
             for row in rows:
                 content = content_of(row)
-                if content.digest(row[15]) != row[20]:
+                if content.digest(row[15]) != row[21]:
                     raise Corrupt(
                         f"{self._path}: version {content.version} of cube {content.id} (log position {row[0]}) is not what the log says was "
                         "written; run `mnemos doctor`, or restore a backup"
@@ -115,12 +122,14 @@ class Reader:
                     seq=row[0],
                     space=row[1],
                     content=content,
-                    updated_at=row[19],
-                    digest=row[20],
-                    state=State(row[21] or 0),
-                    frozen=bool(row[22]),
-                    current=row[23] == row[0],
+                    updated_at=row[20],
+                    digest=row[21],
+                    state=State(row[22] or 0),
+                    frozen=bool(row[23]),
+                    current=row[24] == row[0],
                     has_parts=bool(row[18]) and content.text is None,
+                    stale=row[19],
+                    acl=rules(row[25]),
                 )
         return out
 
@@ -167,6 +176,43 @@ class Reader:
         rows = self._db.execute("SELECT child, parent_version, relation FROM edge WHERE parent = ? ORDER BY child", (cube.bytes,))
         return [(UUID(bytes=row[0]), row[1], row[2]) for row in rows]
 
+    def derivations(self, cube: UUID) -> list[Derivation]:
+        """The edges that lead to a cube or from it, in the order of the children and their versions."""
+        rows = self._db.execute(
+            "SELECT child, version, parent, parent_version, relation FROM edge WHERE parent = ?1 UNION "
+            "SELECT child, version, parent, parent_version, relation FROM edge WHERE child = ?1 ORDER BY child, version, parent",
+            (cube.bytes,),
+        )
+        return [Derivation(UUID(bytes=row[0]), row[1], UUID(bytes=row[2]), row[3], row[4]) for row in rows]
+
+    # -- beside the cubes --
+    def setting(self, name: str) -> Any:
+        """The value of a setting of the store; None where it was never set."""
+        found = self._db.execute("SELECT value FROM setting WHERE name = ?", (name,)).get
+        return None if found is None else orjson.loads(found)
+
+    def settings(self, prefix: str = "") -> dict[str, Any]:
+        """The settings whose names begin with `prefix`."""
+        rows = self._db.execute("SELECT name, value FROM setting WHERE substr(name, 1, ?2) = ?1 ORDER BY name", (prefix, len(prefix)))
+        return {name: orjson.loads(value) for name, value in rows}
+
+    def counter(self, name: str) -> int:
+        """What `count_up` has counted under a name."""
+        found: int | None = self._db.execute("SELECT value FROM counter WHERE name = ?", (name,)).get
+        return found or 0
+
+    def heat(self, cubes: Iterable[UUID] | None = None) -> dict[UUID, Heat]:
+        """How much cubes are used, of those that ever were; None asks for all."""
+        columns = "SELECT cube, hits, value, at, recent FROM heat"
+        if cubes is None:
+            rows: list[Any] = self._db.execute(columns).fetchall()
+        else:
+            rows = [row for cube in cubes for row in self._db.execute(columns + " WHERE cube = ?", (cube.bytes,))]
+        return {
+            UUID(bytes=row[0]): Heat(row[1], row[2], row[3], tuple(int.from_bytes(row[4][i : i + 8], "big") for i in range(0, len(row[4]), 8)))
+            for row in rows
+        }
+
     def query(self, space: int, where: Filter, *, after: int, limit: int, now: int, at: int | None = None) -> list[int]:
         """Positions, ascending from beyond `after`, of the versions that pass `where`; at most `limit`.
 
@@ -196,6 +242,10 @@ class Reader:
         if where.valid_at is not None:
             add("(v.valid_from IS NULL OR v.valid_from <= ?)", where.valid_at)
             add("(v.valid_to IS NULL OR v.valid_to > ?)", where.valid_at)
+        if where.stale is not None:
+            add("(v.stale IS NOT NULL AND v.stale <= ?)" if where.stale else "(v.stale IS NULL OR v.stale > ?)", end)
+        if where.reader is not None:
+            add(f"(c.acl IS NULL OR {_LISTED})", where.reader)
         for tag in where.tags or ():
             add("EXISTS (SELECT 1 FROM json_each(v.tags) WHERE value = ?)", tag)
         sql = "SELECT v.seq, v.cube, c.state, v.metadata FROM version v JOIN cube c ON c.id = v.cube WHERE "
@@ -249,13 +299,13 @@ class Reader:
     def index_rows(self, space: int, since: int) -> Iterator[tuple[Any, ...]]:
         """Searchable versions of a space written after `since`, oldest first:
         (seq, cube, died, state, type, author, source, created_at, event_at, valid_from, valid_to, expires_at, tags, thread, flags, moments,
-        terms, part_of). A missing time is the smallest integer, a missing end the largest.
+        terms, part_of, stale, acl). A missing time is the smallest integer, a missing end the largest.
         """
         return iter(
             self._db.execute(
                 "SELECT v.seq, v.cube, coalesce(v.died, :never), c.state, v.type, v.author, v.source, v.created_at, "
                 "coalesce(v.event_at, :unknown), coalesce(v.valid_from, :unknown), coalesce(v.valid_to, :never), "
-                "coalesce(v.expires_at, :never), v.tags, v.thread, v.flags, v.moments, v.terms, v.part_of "
+                "coalesce(v.expires_at, :never), v.tags, v.thread, v.flags, v.moments, v.terms, v.part_of, coalesce(v.stale, :never), c.acl "
                 "FROM version v JOIN cube c ON c.id = v.cube WHERE v.space = :space AND v.seq > :since AND v.terms IS NOT NULL ORDER BY v.seq",
                 {"space": space, "since": since, "never": 2**63 - 1, "unknown": -(2**63)},
             )
@@ -264,7 +314,9 @@ class Reader:
     def index_changes(self, space: int, since: int) -> Iterator[Entry]:
         """Entries after `since` that change rows of a space which an index already holds."""
         rows = self._db.execute(
-            f"SELECT {ENTRY_COLUMNS} FROM log WHERE seq > ? AND space = ? AND kind IN ('update', 'state', 'forget') ORDER BY seq", (since, space)
+            f"SELECT {ENTRY_COLUMNS} FROM log WHERE seq > ? AND space = ? AND kind IN ('update', 'state', 'stale', 'permission', 'forget') "
+            "ORDER BY seq",
+            (since, space),
         )
         return (entry_of(row) for row in rows)
 

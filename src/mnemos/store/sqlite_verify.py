@@ -73,7 +73,7 @@ def _versions(reader: Reader, name: str, checked: dict[str, int], findings: list
     for row in rows:
         checked["versions"] += 1
         content = content_of(row)
-        digest, kind, cube, version = row[19:23]
+        digest, kind, cube, version = row[20:24]
         place = f"version {content.version} of cube {content.id} (log position {row[0]})"
         if kind not in ("add", "update") or cube != content.id.bytes or version != content.version:
             findings.append(Finding(name, place, "no log entry speaks of it"))

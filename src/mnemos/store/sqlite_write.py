@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -16,8 +16,9 @@ from mnemos.base.chain import GENESIS, entry_hash
 from mnemos.base.clock import Clock
 from mnemos.base.cube import Content, Json, State
 from mnemos.base.errors import Conflict, Frozen, MnemosError, NotFound
+from mnemos.base.lineage import PART_OF, SETTLED
 from mnemos.store import sqlite_erase
-from mnemos.store.base import NewVersion, SpaceRow, Standing, Tombstone
+from mnemos.store.base import Heat, NewVersion, SpaceRow, Standing, Tombstone
 from mnemos.store.sqlite_faults import Severed
 from mnemos.store.sqlite_read import ENTRIES, Reader
 
@@ -25,7 +26,7 @@ SALT_BYTES = 16
 _LOG = "INSERT INTO log(seq, at, kind, space, cube, version, actor, digest, body, hash) VALUES(?,?,?,?,?,?,?,?,?,?)"
 _VERSION = (
     "INSERT INTO version(seq, cube, version, space, type, author, source, created_at, event_at, valid_from, valid_to, expires_at, tags, "
-    "metadata, more, salt, text, died, part_of, thread, flags, moments, terms) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,?,?,?,?,?)"
+    "metadata, more, salt, text, died, part_of, thread, flags, moments, terms, stale) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,NULL,?,?,?,?,?,NULL)"
 )
 _LOG_OF_CUBE = _LOG.replace("hash)", "hash, previous)").replace("?)", "?,(SELECT last FROM cube WHERE id = ?5))")
 _CUBE = (
@@ -34,6 +35,7 @@ _CUBE = (
 )
 _EDGE = "INSERT OR IGNORE INTO edge(child, version, parent, parent_version, relation) VALUES(?,?,?,?,?)"
 _VECTOR = "INSERT OR REPLACE INTO vector(seq, space, embedder, value) SELECT seq, space, ?, ? FROM version WHERE seq = ?"
+_SETTLED = ", ".join(f"'{relation}'" for relation in sorted(SETTLED))
 _MORE = ("blob", "place", "sensitivity", "priority", "fingerprint")
 _MORE_OF = operator.attrgetter(*_MORE)
 
@@ -59,6 +61,11 @@ def _more(content: Content) -> str | None:
     if content.derived_from:
         more["derived_from"] = [[str(link.id), link.version, link.relation] for link in content.derived_from]
     return _json(more)
+
+
+def _links(more: str | None) -> list[Any]:
+    """The lineage links in the rarely used fields of a stored version."""
+    return orjson.loads(more).get("derived_from", []) if more else []
 
 
 def openings_digest(salts: Sequence[bytes]) -> str:
@@ -118,6 +125,8 @@ class Writer(Reader):
         self.derived: dict[int, Any] = {}
         """What the caller derived, by space, from this transaction's own writes; gone where a part of them is undone."""
         self.new_embedder = False
+        self.token: bytes | None = None
+        """What the store's row 'newest unlogged' holds by this transaction, where it wrote anything that the log does not tell of."""
 
     def newest(self) -> tuple[int, bytes, int]:
         """Position, hash and time of the newest entry, this transaction's included."""
@@ -200,9 +209,41 @@ class Writer(Reader):
             raise self._refused(space, [row[0] for row in cubes])
         self._db.executemany(_LOG, logs)
         self._db.executemany(_VERSION, rows)
+        seqs = list(self.written)
         if edges:
             self._db.executemany(_EDGE, edges)
-        return list(self.written)
+            for key in dict.fromkeys(edge[0] for edge in edges):
+                self._stale_from_birth(UUID(bytes=key))
+        return seqs
+
+    def _stale_from_birth(self, cube: UUID) -> None:
+        """Say that a version just written is stale, where what it was derived from has changed already, or is stale itself."""
+        parent: Any = self._db.execute(
+            f"SELECT e.parent, p.version FROM edge e JOIN cube c ON c.id = e.child AND c.version = e.version JOIN cube p ON p.id = e.parent "
+            f"JOIN version v ON v.seq = p.seq WHERE e.child = ? AND e.relation NOT IN ({_SETTLED}) "
+            "AND (p.version > e.parent_version OR v.stale IS NOT NULL) LIMIT 1",
+            (cube.bytes,),
+        ).fetchone()
+        if parent is not None:
+            self.set_stale(cube, UUID(bytes=parent[0]), parent[1])
+
+    def _outdate(self, parent: UUID, version: int) -> None:
+        """Say of everything whose current version was derived from `parent`, through any depth, that `parent` is at `version` now."""
+        reached, waiting = {parent.bytes}, [parent.bytes]
+        while waiting:
+            above = waiting.pop()
+            rows: list[Any] = self._db.execute(
+                f"SELECT DISTINCT e.child, v.stale, e.relation FROM edge e JOIN cube c ON c.id = e.child AND c.version = e.version "
+                f"JOIN version v ON v.seq = c.seq WHERE e.parent = ? AND e.relation NOT IN ({_SETTLED})",
+                (above,),
+            ).fetchall()
+            for child, stale, relation in rows:
+                own_part = relation == PART_OF and above == parent.bytes  # replaced together with its document
+                if child not in reached:
+                    reached.add(child)
+                    waiting.append(child)
+                    if stale is None and not own_part:
+                        self.set_stale(UUID(bytes=child), parent, version)
 
     def _refused(self, space: int, keys: Sequence[bytes]) -> MnemosError:
         """Why not all of the new cubes `keys` could be written, though none of their ids is in use."""
@@ -229,11 +270,13 @@ class Writer(Reader):
         )  # fmt: skip
 
     def supersede(self, space: int, new: NewVersion, body: Json | None = None) -> int:
-        """Write the next version of a cube; the one before stays in its history. Raises `NotFound`, `Frozen`, `Conflict`."""
+        """Write the next version of a cube; the one before stays in its history, and what was derived from it is stale. A version with other
+        links than the one before is stale itself, where they lead to what has changed since. Raises `NotFound`, `Frozen`, `Conflict`."""
         content = new.content
         standing = self._changeable(content.id)
         if content.version != standing.version + 1:
             raise Conflict(f"cube {content.id} is at version {standing.version} now; read it again and repeat the change")
+        before: str | None = self._db.execute("SELECT more FROM version WHERE seq = ?", (standing.seq,)).get
         salt = os.urandom(SALT_BYTES)
         key = content.id.bytes
         entry = self._entry("update", space, key, content.version, content.digest(salt), body)
@@ -245,6 +288,9 @@ class Writer(Reader):
         self._db.executemany(
             _EDGE, [(key, content.version, link.id.bytes, link.version, link.relation) for link in content.derived_from]
         )
+        if content.derived_from and _links(before) != [[str(link.id), link.version, link.relation] for link in content.derived_from]:
+            self._stale_from_birth(content.id)
+        self._outdate(content.id, content.version)
         return seq
 
     def _existing(self, cube: UUID) -> Standing:
@@ -260,10 +306,36 @@ class Writer(Reader):
         return standing
 
     # -- standing --
-    def set_state(self, cube: UUID, state: State) -> int:
+    def set_state(self, cube: UUID, state: State, body: Json | None = None) -> int:
+        """Go on to another state; `body` says more, such as why. Raises `Conflict` where no life goes that way, `Frozen`, `NotFound`."""
         standing = self._changeable(cube)
+        if not standing.state.may_become(state):
+            raise Conflict(f"cube {cube} is {standing.state.word} and cannot become {state.word}")
         self._db.execute("UPDATE cube SET state = ? WHERE id = ?", (int(state), cube.bytes))
-        return self._append("state", standing.space, cube, standing.version, {"from": int(standing.state), "to": int(state)})
+        return self._append("state", standing.space, cube, standing.version, {"from": int(standing.state), "to": int(state), **(body or {})})
+
+    def set_stale(self, cube: UUID, parent: UUID, parent_version: int) -> int:
+        """Say of the current version of a cube that what it was derived from has changed: `parent` is at `parent_version` now. A frozen
+        cube becomes stale, too: nothing of it changes."""
+        standing = self._existing(cube)
+        seq = self._append("stale", standing.space, cube, standing.version, {"of": str(parent), "version": parent_version})
+        self._db.execute("UPDATE version SET stale = ? WHERE seq = ? AND stale IS NULL", (seq, standing.seq))
+        return seq
+
+    def set_acl(self, cube: UUID, acl: Json | None) -> int:
+        """Give a cube rules of its own, or take them away."""
+        standing = self._existing(cube)
+        self._db.execute("UPDATE cube SET acl = ? WHERE id = ?", (None if acl is None else orjson.dumps(acl).decode(), cube.bytes))
+        return self._append("permission", standing.space, cube, standing.version, {"acl": acl})
+
+    def set_setting(self, name: str, value: Any) -> int:
+        """Set a setting of the store (plain JSON); None removes it. The log keeps every value that it had."""
+        seq = self._append("setting", 0, body={"name": name, "value": value})
+        if value is None:
+            self._db.execute("DELETE FROM setting WHERE name = ?", (name,))
+        else:
+            self._db.execute("INSERT OR REPLACE INTO setting VALUES(?,?,?)", (name, orjson.dumps(value).decode(), seq))
+        return seq
 
     def set_frozen(self, cube: UUID, frozen: bool) -> int:
         standing = self._existing(cube)
@@ -295,6 +367,7 @@ class Writer(Reader):
             self._db.executemany("DELETE FROM vector WHERE seq = ?", seqs)
             self._db.executemany("DELETE FROM version WHERE seq = ?", seqs)
             self._db.execute("DELETE FROM cube WHERE id = ?", (key,))
+            self._db.execute("DELETE FROM heat WHERE cube = ?", (key,))
             self._db.execute("DELETE FROM edge WHERE parent = ?", (key,))
             self._db.execute("DELETE FROM edge WHERE child = ?", (key,))
             self.removed_blobs += [blob for blob in blobs if not self._holds_blob(blob)]
@@ -323,3 +396,26 @@ class Writer(Reader):
         if replace:
             self._db.execute("INSERT INTO store VALUES('vector round', 1) ON CONFLICT DO UPDATE SET value = value + 1")
         self._db.executemany(_VECTOR, [(embedder, value, seq) for seq, value in vectors])
+
+    # -- beside the log --
+    def unlogged(self) -> None:
+        """Mark this transaction, which writes something that the log does not tell of, so that its commit can be recognised by it."""
+        if self.token is None:
+            self.token = os.urandom(8)
+            self._db.execute("INSERT OR REPLACE INTO store VALUES('newest unlogged', ?)", (self.token,))
+
+    def count_up(self, name: str, by: int = 1) -> int:
+        """Count under a name, which begins at 0; gives the new value."""
+        self.unlogged()
+        row: Any = self._db.execute(
+            "INSERT INTO counter VALUES(?1, ?2) ON CONFLICT DO UPDATE SET value = value + ?2 RETURNING value", (name, by)
+        ).fetchone()
+        return int(row[0])
+
+    def put_heat(self, heats: Mapping[UUID, Heat]) -> None:
+        """Remember how much cubes are used; of those that do not exist any more, nothing."""
+        self.unlogged()
+        self._db.executemany(
+            "INSERT OR REPLACE INTO heat SELECT id, ?2, ?3, ?4, ?5 FROM cube WHERE id = ?1",
+            [(cube.bytes, h.hits, h.value, h.at, b"".join(t.to_bytes(8, "big") for t in h.recent)) for cube, h in heats.items()],
+        )

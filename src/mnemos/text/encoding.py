@@ -8,12 +8,12 @@ from uuid import UUID
 
 from mnemos.base.clock import from_micros
 from mnemos.base.cube import Content, Link
+from mnemos.base.lineage import PART_OF
 from mnemos.index.terms import pack_terms
 from mnemos.store.base import Derived, NewVersion
 from mnemos.text.chunking import chunk
 from mnemos.text.reading import read
 
-PART_OF = "part_of"
 LONGEST_WHOLE = 1400
 """Characters up to which a text is one memory: about what the default embedder reads at once (256 word pieces)."""
 

@@ -1,0 +1,16 @@
+"""The words for how one memory comes from another."""
+
+from __future__ import annotations
+
+DERIVED_FROM = "derived_from"
+PART_OF = "part_of"
+MERGED = "merged"
+SUMMARISED = "summarised"
+BRANCHED_FROM = "branched_from"
+SUPERSEDES = "supersedes"
+
+ASSOCIATIONS = frozenset({SUPERSEDES, "related", "contradicts", "mentions"})
+"""Relations that carry no content from one memory to the other: what happens to one does not make the other stale, or gone."""
+
+SETTLED = ASSOCIATIONS | {BRANCHED_FROM}
+"""Relations along which nothing becomes stale: a branch is made from a version as it was. What is forgotten is gone from branches, too."""
