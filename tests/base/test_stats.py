@@ -110,16 +110,6 @@ def test_clusters_widen_the_interval() -> None:
     assert by_cluster.high - by_cluster.low == pytest.approx(expected, rel=0.2)
 
 
-def test_cluster_interval_covers() -> None:
-    rng = generator()
-    covered = 0
-    for _ in range(200):
-        centre = rng.normal(0, 1, 30)
-        got = stats.bootstrap_mean(np.repeat(centre, 4) + rng.normal(0, 1, 120), np.repeat(np.arange(30), 4).tolist(), rng, resamples=400)
-        covered += got.low <= 0 <= got.high
-    assert 0.88 <= covered / 200 <= 0.99
-
-
 def test_one_cluster_gives_no_interval() -> None:
     got = stats.bootstrap_mean([1.0, 2.0], ["a", "a"], generator())
     assert got.value == 1.5
@@ -149,10 +139,32 @@ def test_percentiles() -> None:
         stats.percentiles([], 50)
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.integers(1, 6))
-def test_interval_lies_within_the_cluster_means(values: list[float], groups: int) -> None:
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.integers(1, 20))
+def test_interval_holds_the_mean_and_keeps_its_bounds(values: list[float], groups: int) -> None:
     clusters = [i % groups for i in range(len(values))]
-    got = stats.bootstrap_mean(values, clusters, generator(), resamples=50)
+    bounds = min(values), max(values)
+    got = stats.bootstrap_mean(values, clusters, generator(), resamples=50, bounds=bounds)
     if got.clusters > 1:
         slack = 1e-9 * (1 + max(map(abs, values)))
-        assert min(values) - slack <= got.low <= got.high <= max(values) + slack
+        assert bounds[0] - slack <= got.low <= got.value + slack
+        assert got.value - slack <= got.high <= bounds[1] + slack
+
+
+def test_few_clusters_give_students_interval() -> None:
+    got = stats.bootstrap_mean([1.0, 3, 2, 4, 6, 8], list("aabbcc"), generator())
+    half = stats.t_quantile(0.975, 2) * np.std([2.0, 3, 7], ddof=1) / math.sqrt(3)
+    assert (got.low, got.value, got.high) == pytest.approx((4 - half, 4, 4 + half))
+
+
+def test_any_statistic_has_an_interval() -> None:
+    rng = generator()
+    values = rng.normal(3, 1, 300)
+    clusters = (np.arange(300) // 10).tolist()
+    median = stats.bootstrap_statistic(lambda rows: float(np.median(values[rows])), clusters, rng)
+    assert median.low < np.median(values) == median.value < median.high
+    got = stats.bootstrap_statistic(lambda rows: float(values[rows].mean()), clusters, rng)
+    mean = stats.bootstrap_mean(values, clusters, rng)
+    assert (got.low, got.high) == pytest.approx((mean.low, mean.high), abs=0.03)
+    assert (got.n, got.clusters) == (300, 30)
+    rare = stats.bootstrap_statistic(lambda rows: math.nan if len(set(rows.tolist())) < 250 else 1.0, clusters, rng, resamples=100)
+    assert math.isnan(rare.low)  # too seldom defined

@@ -66,7 +66,7 @@ class Measured:
     def interval(self, system: str, metric: str, mask: Mask) -> Interval:
         """The mean with its interval clustered by conversation."""
         chosen = np.asarray(mask, dtype=bool)
-        return bootstrap_mean(self.scores[system][metric][chosen], self._clusters(chosen), self.options.rng())
+        return bootstrap_mean(self.scores[system][metric][chosen], self._clusters(chosen), self.options.rng(), bounds=(0, 1))
 
     def ratio(self, system: str, other: str, metric: str, mask: Mask) -> Interval:
         """The ratio of two systems' means, paired by question, with its interval clustered by conversation."""
