@@ -29,7 +29,6 @@ UNKNOWN = np.iinfo(np.int64).min
 _FORGOTTEN = 0
 _VISIBLE = (State.GENERATED, State.ACTIVATED)
 _CACHED_MASKS = 32
-EVERYBODY = "*"
 
 Mask = NDArray[np.bool_]
 
@@ -99,8 +98,9 @@ class SpaceIndex:
         self.expires_at = Growing(np.int64)
         self.stale = Growing(np.int64)  # the position from which on a row is stale
         self.acl = Growing(np.int32)  # the rules of a row's own; -1 for a row that has none
+        self.label = Growing(np.int32)  # how sensitive a row is said to be; -1 for a row that says nothing
         self.moments = Growing(np.int64, 3)  # (row, start, end) of each time that a text speaks of
-        self.types, self.authors, self.sources, self.threads, self.wholes, self.acls = (Codes() for _ in range(6))
+        self.types, self.authors, self.sources, self.threads, self.wholes, self.acls, self.labels = (Codes() for _ in range(7))
         self.lexical = LexicalIndex()
         self.vectors: dict[int, ExactIndex] = {}
         self._embedders: dict[int, tuple[str, int]] = {}
@@ -161,7 +161,7 @@ class SpaceIndex:
         first = len(self)
         (
             seq, cube, died, state, types, author, source, created, event, start, end, expires, tags, thread, flags, moments, terms, whole,
-            stale, acl,
+            stale, acl, label,
         ) = zip(*rows, strict=True)  # fmt: skip
         self.seq.extend(seq)
         self.died.extend(died)
@@ -179,6 +179,7 @@ class SpaceIndex:
         self.expires_at.extend(expires)
         self.stale.extend(stale)
         self.acl.extend(self.acls.encode(acl))
+        self.label.extend(self.labels.encode(label))
         self.lexical.append(terms)
         rows_of = self._rows_of
         for row, key in enumerate(cube, first):
@@ -253,13 +254,20 @@ class SpaceIndex:
         number = self.authors.number(author)
         return np.asarray(self.author.view() == (-2 if number is None else number))
 
-    def readable(self, principal: str) -> Mask | None:
-        """Rows whose own rules, where they have any, let `principal` read; None where no row has rules."""
+    def readable(self, names: Iterable[str]) -> Mask:
+        """Rows whose own rules, where they say who reads, list one of `names`."""
         if not self.acls.words:
-            return None
-        named = [orjson.loads(rules).get("read") for rules in self.acls.words]
-        may = np.array([readers is None or principal in readers or EVERYBODY in readers for readers in named] + [True])  # the last for -1
+            return np.ones(len(self), dtype=bool)
+        wanted = set(names)
+        listed = [orjson.loads(rules).get("read") for rules in self.acls.words]
+        may = np.array([readers is None or not wanted.isdisjoint(readers) for readers in listed] + [True])  # the last for -1
         return np.asarray(may[self.acl.view()])
+
+    def with_label(self, labels: Iterable[str]) -> Mask:
+        """Rows that carry one of `labels`, or none."""
+        wanted = set(labels)
+        may = np.array([word in wanted for word in self.labels.words] + [True])
+        return np.asarray(may[self.label.view()])
 
     def speakers(self, mask: Mask) -> tuple[str, ...]:
         """The authors by their codes; in the place of one who wrote none of the rows of `mask`, an empty word."""

@@ -109,8 +109,10 @@ class Filter:
     where: Json | None = None
     parts: bool = False
     stale: bool | None = None
-    reader: str | None = None
-    """The principal that reads: cubes whose own rules do not name it are left out. None reads all."""
+    readers: tuple[str, ...] | None = None
+    """Names under which the caller reads: cubes whose own rules list none of them are left out. None reads all."""
+    labels: tuple[str, ...] | None = None
+    """Labels of sensitivity that the caller may read; a cube without one is always among them. None reads all."""
 
 
 @dataclass(frozen=True, slots=True)

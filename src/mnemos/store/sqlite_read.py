@@ -26,7 +26,8 @@ ENTRIES = (
 )
 """Before a SELECT: `entry` holds the positions of the log's entries of the cube ?1, newest first."""
 _CHUNK = 500
-_LISTED = "c.acl ->> '$.read' IS NULL OR EXISTS (SELECT 1 FROM json_each(c.acl, '$.read') WHERE value IN (?, '*'))"
+_LISTED = "c.acl ->> '$.read' IS NULL OR EXISTS (SELECT 1 FROM json_each(c.acl, '$.read') WHERE value IN (SELECT value FROM json_each(?)))"
+_LABEL = "CASE WHEN v.more IS NULL THEN NULL ELSE v.more ->> '$.sensitivity' END"
 
 
 def rules(acl: str | None) -> Json | None:
@@ -244,8 +245,10 @@ class Reader:
             add("(v.valid_to IS NULL OR v.valid_to > ?)", where.valid_at)
         if where.stale is not None:
             add("(v.stale IS NOT NULL AND v.stale <= ?)" if where.stale else "(v.stale IS NULL OR v.stale > ?)", end)
-        if where.reader is not None:
-            add(f"(c.acl IS NULL OR {_LISTED})", where.reader)
+        if where.readers is not None:
+            add(f"(c.acl IS NULL OR {_LISTED})", orjson.dumps(where.readers).decode())
+        if where.labels is not None:
+            add(f"({_LABEL} IS NULL OR {_LABEL} IN (SELECT value FROM json_each(?)))", orjson.dumps(where.labels).decode())
         for tag in where.tags or ():
             add("EXISTS (SELECT 1 FROM json_each(v.tags) WHERE value = ?)", tag)
         sql = "SELECT v.seq, v.cube, c.state, v.metadata FROM version v JOIN cube c ON c.id = v.cube WHERE "
@@ -299,13 +302,13 @@ class Reader:
     def index_rows(self, space: int, since: int) -> Iterator[tuple[Any, ...]]:
         """Searchable versions of a space written after `since`, oldest first:
         (seq, cube, died, state, type, author, source, created_at, event_at, valid_from, valid_to, expires_at, tags, thread, flags, moments,
-        terms, part_of, stale, acl). A missing time is the smallest integer, a missing end the largest.
+        terms, part_of, stale, acl, sensitivity). A missing time is the smallest integer, a missing end the largest.
         """
         return iter(
             self._db.execute(
                 "SELECT v.seq, v.cube, coalesce(v.died, :never), c.state, v.type, v.author, v.source, v.created_at, "
                 "coalesce(v.event_at, :unknown), coalesce(v.valid_from, :unknown), coalesce(v.valid_to, :never), "
-                "coalesce(v.expires_at, :never), v.tags, v.thread, v.flags, v.moments, v.terms, v.part_of, coalesce(v.stale, :never), c.acl "
+                f"coalesce(v.expires_at, :never), v.tags, v.thread, v.flags, v.moments, v.terms, v.part_of, coalesce(v.stale, :never), c.acl, {_LABEL} "
                 "FROM version v JOIN cube c ON c.id = v.cube WHERE v.space = :space AND v.seq > :since AND v.terms IS NOT NULL ORDER BY v.seq",
                 {"space": space, "since": since, "never": 2**63 - 1, "unknown": -(2**63)},
             )
