@@ -88,7 +88,7 @@ def _blob(mem: Any) -> None:
     name = mem.store.blobs.put(bytes(range(256)) * 20)
     space = mem.space("c")
     with mem.writing() as transaction:
-        transaction.add(space._num, [NewVersion(Content(id=mem.new_id(), version=1, created_at=1, kind="kv", blob=name, text=None))])
+        transaction.add(space.num, [NewVersion(Content(id=mem.new_id(), version=1, created_at=1, kind="kv", blob=name, text=None))])
 
 
 def places(file: Path, rng: random.Random, sample: int) -> list[int]:

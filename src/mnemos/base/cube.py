@@ -159,7 +159,8 @@ _PLAIN_OPTIONAL = (
 class MemCube:
     """One version of one memory, as a caller sees it. Times are datetimes in UTC.
 
-    `position` is where in the store's log this version was written; `digest` (hex) is what that entry commits to.
+    `position` is where in the store's log this version was written; `digest` (hex) is what that entry commits to; `stale` says that something
+    that this version was derived from has changed since.
     """
 
     id: str
@@ -169,6 +170,7 @@ class MemCube:
     type: str
     state: str
     frozen: bool
+    stale: bool
     text: str
     blob: str | None
     author: str | None
@@ -211,7 +213,9 @@ class MemCube:
         return out
 
 
-def memcube(content: Content, *, space: str, state: State, frozen: bool, updated_at: int, position: int, digest: bytes, text: str) -> MemCube:
+def memcube(
+    content: Content, *, space: str, state: State, frozen: bool, stale: bool, updated_at: int, position: int, digest: bytes, text: str
+) -> MemCube:
     """The caller's view of a stored version."""
     created, updated = from_micros(content.created_at), from_micros(updated_at)
     return MemCube(
@@ -222,6 +226,7 @@ def memcube(content: Content, *, space: str, state: State, frozen: bool, updated
         type=content.type,
         state=state.word,
         frozen=frozen,
+        stale=stale,
         text=text,
         blob=content.blob,
         author=content.author,

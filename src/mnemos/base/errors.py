@@ -36,6 +36,14 @@ class PermissionDenied(MnemosError, PermissionError):
     """The principal may not do this here."""
 
 
+class RateLimited(MnemosError):
+    """The caller asked more often than the space allows; `retry_after` seconds later it may again."""
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Corrupt(MnemosError):
     """Stored bytes are not what was written. `mnemos doctor` names the file and the place."""
 

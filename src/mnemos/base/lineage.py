@@ -8,8 +8,9 @@ MERGED = "merged"
 SUMMARISED = "summarised"
 BRANCHED_FROM = "branched_from"
 SUPERSEDES = "supersedes"
+ABSORBS = "absorbs"
 
-ASSOCIATIONS = frozenset({SUPERSEDES, "related", "contradicts", "mentions"})
+ASSOCIATIONS = frozenset({SUPERSEDES, ABSORBS, "related", "contradicts", "mentions"})
 """Relations that carry no content from one memory to the other: what happens to one does not make the other stale, or gone."""
 
 SETTLED = ASSOCIATIONS | {BRANCHED_FROM}

@@ -88,7 +88,7 @@ def choices(name: str, corpora: Iterable[Corpus], embedder: Embedder, recipe: Re
             space = memory.space(corpus.name)
             space.add_many(list(corpus.records))
             with memory.snapshot() as snapshot:
-                index = memory.index(space._num, snapshot)
+                index = memory.index(space.num, snapshot)
                 index.catch_up(snapshot)
                 for question in corpus.questions:
                     yield _choice(name, question, index, embedder, memory.clock(), recipe)

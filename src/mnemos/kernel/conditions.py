@@ -22,6 +22,7 @@ def conditions(
     valid_at: Any = None,
     filter: Any = None,
     states: Any = None,
+    stale: Any = None,
     parts: bool = False,
 ) -> Filter:
     """The conditions of a call, checked. Raises `Invalid`, naming the keyword."""
@@ -30,6 +31,8 @@ def conditions(
     for name, value in (("author", author), ("source", source)):
         if value is not None:
             check_text(value, name)
+    if stale is not None and not isinstance(stale, bool):
+        raise Invalid(f"stale: expected True, False or None, not {shown(stale)}")
     known = {state.word: state for state in State}
     words = None if states is None else check_words(states, "states")
     for word in words or ():
@@ -46,6 +49,7 @@ def conditions(
         where=filter or None,
         states=None if words is None else tuple(known[word] for word in words),
         parts=parts,
+        stale=stale,
     )
 
 

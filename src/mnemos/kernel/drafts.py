@@ -110,9 +110,11 @@ def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _link(source: Any) -> Link:
-    """A source as a caller names it: an id, a `Link`, or a cube."""
-    if not isinstance(source, Link):
-        source = Link(parse_id(source.id), source.version) if isinstance(source, MemCube) else Link(parse_id(source, "derived_from"), 1)
+    """A source as a caller names it: an id (version 0: the one that is current when this is written), a `Link`, or a cube."""
+    if not isinstance(source, (Link, MemCube)):
+        return Link(parse_id(source, "derived_from"), 0)
+    if isinstance(source, MemCube):
+        source = Link(parse_id(source.id), source.version)
     version, relation = source.version, check_word(source.relation, "derived_from")
     if isinstance(version, bool) or not isinstance(version, int) or not 0 < version < 2**31:
         raise Invalid(f"derived_from: {shown(version)} is no version of a cube")

@@ -12,19 +12,19 @@ import orjson
 
 from mnemos.base.chain import GENESIS, Entry, verify_entry
 from mnemos.base.clock import iso
-from mnemos.base.cube import Content, State, check_word
+from mnemos.base.cube import Content, State
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied
-from mnemos.base.lineage import ASSOCIATIONS, PART_OF
-from mnemos.kernel import governance
+from mnemos.kernel.lifecycle import revive_merged
+from mnemos.kernel.limits import recount
+from mnemos.kernel.lineage import descendants
+from mnemos.kernel.reasons import check_reason, refuse_repetition, strings_of
+from mnemos.kernel.viewing import Viewing, whole_of
 from mnemos.store.base import Filter, Snapshot
 from mnemos.store.sqlite_write import openings_digest
 from mnemos.text.encoding import terms_text
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
-
-_REPEATED = 8
-
 
 @dataclass(frozen=True, slots=True)
 class ForgottenCube:
@@ -93,37 +93,45 @@ def forget(
     system: Mnemos, space: int, name: str, ids: Sequence[UUID] | None, where: Filter, reason: str | None
 ) -> Certificate:
     """Forget the chosen cubes of a space and everything derived from them, in one transaction; then leave no trace in the files."""
-    reason = check_word(reason, "reason") or None
+    reason = check_reason(reason)
     with system.writing(alone=True) as transaction:
+        viewing = Viewing(transaction, system.space_row(transaction, space), system.access(transaction))
+        access = viewing.access
         if ids is None:
-            everything = replace(where, states=tuple(State))  # what searches hide is forgotten with the rest
+            everything = viewing.narrowed(replace(where, states=tuple(State)))  # what searches hide is forgotten with the rest
             seqs = transaction.query(space, everything, after=0, limit=2**31, now=-(2**62))
             ids = [row.content.id for row in transaction.versions(seqs).values()]
         else:
             for cube in ids:
                 standing = transaction.standing(cube)
-                if standing is None or standing.space != space:
+                hidden = standing is not None and standing.acl is not None and not access.listed(standing.acl, "read", absent=True)
+                if standing is None or standing.space != space or hidden:
                     gone = transaction.forgotten(cube) and any(entry.space == space for entry in transaction.entries_of(cube))
                     raise NotFound(f"cube {cube} {'was forgotten already' if gone else f'is not in space {name!r}'}")
                 row = transaction.versions([standing.seq])[standing.seq]
-                whole = next((link.id for link in row.content.derived_from if link.relation == PART_OF), None)
-                if whole is not None and whole not in ids:
+                if (whole := whole_of(row.content)) != cube and whole not in ids:
                     raise Invalid(f"cube {cube} is a part of document {whole}; forget the document, or update it to a text without that part")
-        family = _with_descendants(transaction, ids)
+        family = descendants(transaction, ids)
         names = {row.num: row for row in transaction.spaces()}
         for cube in family:
-            home = names[_space_of(transaction, cube)]
-            if not governance.allowed(system.principal, home.settings, "forget"):
+            standing = transaction.standing(cube)
+            assert standing is not None
+            home = names[standing.space]
+            if not access.may("forget", home.settings, standing.acl):
                 where_ = f"in space {name!r}" if home.num == space else "something derived from these memories, in a space of somebody else's"
                 raise PermissionDenied(f"principal {system.principal!r} may not forget {where_}; ask its owner")
-            if reason and not governance.allowed(system.principal, home.settings, "read"):  # or reasons could be tried until one is refused
+            if reason and not access.may("read", home.settings, standing.acl):  # or reasons could be tried until one is refused
                 raise PermissionDenied(f"principal {system.principal!r} may not give a reason for memories that it may not read; leave it out")
         texts, strings, kinds = _traces(transaction, family)
-        if reason:
-            _refuse_repetition(reason, texts, strings)
+        refuse_repetition(reason, texts, strings)
+        revive_merged(transaction, family)
         tombstones = transaction.forget(family, reason)
         position, head, at = transaction.newest()
+        for num in {stone.space for stone in tombstones}:
+            if names[num].settings.get("quota"):
+                recount(transaction, num)
     system.embedding.drop(texts)
+    system.tracker.drop(family)
     system.drop_forgotten({stone.space for stone in tombstones})
     system.store.erase([text.encode() for text in (*texts, *strings, *kinds)])
     return Certificate(
@@ -139,24 +147,6 @@ def forget(
     )
 
 
-def _space_of(snapshot: Snapshot, cube: UUID) -> int:
-    standing = snapshot.standing(cube)
-    assert standing is not None
-    return standing.space
-
-
-def _with_descendants(snapshot: Snapshot, ids: Sequence[UUID]) -> list[UUID]:
-    """`ids` and everything that was derived from them, through any depth and any space."""
-    family = dict.fromkeys(ids)
-    waiting = list(family)
-    while waiting:
-        for child, _, relation in snapshot.children(waiting.pop()):
-            if child not in family and relation not in ASSOCIATIONS:
-                family[child] = None
-                waiting.append(child)
-    return list(family)
-
-
 def _traces(snapshot: Snapshot, cubes: Sequence[UUID]) -> tuple[list[str], list[str], list[str]]:
     """(texts, other strings, types and relations) of all versions of the cubes, as the rows hold them: what no file may show afterwards."""
     texts: dict[str, None] = {}
@@ -169,25 +159,12 @@ def _traces(snapshot: Snapshot, cubes: Sequence[UUID]) -> tuple[list[str], list[
             if content.text:
                 texts[content.text] = None
                 texts[terms_text(content)] = None
-            for word in (content.author, content.source, content.place, content.sensitivity, *content.tags, *content.entities):
-                if word:
-                    strings[word] = None
+            strings |= dict.fromkeys(strings_of(content))
             for group in (content.tags, content.entities, content.metadata):
                 if group:
                     strings[orjson.dumps(group).decode()] = None
             kinds |= dict.fromkeys((content.type, *(link.relation for link in content.derived_from)))
     return list(texts), list(strings), list(kinds)
-
-
-def _refuse_repetition(reason: str, texts: Sequence[str], strings: Sequence[str]) -> None:
-    """The log keeps the reason for good: it must not keep a piece of a text, or a whole author, source or tag, with it."""
-    said = reason.encode()
-    if any(len(word.encode()) >= _REPEATED and word in reason for word in strings):
-        raise Invalid("reason: repeats an author, source or tag that is to be forgotten, and would keep it in the log; say why in other words")
-    for text in texts:
-        data = text.encode()
-        if any(said[i : i + _REPEATED] in data for i in range(len(said) - _REPEATED + 1)):
-            raise Invalid("reason: repeats a piece of the text that is to be forgotten, and would keep it in the log; say why in other words")
 
 
 def verify_certificate(certificate: Certificate | Mapping[str, Any], target: Any, *, records: Sequence[Mapping[str, Any]] = ()) -> Verdict:

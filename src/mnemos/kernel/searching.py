@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from mnemos.base.clock import Moment
 from mnemos.index.space_index import UNKNOWN, Mask, SpaceIndex
+from mnemos.kernel.viewing import Viewing
 from mnemos.store.base import Filter, Snapshot
 from mnemos.text.question import analyse
 from mnemos.text.strategy import Recall, Strategy, View
 
 if TYPE_CHECKING:
     from mnemos.base.protocols import Vectors
-    from mnemos.kernel.system import Mnemos
-    from mnemos.store.sqlite_read import Reader
+    from mnemos.kernel.space import Space
 
 _ATTEMPTS = 8
 """Times that a search takes a newer snapshot, because another thread has brought the index further, before it makes an index of its own."""
 
 
 class Found(NamedTuple):
-    """What a search found, in the snapshot that it looked at: `seqs`, best first, as they stood when the log ended at `position`."""
+    """What a search found, in the look at the space that it took: `seqs`, best first, as they stood when the log ended at `position`."""
 
-    snapshot: Reader
+    viewing: Viewing
     position: int
     seqs: list[int]
     recall: Recall
@@ -33,30 +34,25 @@ class Found(NamedTuple):
 
 @contextlib.contextmanager
 def found(
-    system: Mnemos,
-    space: int,
-    text: str,
-    k: int,
-    where: Filter,
-    strategy: Strategy,
-    position_in: Callable[[Snapshot], int],
-    vector: Vectors | None,
+    space: Space, text: str, k: int, where: Filter, strategy: Strategy, as_of: int | Moment | None, vector: Vectors | None
 ) -> Iterator[Found]:
-    """Search space number `space` for `text` at the position that `position_in` names; `vector` is its embedding where it is given."""
+    """Search a space for `text`, as it was at `as_of`; `vector` is the text's embedding where it is given."""
+    system = space.system
     voiced, meant, attempts = None, vector, 0
     while True:
         if voiced is not None:
             meant = system.embedding.question(voiced)
         with system.snapshot() as snapshot:
-            position = position_in(snapshot)
-            index = system.index(space, snapshot, fresh=attempts == _ATTEMPTS)
+            viewing = Viewing.of(space, snapshot)
+            position = viewing.shown_position(as_of)
+            index = system.index(space.num, snapshot, fresh=attempts == _ATTEMPTS)
             with index.lock:
                 if index.position > snapshot.position:  # another thread has seen a newer store: so must this one
                     attempts += 1
                     continue
                 index.catch_up(snapshot)
                 now = system.clock()
-                mask = allowed(snapshot, index, position, where, now)
+                mask = allowed(snapshot, index, position, viewing.narrowed(where), now)
                 # Whom and when the question means depends on what may be found; embedding it is not for here, where others wait.
                 question = analyse(text, index.speakers(mask), now, index.span(mask))
                 if vector is None and question.voiced != voiced:
@@ -65,7 +61,7 @@ def found(
                 queries = system.embedding.align(question.voiced, meant, index.vectors, snapshot)
                 recall = strategy.recall(question, View(index, mask, index.cosines(queries), now), k)
                 seqs = index.seq.view()[recall.rows].tolist()
-            yield Found(snapshot, position, seqs, recall)
+            yield Found(viewing, position, seqs, recall)
             return
 
 
@@ -90,6 +86,12 @@ def allowed(snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter,
             mask &= when < where.until
     if where.valid_at is not None:
         mask &= (index.valid_from.view() <= where.valid_at) & (index.valid_to.view() > where.valid_at)
+    if where.readers is not None:
+        mask &= index.readable(where.readers)
+    if where.labels is not None:
+        mask &= index.with_label(where.labels)
+    if where.stale is not None:
+        mask &= (index.stale.view() <= position) == where.stale
     if where.where:
         mask &= index.with_metadata(where.where, snapshot)
     return mask

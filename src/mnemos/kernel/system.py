@@ -7,14 +7,14 @@ import copy
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from mnemos.base.chain import Entry
 from mnemos.base.clock import Clock, system_clock
-from mnemos.base.cube import check_text
+from mnemos.base.cube import Json, check_text, plain_json
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied, StoreUnavailable, shown
 from mnemos.base.ids import IdSource
 from mnemos.base.protocols import Embedder
@@ -22,8 +22,13 @@ from mnemos.index.space_index import SpaceIndex
 from mnemos.kernel import governance
 from mnemos.kernel.checking import check_derived
 from mnemos.kernel.embedding import Embedding
+from mnemos.kernel.governance import Access
+from mnemos.kernel.heat import AccessTracker
+from mnemos.kernel.limits import RateLimiter, recount, use_licence
 from mnemos.kernel.results import Report
 from mnemos.kernel.space import Space
+from mnemos.kernel.tending import LifecyclePolicy, Tended, expire, keep_uses, tend
+from mnemos.kernel.viewing import Viewing
 from mnemos.store.base import Finding, NewVersion, Snapshot, SpaceRow
 from mnemos.store.sqlite import SqliteStore
 from mnemos.store.sqlite_read import Reader
@@ -61,7 +66,7 @@ class Mnemos:
         address = os.fsdecode(location)
         if address.startswith(("postgresql://", "postgres://")):
             raise StoreUnavailable("the PostgreSQL driver is not part of this version; give the path of a SQLite file")
-        self.principal = check_text(principal, "principal") if principal is not None else None
+        self.principal = governance.check_principal(check_text(principal, "principal")) if principal is not None else None
         self.chat = chat
         self.clock = clock
         self.embedding = Embedding(embedder)
@@ -71,6 +76,8 @@ class Mnemos:
         self._index_lock = threading.Lock()
         self._embedder_number: int | None = None
         self._view = False
+        self.tracker = AccessTracker()
+        self.rates = RateLimiter(clock)
         self.store = SqliteStore(address, clock=clock, vfs=vfs)
         try:
             with self.store.snapshot() as snapshot:
@@ -100,6 +107,7 @@ class Mnemos:
         if self._view:
             return
         self.embedding.stop()
+        keep_uses(self)
         self.store.close()
 
     def as_principal(self, principal: str | None) -> Mnemos:
@@ -110,56 +118,136 @@ class Mnemos:
         if self.principal is not None and principal != self.principal:
             raise PermissionDenied(f"principal {self.principal!r} may not act as another; only a store opened without a principal may")
         view = copy.copy(self)
-        view.principal = check_text(principal, "principal") if principal is not None else None
+        view.principal = governance.check_principal(check_text(principal, "principal")) if principal is not None else None
         view._view = True
         return view
 
     # -- spaces --
-    def space(self, name: str, *, acl: Mapping[str, Sequence[str]] | None = None, strategy: str | None = None) -> Space:
-        """The space called `name`, created at first use. `acl` and `strategy`, where given, become its settings.
+    def space(
+        self,
+        name: str,
+        *,
+        acl: Mapping[str, Sequence[str]] | None = None,
+        strategy: str | None = None,
+        deny: Mapping[str, Sequence[str]] | None = None,
+        read_only: bool | None = None,
+        clearance: Mapping[str, str] | None = None,
+        licences: Mapping[str, Mapping[str, Any]] | None = None,
+        quota: Mapping[str, int] | None = None,
+        rate: Mapping[str, int] | None = None,
+    ) -> Space:
+        """The space called `name`, created at first use. Keywords, where given, become its settings; an empty one takes a rule away.
 
-        `acl` says who else may: {"read": ["bob"], "write": […], "share": […], "forget": […]}. Raises `Invalid`, `PermissionDenied`.
+        `acl` says who else may: {"read": ["bob", "role:editors", "*"], "write": […], "share": […], "derive": […], "forget": […]}, and `deny`
+        who may not after all ("derive" goes with "read" where it is not named). `read_only` forbids changes to everybody. `clearance` says up to
+        which label of sensitivity others read: {"role:staff": "internal"}. `licences`: {"bob": {"reads": 100, "until": a time}}. `quota`:
+        {"cubes": …, "bytes": …} of text. `rate`: {"reads_per_minute": …, "writes_per_minute": …} for each caller. Raises `Invalid`,
+        `PermissionDenied`.
         """
         name = check_space_name(name)
-        rules = governance.check_acl(acl)
         if strategy is not None:
             self.strategy(strategy)
-        wanted = {key: value for key, value in (("acl", rules), ("strategy", strategy)) if value is not None}
+        given = {"acl": acl, "deny": deny, "read_only": read_only, "clearance": clearance, "licences": licences, "quota": quota, "rate": rate}
+        wanted = governance.check_settings(given) | ({"strategy": strategy} if strategy is not None else {})
         with self.store.snapshot() as snapshot:
             row = snapshot.space(name)
+            access = self.access(snapshot)
         if row is None:
             with self.writing() as transaction:
                 row = transaction.space(name) or transaction.create_space(name, {"owner": self.principal, **wanted})
+                if row.settings.get("quota"):
+                    recount(transaction, row.num)
         changed = any(row.settings.get(key) != value for key, value in wanted.items())
-        if changed or (wanted and not governance.allowed(self.principal, row.settings, "read")):  # or a list could be guessed at
-            governance.require(self.principal, name, row.settings, "share")
+        if changed or (wanted and not access.may("read", row.settings)):  # or a list could be guessed at
+            access.require("share", name, row.settings)
         if changed:
             with self.writing() as transaction:
+                row = self.space_row(transaction, row.num)
+                access.require("share", name, row.settings)
                 settings = {**row.settings, **wanted}
                 transaction.set_space(row.num, settings)
+                if settings.get("quota"):
+                    recount(transaction, row.num)
             row = SpaceRow(row.num, row.name, row.created_at, settings)
         return Space(self, row)
 
     def spaces(self) -> list[str]:
         """The names of the spaces that the principal may read, oldest first."""
         with self.store.snapshot() as snapshot:
-            return [row.name for row in snapshot.spaces() if governance.allowed(self.principal, row.settings, "read")]
+            access = self.access(snapshot)
+            return [row.name for row in snapshot.spaces() if access.may("read", row.settings)]
 
     def existing_space(self, name: str) -> Space:
         """The space called `name`. Raises `NotFound` where there is none: nothing is created."""
         with self.store.snapshot() as snapshot:
-            row = snapshot.space(check_space_name(name))
-        if row is None or not any(governance.allowed(self.principal, row.settings, verb) for verb in governance.VERBS):
+            row, access = snapshot.space(check_space_name(name)), self.access(snapshot)
+        if row is None or not any(access.may(verb, {**row.settings, "read_only": False}) for verb in governance.VERBS):
             raise NotFound(f"there is no space {name!r} that you may see; `mnemos spaces` and GET /v1/spaces name them")
         return Space(self, row)
 
     def settings(self, name: str) -> dict[str, Any]:
-        """Owner, acl and strategy of a space. Raises `NotFound`."""
+        """Owner, rules and strategy of a space. Raises `NotFound`."""
         with self.store.snapshot() as snapshot:
             row = snapshot.space(check_space_name(name))
-        if row is None or not governance.allowed(self.principal, row.settings, "read"):
-            raise NotFound(f"there is no space {name!r} that you may see")
+            if row is None or not self.access(snapshot).may("read", row.settings):
+                raise NotFound(f"there is no space {name!r} that you may see")
         return dict(row.settings)
+
+    # -- who may --
+    def access(self, snapshot: Snapshot) -> Access:
+        """What the principal may do, by the roles that it has in this snapshot."""
+        return governance.access(self.principal, snapshot)
+
+    def admit(self, num: int, name: str, verb: str, *, counted: bool = True) -> None:
+        """Let the principal in to `verb` in a space: rules, rate and licence. What the program itself changes is checked as it is changed.
+        Raises `PermissionDenied`, `RateLimited`."""
+        if self.principal is None:
+            return
+        with self.store.snapshot() as snapshot:
+            row, access = self.space_row(snapshot, num), self.access(snapshot)
+        access.require(verb, name, row.settings)
+        if counted:
+            self.rates.take(self.principal, num, row.settings, verb)
+            if verb == "read":
+                use_licence(access, num, name, row.settings, self.clock(), self.writing)
+
+    def settings_for(self, snapshot: Snapshot, num: int, name: str, verb: str) -> Json:
+        """The settings of a space whose rules, in this snapshot, allow `verb`. Raises `PermissionDenied`, `NotFound`."""
+        settings = self.space_row(snapshot, num).settings
+        self.access(snapshot).require(verb, name, settings)
+        return settings
+
+    def set_role(self, name: str, members: Iterable[str] | None) -> None:
+        """Give the role `name` its members, all of them; None removes the role. Rules name it "role:NAME". Raises `PermissionDenied`, `Invalid`."""
+        self._owner_only("roles are given")
+        role = check_text(name, "role")
+        if not role.strip() or len(role) > _LONGEST_NAME:
+            raise Invalid(f"role: a name has 1 to {_LONGEST_NAME} characters, not all blank")
+        listed = None if members is None else governance.check_principals(list(members), "members")
+        with self.writing() as transaction:
+            if transaction.setting(f"role/{role}") != listed:
+                transaction.set_setting(f"role/{role}", listed)
+
+    def roles(self) -> dict[str, list[str]]:
+        """Each role and its members. Raises `PermissionDenied`."""
+        self._owner_only("roles are shown")
+        with self.store.snapshot() as snapshot:
+            return {name.removeprefix("role/"): members for name, members in snapshot.settings("role/").items()}
+
+    def set_setting(self, name: str, value: Any) -> None:
+        """Keep a setting of the store (plain JSON; None removes it): durable, and an entry of the log. Raises `PermissionDenied`, `Invalid`."""
+        self._owner_only("settings of the store are changed")
+        with self.writing() as transaction:
+            transaction.set_setting(check_text(name, "setting"), plain_json(value, "value"))
+
+    def setting(self, name: str) -> Any:
+        """The value of a setting of the store; None where it was never set."""
+        with self.store.snapshot() as snapshot:
+            return snapshot.setting(name)
+
+    def _owner_only(self, what: str) -> None:
+        if self.principal is not None:
+            raise PermissionDenied(f"{what} by whoever owns the file, and not by principal {self.principal!r}: open the store without a principal")
 
     # -- transactions and reading --
     @contextlib.contextmanager
@@ -185,14 +273,30 @@ class Mnemos:
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise Invalid("limit: expected how many entries, 1 or more")
         with self.store.snapshot() as snapshot:
-            readable = {row.num for row in snapshot.spaces() if governance.allowed(self.principal, row.settings, "read")}
+            shown = self.log_filter(snapshot)
             out = []
             for entry in snapshot.log(since):
-                if entry.space in readable:
+                if shown(entry):
                     out.append(entry)
                     if limit is not None and len(out) >= limit:
                         break
             return out
+
+    def log_filter(self, snapshot: Snapshot) -> Callable[[Entry], bool]:
+        """Whether the principal may see an entry of the log: those of spaces, and of memories in them, that it may read."""
+        if self.principal is None:
+            return lambda entry: True
+        access = self.access(snapshot)
+        looks = {row.num: Viewing(snapshot, row, access) for row in snapshot.spaces() if access.may("read", row.settings)}
+
+        def shown(entry: Entry) -> bool:
+            viewing = looks.get(entry.space)
+            if viewing is None or entry.cube is None:
+                return viewing is not None
+            standing = snapshot.standing(entry.cube)
+            return standing is None or viewing.shows(snapshot.versions([standing.seq])[standing.seq])
+
+        return shown
 
     def position(self) -> int:
         """The newest position of the log."""
@@ -211,15 +315,16 @@ class Mnemos:
 
     def expire(self) -> int:
         """Mark memories whose time is over as expired; searches have left them out since then. Gives how many."""
-        from mnemos.base.cube import State
-
-        now = self.clock()
         with self.writing() as transaction:
-            writable = {row.num for row in transaction.spaces() if governance.allowed(self.principal, row.settings, "write")}
-            cubes = [cube for cube in transaction.expired(now) if (at := transaction.standing(cube)) is not None and at.space in writable]
-            for cube in cubes:
-                transaction.set_state(cube, State.EXPIRED)
-        return len(cubes)
+            return expire(self, transaction)
+
+    def tend(self, spaces: Iterable[str] | None = None, policy: LifecyclePolicy | None = None) -> Tended:
+        """Bring the lives of memories up to date: uses are noted, what was used comes to life or back from the archive, what is over expires,
+        what is cold goes to the archive, and what overlaps or is contradicted is settled, each as `policy` says (None: as each space does).
+
+        Goes on where it was interrupted; a second call finds nothing to do. Raises `NotFound`, `PermissionDenied`.
+        """
+        return tend(self, spaces, policy)
 
     @staticmethod
     def check_space_name(name: object) -> str:
@@ -242,7 +347,11 @@ class Mnemos:
         return self.strategy(space.strategy_name)
 
     def space_row(self, snapshot: Snapshot, num: int) -> SpaceRow:
-        return next(row for row in snapshot.spaces() if row.num == num)
+        """Raises `NotFound` where the transaction that created the space was undone."""
+        row = snapshot.space_numbered(num)
+        if row is None:
+            raise NotFound("the space does not exist: the transaction that created it was undone; get the space again by its name")
+        return row
 
     def embed_versions(self, versions: Sequence[NewVersion]) -> list[bytes | None]:
         """The vectors of the searchable ones among `versions`; None for the rest."""
@@ -293,12 +402,6 @@ class Mnemos:
                 index = self._indexes.get(space)
                 if index is not None and index.forgotten > len(index) // 4 + 256:
                     del self._indexes[space]
-
-    def require(self, num: int, name: str, verb: str) -> None:
-        """Raise `PermissionDenied` where the principal may not `verb` in a space."""
-        if self.principal is not None:
-            with self.store.snapshot() as snapshot:
-                governance.require(self.principal, name, self.space_row(snapshot, num).settings, verb)
 
 
 def check_space_name(name: object) -> str:

@@ -21,6 +21,7 @@ from mnemos.base.ids import parse_id
 from mnemos.base.lineage import PART_OF
 from mnemos.base.protocols import Progress
 from mnemos.kernel import governance
+from mnemos.kernel.viewing import Viewing
 from mnemos.store.base import Snapshot, SpaceRow
 from mnemos.store.sqlite_read import Reader
 from mnemos.store.sqlite_write import Writer
@@ -41,7 +42,8 @@ def export_jsonl(memory: Mnemos, target: str | Path | IO[bytes], *, spaces: Iter
     """
     with memory.snapshot() as snapshot:
         known = {row.name: row for row in snapshot.spaces()}
-        readable = [name for name, row in known.items() if governance.allowed(memory.principal, row.settings, "read")]
+        access = memory.access(snapshot)
+        readable = [name for name, row in known.items() if access.may("read", row.settings)]
         names = readable if spaces is None else list(spaces)
         for name in names:
             if name not in readable:
@@ -124,13 +126,13 @@ def _import_batch(memory: Mnemos, batch: list[tuple[int, dict[str, Any]]], name:
                 if row is None:
                     settings = line["settings"] if isinstance(line["settings"], dict) else {}
                     memory.check_space_name(space)
-                    governance.check_acl(settings.get("acl"))
+                    governance.check_settings(settings)
                     transaction.create_space(space, {**settings, "owner": memory.principal or settings.get("owner")})
                     new += 1
                 continue
             if row is None:
                 raise Invalid(f"{where}: speaks of space {space!r} before the line that describes it")
-            governance.require(memory.principal, space, row.settings, "write")
+            memory.access(transaction).require("write", space, row.settings)
             if version is not None:
                 content = version.content
                 present = transaction.version_seq(content.id, content.version)
@@ -154,8 +156,8 @@ def _check_sources(memory: Mnemos, snapshot: Snapshot, space: int, content: Cont
         standing = snapshot.standing(link.id)
         if standing is None or standing.space == space:
             continue
-        settings = memory.space_row(snapshot, standing.space).settings
-        if link.relation == PART_OF or not governance.allowed(memory.principal, settings, "read"):
+        viewing = Viewing(snapshot, memory.space_row(snapshot, standing.space), memory.access(snapshot))
+        if link.relation == PART_OF or not viewing.derivable(link.id):
             raise NotFound(f"{where}: cube {link.id}, from which cube {content.id} is derived, is not there")
 
 

@@ -17,7 +17,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mnemos.base.errors import MnemosError, StoreUnavailable
-from mnemos.kernel.space import CHUNK, Space
+from mnemos.kernel.space import Space
+from mnemos.kernel.writing import CHUNK
 from mnemos.server import models, problems
 from mnemos.server.guard import NDJSON
 from mnemos.server.routing import parse_json

@@ -14,6 +14,7 @@ from mnemos.base.cube import EMPTY, Content, Json, Link, State
 from mnemos.base.errors import Corrupt
 from mnemos.base.predicate import matches
 from mnemos.store.base import Derivation, Filter, Heat, SpaceRow, Standing, VersionRow
+from mnemos.store.sqlite_jobs import JobReader
 
 VERSION_COLUMNS = (
     "v.seq, v.space, v.cube, v.version, v.type, v.author, v.source, v.created_at, v.event_at, v.valid_from, v.valid_to, v.expires_at, "
@@ -71,7 +72,7 @@ def entry_of(row: tuple[Any, ...]) -> Entry:
     return Entry(seq, at, kind, space, UUID(bytes=cube) if cube else None, version, actor, digest, body, hash_)
 
 
-class Reader:
+class Reader(JobReader):
     """The verbs of `Snapshot`. `position` is the newest entry that this reader sees."""
 
     def __init__(self, connection: apsw.Connection, path: str) -> None:
@@ -86,6 +87,10 @@ class Reader:
 
     def space(self, name: str) -> SpaceRow | None:
         row = self._db.execute("SELECT num, name, created_at, settings FROM space WHERE name = ?", (name,)).fetchone()
+        return SpaceRow(row[0], row[1], row[2], orjson.loads(row[3])) if row else None
+
+    def space_numbered(self, num: int) -> SpaceRow | None:
+        row = self._db.execute("SELECT num, name, created_at, settings FROM space WHERE num = ?", (num,)).fetchone()
         return SpaceRow(row[0], row[1], row[2], orjson.loads(row[3])) if row else None
 
     def store_id(self) -> str:
@@ -202,6 +207,21 @@ class Reader:
         found: int | None = self._db.execute("SELECT value FROM counter WHERE name = ?", (name,)).get
         return found or 0
 
+    def usage(self, space: int) -> dict[str, int]:
+        """What a space holds: `cubes` (whole memories) and `bytes` (of the texts of all versions)."""
+        size = self._db.execute("SELECT coalesce(sum(octet_length(text)), 0) FROM version WHERE space = ?", (space,)).get
+        return {"cubes": self.count(space)["cubes"], "bytes": size}
+
+    def idle(self, space: int, before: int) -> list[UUID]:
+        """Whole memories of a space that are in use and not frozen, and that were neither written nor, as far as was noted, used since
+        `before`."""
+        rows = self._db.execute(
+            "SELECT c.id FROM version v JOIN cube c ON c.seq = v.seq JOIN log l ON l.seq = v.seq LEFT JOIN heat h ON h.cube = c.id "
+            "WHERE v.space = ? AND v.part_of IS NULL AND c.state IN (?, ?) AND c.frozen = 0 AND l.at < ? AND coalesce(h.at, 0) < ? ORDER BY v.seq",
+            (space, int(State.GENERATED), int(State.ACTIVATED), before, before),
+        )
+        return [UUID(bytes=row[0]) for row in rows]
+
     def heat(self, cubes: Iterable[UUID] | None = None) -> dict[UUID, Heat]:
         """How much cubes are used, of those that ever were; None asks for all."""
         columns = "SELECT cube, hits, value, at, recent FROM heat"
@@ -308,7 +328,8 @@ class Reader:
             self._db.execute(
                 "SELECT v.seq, v.cube, coalesce(v.died, :never), c.state, v.type, v.author, v.source, v.created_at, "
                 "coalesce(v.event_at, :unknown), coalesce(v.valid_from, :unknown), coalesce(v.valid_to, :never), "
-                f"coalesce(v.expires_at, :never), v.tags, v.thread, v.flags, v.moments, v.terms, v.part_of, coalesce(v.stale, :never), c.acl, {_LABEL} "
+                f"coalesce(v.expires_at, :never), v.tags, v.thread, v.flags, v.moments, v.terms, v.part_of, coalesce(v.stale, :never), "
+                f"c.acl, {_LABEL} "
                 "FROM version v JOIN cube c ON c.id = v.cube WHERE v.space = :space AND v.seq > :since AND v.terms IS NOT NULL ORDER BY v.seq",
                 {"space": space, "since": since, "never": 2**63 - 1, "unknown": -(2**63)},
             )

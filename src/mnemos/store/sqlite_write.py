@@ -20,6 +20,7 @@ from mnemos.base.lineage import PART_OF, SETTLED
 from mnemos.store import sqlite_erase
 from mnemos.store.base import Heat, NewVersion, SpaceRow, Standing, Tombstone
 from mnemos.store.sqlite_faults import Severed
+from mnemos.store.sqlite_jobs import JobWriter
 from mnemos.store.sqlite_read import ENTRIES, Reader
 
 SALT_BYTES = 16
@@ -90,9 +91,10 @@ class Mark(NamedTuple):
     removed_blobs: int
     forgets: int
     to_erase: list[bytes] | None
+    token: bytes | None
 
 
-class Writer(Reader):
+class Writer(JobWriter, Reader):
     """The verbs of `Transaction`. It reads its own writes."""
 
     def __init__(
@@ -122,6 +124,8 @@ class Writer(Reader):
         self.started = self.position
         self.written: dict[int, tuple[int, bytes]] = {}
         """Position → (time of writing, digest) of the versions that the latest `add` wrote."""
+        self.stale_from_birth: set[UUID] = set()
+        """Those of the cubes that the latest `add` wrote which are stale already."""
         self.derived: dict[int, Any] = {}
         """What the caller derived, by space, from this transaction's own writes; gone where a part of them is undone."""
         self.new_embedder = False
@@ -142,10 +146,10 @@ class Writer(Reader):
 
     def mark(self) -> Mark:
         """Where this writer stands, to go `back_to` when a part of its work is undone."""
-        return Mark(self.position, self._at, self._hash, len(self.removed_blobs), len(self.forgets), self.to_erase)
+        return Mark(self.position, self._at, self._hash, len(self.removed_blobs), len(self.forgets), self.to_erase, self.token)
 
     def back_to(self, mark: Mark) -> None:
-        self.position, self._at, self._hash, blobs, forgets, self.to_erase = mark
+        self.position, self._at, self._hash, blobs, forgets, self.to_erase, self.token = mark
         del self.removed_blobs[blobs:], self.forgets[forgets:]
         self.derived.clear()
 
@@ -185,7 +189,7 @@ class Writer(Reader):
     # -- versions --
     def add(self, space: int, versions: Iterable[NewVersion]) -> list[int]:
         """Write new cubes. Raises `Conflict` where an id is taken, or was forgotten, `NotFound` where there is no such space."""
-        since, self.written = self.position, {}
+        since, self.written, self.stale_from_birth = self.position, {}, set()
         logs: list[Any] = []
         rows: list[Any] = []
         cubes: list[Any] = []
@@ -226,6 +230,7 @@ class Writer(Reader):
         ).fetchone()
         if parent is not None:
             self.set_stale(cube, UUID(bytes=parent[0]), parent[1])
+            self.stale_from_birth.add(cube)
 
     def _outdate(self, parent: UUID, version: int) -> None:
         """Say of everything whose current version was derived from `parent`, through any depth, that `parent` is at `version` now."""
