@@ -12,6 +12,7 @@ from mnemos.base.errors import (
     PermissionDenied,
     StoreFull,
     StoreUnavailable,
+    WrongKey,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "PermissionDenied",
     "StoreFull",
     "StoreUnavailable",
+    "WrongKey",
 ]

@@ -31,6 +31,8 @@ class Entry:
     digest: bytes | None
     body: str | None
     hash: bytes
+    sealed: str | None = None
+    """In a sealed store: what stands in the log, and what the hash covers, in the place of actor and body."""
 
     def body_json(self) -> dict[str, Any]:
         return orjson.loads(self.body) if self.body else {}
@@ -58,7 +60,6 @@ def entry_hash(
 def verify_entry(previous: bytes, entry: Entry) -> bool:
     """Whether `entry` carries the hash that follows from `previous`."""
     cube = entry.cube.bytes if entry.cube else None
-    expected = entry_hash(
-        previous, entry.seq, entry.at, entry.kind, entry.space, cube, entry.version, entry.actor, entry.digest, entry.body
-    )
+    actor, body = (entry.actor, entry.body) if entry.sealed is None else (None, entry.sealed)
+    expected = entry_hash(previous, entry.seq, entry.at, entry.kind, entry.space, cube, entry.version, actor, entry.digest, body)
     return expected == entry.hash

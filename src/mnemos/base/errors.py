@@ -36,6 +36,10 @@ class PermissionDenied(MnemosError, PermissionError):
     """The principal may not do this here."""
 
 
+class WrongKey(PermissionDenied):
+    """The store is sealed, and the key is missing, or is not the one that opens it."""
+
+
 class RateLimited(MnemosError):
     """The caller asked more often than the space allows; `retry_after` seconds later it may again."""
 
