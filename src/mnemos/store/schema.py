@@ -51,10 +51,10 @@ _WORK = """
 CREATE TABLE setting(name TEXT PRIMARY KEY, value TEXT NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE job(
   id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, key TEXT NOT NULL, payload TEXT NOT NULL, state TEXT NOT NULL, priority INTEGER NOT NULL,
-  run_at INTEGER NOT NULL, leased_until INTEGER, worker TEXT, attempts INTEGER NOT NULL, progress TEXT, error TEXT, created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL) STRICT;
+  run_at INTEGER NOT NULL, every INTEGER, again INTEGER, cancel INTEGER NOT NULL, leased_until INTEGER, worker TEXT, attempts INTEGER NOT NULL,
+  progress TEXT, error TEXT, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT;
 CREATE UNIQUE INDEX job_open ON job(kind, key) WHERE state IN ('waiting', 'running');
-CREATE INDEX job_due ON job(state, run_at);
+CREATE INDEX job_due ON job(state, kind, priority DESC, run_at);
 CREATE TABLE heat(cube BLOB PRIMARY KEY, hits INTEGER NOT NULL, value REAL NOT NULL, at INTEGER NOT NULL, recent BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE counter(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """

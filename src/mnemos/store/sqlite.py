@@ -9,19 +9,20 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import apsw
 
 from mnemos.base.clock import Clock, system_clock
 from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid, MnemosError, StoreFull, StoreUnavailable
-from mnemos.store import sqlite_erase, sqlite_open
+from mnemos.store import sqlite_erase, sqlite_jobs, sqlite_open
 from mnemos.store.base import Finding
 from mnemos.store.blobs import Blobs, FileBlobs, MemoryBlobs
 from mnemos.store.sqlite_faults import Severed, explain, explain_os, explain_system, explained
 from mnemos.store.sqlite_read import Reader
 from mnemos.store.sqlite_verify import verify_pages, verify_rows, verify_write_ahead_log
+from mnemos.store.sqlite_watch import Watch
 from mnemos.store.sqlite_write import Mark, Spaces, Writer
 from mnemos.store.witness import Head, Witness
 
@@ -70,6 +71,7 @@ class SqliteStore:
         self.witness: Witness | None = None
         self._witness_failure: Finding | None = None
         self.blobs: Blobs = FileBlobs(self.path + "-blobs") if self.durable else MemoryBlobs()
+        self._watch = Watch(self.path, self._reader if self.durable else None)
         with explained(self.path, "opening the store"):
             self._open()
 
@@ -120,6 +122,7 @@ class SqliteStore:
                 if unclean:
                     sqlite_erase.cut_log(self._db)
                     sqlite_erase.clear_index(self._db)
+                sqlite_jobs.release_all(self._db)
                 if unclean or self._erasing.left:
                     self.blobs.tidy(Reader(self._db, self.path).blob_names())
                 self._erasing.catch_up(self._db, self.path)
@@ -167,6 +170,7 @@ class SqliteStore:
             if self._open_group is not None:
                 self._commit()
             self._closed = True
+            self._watch.close()
             with self._idle_lock:
                 for connection in self._idle:
                     connection.close()
@@ -335,6 +339,7 @@ class SqliteStore:
             self._open_group = None
             group.error = error
             group.done.set()
+            self._watch.committed()
 
     def _kept(self, group: _Group) -> bool:
         """Whether the store, as it is outside any transaction, holds what the group wrote."""
@@ -419,6 +424,19 @@ class SqliteStore:
         """The newest position of the log."""
         with self.snapshot() as snapshot:
             return snapshot.position
+
+    def changes(self) -> int:
+        """A number that is another one after anybody's commit. Raises `StoreUnavailable` once the store is closed."""
+        with explained(self.path, "looking for changes"):
+            return self._watch.changes()
+
+    def await_change(self, seen: int, seconds: float, unless: Callable[[], bool] = lambda: False) -> int:
+        """Wait until `changes()` is not `seen` any more, for at most `seconds`, and no longer than until `unless()` is true; give it.
+
+        Raises `StoreUnavailable` once the store is closed.
+        """
+        with explained(self.path, "looking for changes"):
+            return self._watch.wait(seen, seconds, unless)
 
     # -- keeping --
     def verify(self) -> tuple[dict[str, int], list[Finding]]:
