@@ -67,7 +67,7 @@ class JobReader:
         best: JobRow | None = None
         soonest: int | None = None
         for one in runnable:
-            for row in self._candidates(one):
+            for row in self._job_candidates(one):
                 due = row.run_at if row.state == "waiting" else row.leased_until or 0
                 if due > now:
                     soonest = due if soonest is None else min(soonest, due)
@@ -75,7 +75,7 @@ class JobReader:
                     best = row
         return best, None if best else soonest
 
-    def _candidates(self, one: Runnable) -> Iterator[JobRow]:
+    def _job_candidates(self, one: Runnable) -> Iterator[JobRow]:
         """Of each priority the waiting job that is due first, and every running one, whose lease may be over."""
         key, values = ("", ()) if one.key is None else (" AND key = ?", (one.key,))
         below = 2**62
@@ -128,9 +128,9 @@ class JobWriter(JobReader):
         while (row := self.next_job(runnable, now)[0]) is not None:
             self.unlogged()
             if row.cancel:
-                self._over(row, "cancelled", row.error, now)
+                self._job_over(row, "cancelled", row.error, now)
             elif row.attempts >= leases[row.kind].attempts:
-                self._over(row, "dead", row.error or f"its worker vanished {row.attempts} times", now)
+                self._job_over(row, "dead", row.error or f"its worker vanished {row.attempts} times", now)
             else:
                 self._db.execute(
                     "UPDATE job SET state = 'running', worker = ?2, leased_until = ?3, attempts = attempts + 1, updated_at = ?4 WHERE id = ?1",
@@ -165,18 +165,18 @@ class JobWriter(JobReader):
         row = self.job(id)
         assert row is not None
         if state != "waiting":
-            self._over(row, state, error, now)
+            self._job_over(row, state, error, now)
         elif row.cancel:
-            self._over(row, "cancelled", error, now)
+            self._job_over(row, "cancelled", error, now)
         else:
-            self._wait(id, now if run_at is None else run_at, row.attempts if error else row.attempts - 1, error, now)
+            self._job_waits(id, now if run_at is None else run_at, row.attempts if error else row.attempts - 1, error, now)
         return self.job(id)
 
     def retry_job(self, id: int, now: int) -> None:
         """Let a job that ended wait again, as if it were new. Raises `Conflict` where another of its kind and key is open."""
         self.unlogged()
         try:
-            self._wait(id, now, 0, None, now)
+            self._job_waits(id, now, 0, None, now)
         except apsw.ConstraintError:
             raise Conflict(f"job {id}: another of its kind and key waits or runs already; drop this one") from None
 
@@ -191,23 +191,23 @@ class JobWriter(JobReader):
         self.unlogged()
         self._db.execute(f"DELETE FROM job WHERE id = ? AND NOT {_OPEN}", (id,))
 
-    def _over(self, row: JobRow, state: str, error: str | None, now: int) -> None:
+    def _job_over(self, row: JobRow, state: str, error: str | None, now: int) -> None:
         """A job came to an end; where it was asked for meanwhile, or is to recur, it waits again."""
         if row.again is not None:
-            self._wait(row.id, row.again, 0, error, now)
+            self._job_waits(row.id, row.again, 0, error, now)
         elif row.every is not None:
-            self._wait(row.id, row.run_at + row.every * max(1, -(-(now + 1 - row.run_at) // row.every)), 0, error, now)
+            self._job_waits(row.id, row.run_at + row.every * max(1, -(-(now + 1 - row.run_at) // row.every)), 0, error, now)
         else:
-            self._end(row.id, state, error, now)
+            self._job_ends(row.id, state, error, now)
 
-    def _wait(self, id: int, run_at: int, attempts: int, error: str | None, now: int) -> None:
+    def _job_waits(self, id: int, run_at: int, attempts: int, error: str | None, now: int) -> None:
         self._db.execute(
             "UPDATE job SET state = 'waiting', run_at = ?2, attempts = ?3, error = ?4, again = NULL, cancel = 0, worker = NULL, "
             "leased_until = NULL, updated_at = ?5 WHERE id = ?1",
             (id, run_at, attempts, error, now),
         )
 
-    def _end(self, id: int, state: str, error: str | None, now: int) -> None:
+    def _job_ends(self, id: int, state: str, error: str | None, now: int) -> None:
         self._db.execute(
             "UPDATE job SET state = ?2, error = ?3, again = NULL, worker = NULL, leased_until = NULL, updated_at = ?4 WHERE id = ?1",
             (id, state, error, now),
