@@ -10,6 +10,7 @@ import numpy as np
 
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import Embedder, Progress, Vectors
+from mnemos.kernel.workers import Stopped
 from mnemos.models.catalog import from_fingerprint, open_embedder
 from mnemos.store.base import Snapshot, Store
 from mnemos.text.encoding import terms_text
@@ -29,9 +30,15 @@ class Embedding:
         self._others: dict[str, Embedder | None] = {}
         self._fingerprints: dict[int, str] = {}
         self.done, self.total = 0, 0
-        self._stop = threading.Event()
-        self._worker: threading.Thread | None = None
         self.failure: Exception | None = None
+        """What made the work in the background fail; None where it did not, or where it went well since."""
+        self._settled = threading.Event()
+        self._settled.set()
+
+    @property
+    def fingerprint(self) -> str | None:
+        """That of the embedder, where there is one."""
+        return None if self.embedder is None else self.embedder.fingerprint
 
     # -- texts --
     def vectors(self, texts: Sequence[str], progress: Progress | None = None) -> list[bytes] | None:
@@ -100,25 +107,37 @@ class Embedding:
         return self._others[fingerprint]
 
     # -- another embedder than before --
+    def lacking(self, store: Store) -> bool:
+        """Whether a searchable version has no vector of this embedder."""
+        if self.embedder is None:
+            return False
+        with store.snapshot() as snapshot:
+            number = self._number(snapshot)
+            return bool(snapshot.unembedded(-1 if number is None else number, 0, 1))
+
+    def _number(self, snapshot: Snapshot) -> int | None:
+        """The embedder's number in a store that it was used in."""
+        return next((number for number, (fingerprint, _) in snapshot.embedders().items() if fingerprint == self.fingerprint), None)
+
     def catch_up(self, store: Store, progress: Progress | None = None) -> int:
         """Embed every searchable version that has no vector of this embedder; give how many. Interrupted, it goes on next time."""
         embedder = self.embedder
         if embedder is None:
             return 0
         with store.snapshot() as snapshot:
-            number = next((n for n, (fingerprint, _) in snapshot.embedders().items() if fingerprint == embedder.fingerprint), None)
+            number = self._number(snapshot)
         if number is None:
             with store.transaction() as transaction:
                 number = transaction.embedder(embedder.fingerprint, embedder.dimensions)
         after, done = 0, 0
-        while not self._stop.is_set():
+        while True:
             with store.snapshot() as snapshot:
                 rows = snapshot.unembedded(number, after, _BATCH)
                 versions = snapshot.versions([row[0] for row in rows])
                 if rows and not done:
                     self.total = snapshot.count_unembedded(number)
             if not rows:
-                break
+                return done
             values = check_vectors(embedder.embed([terms_text(versions[row[0]].content) for row in rows]), len(rows), embedder)
             with store.transaction() as transaction:
                 transaction.put_vectors(number, [(row[0], values[i].tobytes()) for i, row in enumerate(rows)], replace=True)
@@ -127,32 +146,34 @@ class Embedding:
             self.total = max(self.total, done)
             if progress is not None:
                 progress(done, self.total)
-        return done
 
-    def start(self, store: Store, failed: Callable[[Exception], None] | None = None) -> None:
-        """Do `catch_up` in the background. Searches stay right meanwhile; a failure is kept in `failure`."""
+    def begin(self) -> Callable[[Exception | None], None]:
+        """Let `wait` wait, until what this gives is called, with what went wrong or None. A failure is kept in `failure`."""
+        self._settled.clear()
 
-        def work() -> None:
-            try:
-                self.catch_up(store)
-            except Exception as error:  # noqa: BLE001  (a thread has no caller: the error is kept for status and verify)
-                self.failure = error
-                if failed is not None:
-                    failed(error)
+        def ended(failure: Exception | None) -> None:
+            self.failure = failure or self.failure
+            self._settled.set()
 
-        self._worker = threading.Thread(target=work, name="mnemos re-embedding", daemon=True)
-        self._worker.start()
+        return ended
 
-    def stop(self) -> None:
-        """End the background work after the batch that it is at."""
-        self._stop.set()
-        if self._worker is not None:
-            self._worker.join()
+    def work(self, store: Store, progress: Progress) -> None:
+        """`catch_up`, as a job: whoever waits learns how it went."""
+        ended = self.begin()
+        self.failure, failure = None, None
+        try:
+            self.catch_up(store, progress)
+        except Stopped:
+            raise
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            ended(failure)
 
     def wait(self) -> None:
-        """Wait until the background work is done. Raises what made it fail."""
-        if self._worker is not None:
-            self._worker.join()
+        """Wait until the work in the background is done, or has failed, or cannot be begun because jobs are paused. Raises what made it fail."""
+        self._settled.wait()
         if self.failure is not None:
             raise self.failure
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from mnemos.kernel.lineage import descendants
 from mnemos.kernel.reasons import check_reason, refuse_repetition, strings_of
 from mnemos.kernel.viewing import Viewing, whole_of
 from mnemos.store.base import Filter, Snapshot
-from mnemos.store.sqlite_write import openings_digest
+from mnemos.store.sqlite_write import Writer, openings_digest
 from mnemos.text.encoding import terms_text
 
 if TYPE_CHECKING:
@@ -122,29 +122,55 @@ def forget(
                 raise PermissionDenied(f"principal {system.principal!r} may not forget {where_}; ask its owner")
             if reason and not access.may("read", home.settings, standing.acl):  # or reasons could be tried until one is refused
                 raise PermissionDenied(f"principal {system.principal!r} may not give a reason for memories that it may not read; leave it out")
-        texts, strings, kinds = _traces(transaction, family)
-        refuse_repetition(reason, texts, strings)
-        revive_merged(transaction, family)
-        tombstones = transaction.forget(family, reason)
-        position, head, at = transaction.newest()
-        for num in {stone.space for stone in tombstones}:
-            if names[num].settings.get("quota"):
-                recount(transaction, num)
-    system.embedding.drop(texts)
-    system.tracker.drop(family)
-    system.drop_forgotten({stone.space for stone in tombstones})
-    system.store.erase([text.encode() for text in (*texts, *strings, *kinds)])
-    return Certificate(
-        store=system.store_id,
-        position=position,
-        head=head.hex(),
-        forgotten_at=iso(at) or "",
-        reason=reason,
-        cubes=tuple(
-            ForgottenCube(str(t.id), names[t.space].name, t.seq, tuple(d.hex() for d in t.digests), tuple(s.hex() for s in t.salts))
-            for t in tombstones
-        ),
-    )
+        finish = _forget_family(system, transaction, family, reason)
+    return finish()
+
+
+def forget_again(system: Mnemos, cubes: Iterable[UUID]) -> Certificate | None:
+    """Forget those of `cubes` that are in the store, frozen or not, with everything derived from them: an older backup brought them back.
+    None where nothing of them is there."""
+    with system.writing(alone=True) as transaction:
+        family = descendants(transaction, [cube for cube in cubes if transaction.standing(cube) is not None])
+        if not family:
+            return None
+        for cube in family:
+            standing = transaction.standing(cube)
+            if standing is not None and standing.frozen:
+                transaction.set_frozen(cube, False)
+        finish = _forget_family(system, transaction, family, "forgotten before")
+    return finish()
+
+
+def _forget_family(system: Mnemos, transaction: Writer, family: Sequence[UUID], reason: str | None) -> Callable[[], Certificate]:
+    """Forget these cubes, and give what is to be called when that is durable: it erases the traces and makes the certificate."""
+    names = {row.num: row for row in transaction.spaces()}
+    texts, strings, kinds = _traces(transaction, family)
+    refuse_repetition(reason, texts, strings)
+    revive_merged(transaction, family)
+    tombstones = transaction.forget(family, reason)
+    position, head, at = transaction.newest()
+    for num in {stone.space for stone in tombstones}:
+        if names[num].settings.get("quota"):
+            recount(transaction, num)
+
+    def finish() -> Certificate:
+        system.embedding.drop(texts)
+        system.tracker.drop(family)
+        system.drop_forgotten({stone.space for stone in tombstones})
+        system.store.erase([text.encode() for text in (*texts, *strings, *kinds)])
+        return Certificate(
+            store=system.store_id,
+            position=position,
+            head=head.hex(),
+            forgotten_at=iso(at) or "",
+            reason=reason,
+            cubes=tuple(
+                ForgottenCube(str(t.id), names[t.space].name, t.seq, tuple(d.hex() for d in t.digests), tuple(s.hex() for s in t.salts))
+                for t in tombstones
+            ),
+        )
+
+    return finish
 
 
 def _traces(snapshot: Snapshot, cubes: Sequence[UUID]) -> tuple[list[str], list[str], list[str]]:

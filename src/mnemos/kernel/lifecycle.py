@@ -83,8 +83,12 @@ def quarantine(space: Space, cube: UUID, reason: str | None) -> MemCube:
 
 def release(space: Space, cube: UUID, reason: str | None) -> MemCube:
     """Back from quarantine to the state before it."""
+    space.admit("write")
     with space.system.snapshot() as snapshot:
-        before = _before_quarantine(snapshot, Viewing.of(space, snapshot).current(cube).content.id)
+        row = Viewing.of(space, snapshot).current(cube)
+        if row.state is not State.QUARANTINED:
+            raise Conflict(f"cube {cube} is {row.state.word}: release is for what is quarantined")
+        before = _before_quarantine(snapshot, cube)
     return _step(space, cube, before, reason, (State.QUARANTINED,), "release")
 
 

@@ -22,8 +22,10 @@ from mnemos.index.space_index import SpaceIndex
 from mnemos.kernel import governance
 from mnemos.kernel.checking import check_derived
 from mnemos.kernel.embedding import Embedding
+from mnemos.kernel.forgetting import Certificate, forget_again
 from mnemos.kernel.governance import Access
 from mnemos.kernel.heat import AccessTracker
+from mnemos.kernel.jobs import Jobs, Work, start_embedding
 from mnemos.kernel.limits import RateLimiter, recount, use_licence
 from mnemos.kernel.results import Report
 from mnemos.kernel.space import Space
@@ -76,6 +78,7 @@ class Mnemos:
         self._index_lock = threading.Lock()
         self._embedder_number: int | None = None
         self._view = False
+        self.work = Work()
         self.tracker = AccessTracker()
         self.rates = RateLimiter(clock)
         self.store = SqliteStore(address, clock=clock, vfs=vfs)
@@ -86,7 +89,9 @@ class Mnemos:
                 held = snapshot.count()
             wanted = self.embedding.embedder
             if wanted is not None and held["versions"] and (held["vectors"] < held["versions"] or known != {wanted.fingerprint}):
-                self.embedding.start(self.store)
+                start_embedding(self, self.work)
+            if self.store.to_forget_again:
+                forget_again(self, self.store.to_forget_again)
         except BaseException:
             self.store.close()
             raise
@@ -95,6 +100,11 @@ class Mnemos:
     def path(self) -> str:
         """The store's file, or ":memory:"."""
         return self.store.path
+
+    @property
+    def jobs(self) -> Jobs:
+        """Work that waits in the store, and the workers that do it (`kernel.jobs`). Raises `PermissionDenied` for a principal."""
+        return Jobs(self, self.work)
 
     def __enter__(self) -> Mnemos:
         return self
@@ -106,7 +116,7 @@ class Mnemos:
         """Finish what is being written and let go of the file. A second call does nothing; nor does closing a view of `as_principal`."""
         if self._view:
             return
-        self.embedding.stop()
+        self.work.stop()
         keep_uses(self)
         self.store.close()
 
@@ -244,6 +254,13 @@ class Mnemos:
         """The value of a setting of the store; None where it was never set."""
         with self.store.snapshot() as snapshot:
             return snapshot.setting(name)
+
+    def forget_again(self, certificates: Iterable[Certificate | Mapping[str, Any]]) -> Certificate | None:
+        """Forget again what `certificates` say was forgotten, where it is in this store: a store that was restored from an older backup is so
+        caught up. None where nothing of it is there. Raises `PermissionDenied`, `Invalid`."""
+        self._owner_only("what was forgotten is forgotten again")
+        read = [Certificate.from_json(c.as_json() if isinstance(c, Certificate) else c) for c in certificates]
+        return forget_again(self, [UUID(cube.id) for certificate in read for cube in certificate.cubes])
 
     def _owner_only(self, what: str) -> None:
         if self.principal is not None:

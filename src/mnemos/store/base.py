@@ -92,6 +92,8 @@ class Tombstone:
     seq: int
     digests: tuple[bytes, ...]
     salts: tuple[bytes, ...] = ()
+    keys: tuple[str, ...] = ()
+    """The names of the keys that were destroyed with it, in a sealed store."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class KeyTree:
         if common <= top:
             way = way[: top - common + 1]
         else:
-            start, top, secret = self._node_at(number)
+            _, top, secret = self._node_at(number)
             way, common = [secret], top
         secret = way[-1]
         for height in range(common - 1, -1, -1):

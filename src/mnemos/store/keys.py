@@ -49,6 +49,10 @@ _ERA = struct.Struct(f">H{WORDS_BYTES}s{KEY_BYTES}sI")
 _LOOKS = 5
 
 
+UNMARKED = Head(0, bytes(32))
+"""The mark of a store in which nothing was forgotten yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Era:
     """The keys that are in use from one rotation to the next.
@@ -77,7 +81,7 @@ class Ring:
     store: bytes
     blobs: bytes = field(repr=False)
     eras: Mapping[int, Era] = field(repr=False)
-    mark: Head = Head(0, bytes(32))
+    mark: Head = UNMARKED
     settled: bool = False
 
     @classmethod
@@ -199,7 +203,7 @@ class KeyFile:
                     with open(self.path, "rb") as file:
                         data, own = file.read(), os.fstat(file.fileno()).st_ino
                 except FileNotFoundError:
-                    raise Corrupt(f"{self.path}: the key file is missing; without it the sealed store cannot be read: restore it from its backup") from None
+                    raise Corrupt(f"{self.path}: the key file is missing, and without it nobody reads the store; restore it from its backup") from None
                 body = data[:-_DIGEST_BYTES]
                 if len(body) > _HEADER.size and hashlib.sha256(body).digest() == data[-_DIGEST_BYTES:]:
                     return body[: _HEADER.size], body[_HEADER.size :]

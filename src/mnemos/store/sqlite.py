@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from uuid import UUID
 
 import apsw
 
@@ -19,6 +20,7 @@ from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid, MnemosErro
 from mnemos.store import sqlite_erase, sqlite_jobs, sqlite_open
 from mnemos.store.base import Finding
 from mnemos.store.blobs import Blobs, FileBlobs, MemoryBlobs
+from mnemos.store.ledger import ForgottenLedger
 from mnemos.store.sqlite_faults import Severed, explain, explain_os, explain_system, explained
 from mnemos.store.sqlite_read import Reader
 from mnemos.store.sqlite_verify import verify_pages, verify_rows, verify_write_ahead_log
@@ -42,6 +44,7 @@ class _Group:
         self.newest: tuple[int, bytes, int] | None = None
         """Position, hash and time of the entry that the last member wrote last."""
         self.removed_blobs: list[str] = []
+        self.forgotten: list[UUID] = []
         self.new_embedder = False  # so no member remembers its number before it is durable
         self.token: bytes | None = None  # of the last member that wrote what the log does not tell of
 
@@ -70,6 +73,9 @@ class SqliteStore:
         self.opened_with: list[Finding] = []
         self.witness: Witness | None = None
         self._witness_failure: Finding | None = None
+        self._ledger: ForgottenLedger | None = None
+        self.to_forget_again: list[UUID] = []
+        """Cubes that are in this file, which is an older one, and were forgotten in a newer one."""
         self.blobs: Blobs = FileBlobs(self.path + "-blobs") if self.durable else MemoryBlobs()
         self._watch = Watch(self.path, self._reader if self.durable else None)
         with explained(self.path, "opening the store"):
@@ -101,6 +107,7 @@ class SqliteStore:
                 self._compare_with_witness()
                 if self.witness.first:
                     self._tidy(unclean)
+                self._compare_with_ledger()
             except BaseException as error:
                 # What is damaged stays as it is, for whoever may restore it: closing must not write the log back and delete it.
                 if unclean or not isinstance(error, FingerprintMismatch):
@@ -156,6 +163,24 @@ class SqliteStore:
         except OSError as error:
             problem = f"could not be written ({error.strerror}): the newest changes are not guarded; free space, or check its permissions"
             self._witness_failure = Finding(self.witness.path, "whole file", problem)
+
+    def _enter(self, forgotten: Sequence[UUID]) -> None:
+        """Write to the ledger what was forgotten. Where that fails it lags, and the next opening writes what is missing."""
+        if self._ledger is not None:
+            with contextlib.suppress(OSError):
+                self._ledger.append(forgotten)
+
+    def _compare_with_ledger(self) -> None:
+        """Bring the ledger up to date; where the file is an older one than the ledger, note what it has to forget again."""
+        self._ledger = ForgottenLedger(self.path + "-forgotten", bytes(self._db.execute("SELECT value FROM store WHERE key = 'id'").get))
+        known: int = self._db.execute("SELECT count(*) FROM forgotten").get
+        if self._ledger.count() == known:
+            return
+        with explain_system(self.path, "opening the store"):
+            entered = self._ledger.ids()
+        gone = {UUID(bytes=key) for (key,) in self._db.execute("SELECT id FROM forgotten")}
+        self._enter(sorted(gone - entered))
+        self.to_forget_again = sorted(id for id in entered - gone if self._db.execute("SELECT 1 FROM cube WHERE id = ?", (id.bytes,)).get)
 
     def _head(self) -> Head:
         row = self._db.execute("SELECT seq, hash FROM log ORDER BY seq DESC LIMIT 1").fetchone()
@@ -219,6 +244,7 @@ class SqliteStore:
                 group.size += 1
                 group.newest = writer.newest()
                 group.removed_blobs += writer.removed_blobs
+                group.forgotten += writer.forgotten_ids
                 group.new_embedder = writer.new_embedder
                 group.token = writer.token or group.token
             finally:
@@ -329,6 +355,7 @@ class SqliteStore:
                 error = None
                 if self.witness is not None and group.newest is not None:
                     self._remember(Head(*group.newest[:2]))
+                self._enter(group.forgotten)
                 try:
                     self.blobs.remove(group.removed_blobs)
                 except MnemosError as failure:

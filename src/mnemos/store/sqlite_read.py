@@ -31,12 +31,6 @@ _LISTED = "c.acl ->> '$.read' IS NULL OR EXISTS (SELECT 1 FROM json_each(c.acl, 
 _LABEL = "CASE WHEN v.more IS NULL THEN NULL ELSE v.more ->> '$.sensitivity' END"
 
 
-def rules(acl: str | None) -> Json | None:
-    """A cube's own rules, as they are stored."""
-    found: Json | None = None if acl is None else orjson.loads(acl)
-    return found
-
-
 def content_of(row: tuple[Any, ...]) -> Content:
     """The content of a `version` row that was read in the order of `VERSION_COLUMNS`."""
     more = orjson.loads(row[14]) if row[14] else EMPTY
@@ -80,18 +74,48 @@ class Reader(JobReader):
         self._path = path
         self.position: int = connection.execute("SELECT coalesce(max(seq), 0) FROM log").get
 
+    # -- how things stand in the tables; otherwise in a sealed store (`store.sqlite_sealed`) --
+    _version_columns = VERSION_COLUMNS
+
+    def _version(self, row: Any) -> Any:
+        """A row that was read by `_version_columns`, in the order of `VERSION_COLUMNS`; what follows these stays."""
+        return row
+
+    def _logged(self, row: Any) -> Entry:
+        """The entry of a row that was read by `ENTRY_COLUMNS`."""
+        return entry_of(row)
+
+    def _body(self, seq: int, stored: str) -> str:
+        """What the log's entry `seq` says, from its column `body`."""
+        return stored
+
+    def _word(self, table: str, name: str) -> str:
+        """A name as it stands in a table."""
+        return name
+
+    def _said(self, table: str, stored: str) -> str:
+        """The name that stands in a table."""
+        return stored
+
+    def _told(self, where: str, stored: str) -> str:
+        """The text that stands in one place of the small tables."""
+        return stored
+
     # -- spaces --
     def spaces(self) -> list[SpaceRow]:
-        rows = self._db.execute("SELECT num, name, created_at, settings FROM space ORDER BY num")
-        return [SpaceRow(num, name, at, orjson.loads(settings)) for num, name, at, settings in rows]
+        return [self._space(row) for row in self._db.execute("SELECT num, name, created_at, settings FROM space ORDER BY num")]
 
     def space(self, name: str) -> SpaceRow | None:
-        row = self._db.execute("SELECT num, name, created_at, settings FROM space WHERE name = ?", (name,)).fetchone()
-        return SpaceRow(row[0], row[1], row[2], orjson.loads(row[3])) if row else None
+        row = self._db.execute("SELECT num, name, created_at, settings FROM space WHERE name = ?", (self._word("space", name),)).fetchone()
+        return self._space(row) if row else None
 
     def space_numbered(self, num: int) -> SpaceRow | None:
         row = self._db.execute("SELECT num, name, created_at, settings FROM space WHERE num = ?", (num,)).fetchone()
-        return SpaceRow(row[0], row[1], row[2], orjson.loads(row[3])) if row else None
+        return self._space(row) if row else None
+
+    def _space(self, row: Any) -> SpaceRow:
+        num, name, at, settings = row
+        return SpaceRow(num, self._said("space", name), at, orjson.loads(self._told(f"space {num}", settings)))
 
     def store_id(self) -> str:
         """The id that this store got when it was made."""
@@ -100,7 +124,12 @@ class Reader(JobReader):
     # -- cubes --
     def standing(self, cube: UUID) -> Standing | None:
         row = self._db.execute("SELECT space, seq, version, state, frozen, acl FROM cube WHERE id = ?", (cube.bytes,)).fetchone()
-        return Standing(cube, row[0], row[1], row[2], State(row[3]), bool(row[4]), rules(row[5])) if row else None
+        return Standing(cube, row[0], row[1], row[2], State(row[3]), bool(row[4]), self._rules(cube.bytes, row[5])) if row else None
+
+    def _rules(self, cube: bytes, acl: str | None) -> Json | None:
+        """A cube's own rules, from its column `acl`."""
+        found: Json | None = None if acl is None else orjson.loads(self._told(f"acl {cube.hex()}", acl))
+        return found
 
     def forgotten(self, cube: UUID) -> bool:
         found = self._db.execute("SELECT 1 FROM forgotten WHERE id = ?", (cube.bytes,)).fetchone()
@@ -113,11 +142,12 @@ class Reader(JobReader):
             part = [int(seq) for seq in seqs[start : start + _CHUNK]]
             marks = ",".join("?" * len(part))
             rows = self._db.execute(
-                f"SELECT {VERSION_COLUMNS}, l.at, l.digest, c.state, c.frozen, c.seq, c.acl FROM version v JOIN log l ON l.seq = v.seq "
+                f"SELECT {self._version_columns}, l.at, l.digest, c.state, c.frozen, c.seq, c.acl FROM version v JOIN log l ON l.seq = v.seq "
                 f"LEFT JOIN cube c ON c.id = v.cube WHERE v.seq IN ({marks})",
                 part,
             )
-            for row in rows:
+            for stored in rows:
+                row = self._version(stored)
                 content = content_of(row)
                 if content.digest(row[15]) != row[21]:
                     raise Corrupt(
@@ -135,7 +165,7 @@ class Reader(JobReader):
                     current=row[24] == row[0],
                     has_parts=bool(row[18]) and content.text is None,
                     stale=row[19],
-                    acl=rules(row[25]),
+                    acl=self._rules(row[2], row[25]),
                 )
         return out
 
@@ -157,7 +187,7 @@ class Reader(JobReader):
 
     def entries_of(self, cube: UUID) -> list[Entry]:
         rows = self._db.execute(ENTRIES + f"SELECT {ENTRY_COLUMNS} FROM entry JOIN log USING (seq) ORDER BY seq", (cube.bytes,))
-        return [entry_of(row) for row in rows]
+        return [self._logged(row) for row in rows]
 
     def expired(self, now: int) -> list[UUID]:
         """Cubes whose time is over, and whose state does not say so yet."""
@@ -180,7 +210,7 @@ class Reader(JobReader):
     def children(self, cube: UUID) -> list[tuple[UUID, int, str]]:
         """What was derived from a cube: (child, version of the parent that it was made from, relation)."""
         rows = self._db.execute("SELECT child, parent_version, relation FROM edge WHERE parent = ? ORDER BY child", (cube.bytes,))
-        return [(UUID(bytes=row[0]), row[1], row[2]) for row in rows]
+        return [(UUID(bytes=row[0]), row[1], self._said("edge", row[2])) for row in rows]
 
     def derivations(self, cube: UUID) -> list[Derivation]:
         """The edges that lead to a cube or from it, in the order of the children and their versions."""
@@ -189,13 +219,13 @@ class Reader(JobReader):
             "SELECT child, version, parent, parent_version, relation FROM edge WHERE child = ?1 ORDER BY child, version, parent",
             (cube.bytes,),
         )
-        return [Derivation(UUID(bytes=row[0]), row[1], UUID(bytes=row[2]), row[3], row[4]) for row in rows]
+        return [Derivation(UUID(bytes=row[0]), row[1], UUID(bytes=row[2]), row[3], self._said("edge", row[4])) for row in rows]
 
     # -- beside the cubes --
     def setting(self, name: str) -> Any:
         """The value of a setting of the store; None where it was never set."""
-        found = self._db.execute("SELECT value FROM setting WHERE name = ?", (name,)).get
-        return None if found is None else orjson.loads(found)
+        found = self._db.execute("SELECT value FROM setting WHERE name = ?", (self._word("setting", name),)).get
+        return None if found is None else orjson.loads(self._told(f"setting {name}", found))
 
     def settings(self, prefix: str = "") -> dict[str, Any]:
         """The settings whose names begin with `prefix`."""
@@ -204,7 +234,7 @@ class Reader(JobReader):
 
     def counter(self, name: str) -> int:
         """What `count_up` has counted under a name."""
-        found: int | None = self._db.execute("SELECT value FROM counter WHERE name = ?", (name,)).get
+        found: int | None = self._db.execute("SELECT value FROM counter WHERE name = ?", (self._word("counter", name),)).get
         return found or 0
 
     def usage(self, space: int) -> dict[str, int]:
@@ -241,6 +271,22 @@ class Reader(JobReader):
         """
         end = self.position if at is None else at
         then = {} if at is None else self.states_at(space, at)
+        wanted = where.states if where.states is not None else (State.GENERATED, State.ACTIVATED)
+        out: list[int] = []
+        for seq, cube, state, metadata in self._candidates(space, where, after, now, end):
+            if (then.get(UUID(bytes=cube), state) if then else state) not in wanted:
+                continue
+            if where.where and not matches(orjson.loads(metadata) if metadata else EMPTY, where.where):
+                continue
+            out.append(seq)
+            if len(out) >= limit:
+                break
+        return out
+
+    def _candidates(
+        self, space: int, where: Filter, after: int, now: int, end: int, columns: str = "v.seq, v.cube, c.state, v.metadata"
+    ) -> Iterator[Any]:
+        """(seq, cube, state, metadata) of the versions that pass all of `where` but states and metadata; see `query`."""
         conditions = ["v.space = ?1", "v.seq > ?2", "v.seq <= ?4", "(v.died IS NULL OR v.died > ?4)", "(v.expires_at IS NULL OR v.expires_at > ?3)"]
         values: list[Any] = [space, after, now, end]
 
@@ -271,18 +317,8 @@ class Reader(JobReader):
             add(f"({_LABEL} IS NULL OR {_LABEL} IN (SELECT value FROM json_each(?)))", orjson.dumps(where.labels).decode())
         for tag in where.tags or ():
             add("EXISTS (SELECT 1 FROM json_each(v.tags) WHERE value = ?)", tag)
-        sql = "SELECT v.seq, v.cube, c.state, v.metadata FROM version v JOIN cube c ON c.id = v.cube WHERE "
-        wanted = where.states if where.states is not None else (State.GENERATED, State.ACTIVATED)
-        out: list[int] = []
-        for seq, cube, state, metadata in self._db.execute(sql + " AND ".join(conditions) + " ORDER BY v.seq", values):
-            if (then.get(UUID(bytes=cube), state) if then else state) not in wanted:
-                continue
-            if where.where and not matches(orjson.loads(metadata) if metadata else EMPTY, where.where):
-                continue
-            out.append(seq)
-            if len(out) >= limit:
-                break
-        return out
+        sql = f"SELECT {columns} FROM version v JOIN cube c ON c.id = v.cube WHERE {' AND '.join(conditions)} ORDER BY v.seq"
+        return iter(self._db.execute(sql, values))
 
     # -- the log --
     def log(self, since: int, limit: int | None = None) -> Iterator[Entry]:
@@ -290,7 +326,7 @@ class Reader(JobReader):
         rows = self._db.execute(
             f"SELECT {ENTRY_COLUMNS} FROM log WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?", (since, self.position, -1 if limit is None else limit)
         )
-        return (entry_of(row) for row in rows)
+        return map(self._logged, rows)
 
     def position_at(self, micros: int) -> int:
         """The newest position whose entry was written at or before `micros` (times in the log never go back)."""
@@ -307,10 +343,10 @@ class Reader(JobReader):
         """The state, when the log ended at `position`, of each cube of the space whose state changed since."""
         out: dict[UUID, State] = {}
         rows = self._db.execute(
-            "SELECT cube, body FROM log WHERE kind = 'state' AND space = ? AND seq > ? ORDER BY seq", (space, position)
+            "SELECT cube, seq, body FROM log WHERE kind = 'state' AND space = ? AND seq > ? ORDER BY seq", (space, position)
         )
-        for cube, body in rows:
-            out.setdefault(UUID(bytes=cube), State(orjson.loads(body)["from"]))
+        for cube, seq, body in rows:
+            out.setdefault(UUID(bytes=cube), State(orjson.loads(self._body(seq, body))["from"]))
         return out
 
     def blob_names(self) -> set[str]:
@@ -342,7 +378,7 @@ class Reader(JobReader):
             "ORDER BY seq",
             (since, space),
         )
-        return (entry_of(row) for row in rows)
+        return map(self._logged, rows)
 
     def vector_round(self) -> int:
         """Rises whenever vectors of versions that had been written before are replaced."""

@@ -6,6 +6,7 @@ import struct
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import apsw
 import numpy as np
@@ -15,7 +16,7 @@ from mnemos.base.errors import Corrupt, MnemosError
 from mnemos.store.base import Finding
 from mnemos.store.blobs import Blobs
 from mnemos.store.schema import CHECKSUM_BYTES, PAGE_SIZE
-from mnemos.store.sqlite_read import ENTRY_COLUMNS, VERSION_COLUMNS, Reader, content_of, entry_of
+from mnemos.store.sqlite_read import ENTRY_COLUMNS, Reader, content_of, entry_of
 
 _WAL_HEADER = struct.Struct(">8I")
 _FRAME_HEADER = struct.Struct(">6I")
@@ -49,7 +50,11 @@ def _chain(reader: Reader, name: str, checked: dict[str, int], findings: list[Fi
     previous, expected = GENESIS, 1
     newest: dict[bytes, int] = {}
     for row in reader._db.execute(f"SELECT {ENTRY_COLUMNS}, previous FROM log WHERE seq <= ? ORDER BY seq", (reader.position,)):
-        entry = entry_of(row[:-1])
+        try:
+            entry = reader._logged(row[:-1])
+        except Corrupt as damage:
+            findings.append(Finding(name, f"log entry {row[0]}", str(damage)))
+            entry = entry_of(row[:-1])
         if row[-1] != (newest.get(row[4]) if row[4] else None):
             findings.append(Finding(name, f"log entry {entry.seq}", "does not lead to the entry before it of its cube"))
         if row[4]:
@@ -68,10 +73,15 @@ def _chain(reader: Reader, name: str, checked: dict[str, int], findings: list[Fi
 
 def _versions(reader: Reader, name: str, checked: dict[str, int], findings: list[Finding]) -> None:
     rows: Any = reader._db.execute(
-        f"SELECT {VERSION_COLUMNS}, l.digest, l.kind, l.cube, l.version FROM version v LEFT JOIN log l ON l.seq = v.seq ORDER BY v.seq"
+        f"SELECT {reader._version_columns}, l.digest, l.kind, l.cube, l.version FROM version v LEFT JOIN log l ON l.seq = v.seq ORDER BY v.seq"
     )
-    for row in rows:
+    for stored in rows:
         checked["versions"] += 1
+        try:
+            row = reader._version(stored)
+        except Corrupt as damage:
+            findings.append(Finding(name, f"version {stored[3]} of cube {UUID(bytes=stored[2])} (log position {stored[0]})", str(damage)))
+            continue
         content = content_of(row)
         digest, kind, cube, version = row[20:24]
         place = f"version {content.version} of cube {content.id} (log position {row[0]})"

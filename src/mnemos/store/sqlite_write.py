@@ -90,8 +90,18 @@ class Mark(NamedTuple):
     hash: bytes
     removed_blobs: int
     forgets: int
+    forgotten_ids: int
     to_erase: list[bytes] | None
     token: bytes | None
+
+
+class Remains(NamedTuple):
+    """What forgetting needs of a version."""
+
+    seq: int
+    salt: bytes
+    digest: bytes
+    blob: str | None
 
 
 class Writer(JobWriter, Reader):
@@ -118,6 +128,7 @@ class Writer(JobWriter, Reader):
         self._at: int = newest[2]
         self._spaces = spaces
         self.removed_blobs: list[str] = []
+        self.forgotten_ids: list[UUID] = []
         self.forgets: list[int] = []
         """Positions of the forgets whose traces are to be erased after the commit."""
         self.to_erase: list[bytes] | None = None
@@ -146,11 +157,12 @@ class Writer(JobWriter, Reader):
 
     def mark(self) -> Mark:
         """Where this writer stands, to go `back_to` when a part of its work is undone."""
-        return Mark(self.position, self._at, self._hash, len(self.removed_blobs), len(self.forgets), self.to_erase, self.token)
+        counts = len(self.removed_blobs), len(self.forgets), len(self.forgotten_ids)
+        return Mark(self.position, self._at, self._hash, *counts, self.to_erase, self.token)
 
     def back_to(self, mark: Mark) -> None:
-        self.position, self._at, self._hash, blobs, forgets, self.to_erase, self.token = mark
-        del self.removed_blobs[blobs:], self.forgets[forgets:]
+        self.position, self._at, self._hash, blobs, forgets, forgotten, self.to_erase, self.token = mark
+        del self.removed_blobs[blobs:], self.forgets[forgets:], self.forgotten_ids[forgotten:]
         self.derived.clear()
 
     # -- the log --
@@ -160,10 +172,21 @@ class Writer(JobWriter, Reader):
         """The next row of the log; the caller inserts it."""
         seq = self.position + 1
         self._at = at = max(self._at, self._clock())
-        text = orjson.dumps(body).decode() if body else None
-        self._hash = entry_hash(self._hash, seq, at, kind, space, cube, version, self.actor, digest, text)
+        actor, text = self._spoken(seq, orjson.dumps(body).decode() if body else None)
+        self._hash = entry_hash(self._hash, seq, at, kind, space, cube, version, actor, digest, text)
         self.position = seq
-        return (seq, at, kind, space, cube, version, self.actor, digest, text, self._hash)
+        return (seq, at, kind, space, cube, version, actor, digest, text, self._hash)
+
+    # -- how things stand in the tables; otherwise in a sealed store (`store.sqlite_sealed`) --
+    _version_sql = _VERSION
+
+    def _spoken(self, seq: int, body: str | None) -> tuple[str | None, str | None]:
+        """The columns `actor` and `body` of the log's entry `seq`."""
+        return self.actor, body
+
+    def _shut(self, where: str, text: str) -> str:
+        """A text as it stands in one place of the small tables."""
+        return text
 
     def _append(self, kind: str, space: int, cube: UUID | None = None, version: int | None = None, body: Json | None = None) -> int:
         """Write an entry; one of a cube becomes the newest of the cube's chain."""
@@ -179,11 +202,12 @@ class Writer(JobWriter, Reader):
         highest: int = self._db.execute("SELECT coalesce(max(num), 0) FROM space").get
         num = self._spaces.highest = max(highest, self._spaces.highest) + 1
         self._append("space", num, body={"name": name, "settings": settings})
-        self._db.execute("INSERT INTO space VALUES(?,?,?,?)", (num, name, self._at, orjson.dumps(settings).decode()))
+        row = (num, self._word("space", name), self._at, self._shut(f"space {num}", orjson.dumps(settings).decode()))
+        self._db.execute("INSERT INTO space VALUES(?,?,?,?)", row)
         return SpaceRow(num, name, self._at, settings)
 
     def set_space(self, num: int, settings: Json) -> int:
-        self._db.execute("UPDATE space SET settings = ? WHERE num = ?", (orjson.dumps(settings).decode(), num))
+        self._db.execute("UPDATE space SET settings = ? WHERE num = ?", (self._shut(f"space {num}", orjson.dumps(settings).decode()), num))
         return self._append("permission", num, body={"settings": settings})
 
     # -- versions --
@@ -203,7 +227,7 @@ class Writer(JobWriter, Reader):
             logs.append(entry)
             rows.append(self._row(entry[0], space, new, salt))
             cubes.append((key, space, entry[0], content.version))
-            edges.extend((key, content.version, link.id.bytes, link.version, link.relation) for link in content.derived_from)
+            edges += self._edges(content)
         before = self._db.total_changes()
         try:
             self._db.executemany(_CUBE, cubes)
@@ -212,7 +236,7 @@ class Writer(JobWriter, Reader):
         if self._db.total_changes() - before != len(cubes):
             raise self._refused(space, [row[0] for row in cubes])
         self._db.executemany(_LOG, logs)
-        self._db.executemany(_VERSION, rows)
+        self._db.executemany(self._version_sql, rows)
         seqs = list(self.written)
         if edges:
             self._db.executemany(_EDGE, edges)
@@ -265,8 +289,12 @@ class Writer(JobWriter, Reader):
                 return Conflict(f"cube {UUID(bytes=key)} exists already; update it instead")
         return Conflict("two of the cubes to add have the same id; give each its own, or none")
 
-    @staticmethod
-    def _row(seq: int, space: int, new: NewVersion, salt: bytes) -> tuple[Any, ...]:
+    def _edges(self, content: Content) -> list[Any]:
+        """The rows of the lineage that lead to a version."""
+        return [(content.id.bytes, content.version, k.id.bytes, k.version, self._word("edge", k.relation)) for k in content.derived_from]
+
+    def _row(self, seq: int, space: int, new: NewVersion, salt: bytes, before: int | None = None) -> tuple[Any, ...]:
+        """The row of a version; `before` is the position of the one that it supersedes, None for the first."""
         c, d = new.content, new.derived
         return (
             seq, c.id.bytes, c.version, space, c.type, c.author, c.source, c.created_at, c.event_at, c.valid_from, c.valid_to, c.expires_at,
@@ -281,22 +309,26 @@ class Writer(JobWriter, Reader):
         standing = self._changeable(content.id)
         if content.version != standing.version + 1:
             raise Conflict(f"cube {content.id} is at version {standing.version} now; read it again and repeat the change")
-        before: str | None = self._db.execute("SELECT more FROM version WHERE seq = ?", (standing.seq,)).get
+        links = [[str(link.id), link.version, link.relation] for link in content.derived_from]
+        relinked = bool(links) and _links(self._more_of(standing.seq)) != links
         salt = os.urandom(SALT_BYTES)
         key = content.id.bytes
         entry = self._entry("update", space, key, content.version, content.digest(salt), body)
         seq: int = entry[0]
         self._db.execute(_LOG_OF_CUBE, entry)
-        self._db.execute(_VERSION, self._row(seq, space, new, salt))
+        self._db.execute(self._version_sql, self._row(seq, space, new, salt, standing.seq))
         self._db.execute("UPDATE version SET died = ? WHERE seq = ?", (seq, standing.seq))
         self._db.execute("UPDATE cube SET seq = ?1, version = ?2, last = ?1 WHERE id = ?3", (seq, content.version, key))
-        self._db.executemany(
-            _EDGE, [(key, content.version, link.id.bytes, link.version, link.relation) for link in content.derived_from]
-        )
-        if content.derived_from and _links(before) != [[str(link.id), link.version, link.relation] for link in content.derived_from]:
+        self._db.executemany(_EDGE, self._edges(content))
+        if relinked:
             self._stale_from_birth(content.id)
         self._outdate(content.id, content.version)
         return seq
+
+    def _more_of(self, seq: int) -> str | None:
+        """The rarely used fields of the version at `seq`, as `_more` wrote them."""
+        found: str | None = self._db.execute("SELECT more FROM version WHERE seq = ?", (seq,)).get
+        return found
 
     def _existing(self, cube: UUID) -> Standing:
         standing = self.standing(cube)
@@ -330,16 +362,19 @@ class Writer(JobWriter, Reader):
     def set_acl(self, cube: UUID, acl: Json | None) -> int:
         """Give a cube rules of its own, or take them away."""
         standing = self._existing(cube)
-        self._db.execute("UPDATE cube SET acl = ? WHERE id = ?", (None if acl is None else orjson.dumps(acl).decode(), cube.bytes))
+        stored = None if acl is None else self._shut(f"acl {cube.bytes.hex()}", orjson.dumps(acl).decode())
+        self._db.execute("UPDATE cube SET acl = ? WHERE id = ?", (stored, cube.bytes))
         return self._append("permission", standing.space, cube, standing.version, {"acl": acl})
 
     def set_setting(self, name: str, value: Any) -> int:
         """Set a setting of the store (plain JSON); None removes it. The log keeps every value that it had."""
         seq = self._append("setting", 0, body={"name": name, "value": value})
+        key = self._word("setting", name)
         if value is None:
-            self._db.execute("DELETE FROM setting WHERE name = ?", (name,))
+            self._db.execute("DELETE FROM setting WHERE name = ?", (key,))
         else:
-            self._db.execute("INSERT OR REPLACE INTO setting VALUES(?,?,?)", (name, orjson.dumps(value).decode(), seq))
+            row = (key, self._shut(f"setting {name}", orjson.dumps(value).decode()), seq)
+            self._db.execute("INSERT OR REPLACE INTO setting VALUES(?,?,?)", row)
         return seq
 
     def set_frozen(self, cube: UUID, frozen: bool) -> int:
@@ -350,7 +385,7 @@ class Writer(JobWriter, Reader):
     def link(self, child: UUID, version: int, parent: UUID, parent_version: int, relation: str) -> int:
         standing = self._existing(child)
         self._existing(parent)
-        self._db.execute(_EDGE, (child.bytes, version, parent.bytes, parent_version, relation))
+        self._db.execute(_EDGE, (child.bytes, version, parent.bytes, parent_version, self._word("edge", relation)))
         return self._append("link", standing.space, child, version, {"to": str(parent), "version": parent_version, "relation": relation})
 
     # -- forgetting --
@@ -360,27 +395,40 @@ class Writer(JobWriter, Reader):
         out = []
         for standing in standings:
             key = standing.id.bytes
-            rows: list[Any] = self._db.execute(
-                ENTRIES + "SELECT seq, v.salt, l.digest, v.more FROM entry JOIN log l USING (seq) JOIN version v USING (seq) ORDER BY seq", (key,)
-            ).fetchall()
-            seqs = [(row[0],) for row in rows]
-            blobs = {blob for row in rows if row[3] and (blob := orjson.loads(row[3]).get("blob"))}
-            salts = tuple(row[1] for row in rows)
+            rows = self._remains(key)
+            salts = tuple(row.salt for row in rows)
             body = {"openings": openings_digest(salts), **({"reason": reason} if reason else {})}
-            seq = self._append("forget", standing.space, standing.id, standing.version, body)
-            self._db.execute("INSERT INTO forgotten VALUES(?,?)", (key, seq))
-            self._db.executemany("DELETE FROM vector WHERE seq = ?", seqs)
-            self._db.executemany("DELETE FROM version WHERE seq = ?", seqs)
-            self._db.execute("DELETE FROM cube WHERE id = ?", (key,))
-            self._db.execute("DELETE FROM heat WHERE cube = ?", (key,))
-            self._db.execute("DELETE FROM edge WHERE parent = ?", (key,))
-            self._db.execute("DELETE FROM edge WHERE child = ?", (key,))
-            self.removed_blobs += [blob for blob in blobs if not self._holds_blob(blob)]
-            out.append(Tombstone(standing.id, standing.space, seq, tuple(row[2] for row in rows), salts))
+            keys = self._doomed(standing)
+            seq = self._append("forget", standing.space, standing.id, standing.version, {**body, "keys": keys} if keys else body)
+            self._bury(key, seq, [(row.seq,) for row in rows])
+            self.removed_blobs += [blob for blob in {row.blob for row in rows} if blob and not self._holds_blob(blob)]
+            out.append(Tombstone(standing.id, standing.space, seq, tuple(row.digest for row in rows), salts, tuple(keys)))
         if out:
             sqlite_erase.mark(self._db, self.position)
             self.forgets.append(self.position)
+            self.forgotten_ids += [stone.id for stone in out]
         return out
+
+    def _remains(self, key: bytes) -> list[Remains]:
+        """What forgetting a cube needs of each of its versions, oldest first."""
+        rows: Any = self._db.execute(
+            ENTRIES + "SELECT seq, v.salt, l.digest, v.more FROM entry JOIN log l USING (seq) JOIN version v USING (seq) ORDER BY seq", (key,)
+        )
+        return [Remains(seq, salt, digest, orjson.loads(more).get("blob") if more else None) for seq, salt, digest, more in rows]
+
+    def _doomed(self, standing: Standing) -> list[str]:
+        """The names of the keys that are to be destroyed with a cube, noted so that they will be. Without sealing there are none."""
+        return []
+
+    def _bury(self, key: bytes, seq: int, versions: list[tuple[int]]) -> None:
+        """Remove the rows of a cube, which the log's entry `seq` forgets."""
+        self._db.execute("INSERT INTO forgotten VALUES(?,?)", (key, seq))
+        self._db.executemany("DELETE FROM vector WHERE seq = ?", versions)
+        self._db.executemany("DELETE FROM version WHERE seq = ?", versions)
+        self._db.execute("DELETE FROM cube WHERE id = ?", (key,))
+        self._db.execute("DELETE FROM heat WHERE cube = ?", (key,))
+        self._db.execute("DELETE FROM edge WHERE parent = ?", (key,))
+        self._db.execute("DELETE FROM edge WHERE child = ?", (key,))
 
     def _holds_blob(self, blob: str) -> bool:
         found = self._db.execute("SELECT 1 FROM version WHERE more IS NOT NULL AND more ->> '$.blob' = ? LIMIT 1", (blob,)).fetchone()
@@ -413,7 +461,7 @@ class Writer(JobWriter, Reader):
         """Count under a name, which begins at 0; gives the new value."""
         self.unlogged()
         row: Any = self._db.execute(
-            "INSERT INTO counter VALUES(?1, ?2) ON CONFLICT DO UPDATE SET value = value + ?2 RETURNING value", (name, by)
+            "INSERT INTO counter VALUES(?1, ?2) ON CONFLICT DO UPDATE SET value = value + ?2 RETURNING value", (self._word("counter", name), by)
         ).fetchone()
         return int(row[0])
 
