@@ -38,6 +38,8 @@ class Access:
             return False
         if self.principal is None:
             return True
+        if verb == "derive" and not self.may("read", settings, acl):
+            return False
         if acl is not None and not self.listed(acl, verb, absent=True):
             return False
         if settings.get("owner") == self.principal:

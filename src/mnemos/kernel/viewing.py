@@ -69,7 +69,7 @@ class Viewing:
         if self.access.principal is None:
             return True
         row = self.snapshot.versions([standing.seq])[standing.seq]
-        return all(self.access.may(verb, self.settings, row.acl) for verb in ("read", "derive")) and self.shows(row)
+        return self.access.may("derive", self.settings, row.acl) and self.shows(row)
 
     def shown_position(self, as_of: int | Moment | None) -> int:
         """The log position that a search looks at."""
