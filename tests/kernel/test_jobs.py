@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -68,10 +69,14 @@ def threads() -> set[str]:
 
 # -- asking --
 def test_a_job_is_asked_for_in_the_transaction_that_causes_it(mem: Mnemos, jobs: Any, work: Recorder) -> None:
-    with pytest.raises(ZeroDivisionError), mem.transaction():
-        mem.space("a").add("undone")
-        jobs.enqueue("work", key="undone")
-        raise ZeroDivisionError
+    def fail() -> None:
+        with mem.transaction():
+            mem.space("a").add("undone")
+            jobs.enqueue("work", key="undone")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert jobs.run_once() is None
     with mem.transaction():
         cube = mem.space("a").add("kept")
@@ -246,7 +251,7 @@ def test_a_job_says_how_far_it_is_and_keeps_its_lease(mem: Mnemos, clock: HandCl
     mem.jobs.enqueue("steady")
     assert mem.jobs.run_once().state == "done"
     assert [job.progress for job in seen] == [{"done": n, "total": 4} for n in (1, 2, 3, 4)]
-    assert all(later.leased_until - earlier.leased_until >= timedelta(seconds=20) for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later.leased_until - earlier.leased_until >= timedelta(seconds=20) for earlier, later in itertools.pairwise(seen))
 
 
 def test_who_was_silent_too_long_has_lost_his_job(mem: Mnemos, clock: HandClock) -> None:

@@ -63,3 +63,20 @@ def test_a_crowd_loses_nothing_and_is_never_locked_out() -> None:
     assert result["problems"] == []
     assert result["writes"] > 50
     assert result["adds_per_second"]["ratio"] > 1.2, "threads that write at once should share commits"
+
+
+@pytest.mark.timeout(900)
+def test_jobs_are_neither_lost_nor_shared_when_workers_are_killed(tmp_path: Path) -> None:
+    result = run("torture_jobs.py", "--kills", "15", "--folder", str(tmp_path))
+    assert result["problems"] == []
+    assert result["kills"] >= 15
+    assert result["begun"] > result["links"] > 50
+    assert result["taken_over"] > 0, "some jobs should be taken over from workers that were killed"
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3100)
+def test_jobs_survive_three_hundred_kills(tmp_path: Path) -> None:
+    result = run("torture_jobs.py", "--kills", "300", "--seed", "3", "--folder", str(tmp_path))
+    assert result["problems"] == []
+    assert result["kills"] >= 300

@@ -26,6 +26,7 @@ _IDLE_SECONDS = 1.0
 _REST_SECONDS = 1.0
 _LONGEST_ERROR = 500
 _log = logging.getLogger("mnemos.jobs")
+_log.addHandler(logging.NullHandler())  # what fails is told by the job itself; a program that wants tracebacks listens to the log
 
 
 @dataclass(frozen=True)
