@@ -97,6 +97,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("nq_open"),
         ),
         Benchmark(
+            "access",
+            "MemOS, arXiv 2507.03724 (governance)",
+            "Random requests of 50 principals to 50 spaces with roles, denials, clearances and rules of single memories show nothing that the rules "
+            "do not allow: not by an answer, a count, a score, an error's text or the time of a refusal.",
+            _at("access"),
+        ),
+        Benchmark(
             "store",
             "MemOS, arXiv 2507.03724",
             "Durable writes cost at most 1.5 fsyncs beyond their embedding; 100,000 cubes open within 1 s, answer within 15 ms (p50) "

@@ -191,7 +191,8 @@ class Mnemos:
         """The space called `name`. Raises `NotFound` where there is none: nothing is created."""
         with self.store.snapshot() as snapshot:
             row, access = snapshot.space(check_space_name(name)), self.access(snapshot)
-        if row is None or not any(access.may(verb, {**row.settings, "read_only": False}) for verb in governance.VERBS):
+        settings = {"acl": {}, **(row.settings if row is not None else {}), "read_only": False}  # as much work where there is none
+        if not any(access.may(verb, settings) for verb in governance.VERBS) or row is None:
             raise NotFound(f"there is no space {name!r} that you may see; `mnemos spaces` and GET /v1/spaces name them")
         return Space(self, row)
 
