@@ -145,20 +145,23 @@ class Mnemos:
         licences: Mapping[str, Mapping[str, Any]] | None = None,
         quota: Mapping[str, int] | None = None,
         rate: Mapping[str, int] | None = None,
+        lifecycle: LifecyclePolicy | Mapping[str, Any] | None = None,
     ) -> Space:
         """The space called `name`, created at first use. Keywords, where given, become its settings; an empty one takes a rule away.
 
         `acl` says who else may: {"read": ["bob", "role:editors", "*"], "write": […], "share": […], "derive": […], "forget": […]}, and `deny`
         who may not after all ("derive" goes with "read" where it is not named). `read_only` forbids changes to everybody. `clearance` says up to
         which label of sensitivity others read: {"role:staff": "internal"}. `licences`: {"bob": {"reads": 100, "until": a time}}. `quota`:
-        {"cubes": …, "bytes": …} of text. `rate`: {"reads_per_minute": …, "writes_per_minute": …} for each caller. Raises `Invalid`,
-        `PermissionDenied`.
+        {"cubes": …, "bytes": …} of text. `rate`: {"reads_per_minute": …, "writes_per_minute": …} for each caller. `lifecycle` says how `tend`
+        treats the space. Raises `Invalid`, `PermissionDenied`.
         """
         name = check_space_name(name)
         if strategy is not None:
             self.strategy(strategy)
         given = {"acl": acl, "deny": deny, "read_only": read_only, "clearance": clearance, "licences": licences, "quota": quota, "rate": rate}
         wanted = governance.check_settings(given) | ({"strategy": strategy} if strategy is not None else {})
+        if lifecycle is not None:
+            wanted["lifecycle"] = (lifecycle if isinstance(lifecycle, LifecyclePolicy) else LifecyclePolicy.from_json(lifecycle)).as_json()
         with self.store.snapshot() as snapshot:
             row = snapshot.space(name)
             access = self.access(snapshot)

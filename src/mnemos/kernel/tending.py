@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -56,13 +56,13 @@ class LifecyclePolicy:
                 raise Invalid(f"lifecycle.{field.name}: expected a number, 0 or more, not {shown(value)}")
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"records": list(self.records)}
 
     @classmethod
     def from_json(cls, record: Any) -> LifecyclePolicy:
         """The policy that `as_json` described; what is not named keeps its default. Raises `Invalid`."""
         known = {field.name for field in fields(cls)}
-        if not isinstance(record, dict) or not set(record) <= known:
+        if not isinstance(record, Mapping) or not set(record) <= known:
             raise Invalid(f"lifecycle: expected a dict of {', '.join(sorted(known))}, not {shown(record)}")
         return cls(**record)
 
