@@ -11,7 +11,6 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import START, HandClock
 
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied
 from mnemos.kernel import heat
@@ -19,6 +18,7 @@ from mnemos.kernel.heat import RECENT, TAU, AccessTracker
 from mnemos.kernel.system import Mnemos
 from mnemos.kernel.tending import LifecyclePolicy, Tended
 from mnemos.store.base import Heat
+from support import START, HandClock
 
 DAY = 86_400_000_000
 QUIET = LifecyclePolicy(merge_duplicates=False, settle_contradictions=False)
