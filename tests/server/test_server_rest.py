@@ -382,3 +382,17 @@ def test_many_at_once_lose_nothing(client: Any, memory: mnemos.Mnemos) -> None:
         thread.join()
     assert failures == []
     assert len(memory.space("alice").list(limit=1000)) == 80
+
+
+def test_the_owner_sees_the_jobs(client: Any, guarded: Any, memory: mnemos.Mnemos) -> None:
+    first, second = memory.jobs.enqueue("expire", every=60), memory.jobs.enqueue("compact", payload={"n": 1})
+    found = client.get("/v1/jobs").json()
+    assert [job["id"] for job in found["jobs"]] == [first.id, second.id]
+    assert found["jobs"][1]["payload"] == {"n": 1}
+    assert found["counts"]["waiting"] == 2
+    assert found["paused"] == []
+    assert [job["kind"] for job in client.get("/v1/jobs", params={"kind": "compact", "state": "waiting"}).json()["jobs"]] == ["compact"]
+    assert client.get("/v1/jobs", params={"after": first.id, "limit": 1}).json()["jobs"][0]["id"] == second.id
+    is_problem(client.get("/v1/jobs", params={"state": "asleep"}), 422)
+    is_problem(guarded.get("/v1/jobs", headers={"Authorization": "Bearer alice-token"}), 403)
+    assert guarded.get("/v1/jobs", headers={"Authorization": "Bearer owner-token"}).status_code == 200

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mnemos.cli import care, reading, services, writing
+from mnemos.cli import care, jobs, reading, services, writing
 from mnemos.cli.session import EmbedderOption, Session, SpaceOption, StoreOption
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ _COMMANDS = {
 for _panel, _members in _COMMANDS.items():
     for _name, _function in _members:
         app.command(_name, rich_help_panel=_panel)(_function)
+app.add_typer(jobs.app, name="jobs", rich_help_panel="Know")
 
 
 def _version(wanted: bool) -> None:

@@ -64,6 +64,7 @@ PositionOrMoment = Annotated[
     BeforeValidator(_position_or_moment),
     WithJsonSchema({"anyOf": [_POSITION, {"type": "string", "format": "date-time"}]}),
 ]
+JobState = Literal["waiting", "running", "done", "dead", "cancelled"]
 State = Literal["generated", "activated", "merged", "archived", "expired", "quarantined"]
 
 
@@ -326,6 +327,32 @@ class Log(BaseModel):
     entries: list[LogEntry]
     position: int = Field(description="The newest position of the store's log")
     next_since: int = Field(description="Give it as `since` for what follows")
+
+
+class Job(BaseModel):
+    """Work that waits, runs, or came to an end. Fields that hold nothing are left out."""
+
+    id: int
+    kind: str
+    key: str
+    payload: Any = None
+    state: JobState
+    priority: int
+    run_at: str
+    every: float | None = Field(None, description="Seconds after which it recurs")
+    attempts: int
+    progress: Any = None
+    error: str | None = None
+    worker: str | None = None
+    leased_until: str | None = None
+    created_at: str
+    updated_at: str
+
+
+class Jobs(BaseModel):
+    jobs: list[Job]
+    counts: dict[str, int] = Field(description="State → how many jobs are in it")
+    paused: list[str] = Field(description="The kinds that are paused; * stands for all")
 
 
 class Spaces(BaseModel):

@@ -50,6 +50,22 @@ def log(memory: Memory, query: Annotated[LogQuery, Query()]) -> Response:
     return Answer({"entries": told, "position": position, "next_since": last if len(entries) == query.limit else max(last, position)})
 
 
+class JobsQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    state: models.JobState | None = None
+    kind: models.Word | None = None
+    after: Annotated[int, Field(ge=0, lt=models.MOST_POSITIONS), DIGITS] = Field(0, description="Only beyond this number")
+    limit: Annotated[int, Field(ge=1, le=models.MOST_LISTED), DIGITS] = 100
+
+
+@router.get("/v1/jobs", response_model=models.Jobs, responses=fails(422), tags=["server"])
+def jobs(memory: Memory, query: Annotated[JobsQuery, Query()]) -> Response:
+    """Work that waits in the store, and what became of it, in the order in which it was asked for. For the owner only."""
+    found = memory.jobs.list(query.state, kind=query.kind, after=query.after, limit=query.limit)
+    return Answer({"jobs": [job.as_json() for job in found], "counts": memory.jobs.counts(), "paused": list(memory.jobs.paused())})
+
+
 @router.get("/v1/spaces", response_model=models.Spaces, responses=fails(), tags=["server"])
 def spaces(memory: Memory) -> Response:
     """The spaces that the principal may read, oldest first."""

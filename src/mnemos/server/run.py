@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import socket
 import threading
@@ -22,6 +23,8 @@ from mnemos.server.proxy import Upstream
 PORT = 7077
 GRACE_SECONDS = 30
 """How long running requests may take to finish after the server was told to stop."""
+UPKEEP = {"expire": 3600.0, "compact": 86_400.0}
+"""Kind of job → seconds after which it recurs while a server runs."""
 
 
 def serve(
@@ -37,9 +40,9 @@ def serve(
 ) -> None:
     """Serve a store until SIGTERM or SIGINT; then finish running requests, close the store, and return.
 
-    `memory`: an open store, or where one is; in both cases it is closed at the end. `port` 0 takes a free one. `ready` is called with the
-    address once the server answers. Raises `Invalid` where it would listen beyond this machine without tokens, `StoreUnavailable` where the
-    address is taken, and what opening the store raises.
+    Meanwhile it runs the jobs of the store. `memory`: an open store, or where one is; in both cases it is closed at the end. `port` 0 takes a
+    free one. `ready` is called with the address once the server answers. Raises `Invalid` where it would listen beyond this machine without
+    tokens, `StoreUnavailable` where the address is taken, and what opening the store raises.
     """
     if not tokens and not is_loopback(host):
         raise Invalid(
@@ -53,6 +56,7 @@ def serve(
         listening.close()
         raise
     try:
+        _work(store)
         app = create_app(store, tokens=tokens, upstream=upstream, max_body_bytes=max_body_bytes)
         options = {"log_level": "warning", "access_log": False, "server_header": False, "ws": "none", "lifespan": "on"}
         config = uvicorn.Config(app, timeout_graceful_shutdown=GRACE_SECONDS, **options)
@@ -61,6 +65,15 @@ def serve(
     finally:
         listening.close()
         store.close()
+
+
+def _work(store: Mnemos) -> None:
+    """Run jobs while the server runs: those that anybody asks for, and the upkeep that recurs. They stop with the store."""
+    if store.principal is None:
+        logging.getLogger("mnemos.jobs").addHandler(logging.StreamHandler())
+        for kind, seconds in UPKEEP.items():
+            store.jobs.enqueue(kind, every=seconds)
+        store.jobs.work()
 
 
 def tokens_from_environment(environ: Mapping[str, str]) -> dict[str, str | None]:
