@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import numpy as np
@@ -45,6 +45,15 @@ class Source(Protocol):
     def embedders(self) -> dict[int, tuple[str, int]]: ...
     def vector_round(self) -> int: ...
     def states_at(self, space: int, position: int) -> dict[UUID, State]: ...
+
+
+class Omitted(NamedTuple):
+    """Log entries that a search looks past, as if they were not there: those after `begin`, up to `end`. `states` are those that the cubes led to
+    another state by them had before."""
+
+    begin: int
+    end: int
+    states: Mapping[UUID, State]
 
 
 class Codes:
@@ -223,9 +232,15 @@ class SpaceIndex:
         return np.searchsorted(self.seq.view(), seqs)
 
     # -- who is visible --
-    def visible(self, position: int, states: dict[UUID, State] | None = None, hidden: bool = False) -> Mask:
-        """Which rows a search sees when the log ends at `position`. `states` are states that differed then; `hidden` shows all states."""
-        mask: Mask = (self.seq.view() <= position) & (self.died.view() > position)
+    def visible(self, position: int, states: Mapping[UUID, State] | None = None, hidden: bool = False, omitted: Omitted | None = None) -> Mask:
+        """Which rows a search sees when the log ends at `position`. `states` are states that differed then; `hidden` shows all states;
+        `omitted` are entries to look past."""
+        seq, died = self.seq.view(), self.died.view()
+        mask: Mask = (seq <= position) & (died > position)
+        if omitted is not None:
+            mask = (seq <= position) & ((seq <= omitted.begin) | (seq > omitted.end))
+            mask &= (died > position) | ((died > omitted.begin) & (died <= omitted.end))
+            states = {**(states or {}), **omitted.states}
         if hidden:
             return mask
         state = self.state.view()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mnemos.base.clock import Moment
-from mnemos.index.space_index import UNKNOWN, Mask, SpaceIndex
+from mnemos.index.space_index import UNKNOWN, Mask, Omitted, SpaceIndex
 from mnemos.kernel.viewing import Viewing
 from mnemos.store.base import Filter, Snapshot
 from mnemos.text.question import analyse
@@ -52,7 +52,7 @@ def found(
                     continue
                 index.catch_up(snapshot)
                 now = system.clock()
-                mask = allowed(snapshot, index, position, viewing.narrowed(where), now)
+                mask = allowed(snapshot, index, position, viewing.narrowed(where), now, space.omitted)
                 # Whom and when the question means depends on what may be found; embedding it is not for here, where others wait.
                 question = analyse(text, index.speakers(mask), now, index.span(mask))
                 if vector is None and question.voiced != voiced:
@@ -65,10 +65,10 @@ def found(
             return
 
 
-def allowed(snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter, now: int) -> Mask:
-    """The rows that a search at `position` may find. The caller holds the index's lock."""
+def allowed(snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter, now: int, omitted: Omitted | None = None) -> Mask:
+    """The rows that a search at `position` may find, past the `omitted` entries of the log. The caller holds the index's lock."""
     then = snapshot.states_at(index.space, position) if position < snapshot.position else None
-    mask = index.visible(position, then) & (index.expires_at.view() > now)
+    mask = index.visible(position, then, omitted=omitted) & (index.expires_at.view() > now)
     if where.types is not None:
         mask &= index.with_type(where.types)
     if where.tags is not None:

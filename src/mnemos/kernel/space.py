@@ -24,6 +24,7 @@ from mnemos.store.base import Filter, Snapshot, SpaceRow
 from mnemos.text.tokens import token_counter
 
 if TYPE_CHECKING:
+    from mnemos.index.space_index import Omitted
     from mnemos.kernel.system import Mnemos
 
 # `Space.list` hides the builtin inside the class.
@@ -39,6 +40,8 @@ class Space:
         self.num = row.num
         self.name = row.name
         self.position = position
+        self.omitted: Omitted | None = None
+        """Log entries that searches look past: how a canary's other arm reads a space (`kernel.changes`)."""
         self.strategy_name: str = row.settings.get("strategy", "auto")
 
     def __repr__(self) -> str:
