@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,13 @@ class Driver:
         return self.name
 
 
+KEY = bytes(range(32))
+_SEALED = Driver("sqlite-sealed", lambda folder, clock: SqliteStore(str(folder / "store.db"), clock=clock, key=KEY), True)
+
 DRIVERS = [
     Driver("sqlite-file", lambda folder, clock: SqliteStore(str(folder / "store.db"), clock=clock), True),
     Driver("sqlite-memory", lambda folder, clock: SqliteStore(":memory:", clock=clock), False),
+    *([_SEALED] if importlib.util.find_spec("cryptography") else []),
 ]
 
 

@@ -14,10 +14,12 @@ from mnemos.base.errors import Corrupt, NotFound, StoreFull, StoreUnavailable
 
 
 class Blobs(Protocol):
-    """Content-addressed bytes."""
+    """Bytes by name. The name is what a cube's content says; `names`, `check`, `remove` and `tidy` speak of files, which are called by the name
+    itself where the store is not sealed."""
 
     def put(self, data: bytes) -> str: ...
     def get(self, name: str) -> bytes: ...
+    def check(self, name: str) -> bytes: ...
     def remove(self, names: Iterable[str]) -> None: ...
     def names(self) -> Iterator[str]: ...
     def tidy(self, kept: Collection[str]) -> None: ...
@@ -38,6 +40,8 @@ class MemoryBlobs:
         if name not in self._data:
             raise NotFound(f"blob {name}: is not in this store")
         return self._data[name]
+
+    check = get
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:
@@ -60,13 +64,19 @@ class FileBlobs:
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
 
-    def _path(self, name: str) -> Path:
+    def path(self, name: str) -> Path:
+        """Where the file of that name lies."""
         return self._folder / name[:2] / name
 
     def put(self, data: bytes) -> str:
         """Store `data` durably; its name is the SHA-256 in hex. Raises `StoreFull`, `StoreUnavailable`."""
         name = hashlib.sha256(data).hexdigest()
-        path = self._path(name)
+        self.write(name, data)
+        return name
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file durably, unless it is there, sound. Raises `StoreFull`, `StoreUnavailable`."""
+        path = self.path(name)
         temporary = path.with_name(f".{name}.{secrets.token_hex(4)}.tmp")
         try:
             for folder in (self._folder, path.parent):
@@ -88,33 +98,39 @@ class FileBlobs:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StoreFull(f"{path}: no room left for {len(data):,} bytes; free space and try again") from error
             raise StoreUnavailable(f"{path}: cannot be written ({error.strerror})") from error
-        return name
 
     def _holds(self, name: str) -> bool:
-        """Whether the blob is there, sound."""
+        """Whether the file is there, sound."""
         try:
-            self.get(name)
+            self.check(name)
         except (NotFound, Corrupt):
             return False
         return True
 
     def get(self, name: str) -> bytes:
         """The bytes called `name`. Raises `NotFound`, or `Corrupt` where they are not what they were."""
-        path = self._path(name)
+        return self.check(name)
+
+    def check(self, name: str) -> bytes:
+        """The bytes of a file, where they are what they were. Raises `NotFound`, `Corrupt`."""
+        path = self.path(name)
         try:
             data = path.read_bytes()
         except FileNotFoundError:
             raise NotFound(f"{path}: the blob is missing; restore it from a backup") from None
         except OSError as error:
             raise StoreUnavailable(f"{path}: cannot be read ({error.strerror}); check the disk, and the file's permissions") from error
-        if hashlib.sha256(data).hexdigest() != name:
-            raise Corrupt(f"{path}: its bytes do not have the SHA-256 that names it; restore it from a backup")
+        if not self._sound(name, data):
+            raise Corrupt(f"{path}: its bytes do not have the SHA-256 that belongs to them; restore it from a backup")
         return data
+
+    def _sound(self, name: str, data: bytes) -> bool:
+        return hashlib.sha256(data).hexdigest() == name
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove blobs for good. Raises `StoreUnavailable` where a file cannot be removed."""
         for name in names:
-            path = self._path(name)
+            path = self.path(name)
             try:
                 path.unlink(missing_ok=True)
                 if path.parent.is_dir():

@@ -1,8 +1,9 @@
 """The keys of a sealed store, and the file beside it that holds them, locked by the master key.
 
 `memory.db-keys` is written whole or not at all (a temporary file, synced, renamed, its folder synced), and what it held before is written over.
-Format, numbers big-endian: the header (magic, how the lock is made from the master key, a salt, how often the file was written, a nonce), the
-keys under AES-256-GCM with the header as associated data, and SHA-256 of all that, which tells a damaged file from a wrong key.
+Format, numbers big-endian: the header (magic, how the lock is made from the master key, a salt, whether a store depends on the file, how often it
+was written, a nonce), the keys under AES-256-GCM with the header as associated data, and SHA-256 of all that, which tells a damaged file from a
+wrong key.
 """
 
 from __future__ import annotations
@@ -34,17 +35,18 @@ SCRYPT = (17, 8, 1)
 """Cost of guessing at a passphrase: log2 of n, r, p (128 MiB and about 0.3 s for each guess; OWASP, Password Storage Cheat Sheet)."""
 
 NAME = struct.Struct(">HQ")
-"""A key's name: the number of its era, and its own number in the era's tree: 24 bits for the slot, 40 for the cube in it."""
+"""A key's name: the number of its era, and its own number in the era's tree: 23 bits for the slot, 40 for the cube in it."""
 
 CUBE_BITS = 40
-SLOTS = 1 << (64 - CUBE_BITS)
+SLOTS = 1 << 23
 WORDS_BYTES = 64
 
 _RAW, _PASSPHRASE = 0, 1
-_HEADER = struct.Struct(">8sBBBB16sQ12s")
+_HEADER = struct.Struct(">8sBBBB16s?Q12s")
+_RECIPE = slice(8, 28)  # of the header: how the lock is made from the master key
 _MAGIC = b"mnemkey\x01"
 _DIGEST_BYTES = 32
-_RING = struct.Struct(">16s?Q32s32sH")
+_RING = struct.Struct(">16sQ32s32sH")
 _ERA = struct.Struct(f">H{WORDS_BYTES}s{KEY_BYTES}sI")
 _LOOKS = 5
 
@@ -75,14 +77,13 @@ class Ring:
     """All keys of a store. Immutable: who has begun to read goes on with the ring that he began with.
 
     `blobs` seals large payloads. `mark`: what the log ended with when keys were destroyed last; the store remembers the same, and where the two
-    differ one of them is older than the other. `settled`: a store was made, or sealed, with these keys, so that they may not be lost.
+    differ one of them is older than the other.
     """
 
     store: bytes
     blobs: bytes = field(repr=False)
     eras: Mapping[int, Era] = field(repr=False)
     mark: Head = UNMARKED
-    settled: bool = False
 
     @classmethod
     def new(cls, store: bytes) -> Ring:
@@ -104,7 +105,7 @@ class Ring:
         return era in self.eras and self.eras[era].tree.lives(number)
 
     def encoded(self) -> bytes:
-        parts = [_RING.pack(self.store, self.settled, self.mark.seq, self.mark.hash, self.blobs, len(self.eras))]
+        parts = [_RING.pack(self.store, self.mark.seq, self.mark.hash, self.blobs, len(self.eras))]
         for number, era in sorted(self.eras.items()):
             parts += [_ERA.pack(number, era.words, era.texts, len(era.tree)), era.tree.encoded()]
         return b"".join(parts)
@@ -113,7 +114,7 @@ class Ring:
     def decoded(cls, data: bytes) -> Ring:
         """The ring that `encoded` wrote. Raises `ValueError`."""
         try:
-            store, settled, seq, digest, blobs, count = _RING.unpack_from(data)
+            store, seq, digest, blobs, count = _RING.unpack_from(data)
             at, eras = _RING.size, {}
             for _ in range(count):
                 number, words, texts, nodes = _ERA.unpack_from(data, at)
@@ -127,7 +128,7 @@ class Ring:
             raise ValueError(str(error)) from None
         if at != len(data) or not eras:
             raise ValueError("keys that are cut off, or go on beyond their end")
-        return cls(store, blobs, eras, Head(seq, digest), settled)
+        return cls(store, blobs, eras, Head(seq, digest))
 
 
 def name_of(era: int, slot: int, cube: int) -> bytes:
@@ -155,7 +156,7 @@ def name_from(text: str) -> bytes:
 def checked(key: object) -> Key:
     """`key` where it can be a master key. Raises `Invalid`."""
     if callable(key) or (isinstance(key, bytes) and len(key) == KEY_BYTES) or (isinstance(key, str) and key.strip()):
-        return key  # type: ignore[return-value]
+        return key
     if isinstance(key, bytes):
         raise Invalid(f"key: {len(key)} bytes; a master key has {KEY_BYTES}, such as os.urandom({KEY_BYTES}) gives; a passphrase is given as text")
     if isinstance(key, str):
@@ -173,16 +174,17 @@ class KeyFile:
         self.written = 0
         """How often the file had been written when it was last read or written here."""
 
-    def exists(self) -> bool:
-        return os.path.exists(self.path)
+    def settled(self) -> bool:
+        """Whether the file is there, and a store was made, or sealed, with its keys, so that they must not be lost. Raises `Corrupt`."""
+        return os.path.exists(self.path) and bool(_HEADER.unpack(self._bytes()[0])[6])
 
     def read(self) -> Ring:
         """The keys. Raises `WrongKey`, and `Corrupt` where the file is missing or damaged."""
         header, body = self._bytes()
-        magic, kind, cost, r, p, salt, written, nonce = _HEADER.unpack(header)
+        magic, kind, cost, r, p, salt, _, written, nonce = _HEADER.unpack(header)
         if magic != _MAGIC or kind not in (_RAW, _PASSPHRASE):
             raise FingerprintMismatch(f"{self.path}: is no key file that this version of Mnemos reads; upgrade mnemos to open it")
-        recipe = header[len(_MAGIC) : _HEADER.size - 20]
+        recipe = header[_RECIPE]
         if self._lock is None or self._lock[0] != recipe:
             self._lock = recipe, self._made(kind, (cost, r, p), salt)
         try:
@@ -203,7 +205,7 @@ class KeyFile:
                     with open(self.path, "rb") as file:
                         data, own = file.read(), os.fstat(file.fileno()).st_ino
                 except FileNotFoundError:
-                    raise Corrupt(f"{self.path}: the key file is missing, and without it nobody reads the store; restore it from its backup") from None
+                    raise Corrupt(f"{self.path}: the key file is missing, without which nobody reads the store; restore it from its backup") from None
                 body = data[:-_DIGEST_BYTES]
                 if len(body) > _HEADER.size and hashlib.sha256(body).digest() == data[-_DIGEST_BYTES:]:
                     return body[: _HEADER.size], body[_HEADER.size :]
@@ -234,14 +236,14 @@ class KeyFile:
             raise Invalid("key: what was called gave something else to call; it has to give the key")
         return given
 
-    def write(self, ring: Ring) -> None:
+    def write(self, ring: Ring, *, settled: bool = True) -> None:
         """Put `ring` in the place of what the file holds, durably. Raises `StoreFull`, `StoreUnavailable`; then the file is as it was, or new."""
         if self._lock is None:
             passphrase = isinstance(self._master(), str)
             kind, cost, salt = (_PASSPHRASE, SCRYPT, os.urandom(16)) if passphrase else (_RAW, (0, 0, 0), os.urandom(16))
             self._lock = struct.pack(">BBBB16s", kind, *cost, salt), self._made(kind, cost, salt)
         nonce = os.urandom(12)
-        header = _MAGIC + self._lock[0] + struct.pack(">Q12s", self.written + 1, nonce)
+        header = _MAGIC + self._lock[0] + struct.pack(">?Q12s", settled, self.written + 1, nonce)
         body = header + AESGCM(self._lock[1]).encrypt(nonce, ring.encoded(), header)
         with explain_system(self.path, "writing the keys"):
             _replace(self.path, body + hashlib.sha256(body).digest())

@@ -16,6 +16,7 @@ import apsw
 from mnemos.base.errors import FingerprintMismatch
 
 APPLICATION_ID = 0x4D4E454D  # "MNEM": tells a store from any other SQLite file
+SEALED_ID = 0x4D4E4553  # "MNES": a sealed store, which what knows of none must not open
 SCHEMA_VERSION = 2
 PAGE_SIZE = 8192  # five float32 vectors of 384 dimensions fill a page but for 6 %; a page of 4096 bytes would waste 25 %
 CHECKSUM_BYTES = 8  # at the end of each page, kept by SQLite's checksum VFS
@@ -78,13 +79,18 @@ def check(connection: apsw.Connection, path: str) -> int:
     empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
     if empty and application == 0 and version == 0:
         return 0
-    if application != APPLICATION_ID:
+    if application not in (APPLICATION_ID, SEALED_ID):
         raise FingerprintMismatch(f"{path}: is a SQLite file, but no Mnemos store; choose another path")
     if version > SCHEMA_VERSION:
         raise FingerprintMismatch(
             f"{path}: was written by a newer Mnemos (schema {version}, this one reads up to {SCHEMA_VERSION}); upgrade mnemos to open it"
         )
     return version
+
+
+def is_sealed(connection: apsw.Connection) -> bool:
+    """Whether the rows of a store are sealed (`store.sealing`)."""
+    return int(connection.pragma("application_id")) == SEALED_ID
 
 
 def migrate(connection: apsw.Connection, version: int) -> None:

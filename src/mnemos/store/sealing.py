@@ -101,6 +101,14 @@ def told(ring: Ring, where: str, sealed: str) -> str:
         raise Unreadable(f"{where}: what it says is damaged, or was moved here from another place") from None
 
 
+def era_of(sealed: str) -> int:
+    """The era whose keys open what `shut` sealed. Raises `Unreadable`."""
+    try:
+        return int(_ERA.unpack(b64decode(sealed[:4])[:2])[0])
+    except (NotBase64, ValueError, struct.error):
+        raise Unreadable("what stands there was never sealed") from None
+
+
 def word(ring: Ring, era: int, table: str, name: str) -> str:
     """A name as it is looked up in a table: the same for the same name, in this store and era."""
     return b64encode(AESSIV(ring.eras[era].words).encrypt(name.encode(), [ring.store, table.encode()])).decode()
@@ -130,4 +138,4 @@ class Sealing:
         if era not in self.ring.eras:
             raise Unreadable(f"{self.file.path}: has no keys of era {era}; it is older than the store, restore the newest backup of it")
         # What the reader began with stays: keys that were destroyed since are those of what he still sees.
-        return Ring(ring.store, ring.blobs, {**self.ring.eras, **ring.eras}, ring.mark, ring.settled)
+        return Ring(ring.store, ring.blobs, {**self.ring.eras, **ring.eras}, ring.mark)

@@ -11,13 +11,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import apsw
 
 from mnemos.base.clock import Clock, system_clock
-from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid, MnemosError, StoreFull, StoreUnavailable
-from mnemos.store import sqlite_erase, sqlite_jobs, sqlite_open
+from mnemos.base.errors import Conflict, Corrupt, FingerprintMismatch, Invalid, MnemosError, StoreFull, StoreUnavailable, WrongKey
+from mnemos.store import schema, sqlite_erase, sqlite_jobs, sqlite_open
 from mnemos.store.base import Finding
 from mnemos.store.blobs import Blobs, FileBlobs, MemoryBlobs
 from mnemos.store.ledger import ForgottenLedger
@@ -28,10 +29,14 @@ from mnemos.store.sqlite_watch import Watch
 from mnemos.store.sqlite_write import Mark, Spaces, Writer
 from mnemos.store.witness import Head, Witness
 
+if TYPE_CHECKING:
+    from mnemos.store.sqlite_keys import Keeper
+
 GROUP = 64
 """At most this many transactions share one commit."""
 
 _MEMORY = ":memory:"
+_ANOTHERS = (FingerprintMismatch, WrongKey, Conflict)  # nothing is wrong with the file: it is not for whoever opened it so
 
 
 class _Group:
@@ -52,10 +57,11 @@ class _Group:
 class SqliteStore:
     """A store in the file `location`, or in memory for ":memory:". Implements `Store`.
 
-    `vfs` names another SQLite VFS to stand on (fault injection does that). Raises `StoreUnavailable`, `Corrupt`, `FingerprintMismatch`.
+    `key` opens a sealed store, and seals a new one (`store.keys.Key`). `vfs` names another SQLite VFS to stand on (fault injection does that).
+    Raises `StoreUnavailable`, `Corrupt`, `FingerprintMismatch`, `WrongKey`.
     """
 
-    def __init__(self, location: str, *, clock: Clock = system_clock, vfs: str | None = None) -> None:
+    def __init__(self, location: str, *, clock: Clock = system_clock, vfs: str | None = None, key: object | None = None) -> None:
         self.durable = location != _MEMORY
         self.path = str(sqlite_open.resolve(location)) if self.durable else _MEMORY
         self._clock = clock
@@ -78,10 +84,21 @@ class SqliteStore:
         """Cubes that are in this file, which is an older one, and were forgotten in a newer one."""
         self.blobs: Blobs = FileBlobs(self.path + "-blobs") if self.durable else MemoryBlobs()
         self._watch = Watch(self.path, self._reader if self.durable else None)
+        self.keeper = self._keeper(key)
         with explained(self.path, "opening the store"):
             self._open()
 
     # -- opening and closing --
+    def _keeper(self, key: object | None) -> Keeper | None:
+        """Who looks after the keys; None for a store that is not sealed."""
+        if key is None:
+            return None
+        if not self.durable:
+            raise Invalid("key: a store in memory has no file to seal; open it without a key")
+        from mnemos.store.sqlite_keys import Keeper
+
+        return Keeper(self.path, key)
+
     def _open(self) -> None:
         if not self.durable:
             self._db = sqlite_open.connect(_MEMORY, None, writer=True)
@@ -101,25 +118,61 @@ class SqliteStore:
             unclean = self.witness.first and sqlite_open.left_in_the_middle(self.path)
             self._db = sqlite_open.connect(self.path, self._vfs, writer=True)
             try:
-                sqlite_open.prepare(self._db, self.path, durable=True)
+                new = sqlite_open.prepare(self._db, self.path, durable=True, born=self.keeper.born if self.keeper else None)
+                self._unlock(new)
                 if unclean:
                     sqlite_open.quick_check(self._db, self.path)
                 self._compare_with_witness()
                 if self.witness.first:
                     self._tidy(unclean)
+                if self.keeper is not None:
+                    self._put_keys_in_order(self.keeper)
                 self._compare_with_ledger()
             except BaseException as error:
                 # What is damaged stays as it is, for whoever may restore it: closing must not write the log back and delete it.
-                if unclean or not isinstance(error, FingerprintMismatch):
+                if unclean or not isinstance(error, _ANOTHERS):
                     self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 self._db.close()
                 raise
             self.witness.share()
         except BaseException as error:
             self.witness.close()
-            if isinstance(error, FingerprintMismatch) and not known:
+            if isinstance(error, _ANOTHERS) and not known:
                 os.unlink(self.witness.path)
             raise
+
+    def _unlock(self, new: bool) -> None:
+        """Get at the keys, where the store is sealed. Raises `WrongKey`, and `Conflict` where a key is given and the store is not sealed."""
+        sealed = schema.is_sealed(self._db)
+        if self.keeper is None:
+            if sealed:
+                raise WrongKey(f"{self.path}: the store is sealed; open it with its key (key=…, --key-file, or MNEMOS_KEY)")
+            return
+        if not sealed:
+            raise Conflict(f"{self.path}: a key was given, but the store is not sealed; seal it with `mnemos seal`, or open it without a key")
+        if new:
+            self.keeper.settle()
+        else:
+            self.keeper.open(self._db)
+        self.blobs = self.keeper.blobs()
+
+    def _put_keys_in_order(self, keeper: Keeper) -> None:
+        """Finish what a killed process left of destroying keys, and what a backup brought out of step."""
+        lost, behind = keeper.reconcile(self._db)
+        if lost:
+            with self.transaction() as writer:
+                keeper.forget_lost(writer, lost)
+        elif behind or keeper.doomed(self._db):
+            with contextlib.suppress(StoreFull):  # a full disk must not keep anybody from reading
+                keeper.shred(self._db)
+
+    def _reading(self, connection: apsw.Connection) -> Reader:
+        return Reader(connection, self.path) if self.keeper is None else self.keeper.reader(connection)
+
+    def _writing(self, actor: str | None, newest: tuple[int, bytes, int] | None) -> Writer:
+        if self.keeper is None:
+            return Writer(self._db, self.path, self._clock, actor, self._spaces, newest)
+        return self.keeper.writer(self._db, self._clock, actor, self._spaces, newest)
 
     def _tidy(self, unclean: bool) -> None:
         """Finish what a killed process left undone: its write-ahead log, its half-made blobs, its half-erased forgets."""
@@ -131,7 +184,7 @@ class SqliteStore:
                     sqlite_erase.clear_index(self._db)
                 sqlite_jobs.release_all(self._db)
                 if unclean or self._erasing.left:
-                    self.blobs.tidy(Reader(self._db, self.path).blob_names())
+                    self.blobs.tidy(self._reading(self._db).blob_names())
                 self._erasing.catch_up(self._db, self.path)
         except StoreFull:
             pass  # a full disk must not keep anybody from reading; the next erase, or the next open, goes on
@@ -237,7 +290,7 @@ class SqliteStore:
             group = self._join(alone)
             try:
                 with explained(self.path, "starting a write"):
-                    writer = self._local.writer = Writer(self._db, self.path, self._clock, actor, self._spaces, group.newest)
+                    writer = self._local.writer = self._writing(actor, group.newest)
                     writer.new_embedder = group.new_embedder
                 with self._savepoint(writer) if group.size else self._first(group):
                     yield writer
@@ -258,6 +311,8 @@ class SqliteStore:
         if group.error is not None:
             raise group.error
         self._local.forgets = [*getattr(self._local, "forgets", ()), *writer.forgets]
+        if writer.dooms:
+            self._shred()
         if writer.to_erase is not None:
             self.erase(writer.to_erase)
 
@@ -395,7 +450,7 @@ class SqliteStore:
         if not self.durable:
             with self._mutex, explained(self.path, "reading"):
                 self._check_open()
-                yield Reader(self._db, self.path)
+                yield self._reading(self._db)
             return
         connection = self._reader()
         sound = False
@@ -403,7 +458,7 @@ class SqliteStore:
             with explained(self.path, "reading"):
                 connection.execute("BEGIN")
                 try:
-                    reader = self._local.reader = Reader(connection, self.path)
+                    reader = self._local.reader = self._reading(connection)
                     yield reader
                 finally:
                     self._local.reader = None
@@ -469,7 +524,7 @@ class SqliteStore:
     def verify(self) -> tuple[dict[str, int], list[Finding]]:
         """Check chain, rows, lineage, blobs, and the files themselves: (what was checked, what is wrong)."""
         self._refuse_inside("verifying")
-        findings = [*self.opened_with, *([self._witness_failure] if self._witness_failure else [])]
+        findings = [*self.opened_with, *([self._witness_failure] if self._witness_failure else []), *(self.keeper.verify() if self.keeper else [])]
         checked: dict[str, int] = {}
         try:
             with self.snapshot() as snapshot:
@@ -503,6 +558,17 @@ class SqliteStore:
         doing = "erasing what was forgotten"
         with self._alone(doing), explained(self.path, doing, outcome):
             self._erasing.erase(self._db, self.path, texts, self._local.__dict__.pop("forgets", []))
+
+    def _shred(self) -> None:
+        """Destroy the keys of what was forgotten. Raises `StoreFull`, `StoreUnavailable`."""
+        assert self.keeper is not None
+        doing = "destroying the keys of what was forgotten"
+        with self._alone(doing):
+            if self.keeper.doomed(self._db):  # else another thread's turn has done it
+                try:
+                    self.keeper.shred(self._db)
+                except MnemosError as error:
+                    raise type(error)(f"{error}. It is forgotten for good; its keys are destroyed by the next forget, or the next open") from error
 
     def compact(self, spare_bytes: int = 2**22) -> None:
         """Give pages that hold nothing back to the file system, where they are more than `spare_bytes`."""

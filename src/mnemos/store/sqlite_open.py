@@ -7,6 +7,7 @@ import os
 import random
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -121,8 +122,9 @@ def connect(path: str, vfs: str | None, *, writer: bool) -> apsw.Connection:
     return connection
 
 
-def prepare(connection: apsw.Connection, path: str, *, durable: bool) -> None:
-    """Make the file a store, or bring it up to date. `durable` is False for a store in memory."""
+def prepare(connection: apsw.Connection, path: str, *, durable: bool, born: Callable[[apsw.Connection, bytes], None] | None = None) -> bool:
+    """Make the file a store, or bring it up to date; gives whether it is new. `durable` is False for a store in memory; `born` is called with a
+    new store's id in the transaction that makes it."""
     # Checked before anything is set: a file of somebody else's stays as it is.
     if durable and schema.check(connection, path) == 0:
         connection.reserve_bytes("main", schema.CHECKSUM_BYTES)
@@ -139,7 +141,10 @@ def prepare(connection: apsw.Connection, path: str, *, durable: bool) -> None:
         version = schema.check(connection, path)
         if version == 0:
             schema.create(connection)
-            connection.execute("INSERT INTO store VALUES('id', ?)", (os.urandom(16),))
+            id = os.urandom(16)
+            connection.execute("INSERT INTO store VALUES('id', ?)", (id,))
+            if born is not None:
+                born(connection, id)
         else:
             schema.migrate(connection, version)
         connection.execute("COMMIT")
@@ -147,6 +152,7 @@ def prepare(connection: apsw.Connection, path: str, *, durable: bool) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    return version == 0
 
 
 def quick_check(connection: apsw.Connection, path: str) -> None:

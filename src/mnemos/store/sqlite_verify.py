@@ -124,12 +124,12 @@ def _blobs(reader: Reader, blobs: Blobs, checked: dict[str, int], findings: list
     for blob in blobs.names():
         checked["blobs"] += 1
         try:
-            blobs.get(blob)
+            blobs.check(blob)
         except Corrupt as error:
             findings.append(Finding(str(error).partition(":")[0], "whole file", str(error)))
     for blob in sorted(reader.blob_names()):
         try:
-            blobs.get(blob)
+            blobs.check(blob)
         except MnemosError as error:
             findings.append(Finding(str(error).partition(":")[0], "whole file", str(error)))
 

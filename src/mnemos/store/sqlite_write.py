@@ -35,7 +35,7 @@ _CUBE = (
     "WHERE num = ?2 AND NOT EXISTS (SELECT 1 FROM forgotten WHERE id = ?1)"
 )
 _EDGE = "INSERT OR IGNORE INTO edge(child, version, parent, parent_version, relation) VALUES(?,?,?,?,?)"
-_VECTOR = "INSERT OR REPLACE INTO vector(seq, space, embedder, value) SELECT seq, space, ?, ? FROM version WHERE seq = ?"
+VECTOR_SQL = "INSERT OR REPLACE INTO vector(seq, space, embedder, value) SELECT seq, space, ?, ? FROM version WHERE seq = ?"
 _SETTLED = ", ".join(f"'{relation}'" for relation in sorted(SETTLED))
 _MORE = ("blob", "place", "sensitivity", "priority", "fingerprint")
 _MORE_OF = operator.attrgetter(*_MORE)
@@ -135,6 +135,8 @@ class Writer(JobWriter, Reader):
         self.started = self.position
         self.written: dict[int, tuple[int, bytes]] = {}
         """Position → (time of writing, digest) of the versions that the latest `add` wrote."""
+        self.dooms = False
+        """Whether keys are to be destroyed after the commit; never without sealing."""
         self.stale_from_birth: set[UUID] = set()
         """Those of the cubes that the latest `add` wrote which are stale already."""
         self.derived: dict[int, Any] = {}
@@ -447,8 +449,11 @@ class Writer(JobWriter, Reader):
     def put_vectors(self, embedder: int, vectors: Iterable[tuple[int, bytes]], *, replace: bool = False) -> None:
         """Keep the vectors (seq, float32 bytes) of versions that still exist. `replace` says that the versions are not of this transaction."""
         if replace:
-            self._db.execute("INSERT INTO store VALUES('vector round', 1) ON CONFLICT DO UPDATE SET value = value + 1")
-        self._db.executemany(_VECTOR, [(embedder, value, seq) for seq, value in vectors])
+            self._new_vector_round()
+        self._db.executemany(VECTOR_SQL, [(embedder, value, seq) for seq, value in vectors])
+
+    def _new_vector_round(self) -> None:
+        self._db.execute("INSERT INTO store VALUES('vector round', 1) ON CONFLICT DO UPDATE SET value = value + 1")
 
     # -- beside the log --
     def unlogged(self) -> None:
