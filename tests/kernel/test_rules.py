@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support import START, HandClock
 
-from mnemos.base.errors import Invalid, MnemosError, NotFound, PermissionDenied, RateLimited, StoreFull
+from mnemos.base.errors import Invalid, MnemosError, NotFound, PermissionDenied, QuotaExceeded, RateLimited, StoreFull
 from mnemos.kernel.space import Space
 from mnemos.kernel.system import Mnemos
 
@@ -287,3 +287,52 @@ def test_rules_that_are_none_are_refused_and_nothing_changes(mem: Mnemos, wrong:
         mem.space("a", **wrong)
     assert next(iter(wrong)) in str(caught.value)
     assert mem.position() == position
+
+
+def test_who_may_share_sees_the_rules_of_a_memory(mem: Mnemos) -> None:
+    space = mem.space("a", acl={"read": ["bob", "carol"], "share": ["carol"]})
+    cube = space.add("The tram is yellow.")
+    assert space.acl(cube.id) == {}
+    space.set_acl(cube.id, {"read": ["bob", "carol"], "write": []})
+    mem.space("a", read_only=True)
+    for one in (space, seen_by(mem, "carol")):
+        assert one.acl(cube.id) == {"read": ["bob", "carol"], "write": []}
+        assert "acl" in one.explain(cube.id).events[-1]
+    bob = seen_by(mem, "bob")
+    with pytest.raises(PermissionDenied):
+        bob.acl(cube.id)
+    assert [event["what"] for event in bob.explain(cube.id).events] == ["add", "permission"]
+    assert not any("acl" in event for event in bob.explain(cube.id).events)
+    mem.space("a", read_only=False)
+    space.set_acl(cube.id, {"share": []})
+    with pytest.raises(PermissionDenied):
+        seen_by(mem, "carol").acl(cube.id)
+
+
+def test_a_merge_counts_against_the_quota(mem: Mnemos) -> None:
+    space = mem.space("a")
+    one, two = space.add("Alice lives in Porto."), space.add("Alice has a cat.")
+    mem.space("a", quota={"cubes": 2})
+    with pytest.raises(QuotaExceeded):
+        space.merge([one.id, two.id])
+    assert {cube.state for cube in space.list()} == {"generated"}
+    mem.space("a", quota={"cubes": 3})
+    assert space.merge([one.id, two.id]).version == 1
+
+
+def test_release_is_one_change_and_shows_nothing_to_who_may_only_write(mem: Mnemos) -> None:
+    space = mem.space("a", acl={"read": ["bob"], "write": ["bob", "carol"]}, rate={"writes_per_minute": 1})
+    cube = space.add("The tram is yellow.")
+    with pytest.raises(PermissionDenied):
+        seen_by(mem, "carol").release(cube.id)
+    space.quarantine(cube.id)
+    assert seen_by(mem, "bob").release(cube.id).state == "generated"
+
+
+def test_settings_of_the_store_cannot_pass_for_roles(mem: Mnemos) -> None:
+    with pytest.raises(Invalid, match="set_role"):
+        mem.set_setting("role/editors", 5)
+    mem.set_setting("team/contact", "desk 4")
+    assert mem.as_principal("bob").setting("team/contact") == "desk 4"
+    mem.set_setting("team/contact", None)
+    assert mem.setting("team/contact") is None

@@ -199,6 +199,16 @@ def test_only_what_may_be_written_is_tended(mem: Mnemos, clock: HandClock) -> No
         mem.tend(["nowhere"])
 
 
+def test_a_space_that_is_not_for_the_caller_is_not_there(mem: Mnemos) -> None:
+    mem.space("diary")
+    messages = []
+    for name in ("diary", "nowhere"):
+        with pytest.raises(NotFound) as caught:
+            mem.as_principal("bob").tend([name])
+        messages.append(str(caught.value).replace(name, "NAME"))
+    assert messages[0] == messages[1]
+
+
 @pytest.mark.parametrize(
     "wrong", [{"archive_after_days": -1}, {"heat_floor": "warm"}, {"merge_duplicates": 1}, {"records": "turn"}, {"cats": 1}, 7]
 )

@@ -56,6 +56,10 @@ class StoreFull(MnemosError, OSError):
     """The disk or a quota is full; the change was not made, and what was stored is untouched."""
 
 
+class QuotaExceeded(StoreFull):
+    """A space may not hold as much more: forget what is not needed, or let its quota be raised. The message names no file."""
+
+
 class StoreUnavailable(MnemosError, OSError):
     """The store cannot be read or written now: locked, on an unsuitable file system, closed, or failing."""
 

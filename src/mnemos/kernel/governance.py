@@ -68,7 +68,9 @@ class Access:
         """Raise `PermissionDenied` where `verb` is not allowed in a space. The message tells nothing of the space."""
         if not self.may(verb, settings):
             if settings.get("read_only") and self.may(verb, {**settings, "read_only": False}):
-                raise PermissionDenied(f"space {space!r} is read-only; lift that first: mem.space({space!r}, read_only=False)")
+                raise PermissionDenied(
+                    f"space {space!r} is read-only; lift that first: mem.space({space!r}, read_only=False), or `mnemos space --writable`"
+                )
             raise PermissionDenied(f"principal {self.principal!r} may not {verb} in space {space!r}; ask its owner")
 
 

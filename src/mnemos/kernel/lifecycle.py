@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from mnemos.base.cube import Content, Json, Link, MemCube, State
-from mnemos.base.errors import Conflict, Frozen, Invalid
+from mnemos.base.errors import Conflict, Frozen, Invalid, PermissionDenied
 from mnemos.base.lineage import ABSORBS, MERGED, SUPERSEDES
 from mnemos.kernel.drafts import draft
 from mnemos.kernel.governance import LABELS, check_rules, label_level
+from mnemos.kernel.limits import use_quota
 from mnemos.kernel.reasons import check_reason, refuse_repetition, strings_of
 from mnemos.kernel.viewing import Viewing
 from mnemos.store.base import Snapshot, Standing, VersionRow
@@ -83,7 +84,8 @@ def quarantine(space: Space, cube: UUID, reason: str | None) -> MemCube:
 
 def release(space: Space, cube: UUID, reason: str | None) -> MemCube:
     """Back from quarantine to the state before it."""
-    space.admit("write")
+    space.admit("write", counted=False)
+    space.admit("read", counted=False)
     with space.system.snapshot() as snapshot:
         row = Viewing.of(space, snapshot).current(cube)
         if row.state is not State.QUARANTINED:
@@ -110,6 +112,18 @@ def set_frozen(space: Space, cube: UUID, frozen: bool) -> MemCube:
         if row.frozen is not frozen:
             transaction.set_frozen(cube, frozen)
         return viewing.cube(viewing.current(cube))
+
+
+def acl_of(space: Space, cube: UUID) -> dict[str, list[str]]:
+    """The rules of a memory's own; empty where it has none."""
+    space.admit("share", counted=False)
+    space.admit("read")
+    with space.system.snapshot() as snapshot:
+        viewing = Viewing.of(space, snapshot)
+        rules = viewing.current(cube).acl
+        if rules is not None and not viewing.access.may("share", {**viewing.settings, "read_only": False}, rules):
+            raise PermissionDenied(f"principal {viewing.access.principal!r} may not share cube {cube}; ask the owner of its space")
+        return {verb: list(names) for verb, names in (rules or {}).items()}
 
 
 def set_acl(space: Space, cube: UUID, acl: Any) -> MemCube:
@@ -148,7 +162,9 @@ def merge(space: Space, cubes: Sequence[UUID], text: str | None, fields: Mapping
     versions = list(system.strategy_of(space).encode(content, system.new_id))
     vectors = system.embed_versions(versions)
     with system.writing() as transaction:
-        space.settings_for(transaction, "write")
+        settings = space.settings_for(transaction, "write")
+        if settings.get("quota"):
+            use_quota(transaction, space.num, space.name, settings, [version.content for version in versions], 1)
         for row in rows:
             standing = transaction.standing(row.content.id)
             if standing is None or standing.version != row.content.version:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mnemos.base.clock import Clock
 from mnemos.base.cube import Content, Json
-from mnemos.base.errors import PermissionDenied, RateLimited, StoreFull
+from mnemos.base.errors import PermissionDenied, QuotaExceeded, RateLimited
 from mnemos.kernel.governance import Access, licence_of, until_text
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def use_licence(access: Access, space: int, name: str, settings: Json, now: int,
 
 
 def use_quota(transaction: Writer, space: int, name: str, settings: Json, contents: Sequence[Content], cubes: int) -> None:
-    """Count `cubes` new memories, and the text of `contents`, against the quota of a space. Raises `StoreFull` where it would be exceeded."""
+    """Count `cubes` new memories, and the text of `contents`, against the quota of a space. Raises `QuotaExceeded`."""
     quota = settings.get("quota")
     if not quota:
         return
@@ -76,7 +76,7 @@ def use_quota(transaction: Writer, space: int, name: str, settings: Json, conten
     for unit, limit in quota.items():
         if transaction.count_up(f"usage/{unit}/{space}", wanted[unit]) > limit:
             held = transaction.counter(f"usage/{unit}/{space}") - wanted[unit]
-            raise StoreFull(
+            raise QuotaExceeded(
                 f"space {name!r} may hold {limit:,} {unit}, and holds {held:,}: {wanted[unit]:,} more do not fit; forget what is not needed, or "
                 "raise its quota"
             )

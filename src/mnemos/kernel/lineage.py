@@ -117,12 +117,13 @@ def explain(space: Space, cube: UUID) -> Explanation:
         walk = _Walk(snapshot, system.access(snapshot))
         entries = [entry for entry in snapshot.entries_of(cube) if viewing.position is None or entry.seq <= viewing.position]
         sources, derived = (walk.steps(cube, row.content.version, up=up) for up in (True, False))
-        return Explanation(viewing.cube(row), sources, derived, tuple(map(_event, entries)))
+        shares = viewing.access.may("share", viewing.settings)
+        return Explanation(viewing.cube(row), sources, derived, tuple(_event(entry, shares) for entry in entries))
 
 
-def _event(entry: Entry) -> dict[str, Any]:
-    """A log entry about a memory, in words."""
-    body = entry.body_json()
+def _event(entry: Entry, shares: bool) -> dict[str, Any]:
+    """A log entry about a memory, in words; who may do what with it is told to those who may share."""
+    body = entry.body_json() if shares or entry.kind != "permission" else {}
     body = {key: State(value).word if key in ("from", "to") and isinstance(value, int) else value for key, value in body.items()}
     return {"position": entry.seq, "at": iso(entry.at), "what": entry.kind, "version": entry.version, "by": entry.actor, **body}
 

@@ -84,6 +84,10 @@ class Space:
         """
         return lifecycle.set_acl(self, parse_id(id), acl)
 
+    def acl(self, id: str | UUID) -> dict[str, list[str]]:
+        """The rules of a memory's own, as `set_acl` took them; empty where it has none. Raises `NotFound`, `PermissionDenied`."""
+        return lifecycle.acl_of(self, parse_id(id))
+
     # -- the lives of memories --
     def freeze(self, id: str | UUID) -> MemCube:
         """Forbid every change of a cube until `unfreeze`."""

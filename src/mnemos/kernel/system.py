@@ -251,8 +251,10 @@ class Mnemos:
     def set_setting(self, name: str, value: Any) -> None:
         """Keep a setting of the store (plain JSON; None removes it): durable, and an entry of the log. Raises `PermissionDenied`, `Invalid`."""
         self._owner_only("settings of the store are changed")
+        if check_text(name, "setting").startswith("role/"):
+            raise Invalid("setting: names that begin with 'role/' are those of roles; give roles with `set_role`")
         with self.writing() as transaction:
-            transaction.set_setting(check_text(name, "setting"), plain_json(value, "value"))
+            transaction.set_setting(name, plain_json(value, "value"))
 
     def setting(self, name: str) -> Any:
         """The value of a setting of the store; None where it was never set."""

@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 
 from mnemos.base.cube import State, check_words
-from mnemos.base.errors import Invalid, MnemosError, NotFound, shown
+from mnemos.base.errors import Invalid, MnemosError, shown
 from mnemos.base.lineage import ABSORBS
 from mnemos.kernel import heat, lifecycle
 from mnemos.store.base import Heat, SpaceRow
@@ -102,8 +102,7 @@ def tend(system: Mnemos, spaces: Iterable[str] | None, policy: LifecyclePolicy |
         rows = [row for row in known.values() if access.may("write", row.settings) and access.may("read", row.settings)]
     else:
         for name in names:
-            if name not in known:
-                raise NotFound(f"tend: there is no space {shown(name)}")
+            system.existing_space(name)  # what may not be seen is not there
             access.require("write", name, known[name].settings)
             access.require("read", name, known[name].settings)
         rows = [known[name] for name in names]
