@@ -14,6 +14,7 @@ import orjson
 
 from mnemos.base.errors import Conflict
 from mnemos.store.base import JobRow, Runnable
+from mnemos.store.sqlite_tables import Tables
 
 KEPT = 1000
 """About this many of the newest jobs are kept after they ended; dead ones stay until somebody retries or drops them."""
@@ -23,14 +24,7 @@ _COLUMNS = (
 )
 _OPEN = "state IN ('waiting', 'running')"
 _PRUNED_EVERY = 256
-
-
-def _row(row: Any) -> JobRow:
-    return JobRow(
-        id=row[0], kind=row[1], key=row[2], payload=orjson.loads(row[3]), state=row[4], priority=row[5], run_at=row[6], every=row[7],
-        again=row[8], cancel=bool(row[9]), leased_until=row[10], worker=row[11], attempts=row[12],
-        progress=None if row[13] is None else orjson.loads(row[13]), error=row[14], created_at=row[15], updated_at=row[16],
-    )  # fmt: skip
+_PAYLOAD, _PROGRESS, _ERROR = "job payload", "job progress", "job error"
 
 
 def release_all(connection: apsw.Connection) -> None:
@@ -39,14 +33,22 @@ def release_all(connection: apsw.Connection) -> None:
         connection.execute("UPDATE job SET leased_until = 0 WHERE state = 'running'")
 
 
-class JobReader:
+class JobReader(Tables):
     """The verbs of `Snapshot` that read jobs."""
 
     _db: apsw.Connection
 
+    def _job(self, row: Any) -> JobRow:
+        return JobRow(
+            id=row[0], kind=row[1], key=self._said("job", row[2]), payload=orjson.loads(self._told(_PAYLOAD, row[3])), state=row[4],
+            priority=row[5], run_at=row[6], every=row[7], again=row[8], cancel=bool(row[9]), leased_until=row[10], worker=row[11],
+            attempts=row[12], progress=None if row[13] is None else orjson.loads(self._told(_PROGRESS, row[13])),
+            error=None if row[14] is None else self._told(_ERROR, row[14]), created_at=row[15], updated_at=row[16],
+        )  # fmt: skip
+
     def job(self, id: int) -> JobRow | None:
         found = self._db.execute(f"SELECT {_COLUMNS} FROM job WHERE id = ?", (id,)).fetchone()
-        return _row(found) if found else None
+        return self._job(found) if found else None
 
     def jobs(self, states: Sequence[str] | None = None, kinds: Sequence[str] | None = None, *, after: int = 0, limit: int = 2**31) -> list[JobRow]:
         """Jobs in the order of their ids, beyond `after`; None asks for every state, or kind."""
@@ -56,7 +58,7 @@ class JobReader:
                 conditions.append(f"{column} IN ({','.join('?' * len(wanted))})")
                 values += wanted  # type: ignore[arg-type]
         rows = self._db.execute(f"SELECT {_COLUMNS} FROM job WHERE {' AND '.join(conditions)} ORDER BY id LIMIT ?", (*values, limit))
-        return [_row(row) for row in rows]
+        return [self._job(row) for row in rows]
 
     def count_jobs(self) -> dict[str, int]:
         """State → how many jobs are in it."""
@@ -77,7 +79,7 @@ class JobReader:
 
     def _job_candidates(self, one: Runnable) -> Iterator[JobRow]:
         """Of each priority the waiting job that is due first, and every running one, whose lease may be over."""
-        key, values = ("", ()) if one.key is None else (" AND key = ?", (one.key,))
+        key, values = ("", ()) if one.key is None else (" AND key = ?", (self._word("job", one.key),))
         below = 2**62
         while True:
             found = self._db.execute(
@@ -86,13 +88,13 @@ class JobReader:
             ).fetchone()
             if found is None:
                 break
-            row = _row(found)
+            row = self._job(found)
             yield row
             below = row.priority
         running: list[Any] = self._db.execute(
             f"SELECT {_COLUMNS} FROM job WHERE state = 'running' AND kind = ?{key}", (one.kind, *values)
         ).fetchall()
-        yield from map(_row, running)
+        yield from map(self._job, running)
 
 
 class JobWriter(JobReader):
@@ -105,19 +107,20 @@ class JobWriter(JobReader):
     def enqueue(self, kind: str, key: str, payload: Any, *, run_at: int, priority: int, every: int | None, now: int) -> int:
         """Let a job wait; gives its id. There is one open job of a kind and key: where one waits already it takes the new payload, the earlier
         time and the higher priority; where one runs, it runs once more after that."""
+        name, text = self._word("job", key), self._shut(_PAYLOAD, orjson.dumps(payload).decode())
         self.unlogged()
         found: Any = self._db.execute(
             f"UPDATE job SET payload = ?3, priority = max(priority, ?5), every = coalesce(?6, every), updated_at = ?7, "
             "again = CASE state WHEN 'running' THEN min(coalesce(again, ?4), ?4) END, "
             "run_at = CASE state WHEN 'running' THEN run_at ELSE min(run_at, ?4) END "
             f"WHERE kind = ?1 AND key = ?2 AND {_OPEN} RETURNING id",
-            (kind, key, orjson.dumps(payload).decode(), run_at, priority, every, now),
+            (kind, name, text, run_at, priority, every, now),
         ).fetchone()
         if found is None:
             self._db.execute(
                 "INSERT INTO job(kind, key, payload, state, priority, run_at, every, cancel, attempts, created_at, updated_at) "
                 "VALUES(?1, ?2, ?3, 'waiting', ?5, ?4, ?6, 0, 0, ?7, ?7)",
-                (kind, key, orjson.dumps(payload).decode(), run_at, priority, every, now),
+                (kind, name, text, run_at, priority, every, now),
             )
             return self._db.last_insert_rowid()
         return int(found[0])
@@ -146,7 +149,7 @@ class JobWriter(JobReader):
         self.unlogged()
         self._db.execute(
             "UPDATE job SET leased_until = ?2, progress = coalesce(?3, progress), updated_at = ?4 WHERE id = ?1",
-            (id, until, None if progress is None else orjson.dumps(progress).decode(), now),
+            (id, until, None if progress is None else self._shut(_PROGRESS, orjson.dumps(progress).decode()), now),
         )
         return self.job(id)
 
@@ -200,17 +203,20 @@ class JobWriter(JobReader):
         else:
             self._job_ends(row.id, state, error, now)
 
+    def _problem(self, error: str | None) -> str | None:
+        return None if error is None else self._shut(_ERROR, error)
+
     def _job_waits(self, id: int, run_at: int, attempts: int, error: str | None, now: int) -> None:
         self._db.execute(
             "UPDATE job SET state = 'waiting', run_at = ?2, attempts = ?3, error = ?4, again = NULL, cancel = 0, worker = NULL, "
             "leased_until = NULL, updated_at = ?5 WHERE id = ?1",
-            (id, run_at, attempts, error, now),
+            (id, run_at, attempts, self._problem(error), now),
         )
 
     def _job_ends(self, id: int, state: str, error: str | None, now: int) -> None:
         self._db.execute(
             "UPDATE job SET state = ?2, error = ?3, again = NULL, worker = NULL, leased_until = NULL, updated_at = ?4 WHERE id = ?1",
-            (id, state, error, now),
+            (id, state, self._problem(error), now),
         )
         if id % _PRUNED_EVERY == 0:
             self._db.execute("DELETE FROM job WHERE state IN ('done', 'cancelled') AND id <= ?", (id - KEPT,))

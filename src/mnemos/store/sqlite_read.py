@@ -89,18 +89,6 @@ class Reader(JobReader):
         """What the log's entry `seq` says, from its column `body`."""
         return stored
 
-    def _word(self, table: str, name: str) -> str:
-        """A name as it stands in a table."""
-        return name
-
-    def _said(self, table: str, stored: str) -> str:
-        """The name that stands in a table."""
-        return stored
-
-    def _told(self, where: str, stored: str) -> str:
-        """The text that stands in one place of the small tables."""
-        return stored
-
     # -- spaces --
     def spaces(self) -> list[SpaceRow]:
         return [self._space(row) for row in self._db.execute("SELECT num, name, created_at, settings FROM space ORDER BY num")]

@@ -186,10 +186,6 @@ class Writer(JobWriter, Reader):
         """The columns `actor` and `body` of the log's entry `seq`."""
         return self.actor, body
 
-    def _shut(self, where: str, text: str) -> str:
-        """A text as it stands in one place of the small tables."""
-        return text
-
     def _append(self, kind: str, space: int, cube: UUID | None = None, version: int | None = None, body: Json | None = None) -> int:
         """Write an entry; one of a cube becomes the newest of the cube's chain."""
         if cube is None:
