@@ -1,0 +1,256 @@
+"""How two memories stand to each other: the same, one adding to the other, one replacing the other, against each other, or independent."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.base.cube import Content
+from mnemos.index.terms import STOP_WORDS, term, words
+from mnemos.text.agreement.conflicts import Conflict, conflict, same_subject
+from mnemos.text.agreement.statement import Statement
+from mnemos.text.agreement.statements import read_statements
+from mnemos.text.agreement.values import compared, number_of
+from mnemos.text.agreement.words import EMPTY, NEGATIONS, word_set
+from mnemos.text.time_expressions import DAY
+
+
+class Relation(enum.StrEnum):
+    """How two memories stand to each other."""
+
+    DUPLICATE = "duplicate"
+    """They say the same; nothing is lost where one stays."""
+    SUPPLEMENT = "supplement"
+    """They speak of the same, and one adds to the other."""
+    UPDATE = "update"
+    """They give one attribute two values, and the later one replaces the earlier."""
+    CONTRADICTION = "contradiction"
+    """They cannot both hold, and it is not said that the later one replaces the earlier."""
+    INDEPENDENT = "independent"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is compared: a text, and what is known of it."""
+
+    text: str
+    author: str | None = None
+    type: str = "fact"
+    tags: tuple[str, ...] = ()
+    entities: tuple[str, ...] = ()
+    event_at: int | None = None
+    """Microseconds since 1970, UTC."""
+    written: int = 0
+    """Order of writing, such as the position in the log: it decides where times do not."""
+    vector: NDArray[np.float32] | None = None
+    """(d,) unit vector, of the same embedder in both memories."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How two memories stand to each other, and why."""
+
+    relation: Relation
+    confidence: float
+    """0..1."""
+    later: int
+    """Which of the two is the later one: 0 or 1."""
+    fuller: int
+    """Which of the two says more: 0 or 1."""
+    outdated: float = 0.0
+    """0..1: how much of the earlier one no longer holds, of an update or a contradiction. Below 1 it says other things as well, which may hold."""
+    reason: Mapping[str, Any] = field(default_factory=dict)
+    """Plain JSON. `agree`: attributes with one value in both; `differ`: [{slot, values: [of the first, of the second], confidence}]; `cue`: what
+    says that it changed; `overlap`: 0..1, of the words; `similarity`: cosine."""
+
+
+def memory_of(content: Content, written: int = 0) -> Memory:
+    """What is compared of a stored version."""
+    return Memory(content.text or "", content.author, content.type, content.tags, content.entities, content.event_at, written)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A text, read once."""
+
+    statements: tuple[Statement, ...]
+    terms: frozenset[int]
+    """Stems of the telling words."""
+    exact: tuple[int, ...]
+    """Stems of all words, sorted, with repetitions."""
+    extra: frozenset[int]
+    """Stems that no statement explains."""
+    denials: int
+    numbers: frozenset[float]
+
+
+_DENIALS = NEGATIONS | word_set("dont doesnt didnt isnt arent wasnt werent havent hasnt hadnt cant cannot couldnt wouldnt shouldnt wont mustnt aint")
+_EMPTY_TERMS = frozenset(term(word) for entry in EMPTY | STOP_WORDS for word in words(entry))
+FAMILIES = {
+    "home": "live reside move relocate settle home based located living moving place",
+    "dwelling": "live move home",
+    "employer": "work job join start position employ hire company working employer",
+    "job": "work job promote become position role working occupation",
+    "is": "change switch set update get",
+    "name": "name call",
+    "when": "schedule move reschedule postpone push start begin take",
+    "like": "like love enjoy adore hate dislike detest loathe fan",
+    "allergic to": "allergic allergy have",
+    "commute": "commute work office take ride drive bike walk cycle go get",
+    "relationship": "marry date divorce engage separate break up married",
+    "age": "year old age turn turned years",
+    "have": "have own get buy adopt got",
+}
+"""What the attributes are called by: words that, beside the value, tell nothing more."""
+_FAMILY_TERMS = {slot: frozenset(term(word) for word in family.split()) for slot, family in FAMILIES.items()}
+
+
+@lru_cache(maxsize=1 << 14)
+def _read(text: str, author: str | None) -> _Read:
+    every = list(words(text))
+    stems = [term(word) for word in every]
+    told = frozenset(stems) - _EMPTY_TERMS
+    statements = read_statements(text, author)
+    explained: set[int] = set()
+    for one in statements:
+        explained |= one.value.terms | one.subject.thing | one.key | one.previous.terms | _FAMILY_TERMS.get(one.slot, frozenset())
+        explained |= {term(word) for word in words(one.slot)} | {term(word) for word in words(one.value.shown)}
+    return _Read(
+        statements, told, tuple(sorted(stems)), told - explained, sum(word in _DENIALS for word in every) % 2,
+        frozenset(number for word in every if (number := number_of(word)) is not None),
+    )  # fmt: skip
+
+
+def compare(first: Memory, second: Memory) -> Agreement:
+    """How `first` and `second` stand to each other. Takes any texts; what is no English is compared by its words alone."""
+    later = 0 if _moment(first) > _moment(second) else 1
+    a, b = _read(first.text, first.author), _read(second.text, second.author)
+    fuller = 0 if (len(a.terms), len(a.exact)) > (len(b.terms), len(b.exact)) else 1
+    reason: dict[str, Any] = {}
+    shared = len(a.terms & b.terms)
+    union = len(a.terms | b.terms)
+    overlap = shared / union if union else float(a.exact == b.exact)
+    reason["overlap"] = round(overlap, 3)
+    cosine: float | None = None
+    if first.vector is not None and second.vector is not None:
+        cosine = float(first.vector @ second.vector)
+        reason["similarity"] = round(cosine, 3)
+    early, late = ((b, a), (a, b))[later]
+    early_memory, late_memory = ((second, first), (first, second))[later]
+    conflicts = _conflicts(early, late, early_memory, late_memory, cosine)
+    agree = [s.name for s in a.statements for t in b.statements if _agrees(s, t)]
+    if agree:
+        reason["agree"] = sorted(set(agree))
+    if conflicts:
+        best = max(conflicts, key=lambda found: found.confidence)
+        reason["differ"] = [
+            {
+                "slot": found.earlier.name,
+                "values": [found.values[1], found.values[0]] if later == 0 else list(found.values),
+                "confidence": round(found.confidence, 3),
+            }
+            for found in conflicts
+        ]
+        if best.cue:
+            reason["cue"] = best.cue
+        relation = Relation.CONTRADICTION if best.lasting or first.author != second.author else Relation.UPDATE
+        return Agreement(relation, round(best.confidence, 3), later, fuller, round(_outdated(conflicts, early), 3), reason)
+    relation, confidence = _likeness(first, second, a, b, bool(agree), overlap, cosine)
+    return Agreement(relation, round(confidence, 3), later, fuller, reason=reason)
+
+
+def _moment(memory: Memory) -> tuple[int, int]:
+    return (memory.event_at if memory.event_at is not None else 0, memory.written)
+
+
+def _conflicts(early: _Read, late: _Read, early_memory: Memory, late_memory: Memory, cosine: float | None) -> list[Conflict]:
+    """The attributes to which the two give different values, one for each of the earlier one's statements at most."""
+    if not early.statements or not late.statements:
+        return []
+    gap = None
+    if early_memory.event_at is not None and late_memory.event_at is not None:
+        gap = (late_memory.event_at - early_memory.event_at) / DAY
+    out = []
+    for s in early.statements:
+        if any(_agrees(s, t) for t in late.statements):
+            continue
+        found = [
+            one for t in late.statements if (one := conflict(s, t, gap, early_memory.author == late_memory.author)) is not None
+            and not any(_agrees(other, t) for other in early.statements)
+        ]  # fmt: skip
+        if found:
+            out.append(max(found, key=lambda one: one.confidence))
+    return out
+
+
+def _agrees(s: Statement, t: Statement) -> bool:
+    """Whether both give one attribute one value."""
+    if s.slot != t.slot or s.positive is not t.positive or not same_subject(s.subject, t.subject):
+        return False
+    if s.standing is not t.standing:
+        return False
+    if s.key and t.key and not s.key & t.key:
+        return False
+    return compared(s.value, t.value) in ("same", "finer")
+
+
+def _outdated(conflicts: Sequence[Conflict], early: _Read) -> float:
+    """How much of the earlier text no longer holds: of its statements, and of its telling words."""
+    touched = frozenset(term(word) for found in conflicts for word in words(found.earlier.text)) & early.terms
+    said = len(touched) / len(early.terms) if early.terms else 1.0
+    over = {(found.earlier.subject, found.earlier.slot) for found in conflicts}
+    left = [s for s in early.statements if (s.subject, s.slot) not in over and s.text not in {found.earlier.text for found in conflicts if s.single}]
+    return min(said, 1.0 - len(left) / len(early.statements))
+
+
+def _likeness(first: Memory, second: Memory, a: _Read, b: _Read, agree: bool, overlap: float, cosine: float | None) -> tuple[Relation, float]:
+    """Duplicate, supplement or independent."""
+    if not a.exact or not b.exact or not _one_voice(first, second, a, b):
+        return Relation.INDEPENDENT, 0.9
+    apart = first.event_at is not None and second.event_at is not None and abs(first.event_at - second.event_at) > DAY
+    told = any(s.standing.value == "event" for s in a.statements) and not any(s.standing.value == "state" for s in a.statements)
+    repeats = apart and (told or first.type == second.type == "turn")
+    if a.exact == b.exact and a.denials == b.denials:
+        return (Relation.DUPLICATE, 0.6) if repeats else (Relation.DUPLICATE, 0.99)
+    if a.denials != b.denials or (a.numbers - b.numbers and b.numbers - a.numbers):
+        return Relation.INDEPENDENT, 0.8
+    if a.terms and a.terms == b.terms:
+        return (Relation.DUPLICATE, 0.6) if repeats else (Relation.DUPLICATE, 0.95)
+    if told and repeats:
+        return Relation.INDEPENDENT, 0.7
+    paired = _paired(a.statements, b.statements) and _paired(b.statements, a.statements)
+    if agree and paired and not a.extra and not b.extra and all(_same(s, b.statements) for s in a.statements):
+        return Relation.DUPLICATE, 0.9
+    if cosine is not None and cosine >= 0.97 and overlap >= 0.6 and not a.extra ^ b.extra:
+        return Relation.DUPLICATE, 0.85
+    smaller = min(len(a.terms), len(b.terms))
+    contained = len(a.terms & b.terms) / smaller if smaller else 0.0
+    if agree:
+        return Relation.SUPPLEMENT, min(0.95, 0.7 + 0.25 * contained)
+    if smaller >= 3 and contained >= 0.8:
+        return Relation.SUPPLEMENT, min(0.9, 0.3 + 0.6 * contained)
+    if smaller >= 4 and overlap >= 0.5:
+        return Relation.SUPPLEMENT, min(0.8, 0.3 + 0.6 * overlap)
+    return Relation.INDEPENDENT, round(1 - overlap, 3)
+
+
+def _one_voice(first: Memory, second: Memory, a: _Read, b: _Read) -> bool:
+    """Whether the same words mean the same: what two people say of themselves does not."""
+    if first.author == second.author:
+        return True
+    people = {s.subject.owner for s in a.statements} | {s.subject.owner for s in b.statements}
+    return bool(a.statements and b.statements) and len(people) == 1
+
+
+def _paired(ours: Sequence[Statement], theirs: Sequence[Statement]) -> bool:
+    return all(any(_agrees(s, t) for t in theirs) for s in ours)
+
+
+def _same(s: Statement, theirs: Sequence[Statement]) -> bool:
+    return any(_agrees(s, t) and compared(s.value, t.value) == "same" for t in theirs)

@@ -1,0 +1,130 @@
+"""What somebody has, likes, prefers, uses, or does in any other way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mnemos.text.agreement.attributes import amount, scheduled
+from mnemos.text.agreement.predicates import Clause, Standing
+from mnemos.text.agreement.statement import (
+    OPEN,
+    SINGLE,
+    USUAL,
+    Roles,
+    Statement,
+    items,
+    occasion,
+    place_of,
+    stated,
+)
+from mnemos.text.agreement.subjects import noun_phrase, subject_of
+from mnemos.text.agreement.tokens import Token
+from mnemos.text.agreement.values import dimension, number_of, read_value
+from mnemos.text.agreement.words import (
+    DISLIKES,
+    EMPTY,
+    FLEETING,
+    FORMS,
+    HAPPENINGS,
+    OWNS,
+    QUANTIFIED,
+)
+
+_KNOWN = frozenset(base for base, _ in FORMS.values())
+
+
+def having(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> Iterator[Statement]:
+    happening = [token for token in objects if token.low in HAPPENINGS]
+    value = read_value(objects)
+    times = read_value([token for role in ("on", "at", "every") for token in roles.get(role, [])])
+    if happening and times.times and clause.verb in ("have", "book", "take"):
+        subject = subject_of(clause.subject.owner, objects)
+        yield from scheduled(replace(clause, subject=subject), [], {role: roles[role] for role in ("on", "at") if role in roles})
+        return
+    named = next((at for at, token in enumerate(objects) if token.low in ("named", "called") and at), None)
+    if named is not None:
+        subject = subject_of(clause.subject.owner, objects[:named])
+        if subject.thing and number_of(objects[0].low) in (None, 1.0):
+            yield replace(stated(clause, "name", objects[named + 1 :], 0.5), subject=subject, standing=Standing.STATE)
+        return
+    counted = value.numbers and objects and number_of(next((t.low for t in objects if t.low not in EMPTY), "")) is not None
+    if counted and (clause.standing is not Standing.EVENT or clause.perfect):
+        yield from amount(clause, objects, roles)
+        return
+    if clause.verb in OWNS and any(token.low in ("allergy", "allergies") for token in objects):
+        yield stated(clause, "allergic to", [t for t in objects if not t.low.startswith("allerg")] + roles.get("to", []), OPEN)
+        return
+    got = clause.verb in ("get", "buy", "adopt")
+    for item in items(objects):
+        if any(token.low in FLEETING or token.low in ("his", "her", "their", "your") for token in item):
+            continue
+        standing = Standing.STATE if got and clause.standing is Standing.EVENT else clause.standing
+        yield stated(clause, "have", item, OPEN, standing=standing)
+
+
+def liking(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> Iterator[Statement]:
+    if "than" in roles and any(token.low in ("more", "better") for token in objects):
+        yield from preferring(clause, [token for token in objects if token.low not in ("more", "better", "a", "lot")], roles, speaker)
+        return
+    positive = clause.positive is (clause.verb not in DISLIKES)
+    what = objects or next(iter(roles.values()), [])
+    if any(token.low in ("have", "has", "how", "when") for token in what):
+        return  # I hate to have to run
+    for item in items(what):
+        yield replace(stated(clause, "like", item, OPEN), positive=positive, occasion=occasion(roles))
+
+
+def preferring(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> Iterator[Statement]:
+    other = place_of(roles, "to", "over", "than")
+    yield stated(clause, "prefer", objects, 0.6, occasion=occasion(roles), previous=read_value(other))
+
+
+def using(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> Iterator[Statement]:
+    if roles.get("as") or (clause.verb == "pay" and (roles.get("in") or roles.get("for"))):
+        subject = noun_phrase(roles.get("as") or roles.get("in") or roles["for"], speaker)  # use X as my Y, pay N in Y: my Y is X
+        if subject is not None and subject.thing and clause.standing is Standing.STATE:
+            owned = replace(subject, owner=subject.owner or clause.subject.owner)
+            yield stated(replace(clause, subject=owned), "is", objects, SINGLE)
+        return
+    if clause.verb == "pay":
+        yield from doing(clause, objects, roles, speaker)
+        return
+    purpose = roles.get("for", [])
+    yield stated(clause, "use", objects, 0.6 if purpose else OPEN, purpose)
+
+
+def doing(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> Iterator[Statement]:
+    """Any other verb: its object's number where it has one, and else that it holds, or does not, of its object."""
+    verb = clause.verb
+    everything = objects + [token for words in roles.values() for token in words]
+    value = read_value(objects)
+    if clause.passive and verb in ("bear",):
+        return
+    if not clause.subject.is_person and clause.subject.thing:
+        if clause.subject.head in HAPPENINGS and read_value(everything).times:
+            yield from scheduled(clause, objects, roles)
+        elif verb in ("cost", "weigh", "measure", "take", "last", "start", "begin", "end", "open", "close", "leave", "depart", "arrive"):
+            yield stated(clause, verb, everything, USUAL)
+        return
+    lasting = roles.get("for", [])
+    if roles.get("every") and not value.numbers and any(dimension(token.low) == "minute" for token in lasting):
+        objects = [*lasting, *objects]  # practise the violin for an hour every day
+        roles = {role: words for role, words in roles.items() if role != "for"}
+        value = read_value(objects)
+    if (verb in QUANTIFIED or verb not in _KNOWN) and value.numbers and (clause.standing is not Standing.EVENT or clause.perfect):
+        yield from amount(clause, objects, roles)
+        return
+    if clause.standing is Standing.EVENT and not clause.perfect:
+        yield stated(clause, verb, everything, OPEN)
+        return
+    if clause.passive and verb in ("call", "name"):
+        yield stated(clause, "name", objects, USUAL)
+        return
+    lesson = next((at for at, token in enumerate(objects) if token.low in ("lessons", "classes") and at), None)
+    if lesson and verb == "take":
+        verb, objects = "learn", objects[:lesson]
+    if not read_value(everything).words:
+        everything = []
+    for item in items(objects) or [everything]:
+        yield stated(clause, verb, item, OPEN, occasion=occasion(roles), previous=read_value(roles.get("from", ())))
