@@ -7,6 +7,7 @@ domain: an adapter or further pretraining. Every decision comes with reasons tha
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -17,6 +18,8 @@ from mnemos.base.errors import Invalid
 
 FEW_FACTS = 50
 """Up to so many facts count as few: what sequential editing of weights has been shown to bear."""
+NOTABLE = 0.1
+"""Share of an update's records or sentences from which a sign in them counts for the whole."""
 BROAD_DOCUMENTS, BROAD_WORDS = 50, 20_000
 """From so many documents, or words, on an update counts as a domain."""
 
@@ -38,6 +41,7 @@ _VALUE = re.compile(
     r"^(?P<key>(?:the )?[\w' -]{2,80}?\b(?:is|are|was|were|has|have|lives? in|works? (?:as|at|for)|equals))\s+(?P<value>[^.!?]{1,120})[.!?]?$",
     re.IGNORECASE,
 )
+_SLOT = re.compile(r"\d+(?:[.,]\d+)*|\b[A-Z]\w*(?: [A-Z]\w*)*")
 
 
 class Path(StrEnum):
@@ -111,44 +115,44 @@ def profile(
     """Read an update, given as the records that `Space.add` takes. `known` are records that stand already, to find contradictions with.
 
     A record is volatile where it ends or expires (`valid_to`, `expires_at`) or its words say so; disputed where its words say so, or where two
-    records of the update, or one and a known one, give the same thing different values. Raises `Invalid` without records.
+    records of the update, or one and a known one, give the same thing different values. An update is, where at least a tenth of its records, or
+    of its sentences, are: one "now" does not make a library volatile. Raises `Invalid` without records.
     """
     if not records:
         raise Invalid("update: holds no records; there is nothing to route")
-    volatile: dict[str, None] = {}
-    disputed: dict[str, None] = {}
+    volatile: Counter[str] = Counter()
+    disputed: Counter[str] = Counter()
+    worded: Counter[str] = Counter()
     subjects: dict[str, None] = dict.fromkeys(entities)
     facts = unclear = words = 0
     begins: list[int] = []
     ends: list[int] = []
+    stood = {key: value for record in known for key, value in _statements(record)}
     values: dict[str, str] = {}
-    for record in known:
-        for key, value in _statements(record):
-            values[key] = value
-    stood = dict(values)
     for record in records:
         text = str(record.get("text", ""))
         words += len(text.split())
         sentences = [part for part in _SENTENCE.split(text) if part.strip()]
         facts += len(sentences)
         unclear += sum(bool(_UNCLEAR.match(sentence)) for sentence in sentences)
+        worded["volatile"] += sum(bool(_VOLATILE.search(sentence)) for sentence in sentences)
+        worded["disputed"] += sum(bool(_DISPUTED.search(sentence)) for sentence in sentences)
         subjects |= dict.fromkeys(record.get("entities") or ())
-        if _VOLATILE.search(text):
-            volatile["wording"] = None
-        if _DISPUTED.search(text):
-            disputed["wording"] = None
         for name, seen in (("valid_from", begins), ("valid_to", ends), ("expires_at", ends)):
             moment: Moment | None = record.get(name)
             if moment is not None:
                 seen.append(_micros(moment, name))
-        if record.get("valid_to") is not None or record.get("expires_at") is not None:
-            volatile["validity ends"] = None
-        for key, value in _statements(record):
-            if key in values and values[key] != value:
-                disputed["contradicts what is known" if key in stood else "contradicts itself"] = None
-            values[key] = value
+        volatile["validity ends"] += record.get("valid_to") is not None or record.get("expires_at") is not None
+        said = _statements(record)
+        disputed["contradicts what is known"] += any(stood.get(key, value) != value for key, value in said)
+        disputed["contradicts itself"] += any(values.get(key, value) != value for key, value in said)
+        values |= said
     scope = Scope(min(begins, default=None), max(ends, default=None), tuple(subjects), event)
-    return Profile(facts, len(records), words, tuple(volatile), tuple(disputed), unclear, scope)
+    enough, enough_said = NOTABLE * len(records), NOTABLE * facts
+    signs = []
+    for counted, wording in ((volatile, worded["volatile"]), (disputed, worded["disputed"])):
+        signs.append([sign for sign, n in counted.items() if n and n >= enough] + ["wording"] * (wording > 0 and wording >= enough_said))
+    return Profile(facts, len(records), words, tuple(signs[0]), tuple(signs[1]), unclear, scope)
 
 
 def route(seen: Profile) -> Route:
@@ -180,6 +184,12 @@ def _micros(moment: Moment, name: str) -> int:
 
 
 def _statements(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(what is spoken of, its value) of the sentences that have that form."""
-    found = (_VALUE.match(part.strip()) for part in _SENTENCE.split(str(record.get("text", ""))))
-    return [(" ".join(match["key"].casefold().split()), " ".join(match["value"].casefold().split())) for match in found if match]
+    """(what is spoken of, its value) of sentences that say what something is. The value is the numbers and names of a sentence, the rest of it
+    with its subject is what it speaks of: so "is 40 m long" and "is 50 m long" contradict each other, "is long" and "is old" do not."""
+    out = []
+    for part in _SENTENCE.split(str(record.get("text", ""))):
+        match = _VALUE.match(part.strip())
+        if match and (slots := _SLOT.findall(match["value"])):
+            key = f"{match['key']} {_SLOT.sub('…', match['value'])}"
+            out.append((" ".join(key.casefold().split()), " ".join(slots).casefold()))
+    return out
