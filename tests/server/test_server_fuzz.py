@@ -36,7 +36,7 @@ def api() -> Iterator[Any]:
     with mnemos.open(":memory:", embedder="hashed") as memory:
         memory.space("known").add("Alice moved to Lisbon in May.", author="Alice", tags=["home"], metadata={"session": 3})
         upstream = Upstream("http://upstream.example/v1", transport=httpx.MockTransport(_answer))
-        app = create_app(memory, upstream=upstream)
+        app = create_app(memory, upstream=upstream, stream_seconds=0.05)
         config = schemathesis.Config.from_dict(
             {
                 "headers": HOST,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import orjson
 
@@ -19,6 +20,7 @@ from mnemos.base.clock import Moment, from_micros, optional_datetime, to_micros
 from mnemos.base.cube import check_word, plain_json
 from mnemos.base.errors import Conflict, Invalid, NotFound, PermissionDenied, shown
 from mnemos.kernel.conditions import count
+from mnemos.kernel.subscriptions import Subscription
 from mnemos.kernel.workers import PAUSED, Kind, Running, Workers, paused_kinds, take_and_run
 from mnemos.store.base import JobRow
 
@@ -100,13 +102,20 @@ Found = list[Job]
 
 
 class Work:
-    """What all views of an open store share of its jobs: the kinds that it can run, and the workers that run."""
+    """What goes on in the background of an open store, shared by all its views: the kinds of jobs that it can run, workers, subscriptions."""
 
     def __init__(self) -> None:
         self.kinds = dict(KINDS)
         self._lock = threading.Lock()
         self._pools: list[Workers] = []
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
         self._closed = False
+
+    def keep(self, subscription: Subscription) -> Subscription:
+        """Close a subscription with the store."""
+        with self._lock:
+            self._subscriptions.add(subscription)
+        return subscription
 
     def start(self, pool: Workers) -> Workers:
         """Start workers; they are stopped with the store."""
@@ -118,10 +127,13 @@ class Work:
         return pool
 
     def stop(self) -> None:
-        """Stop all workers, each after the step that it is at."""
+        """Close all subscriptions; stop all workers, each after the step that it is at."""
         with self._lock:
             self._closed = True
             pools, self._pools = self._pools, []
+            subscriptions = list(self._subscriptions)
+        for subscription in subscriptions:
+            subscription.close()
         for pool in pools:
             pool.stop()
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from mnemos.base.chain import Entry
-from mnemos.base.clock import Clock, system_clock
+from mnemos.base.clock import Clock, Moment, system_clock
 from mnemos.base.cube import Json, check_text, plain_json
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied, StoreUnavailable, shown
 from mnemos.base.ids import IdSource
@@ -22,6 +22,7 @@ from mnemos.index.space_index import SpaceIndex
 from mnemos.kernel import governance
 from mnemos.kernel.checking import check_derived
 from mnemos.kernel.embedding import Embedding
+from mnemos.kernel.events import Event, Wanted
 from mnemos.kernel.forgetting import Certificate, forget_again
 from mnemos.kernel.governance import Access
 from mnemos.kernel.heat import AccessTracker
@@ -29,6 +30,7 @@ from mnemos.kernel.jobs import Jobs, Work, start_embedding
 from mnemos.kernel.limits import RateLimiter, recount, use_licence
 from mnemos.kernel.results import Report
 from mnemos.kernel.space import Space
+from mnemos.kernel.subscriptions import Subscription
 from mnemos.kernel.tending import LifecyclePolicy, Tended, expire, keep_uses, tend
 from mnemos.kernel.viewing import Viewing
 from mnemos.store.base import Finding, NewVersion, Snapshot, SpaceRow
@@ -320,6 +322,36 @@ class Mnemos:
             return standing is None or viewing.shows(snapshot.versions([standing.seq])[standing.seq])
 
         return shown
+
+    def subscribe(
+        self,
+        since: int | Moment | None = None,
+        *,
+        spaces: Sequence[str] | str | None = None,
+        kinds: Sequence[str] | str | None = None,
+        types: Sequence[str] | str | None = None,
+        tags: Sequence[str] | str | None = None,
+        filter: Json | None = None,
+        about: str | None = None,
+        similarity: float = 0.5,
+        parts: bool = False,
+        name: str | None = None,
+        to: Callable[[Event], object] | None = None,
+    ) -> Subscription:
+        """What happens from now on, or from a position of the log or a time on, as events in the order of the log: an iterator that waits.
+
+        `spaces` and `kinds` (of log entries: "add", "update", "state", "forget", …) choose entries; `types`, `tags` (each of them), `filter` (on
+        metadata), and `about` with `similarity` (a text, and the least cosine with it) choose by the memory. `parts` gives also those of
+        documents. With a `name` the store remembers how far events were acknowledged (`ack`), and the next subscription of that name goes on
+        there. `to` is called with each event, in a thread of its own. Raises `Invalid`.
+        """
+        wanted = Wanted.checked(
+            spaces=spaces, kinds=kinds, types=types, tags=tags, filter=filter, about=about, similarity=similarity, parts=parts
+        )
+        subscription = self.work.keep(Subscription(self, wanted, since, name))
+        if to is not None:
+            subscription.push(to)
+        return subscription
 
     def position(self) -> int:
         """The newest position of the log."""

@@ -15,12 +15,13 @@ from starlette.routing import Route, compile_path
 
 import mnemos
 from mnemos.kernel.system import Mnemos
-from mnemos.server import mcp, memories, models, operating, problems, proxy, searching
+from mnemos.server import events, mcp, memories, models, operating, problems, proxy, searching
 from mnemos.server.guard import OPEN_PATHS, Guard, Tokens
 from mnemos.server.metrics import Measured, Metrics
 from mnemos.server.proxy import Upstream
 
 MAX_BODY_BYTES = 64 * 2**20
+STREAM_SECONDS = 3600.0
 _DESCRIPTION = "A memory for AI: durable, governed, and able to prove where every piece came from and that a forgotten piece is gone."
 
 
@@ -30,12 +31,14 @@ def create_app(
     tokens: Mapping[str, str | None] | None = None,
     upstream: Upstream | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
+    stream_seconds: float = STREAM_SECONDS,
 ) -> FastAPI:
     """The application over an open store, which stays the caller's to close, or over one that `memory()` opens at start and the app closes.
 
     `tokens`: bearer token → principal (None: the owner, who may do everything). Without tokens everybody who reaches the server is the
     owner, so it answers only requests that name this machine. `upstream`: where the proxy sends chats. `max_body_bytes`: the largest body,
-    and the longest line of an import. Raises `Invalid` for a token that cannot be sent.
+    and the longest line of an import. `stream_seconds`: after so long an event stream ends, and its client connects anew. Raises `Invalid` for
+    a token that cannot be sent.
     """
     known = Tokens(tokens)
 
@@ -49,6 +52,8 @@ def create_app(
                 app.state.upstream_client = await stack.enter_async_context(upstream.client())
             app.state.mcp = mcp.make_manager(max_body_bytes)
             await stack.enter_async_context(app.state.mcp.run())
+            app.state.streams = events.Streams(stream_seconds)
+            stack.push_async_callback(app.state.streams.close)
             yield
             app.state.mcp = None
 
@@ -70,7 +75,7 @@ def create_app(
     app.state.mcp = None
     app.state.metrics = Metrics()
     app.state.methods = lambda path: _methods(app, path)
-    for part in (memories, searching, operating, proxy):
+    for part in (memories, searching, operating, events, proxy):
         app.include_router(part.router)
     app.router.routes.append(Route("/mcp", endpoint=mcp.Endpoint(), methods=["POST"]))
     problems.install(app)
@@ -92,7 +97,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         api = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         template = "#/components/schemas/{model}"
         sent = [(models.NewMemory, "validation"), (models.NewMemories, "validation")]
-        answered = [(models.Memory, "serialization"), (models.Memories, "serialization"), (problems.Problem, "serialization")]
+        told = (models.Event, models.Memory, models.Memories, problems.Problem)
+        answered = [(model, "serialization") for model in told]
         _, more = models_json_schema([*sent, *answered], ref_template=template)  # type: ignore[list-item]
         schemas = api.setdefault("components", {}).setdefault("schemas", {})
         schemas.update({name: schema for name, schema in more["$defs"].items() if name not in schemas})

@@ -64,6 +64,7 @@ PositionOrMoment = Annotated[
     BeforeValidator(_position_or_moment),
     WithJsonSchema({"anyOf": [_POSITION, {"type": "string", "format": "date-time"}]}),
 ]
+EventKind = Literal["space", "add", "update", "state", "freeze", "unfreeze", "link", "stale", "permission", "setting", "forget"]
 JobState = Literal["waiting", "running", "done", "dead", "cancelled"]
 State = Literal["generated", "activated", "merged", "archived", "expired", "quarantined"]
 
@@ -314,7 +315,7 @@ class LogEntry(BaseModel):
     seq: int
     at: str
     kind: str
-    space: str
+    space: str | None = Field(description="null where it is of the store itself")
     cube: str | None
     version: int | None
     actor: str | None
@@ -340,6 +341,20 @@ class Job(BaseModel):
     priority: int
     run_at: str
     every: float | None = Field(None, description="Seconds after which it recurs")
+class Event(BaseModel):
+    """What an event stream says of one entry of the log. Fields that hold nothing are left out."""
+
+    position: int
+    at: str
+    kind: EventKind
+    space: str | None = None
+    id: str | None = Field(None, description="The memory's id")
+    version: int | None = None
+    actor: str | None = None
+    body: dict[str, Any] | None = None
+    cube: Memory | None = Field(None, description="The memory as it was then, where it was asked for and still exists")
+
+
     attempts: int
     progress: Any = None
     error: str | None = None

@@ -36,7 +36,7 @@ def log(memory: Memory, query: Annotated[LogQuery, Query()]) -> Response:
             "seq": entry.seq,
             "at": iso(entry.at),
             "kind": entry.kind,
-            "space": names[entry.space],
+            "space": names.get(entry.space),
             "cube": str(entry.cube) if entry.cube else None,
             "version": entry.version,
             "actor": entry.actor,

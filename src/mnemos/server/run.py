@@ -61,7 +61,8 @@ def serve(
         options = {"log_level": "warning", "access_log": False, "server_header": False, "ws": "none", "lifespan": "on"}
         config = uvicorn.Config(app, timeout_graceful_shutdown=GRACE_SECONDS, **options)
         name = f"[{host}]" if ":" in host else host
-        _Server(config, lambda: ready(f"http://{name}:{listening.getsockname()[1]}") if ready else None).run(sockets=[listening])
+        answering = f"http://{name}:{listening.getsockname()[1]}"
+        _Server(config, lambda: ready(answering) if ready else None, lambda: app.state.streams.stop()).run(sockets=[listening])
     finally:
         listening.close()
         store.close()
@@ -115,9 +116,14 @@ def _listen(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):  # type: ignore[misc]
     """Uvicorn, but that it returns after a signal, instead of dying of it, so that what is left to do gets done."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stopping: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._stopping = stopping
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stopping()  # or streams without an end would be waited for
+        await super().shutdown(sockets=sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
