@@ -494,6 +494,20 @@ class SqliteStore:
             finally:
                 self._roll_back()
 
+    @contextlib.contextmanager
+    def exclusively(self, doing: str) -> Iterator[apsw.Connection]:
+        """The writing connection inside a transaction of its own, which is not of the log's making: durable where the block ends."""
+        with self._alone(doing):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+            if self.witness is not None:
+                self._remember(self._head())
+
     def _reader(self) -> apsw.Connection:
         with self._idle_lock:
             self._check_open()

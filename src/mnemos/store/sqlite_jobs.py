@@ -24,7 +24,8 @@ _COLUMNS = (
 )
 _OPEN = "state IN ('waiting', 'running')"
 _PRUNED_EVERY = 256
-_PAYLOAD, _PROGRESS, _ERROR = "job payload", "job progress", "job error"
+PAYLOAD, PROGRESS, ERROR = "job payload", "job progress", "job error"
+"""The places of the texts of jobs."""
 
 
 def release_all(connection: apsw.Connection) -> None:
@@ -40,10 +41,10 @@ class JobReader(Tables):
 
     def _job(self, row: Any) -> JobRow:
         return JobRow(
-            id=row[0], kind=row[1], key=self._said("job", row[2]), payload=orjson.loads(self._told(_PAYLOAD, row[3])), state=row[4],
+            id=row[0], kind=row[1], key=self._said("job", row[2]), payload=orjson.loads(self._told(PAYLOAD, row[3])), state=row[4],
             priority=row[5], run_at=row[6], every=row[7], again=row[8], cancel=bool(row[9]), leased_until=row[10], worker=row[11],
-            attempts=row[12], progress=None if row[13] is None else orjson.loads(self._told(_PROGRESS, row[13])),
-            error=None if row[14] is None else self._told(_ERROR, row[14]), created_at=row[15], updated_at=row[16],
+            attempts=row[12], progress=None if row[13] is None else orjson.loads(self._told(PROGRESS, row[13])),
+            error=None if row[14] is None else self._told(ERROR, row[14]), created_at=row[15], updated_at=row[16],
         )  # fmt: skip
 
     def job(self, id: int) -> JobRow | None:
@@ -107,7 +108,7 @@ class JobWriter(JobReader):
     def enqueue(self, kind: str, key: str, payload: Any, *, run_at: int, priority: int, every: int | None, now: int) -> int:
         """Let a job wait; gives its id. There is one open job of a kind and key: where one waits already it takes the new payload, the earlier
         time and the higher priority; where one runs, it runs once more after that."""
-        name, text = self._word("job", key), self._shut(_PAYLOAD, orjson.dumps(payload).decode())
+        name, text = self._word("job", key), self._shut(PAYLOAD, orjson.dumps(payload).decode())
         self.unlogged()
         found: Any = self._db.execute(
             f"UPDATE job SET payload = ?3, priority = max(priority, ?5), every = coalesce(?6, every), updated_at = ?7, "
@@ -149,7 +150,7 @@ class JobWriter(JobReader):
         self.unlogged()
         self._db.execute(
             "UPDATE job SET leased_until = ?2, progress = coalesce(?3, progress), updated_at = ?4 WHERE id = ?1",
-            (id, until, None if progress is None else self._shut(_PROGRESS, orjson.dumps(progress).decode()), now),
+            (id, until, None if progress is None else self._shut(PROGRESS, orjson.dumps(progress).decode()), now),
         )
         return self.job(id)
 
@@ -204,7 +205,7 @@ class JobWriter(JobReader):
             self._job_ends(row.id, state, error, now)
 
     def _problem(self, error: str | None) -> str | None:
-        return None if error is None else self._shut(_ERROR, error)
+        return None if error is None else self._shut(ERROR, error)
 
     def _job_waits(self, id: int, run_at: int, attempts: int, error: str | None, now: int) -> None:
         self._db.execute(

@@ -251,6 +251,7 @@ class SealedWriter(_Sealed, Writer):
 
     def back_to(self, mark: Mark) -> None:
         super().back_to(mark)
+        self._known_era = None
         self._slots.clear()
         self._names.clear()
 
@@ -273,9 +274,21 @@ class SealedWriter(_Sealed, Writer):
         self._slots[space] = era, num
         return era, num
 
-    def _cell(self, space: int, number: int, column: bytes, cube: bytes, seq: int, data: bytes) -> bytes:
+    def enter(self, era: int) -> None:
+        """From here on in this transaction, names and texts are sealed with the keys of this era, and new slots lie in it."""
+        self._ring = self._sealing.ring
+        self._known_era = era
+        self._slots.clear()
+        self._db.execute("UPDATE store SET value = ? WHERE key = 'era'", (era,))
+
+    def doom(self, keys: list[tuple[int, int, int]]) -> None:
+        """Note keys, each an era and an interval of numbers in its tree, to be destroyed once this transaction is durable."""
+        self._db.executemany("INSERT INTO shred VALUES(?,?,?)", keys)
+        self.dooms = True
+
+    def _cell(self, space: int, number: int, column: bytes, cube: bytes, seq: int, data: bytes, embedder: int = 0) -> bytes:
         """`data` of a version sealed under the key of its cube, which has the number `number`."""
-        where = sealing.place(self._store, column, cube, seq)
+        where = sealing.place(self._store, column, cube, seq, embedder)
         try:
             return sealing.cell(self._ring, name_of(*self._slot(space), number), where, data)
         except Destroyed:  # the file is an older one than the keys: the number was another cube's then, which was forgotten since
@@ -325,16 +338,23 @@ class SealedWriter(_Sealed, Writer):
     def put_vectors(self, embedder: int, vectors: Iterable[tuple[int, bytes]], *, replace: bool = False) -> None:
         if replace:
             self._new_vector_round()
-        rows = []
-        for seq, value in vectors:
-            found: Any = self._names.get(seq) or self._db.execute(
-                f"SELECT cube, substr(sealed, 1, {NAME.size}) FROM version WHERE seq = ?", (seq,)
-            ).fetchone()
-            if found is not None:
-                cube, name = found
-                self._need(NAME.unpack(name)[0])
-                rows.append((embedder, sealing.cell(self._ring, name, sealing.place(self._store, VECTOR, cube, seq, embedder), value), seq))
-        self._db.executemany(VECTOR_SQL, rows)
+        cells = [(embedder, self.vector_cell(seq, embedder, value), seq) for seq, value in vectors]
+        self._db.executemany(VECTOR_SQL, [row for row in cells if row[1] is not None])
+
+    def vector_cell(self, seq: int, embedder: int, value: bytes) -> bytes | None:
+        """The vector of the version at `seq`, sealed under the key of its cube; None where the version does not exist."""
+        found: Any = self._names.get(seq) or self._db.execute(
+            f"SELECT cube, substr(sealed, 1, {NAME.size}) FROM version WHERE seq = ?", (seq,)
+        ).fetchone()
+        if found is None:
+            return None
+        cube, name = found
+        self._need(NAME.unpack(name)[0])
+        return sealing.cell(self._ring, name, sealing.place(self._store, VECTOR, cube, seq, embedder), value)
+
+    def column(self, table: str, column: str) -> list[Any]:
+        """The values that stand in a column, each once."""
+        return [value for (value,) in self._db.execute(f"SELECT DISTINCT {column} FROM {table}").fetchall()]
 
     def _remains(self, key: bytes) -> list[Remains]:
         rows: Any = self._db.execute(
@@ -350,8 +370,7 @@ class SealedWriter(_Sealed, Writer):
         number = self._number(standing.seq)
         slots: list[Any] = self._db.execute("SELECT era, num FROM slot WHERE space = ? ORDER BY num", (standing.space,)).fetchall()
         places = [(era, num << CUBE_BITS | number) for era, num in slots]
-        self.dooms = True
-        self._db.executemany("INSERT INTO shred VALUES(?,?,?)", [(era, place, place + 1) for era, place in places])
+        self.doom([(era, place, place + 1) for era, place in places])
         return [shown_name(NAME.pack(era, place)) for era, place in places]
 
     def forget_lost(self, cubes: Iterable[UUID]) -> None:

@@ -66,6 +66,15 @@ class Witness:
         if _LOCKS:
             fcntl.flock(self._fd, fcntl.LOCK_SH)
 
+    def alone(self) -> bool:
+        """Whether nobody else has the store open; from then on nobody comes in, until `share`."""
+        try:
+            if _LOCKS:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
     def read(self) -> Head | None:
         """The remembered head; None where none was ever written. Raises `ValueError` where the file's bytes are damaged."""
         record = os.pread(self._fd, _RECORD.size + 1, 0)
