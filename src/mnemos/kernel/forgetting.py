@@ -39,6 +39,8 @@ class ForgottenCube:
     position: int
     digests: tuple[str, ...]
     openings: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    """Of a sealed store: the names of the keys that were destroyed, without which no older copy of its files can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,21 @@ class Certificate:
     format: str = "mnemos-forget-1"
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        record = asdict(self)
+        for cube in record["cubes"]:
+            if not cube["keys"]:
+                del cube["keys"]
+        return record
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Certificate:
         """The certificate that `as_json` wrote. Raises `Invalid`."""
         try:
             cubes = tuple(
-                ForgottenCube(str(UUID(c["id"])), c["space"], int(c["position"]), _hex(c["digests"]), _hex(c.get("openings", ())))
+                ForgottenCube(
+                    str(UUID(c["id"])), c["space"], int(c["position"]), _hex(c["digests"]), _hex(c.get("openings", ())),
+                    tuple(str(name) for name in c.get("keys", ())),
+                )
                 for c in record["cubes"]
             )
             certificate = cls(
@@ -165,7 +174,7 @@ def _forget_family(system: Mnemos, transaction: Writer, family: Sequence[UUID], 
             forgotten_at=iso(at) or "",
             reason=reason,
             cubes=tuple(
-                ForgottenCube(str(t.id), names[t.space].name, t.seq, tuple(d.hex() for d in t.digests), tuple(s.hex() for s in t.salts))
+                ForgottenCube(str(t.id), names[t.space].name, t.seq, tuple(d.hex() for d in t.digests), tuple(s.hex() for s in t.salts), t.keys)
                 for t in tombstones
             ),
         )
@@ -193,13 +202,15 @@ def _traces(snapshot: Snapshot, cubes: Sequence[UUID]) -> tuple[list[str], list[
     return list(texts), list(strings), list(kinds)
 
 
-def verify_certificate(certificate: Certificate | Mapping[str, Any], target: Any, *, records: Sequence[Mapping[str, Any]] = ()) -> Verdict:
-    """Check a certificate against a store: an open `Mnemos`, or the path of one.
+def verify_certificate(
+    certificate: Certificate | Mapping[str, Any], target: Any, *, records: Sequence[Mapping[str, Any]] = (), key: object | None = None
+) -> Verdict:
+    """Check a certificate against a store: an open `Mnemos`, or the path of one (`key` opens a sealed one).
 
     Holds where the store's log chain is whole and runs through the certified head, the last of the cubes' forget entries; each cube has its
-    forget entry at the certified position, its digests stand in the log, and nothing of it is left: no version, vector, edge or standing.
-    `records` are exported records of what was forgotten, where somebody kept them: each must then open one of the digests. Raises `Invalid`
-    for what is no certificate.
+    forget entry at the certified position, its digests stand in the log, and nothing of it is left: no version, vector, edge or standing, nor,
+    of a sealed store, a key that opens older copies of them. `records` are exported records of what was forgotten, where somebody kept them:
+    each must then open one of the digests. Raises `Invalid` for what is no certificate.
     """
     from mnemos.kernel.system import Mnemos
 
@@ -207,7 +218,7 @@ def verify_certificate(certificate: Certificate | Mapping[str, Any], target: Any
     if not isinstance(target, Mnemos):
         if not Path(target).is_file():
             raise NotFound(f"{target}: there is no store to check the certificate against")
-        with Mnemos(str(target), embedder="none") as opened:
+        with Mnemos(str(target), embedder="none", key=key) as opened:
             return verify_certificate(certificate, opened, records=records)
     reasons: list[str] = []
     if certificate.store != target.store_id:
@@ -220,6 +231,8 @@ def verify_certificate(certificate: Certificate | Mapping[str, Any], target: Any
         spaces = {row.num: row.name for row in snapshot.spaces()}
         for cube in certificate.cubes:
             reasons += _check_cube(snapshot, cube, spaces, certificate.reason)
+    living = target.store.living_keys([name for cube in certificate.cubes for name in cube.keys])
+    reasons += [f"key {name}, which is certified to be destroyed, is in the store's key file" for name in living]
     digests = {digest: opening for cube in certificate.cubes for digest, opening in zip(cube.digests, cube.openings, strict=False)}
     for number, record in enumerate(records, 1):
         content = Content.from_json(record)
@@ -255,6 +268,8 @@ def _check_cube(snapshot: Snapshot, cube: ForgottenCube, spaces: Mapping[int, st
         if said.get("openings") != openings_digest([bytes.fromhex(opening) for opening in cube.openings]):
             reasons.append(f"cube {cube.id}: the openings are not those that were handed out")
     written = [e for e in entries if e.kind in ("add", "update")]
+    if said is not None and tuple(said.get("keys", ())) != cube.keys:
+        reasons.append(f"cube {cube.id}: the log names other keys")
     if [e.digest.hex() for e in written if e.digest] != list(cube.digests):
         reasons.append(f"cube {cube.id}: the digests are not those of the log")
     if snapshot.standing(key) is not None or snapshot.versions([e.seq for e in written]) or snapshot.children(key):

@@ -17,9 +17,9 @@ from mnemos.base.clock import Clock, Moment, system_clock
 from mnemos.base.cube import Json, check_text, plain_json
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied, StoreUnavailable, shown
 from mnemos.base.ids import IdSource
-from mnemos.base.protocols import Embedder
+from mnemos.base.protocols import Embedder, Progress
 from mnemos.index.space_index import SpaceIndex
-from mnemos.kernel import governance
+from mnemos.kernel import governance, sealing
 from mnemos.kernel.checking import check_derived
 from mnemos.kernel.embedding import Embedding
 from mnemos.kernel.events import Event, Wanted
@@ -28,6 +28,7 @@ from mnemos.kernel.governance import Access
 from mnemos.kernel.heat import AccessTracker
 from mnemos.kernel.jobs import Jobs, Work, start_embedding
 from mnemos.kernel.limits import RateLimiter, recount, use_licence
+from mnemos.kernel.pipeline import Pipeline
 from mnemos.kernel.results import Report
 from mnemos.kernel.space import Space
 from mnemos.kernel.subscriptions import Subscription
@@ -49,7 +50,8 @@ class Mnemos:
     """A memory: spaces in one durable store. Get one with `mnemos.open`; it is a context manager, and safe to use from many threads.
 
     `location`: a file, or ":memory:". `embedder`: a name (`models.catalog`), an `Embedder`, or "none". `principal`: who acts; None is the
-    owner of the file. `clock`: gives the time, in microseconds since 1970.
+    owner of the file. `key`: opens a sealed store, and seals a new one: 32 bytes, a passphrase, or what gives one of them when it is called.
+    `clock`: gives the time, in microseconds since 1970.
     """
 
     def __init__(
@@ -63,8 +65,6 @@ class Mnemos:
         clock: Clock = system_clock,
         vfs: str | None = None,
     ) -> None:
-        if key is not None:
-            raise Invalid("key: encryption at rest is not part of this version; keep the store on an encrypted disk, and open it without a key")
         if not isinstance(location, (str, os.PathLike)):
             raise Invalid(f"store path: expected a path or ':memory:', not {type(location).__name__}")
         address = os.fsdecode(location)
@@ -83,7 +83,7 @@ class Mnemos:
         self.work = Work()
         self.tracker = AccessTracker()
         self.rates = RateLimiter(clock)
-        self.store = SqliteStore(address, clock=clock, vfs=vfs)
+        self.store = SqliteStore(address, clock=clock, vfs=vfs, key=key)
         try:
             with self.store.snapshot() as snapshot:
                 self.store_id = snapshot.store_id()
@@ -270,6 +270,33 @@ class Mnemos:
         read = [Certificate.from_json(c.as_json() if isinstance(c, Certificate) else c) for c in certificates]
         return forget_again(self, [UUID(cube.id) for certificate in read for cube in certificate.cubes])
 
+    # -- keys --
+    def seal(self, key: object) -> None:
+        """Seal the store's file with a master key (see `Mnemos`). That closes the store; open it again with the key. Nobody else may have it
+        open. Raises `Conflict` where it is sealed already, `StoreUnavailable`, `StoreFull`, `Invalid`, `PermissionDenied`."""
+        self._owner_only("a store is sealed")
+        sealing.seal(self, key)
+
+    def rotate_keys(self, spaces: Iterable[str] | None = None, *, progress: Progress | None = None) -> int:
+        """Give the spaces (None: all) of a sealed store new keys, seal their memories anew, destroy the old keys; give how many versions were.
+
+        Interrupted, `reseal` goes on, or the job "reseal". Files from before can only be read with the key file from before. Raises `Conflict`
+        where the store is not sealed, `NotFound`, `PermissionDenied`.
+        """
+        self._owner_only("keys are renewed")
+        return sealing.rotate(self, spaces, progress)
+
+    def reseal(self, progress: Progress | None = None) -> int:
+        """Go on with what `rotate_keys` began; give how many versions were sealed anew. Raises `PermissionDenied`."""
+        self._owner_only("memories are sealed anew")
+        return sealing.reseal(self, progress)
+
+    def change_key(self, key: object) -> None:
+        """Lock the keys of a sealed store with another master key, at once: the memories stay as they are. Raises `Conflict` where the store is
+        not sealed, `Invalid`, `StoreFull`, `PermissionDenied`."""
+        self._owner_only("the master key is changed")
+        sealing.change_key(self, key)
+
     def _owner_only(self, what: str) -> None:
         if self.principal is not None:
             raise PermissionDenied(f"{what} by whoever owns the file, and not by principal {self.principal!r}: open the store without a principal")
@@ -352,6 +379,21 @@ class Mnemos:
         if to is not None:
             subscription.push(to)
         return subscription
+
+    def pipeline(self, steps: Sequence[Mapping[str, Any]] | str, *, space: str | None = None) -> Pipeline:
+        """Steps that are done as one transaction, all or nothing (`kernel.pipeline.Pipeline`), or the name of a template that was saved.
+
+        `space` is meant where a step names none. Raises `Invalid`, saying what is wrong with which step, `NotFound`.
+        """
+        if not isinstance(steps, str):
+            return Pipeline(self, steps, space)
+        if space is not None:
+            raise Invalid("space: a template has its own; leave it out")
+        return pipeline.named(self, steps)
+
+    def pipelines(self) -> list[str]:
+        """The names of the pipelines that were saved as templates."""
+        return pipeline.names(self)
 
     def position(self) -> int:
         """The newest position of the log."""

@@ -573,6 +573,10 @@ class SqliteStore:
         with self._alone(doing), explained(self.path, doing, outcome):
             self._erasing.erase(self._db, self.path, texts, self._local.__dict__.pop("forgets", []))
 
+    def living_keys(self, names: Sequence[str]) -> list[str]:
+        """Those of the keys of that name (era:slot:cube) that can be had from the key file; none where the store is not sealed. Raises `Invalid`."""
+        return [] if self.keeper is None or not names else self.keeper.living(names)
+
     def _shred(self) -> None:
         """Destroy the keys of what was forgotten. Raises `StoreFull`, `StoreUnavailable`."""
         assert self.keeper is not None

@@ -8,7 +8,7 @@ destroyed, and then the notes removed. What a killed process left of that, the n
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -153,9 +153,10 @@ class Keeper:
         finally:
             connection.execute("PRAGMA synchronous=FULL")
 
-    def destroyed(self, name: str) -> bool:
-        """Whether the key of that name (era:slot:cube) cannot be had from the key file any more. Raises `Invalid`, and what reading it raises."""
-        return not self.file.read().lives(name_from(name))
+    def living(self, names: Iterable[str]) -> list[str]:
+        """Those of the keys of that name (era:slot:cube) that the key file has. Raises `Invalid`, and what reading the file raises."""
+        ring = self.file.read()
+        return [name for name in names if ring.lives(name_from(name))]
 
     # -- renewing --
     def next_era(self, era: int) -> int:

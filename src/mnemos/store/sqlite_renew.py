@@ -17,13 +17,15 @@ from mnemos.store.sealing import PAYLOAD, VECTOR
 from mnemos.store.sqlite_jobs import ERROR, PROGRESS
 from mnemos.store.sqlite_jobs import PAYLOAD as JOB_PAYLOAD
 from mnemos.store.sqlite_keys import Keeper
-from mnemos.store.sqlite_sealed import RELATIONS, SealedReader, SealedWriter
+from mnemos.store.sqlite_read import Reader
+from mnemos.store.sqlite_sealed import RELATIONS, SealedWriter
+from mnemos.store.sqlite_write import Writer
 
 BATCH = 512
 """Versions that are sealed anew in one transaction."""
 
-Writing = Callable[[], AbstractContextManager[SealedWriter]]
-"""Begins a transaction that may write."""
+Writing = Callable[[], AbstractContextManager[Writer]]
+"""Begins a transaction of a sealed store that may write."""
 
 WORDS = (("space", "name"), ("setting", "name"), ("counter", "name"), ("job", "key"), ("edge", "relation"))
 """The columns that hold names by which something is looked up."""
@@ -31,8 +33,9 @@ WORDS = (("space", "name"), ("setting", "name"), ("counter", "name"), ("job", "k
 _WAITING = "SELECT space FROM slot GROUP BY space HAVING count(*) > 1 ORDER BY space"
 
 
-def begin(writer: SealedWriter, keeper: Keeper, spaces: Collection[int] | None = None) -> None:
+def begin(writer: Writer, keeper: Keeper, spaces: Collection[int] | None = None) -> None:
     """Begin a new era: new keys for the cubes of the spaces (None: of all), whose cubes wait to be sealed anew; names and texts are at once."""
+    assert isinstance(writer, SealedWriter)
     db = writer.connection
     words = [(t, c, stored, writer._said(t, stored)) for t, c in WORDS for stored in writer.column(t, c)]
     texts = list(_texts(writer))
@@ -67,7 +70,7 @@ def _texts(writer: SealedWriter) -> Iterator[tuple[str, str, str, Any]]:
             yield told(f"UPDATE job SET {column} = ? WHERE id = ?", where, text, id)
 
 
-def waiting(reader: SealedReader) -> int:
+def waiting(reader: Reader) -> int:
     """How many versions lie in spaces that are not wholly sealed anew."""
     found: int = reader._db.execute(f"SELECT count(*) FROM version WHERE space IN ({_WAITING})").get
     return found
@@ -79,6 +82,7 @@ def reseal(writing: Writing, total: int, progress: Callable[[int, int], None] | 
     done = passed = after = 0
     while not stop():
         with writing() as writer:
+            assert isinstance(writer, SealedWriter)
             space: int | None = writer.connection.execute(_WAITING + " LIMIT 1").get
             if space is None:
                 return done
