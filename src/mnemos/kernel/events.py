@@ -15,6 +15,7 @@ from mnemos.base.clock import from_micros
 from mnemos.base.cube import Json, MemCube, check_words
 from mnemos.base.errors import Invalid, NotFound, shown
 from mnemos.kernel.conditions import question_text
+from mnemos.kernel.governance import told
 from mnemos.kernel.viewing import Viewing, whole_of
 from mnemos.store.base import Snapshot, VersionRow
 
@@ -131,7 +132,7 @@ class Look:
         row = self._spaces.get(entry.space)
         event = Event(
             entry.seq, from_micros(entry.at), entry.kind, row.name if row is not None else None, str(entry.cube) if entry.cube else None,
-            entry.version, entry.actor, entry.body_json(),
+            entry.version, entry.actor, told(entry, self._access, row.settings) if row is not None else entry.body_json(),
         )  # fmt: skip
         if entry.kind == "forget":
             return event

@@ -10,7 +10,8 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mnemos.base.clock import to_micros
+from mnemos.base.chain import Entry
+from mnemos.base.clock import EARLIEST, LATEST, to_micros
 from mnemos.base.cube import Json, check_word, check_words
 from mnemos.base.errors import Invalid, PermissionDenied, shown
 from mnemos.store.base import Snapshot
@@ -80,6 +81,11 @@ def access(principal: str | None, snapshot: Snapshot) -> Access:
         return Access(None)
     roles = snapshot.settings("role/")
     return Access(principal, sorted(name.removeprefix("role/") for name, members in roles.items() if principal in members))
+
+
+def told(entry: Entry, access: Access, settings: Json) -> Json:
+    """What an entry of a space's log says to whoever may see it: of rules and settings nothing but to those who may share."""
+    return entry.body_json() if entry.kind not in ("space", "permission") or access.may("share", settings) else {}
 
 
 def label_level(label: str | None) -> int:
@@ -162,9 +168,14 @@ def _licence(value: Any, where: str) -> dict[str, int]:
         out |= _numbers({"reads": value["reads"]}, where, ("reads",))
     if value.get("until") is not None:
         until = value["until"]
-        micros = until if isinstance(until, int) and not isinstance(until, bool) else to_micros(until, where)
-        assert micros is not None
-        out["until"] = micros
+        if isinstance(until, int) and not isinstance(until, bool):
+            if not EARLIEST <= until <= LATEST:
+                raise Invalid(f"{where}: {shown(until)} microseconds since 1970 lie outside the years 1 to 9999")
+            out["until"] = until
+        else:
+            micros = to_micros(until, where)
+            assert micros is not None
+            out["until"] = micros
     return out
 
 

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from mnemos.base.chain import Entry
 from mnemos.base.clock import iso
-from mnemos.base.cube import MemCube, State
+from mnemos.base.cube import Json, MemCube, State
 from mnemos.base.lineage import ASSOCIATIONS
-from mnemos.kernel.governance import Access
+from mnemos.kernel.governance import Access, told
 from mnemos.kernel.viewing import Viewing
 from mnemos.store.base import Derivation, Snapshot
 
@@ -117,13 +117,12 @@ def explain(space: Space, cube: UUID) -> Explanation:
         walk = _Walk(snapshot, system.access(snapshot))
         entries = [entry for entry in snapshot.entries_of(cube) if viewing.position is None or entry.seq <= viewing.position]
         sources, derived = (walk.steps(cube, row.content.version, up=up) for up in (True, False))
-        shares = viewing.access.may("share", viewing.settings)
-        return Explanation(viewing.cube(row), sources, derived, tuple(_event(entry, shares) for entry in entries))
+        events = tuple(_event(entry, told(entry, viewing.access, viewing.settings)) for entry in entries)
+        return Explanation(viewing.cube(row), sources, derived, events)
 
 
-def _event(entry: Entry, shares: bool) -> dict[str, Any]:
-    """A log entry about a memory, in words; who may do what with it is told to those who may share."""
-    body = entry.body_json() if shares or entry.kind != "permission" else {}
+def _event(entry: Entry, body: Json) -> dict[str, Any]:
+    """A log entry about a memory, in words."""
     body = {key: State(value).word if key in ("from", "to") and isinstance(value, int) else value for key, value in body.items()}
     return {"position": entry.seq, "at": iso(entry.at), "what": entry.kind, "version": entry.version, "by": entry.actor, **body}
 

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mnemos.base.errors import MnemosError, StoreUnavailable
+from mnemos.base.errors import MnemosError, QuotaExceeded, StoreUnavailable
 from mnemos.kernel.space import Space
 from mnemos.kernel.writing import CHUNK
 from mnemos.server import models, problems
@@ -159,6 +159,8 @@ async def _write(space: Space, chunk: list[tuple[int, Record]], instance: str) -
     try:
         yield [cube.id for cube in await run_in_threadpool(space.add_many, [record for _, record in chunk])]
         return
+    except QuotaExceeded:
+        pass  # the first of the records may still fit
     except (StoreUnavailable, OSError) as error:
         raise _BadLine(chunk[0][0], problems.of_error(error, instance)) from error
     except MnemosError:

@@ -52,6 +52,7 @@ class ListQuery(_Query):
     as_of: Annotated[models.PositionOrMoment, POSITION_IN_DIGITS] | None = Field(None, description="The space as it was at a time or log position")
     filter: str | None = Field(None, description='A condition on metadata, as JSON: {"session": 3}')
     states: list[models.State] | None = None
+    stale: Truth | None = Field(None, description="false: nothing whose sources have changed since; true: nothing else")
     parts: Truth = Field(False, description="Also the parts that long documents are searched by")
     limit: Annotated[int, Field(ge=1, le=models.MOST_LISTED), DIGITS] = 100
     cursor: Annotated[str, Field(pattern="^[0-9]{1,18}$")] | None = Field(None, description="That of the page before")
@@ -177,7 +178,7 @@ def forget(request: Request, space: Existing, id: Id, query: Annotated[ReasonQue
 
 @router.get("/v1/spaces/{space}/memories/{id}/history", response_model=models.Memories, responses=READS)
 def history(space: Existing, id: Id) -> Response:
-    """Every version of the memory, oldest first."""
+    """Every version of the memory, oldest first, and before them those of the memories that it superseded."""
     return Answer({"memories": [cube.as_json() for cube in space.history(id)]})
 
 

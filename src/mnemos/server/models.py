@@ -112,10 +112,13 @@ class Request(BaseModel):
         return self.model_dump(exclude_unset=True, exclude=set(without))
 
 
-class NewMemory(Request):
-    """One memory to remember."""
-
+class _Said(Request):
     text: Text
+
+
+class Described(Request):
+    """What may be said of a new memory beside its text."""
+
     type: Word | None = Field(None, description='Such as "turn", "fact", "preference"; "fact" where left out')
     author: Word | None = None
     source: Word | None = Field(None, description="Where it comes from, such as a file or a message id")
@@ -130,9 +133,14 @@ class NewMemory(Request):
     origin: Origin | None = None
     sensitivity: Word | None = None
     priority: Priority | None = None
-    derived_from: list[Id] | None = Field(None, description="Ids of the memories that it was made from; forgetting them forgets it")
     id: Id | None = Field(None, description="A UUID of your own; else one is made")
     created_at: Moment | None = None
+
+
+class NewMemory(Described, _Said):
+    """One memory to remember."""
+
+    derived_from: list[Id] | None = Field(None, description="Ids of the memories that it was made from; forgetting them forgets it")
 
 
 class NewMemories(Request):
@@ -144,7 +152,7 @@ class NewMemories(Request):
 class Update(Request):
     """What is to change; the rest stays. `null` takes a field's value away."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"anyOf": _one_of(*CHANGEABLE, null=True)})
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"anyOf": _one_of(*CHANGEABLE, "derived_from", null=True)})
 
     text: Text = ""
     type: Word = ""
@@ -161,6 +169,7 @@ class Update(Request):
     origin: Origin | None = None
     sensitivity: Word | None = None
     priority: Priority | None = None
+    derived_from: list[Id] = Field([], description="Ids of the memories that it is made from now, in their present versions")
     if_version: Number | None = Field(None, description="Change it only where it still is at this version")
 
 
@@ -183,6 +192,7 @@ class Conditions(Request):
 
 
 class Recall(Conditions):
+    stale: bool | None = Field(None, description="false: nothing whose sources have changed since; true: nothing else")
     valid_at: Moment | None = Field(None, description="Only what held at this time")
     as_of: PositionOrMoment | None = Field(None, description="The space as it was at a time or log position")
     strategy: str | None = Field(None, description="How to search; the space's own where left out")
@@ -229,8 +239,9 @@ class Memory(BaseModel):
     version: int
     kind: str
     type: str
-    state: str
+    state: State
     frozen: bool
+    stale: bool = Field(description="Something that it was made from has changed since")
     text: str
     blob: str | None = None
     author: str | None = None
@@ -330,17 +341,6 @@ class Log(BaseModel):
     next_since: int = Field(description="Give it as `since` for what follows")
 
 
-class Job(BaseModel):
-    """Work that waits, runs, or came to an end. Fields that hold nothing are left out."""
-
-    id: int
-    kind: str
-    key: str
-    payload: Any = None
-    state: JobState
-    priority: int
-    run_at: str
-    every: float | None = Field(None, description="Seconds after which it recurs")
 class Event(BaseModel):
     """What an event stream says of one entry of the log. Fields that hold nothing are left out."""
 
@@ -355,6 +355,17 @@ class Event(BaseModel):
     cube: Memory | None = Field(None, description="The memory as it was then, where it was asked for and still exists")
 
 
+class Job(BaseModel):
+    """Work that waits, runs, or came to an end. Fields that hold nothing are left out."""
+
+    id: int
+    kind: str
+    key: str
+    payload: Any = None
+    state: JobState
+    priority: int
+    run_at: str
+    every: float | None = Field(None, description="Seconds after which it recurs")
     attempts: int
     progress: Any = None
     error: str | None = None

@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse
 
 from mnemos.base.clock import iso
 from mnemos.kernel.forgetting import verify_certificate
+from mnemos.kernel.governance import told
 from mnemos.server import models, pages
 from mnemos.server.routing import DIGITS, Answer, Memory, StrictRoute, fails
 
@@ -30,24 +31,24 @@ def log(memory: Memory, query: Annotated[LogQuery, Query()]) -> Response:
     position = memory.position()  # before the entries, so that none that comes meanwhile is passed over
     entries = memory.log(query.since, query.limit)
     with memory.snapshot() as snapshot:
-        names = {row.num: row.name for row in snapshot.spaces()}
-    told = [
+        rows, access = {row.num: row for row in snapshot.spaces()}, memory.access(snapshot)
+    shown = [
         {
             "seq": entry.seq,
             "at": iso(entry.at),
             "kind": entry.kind,
-            "space": names.get(entry.space),
+            "space": rows[entry.space].name if entry.space in rows else None,
             "cube": str(entry.cube) if entry.cube else None,
             "version": entry.version,
             "actor": entry.actor,
             "digest": entry.digest.hex() if entry.digest else None,
-            "body": entry.body_json(),
+            "body": told(entry, access, rows[entry.space].settings) if entry.space in rows else entry.body_json(),
             "hash": entry.hash.hex(),
         }
         for entry in entries
     ]
     last = entries[-1].seq if entries else query.since
-    return Answer({"entries": told, "position": position, "next_since": last if len(entries) == query.limit else max(last, position)})
+    return Answer({"entries": shown, "position": position, "next_since": last if len(entries) == query.limit else max(last, position)})
 
 
 class JobsQuery(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -23,8 +24,8 @@ log = logging.getLogger("mnemos.server")
 
 _TITLES = {
     400: "Bad request", 401: "Not authenticated", 403: "Not allowed", 404: "Not found", 405: "Method not allowed", 409: "Conflict",
-    413: "Too large", 415: "Unsupported media type", 422: "Not acceptable as it is", 500: "Internal error", 502: "Bad gateway",
-    503: "Unavailable", 504: "Gateway timed out", 507: "Store is full",
+    413: "Too large", 415: "Unsupported media type", 422: "Not acceptable as it is", 429: "Too many requests", 500: "Internal error",
+    502: "Bad gateway", 503: "Unavailable", 504: "Gateway timed out", 507: "Store is full",
 }  # fmt: skip
 _DAMAGED = "Stored bytes are damaged. The server's log names the file and the place; `mnemos doctor` says what can be done."
 _FAILED = "The server failed while it answered. Its log says why; what was stored before is untouched."
@@ -39,6 +40,8 @@ _KNOWN: tuple[tuple[type[Exception], int, str, str | None], ...] = (
     (errors.Frozen, 409, "frozen", None),
     (errors.Conflict, 409, "conflict", None),
     (errors.PermissionDenied, 403, "permission-denied", _DENIED),
+    (errors.RateLimited, 429, "rate-limited", None),
+    (errors.QuotaExceeded, 507, "quota-exceeded", None),
     (errors.StoreFull, 507, "store-full", _FULL),
     (errors.StoreUnavailable, 503, "store-unavailable", _AWAY),
     (errors.ModelUnavailable, 503, "model-unavailable", "A model that this needs is not there or failed. The server's log says which."),
@@ -66,6 +69,7 @@ class Problem(BaseModel):
     detail: str
     instance: str = Field(description="The path that was asked for", json_schema_extra={"format": "uri-reference"})
     errors: list[Fault] | None = None
+    retry_after: int | None = Field(None, description="Seconds after which the same request may be made again")
 
 
 def document(status: int, detail: str, instance: str, *, kind: str | None = None, **more: Any) -> dict[str, Any]:
@@ -81,17 +85,19 @@ def document(status: int, detail: str, instance: str, *, kind: str | None = None
 
 
 def response(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    """The answer that carries a problem document."""
-    return Response(orjson.dumps(_printable(body)), body["status"], headers=headers, media_type=MEDIA_TYPE)
+    """The answer that carries a problem document. One that says when to try again says so in its headers, too."""
+    more = {"Retry-After": str(body["retry_after"])} if "retry_after" in body else {}
+    return Response(orjson.dumps(_printable(body)), body["status"], headers={**(headers or {}), **more}, media_type=MEDIA_TYPE)
 
 
 def of_error(error: Exception, instance: str) -> dict[str, Any]:
     """The problem document of any error. Those that are the server's own fault go to the log, with all they say."""
     for known, status, kind, detail in _KNOWN:
         if isinstance(error, known):
-            if status >= 500:
+            if status >= 500 and kind != "quota-exceeded":
                 log.error("%s: %s", instance, error, exc_info=error if status == 500 else None)
-            return document(status, detail or str(error), instance, kind=kind)
+            again = math.ceil(error.retry_after) if isinstance(error, errors.RateLimited) else None
+            return document(status, detail or str(error), instance, kind=kind, retry_after=again)
     log.error("%s: unexpected %s", instance, type(error).__name__, exc_info=error)
     return document(500, _FAILED, instance)
 

@@ -89,7 +89,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
             },
         },
     },
-    **fails(404, 413, 415, 422, 502, 504, 507),
+    **fails(404, 413, 415, 422, 429, 502, 504, 507),
     "default": {"description": "Another status of the upstream", "content": {"application/json": {"schema": {}}}},
 }
 

@@ -34,16 +34,18 @@ class _StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route whose JSON bodies are sent as JSON and parsed strictly."""
+    """A route whose JSON bodies are sent as JSON and parsed strictly. Where a body may be left out, nothing at all is one that is."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         takes_body = self.body_field is not None
+        needs_body = self.body_field is not None and self.body_field.field_info.is_required()
 
         async def strict(request: Request) -> Response:
-            if takes_body:
+            read = _StrictRequest(request.scope, request.receive)
+            if needs_body or (takes_body and await read.body()):
                 require_json(request)
-            return await handle(_StrictRequest(request.scope, request.receive))
+            return await handle(read)
 
         return strict
 
@@ -118,19 +120,22 @@ _WHEN = {
     413: "The body is too large",
     415: "The body is not sent as JSON",
     422: "The request cannot be accepted as it is; nothing was stored",
+    429: "The caller asked more often than the space allows; `Retry-After` says when it may again",
     500: "The server failed; its log says why",
     502: "The upstream could not be reached, or what it sent is none of the protocol",
     503: "The store, or something that is needed, is not available",
     504: "The upstream took too long",
-    507: "No room is left for the store",
+    507: "No room is left for the store, or by the quota of the space",
 }
+_RETRY = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}}}
 
 
 def fails(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How a route documents that it may answer with these problems, and with those of every route."""
     content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": _WHEN[status], "content": content} for status in sorted({*statuses, 400, 401, 403, 500, 503})}
+    every = sorted({*statuses, 400, 401, 403, 500, 503})
+    return {status: {"description": _WHEN[status], "content": content, **({"headers": _RETRY} if status == 429 else {})} for status in every}
 
 
-READS = fails(404, 422)
-WRITES = fails(404, 409, 413, 415, 422, 507)
+READS = fails(404, 422, 429)
+WRITES = fails(404, 409, 413, 415, 422, 429, 507)

@@ -11,7 +11,7 @@ from mnemos.server import models
 from mnemos.server.routing import WRITES, Answer, Existing, StrictRoute, fails
 
 router = APIRouter(route_class=StrictRoute, tags=["spaces"])
-_ASKS = fails(404, 413, 415, 422)
+_ASKS = fails(404, 413, 415, 422, 429)
 
 
 @router.post("/v1/spaces/{space}/search", response_model=models.Hits, responses=_ASKS)
