@@ -1,0 +1,7 @@
+"""The scheduler: which memories are held in a form that is quick to use, at what cost, and why."""
+
+from mnemos.kernel.scheduling.costs import Cost, CostModel
+from mnemos.kernel.scheduling.scenes import SceneModel, Scenes
+from mnemos.kernel.scheduling.scheduler import Action, Decision, Scheduler, Tier, replay
+
+__all__ = ["Action", "Cost", "CostModel", "Decision", "SceneModel", "Scenes", "Scheduler", "Tier", "replay"]
