@@ -83,6 +83,16 @@ def test_a_query_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
         index.scores(np.zeros(shape, dtype=np.float32), 2)
 
 
+def test_several_queries_get_what_each_would_get() -> None:
+    index, queries = ExactIndex(SIZE), unit(3, 5)
+    index.put(np.array([4, 1, 7]), unit(1, 3))
+    for n in (0, 5, 9):
+        each = np.array([index.scores(query, n) for query in queries]).reshape(5, n)
+        assert np.allclose(index.scores_of(queries, n), each, atol=1e-6, equal_nan=True)
+    with pytest.raises(Invalid, match="dimensions"):
+        index.scores_of(queries[0], 9)
+
+
 @given(st.lists(st.integers(0, 90), max_size=8))
 def test_a_view_keeps_what_it_showed_while_the_array_grows(steps: list[int]) -> None:
     array, views, total = Growing(np.int64), [], 0

@@ -18,7 +18,9 @@ DAY = 86_400_000_000
 START = 1_700_000_000_000_000
 
 
-def judged(first: str, second: str, *, days: float = 3.0, authors: tuple[str | None, str | None] = ("Alice", "Alice"), type: str = "fact") -> Agreement:
+def judged(
+    first: str, second: str, *, days: float = 3.0, authors: tuple[str | None, str | None] = ("Alice", "Alice"), type: str = "fact"
+) -> Agreement:
     """The second said `days` after the first."""
     return compare(
         Memory(first, authors[0], type, event_at=START, written=1),
@@ -223,8 +225,10 @@ def test_any_two_texts_can_be_compared(first: str, second: str, author: str | No
 
 
 words = st.sampled_from(
-    "i my we he the a lives live moved to in no longer not used now from Lisbon Berlin sister is was have 3 five on Monday am pm , . : and but if ' s $5 5:30".split()
-)
+    ["i", "my", "we", "he", "the", "a", "lives", "live", "moved", "to", "in", "no", "longer", "not", "used", "now", "from", "Lisbon", "Berlin",
+     "sister", "an", "hour", "for", "is", "was", "have", "3",
+     "five", "on", "Monday", "am", "pm", ",", ".", ":", "and", "but", "if", "'", "s", "$5", "5:30"]
+)  # fmt: skip
 
 
 @settings(max_examples=300, deadline=None)
@@ -235,7 +239,8 @@ def test_any_jumble_of_its_own_words_is_read(jumble: list[str]) -> None:
 
 
 def test_what_is_not_english_makes_no_statements() -> None:
-    for text in ("Ich wohne seit drei Jahren in Berlin und arbeite dort als Lehrer.", "我的舅妈的生日是5月18日。", "Я живу в Москве уже пять лет.", "", "!!!"):
+    german = "Ich wohne seit drei Jahren in Berlin und arbeite dort als Lehrer."
+    for text in (german, "我的舅妈的生日是5月18日。", "Я живу в Москве уже пять лет.", "", "!!!"):
         assert read_statements(text, "Alice") == ()
 
 

@@ -52,6 +52,16 @@ class ExactIndex:
         out[rows[inside]] = values[inside]
         return out
 
+    def scores_of(self, queries: Floats, n: int) -> Floats:
+        """Cosines of several unit vectors (m, dimensions) with each of rows 0 … n-1, in one product: (m, n) float32, NaN where a row has none."""
+        if queries.ndim != 2 or queries.shape[1] != self.dimensions:
+            raise Invalid(f"query vectors: have shape {queries.shape}, vectors here have {self.dimensions} dimensions")
+        rows, matrix = self._rows.view(), self._matrix.view()
+        out = np.full((len(queries), n), np.nan, dtype=np.float32)
+        inside = rows < n
+        out[:, rows[inside]] = (queries @ matrix[: len(rows)].T)[:, inside]
+        return out
+
     def vectors(self, rows: NDArray[np.int64]) -> Floats:
         """The vectors (m, dimensions) of `rows`; zeros where a row has none."""
         out = np.zeros((len(rows), self.dimensions), dtype=np.float32)

@@ -149,7 +149,7 @@ def becoming(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -
         return
     target = roles.get("to") or objects
     yield from being(replace(clause, verb="be", standing=Standing.STATE, cue=clause.cue or "changed"), target, {}, speaker)
-    if clause.verb == "promote":
+    if clause.verb == "promote" and _occupation(target):
         yield stated(clause, "job", target, SINGLE, standing=Standing.STATE, cue="changed", previous=read_value(roles.get("from", ())))
 
 

@@ -23,6 +23,8 @@ from mnemos.text.agreement.statement import Statement
 from mnemos.text.agreement.statements import read_statements
 
 Rows = NDArray[np.int64]
+_BATCH = 64
+"""Rows that are judged together: their vectors meet all others in one product of 64 × n floats."""
 Read = Callable[[Sequence[int]], Mapping[int, Memory]]
 
 
@@ -61,10 +63,18 @@ def find_relations(index: SpaceIndex, allowed: Mask, rows: Sequence[int] | Rows,
     """
     whole = allowed & (index.whole.view() < 0)
     wanted = [int(row) for row in rows if whole[row]]
-    memories = dict(read(wanted))
-    pairs = {row: candidates(index, whole, row, memories[row], limits) for row in wanted if row in memories}
-    missing = sorted({other for found in pairs.values() for other in found} - memories.keys())
-    memories.update(read(missing))
+    out: list[Found] = []
+    for start in range(0, len(wanted), _BATCH):
+        out += _relations_of(index, whole, wanted[start : start + _BATCH], read, limits)
+    return out
+
+
+def _relations_of(index: SpaceIndex, allowed: Mask, rows: Sequence[int], read: Read, limits: Limits) -> list[Found]:
+    memories = dict(read(rows))
+    rows = [row for row in rows if row in memories]
+    near = _neighbours(index, allowed, rows, limits.similar)
+    pairs = {row: dict.fromkeys([*_by_words(index, allowed, row, memories[row], limits), *near.get(row, ())]) for row in rows}
+    memories.update(read(sorted({other for others in pairs.values() for other in others} - memories.keys())))
     vectors = _vectors(index, memories)
     out: list[Found] = []
     for row, others in pairs.items():
@@ -91,35 +101,44 @@ def _vectors(index: SpaceIndex, rows: Iterable[int]) -> dict[int, NDArray[np.flo
     return {row: vector for row, vector in zip(wanted.tolist(), best.vectors(wanted), strict=True) if vector.any()}
 
 
-def candidates(index: SpaceIndex, allowed: Mask, row: int, memory: Memory, limits: Limits = Limits()) -> list[int]:
-    """The rows before `row`, among `allowed`, that `memory` may be the same as, add to, or contradict; in no order that matters, each once."""
+def _by_words(index: SpaceIndex, allowed: Mask, row: int, memory: Memory, limits: Limits) -> Iterable[int]:
+    """Rows before `row` that share telling words with `memory`, or that give a value to an attribute that it gives a value to."""
     before = allowed.copy()
     before[row:] = False
-    if not before.any():
-        return []
     found: dict[int, None] = {}
+    if not before.any():
+        return found
     _best(index.lexical.search(query_terms(memory.text), before).bm25, limits.lexical, found)
     own = before & (index.author.view() == index.author.view()[row])
-    statements = sorted(read_statements(memory.text, memory.author), key=_telling)
     asked: set[bytes] = set()
-    for statement in statements:
-        if len(asked) >= limits.probes:
-            break
+    for statement in sorted(read_statements(memory.text, memory.author), key=_telling):
         query = _probe(statement)
-        if query is not None and query.hashes.tobytes() not in asked:
+        if query is not None and len(asked) < limits.probes and query.hashes.tobytes() not in asked:
             asked.add(query.hashes.tobytes())
             _best(index.lexical.search(query, before if statement.subject.names else own).bm25, limits.probed, found)
+    return found
+
+
+def _neighbours(index: SpaceIndex, allowed: Mask, rows: Sequence[int], k: int) -> dict[int, dict[int, None]]:
+    """For each of `rows` that has a vector, the `k` rows before it with the most similar ones."""
+    out: dict[int, dict[int, None]] = {row: {} for row in rows}
     for vectors in index.vectors.values():
-        vector = vectors.vectors(np.array([row]))[0]
-        if vector.any():
-            cosines = np.where(before, np.nan_to_num(vectors.scores(vector, len(before)), nan=0.0), 0.0)
-            _best(cosines, limits.similar, found)
-    return list(found)
+        queries = vectors.vectors(np.array(rows, dtype=np.int64))
+        has = queries.any(axis=1)
+        if not has.any():
+            continue
+        n = max(rows)
+        cosines = np.where(allowed[:n], np.nan_to_num(vectors.scores_of(queries[has], n), nan=0.0), 0.0)
+        for row, values in zip(np.array(rows)[has].tolist(), cosines, strict=True):
+            _best(values[:row], k, out[row])
+    return out
 
 
 def _best(scores: NDArray[np.float32], k: int, found: dict[int, None]) -> None:
     """The `k` rows of the highest scores above nought, the newer one first where they are equal."""
     k = min(k, len(scores))
+    if not k:
+        return
     rows = np.argpartition(scores, len(scores) - k)[len(scores) - k :]
     rows = rows[scores[rows] > 0]
     found.update(dict.fromkeys(rows[np.lexsort((-rows, -scores[rows]))].tolist()))

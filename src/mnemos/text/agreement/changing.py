@@ -60,7 +60,7 @@ def switching(clause: Clause, objects: list[Token], roles: Roles, speaker: str) 
 
 def reset(clause: Clause, target: Sequence[Token], roles: Roles) -> Iterator[Statement]:
     """That a thing has a new value."""
-    if clause.standing is Standing.PLAN or not target:
+    if clause.standing is Standing.PLAN or not target or not clause.subject.thing:
         return
     clause = replace(clause, standing=Standing.STATE, cue="changed")
     if clause.subject.head in HAPPENINGS and read_value(target).times:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mnemos.text.agreement.predicates import Clause, Standing, predicate
-from mnemos.text.agreement.subjects import DETERMINERS, POSSESSIVES, SELF, SPEAKER, THEIRS, THIRD, Subject, noun_phrase, renewed
+from mnemos.text.agreement.subjects import DETERMINERS, POSSESSIVES, SELF, THEIRS, THIRD, UNKNOWN, Subject, noun_phrase, renewed
 from mnemos.text.agreement.tokens import Token, tokens
 from mnemos.text.agreement.words import (
     ADVERBS,
@@ -27,6 +27,9 @@ from mnemos.text.agreement.words import (
 _STARTERS = SELF | POSSESSIVES | THIRD | THEIRS | word_set("it you your the there this that it's")
 _CONJUNCTIONS = word_set("and but so yet because although though while whereas since when until which who where after before as once or that")
 _RELATIVE_PRONOUNS = word_set("who which that where")
+_SAYING = word_set("say tell claim think believe know mention hear remember suggest guess confirm realize notice forget")
+_TELLERS = word_set("i we my our")
+"""What a clause begins with that follows a verb of saying without a `that`."""
 _FILLERS = (
     "by the way", "just so you know", "for the record", "as i said", "to be honest", "in fact", "of course", "for your information", "you know",
     "i mean", "speaking of which", "quick update", "update", "note", "good news", "big news", "news", "fyi", "btw", "actually", "well", "oh", "hey",
@@ -56,12 +59,12 @@ def clauses(sentence: str, speaker: str, last: list[Subject]) -> Iterator[Clause
             before = before if inherits else None
         else:
             before = clause.subject
-            _remember(last, clause.subject)
+            _remember(last, clause.subject, speaker)
             yield clause if sure else replace(clause, standing=Standing.PLAN)
 
 
-def _remember(last: list[Subject], subject: Subject) -> None:
-    if subject.owner == SPEAKER and not subject.thing:
+def _remember(last: list[Subject], subject: Subject, speaker: str) -> None:
+    if subject.owner in (speaker, UNKNOWN) and not subject.thing:
         return
     last[:] = [subject, *[other for other in last if other.is_person != subject.is_person][:1]]
 
@@ -81,6 +84,9 @@ def _split(words: list[Token]) -> Iterator[tuple[list[Token], bool, bool]]:
             if piece:
                 yield piece, inherits, sure
             piece, inherits, sure = [], False, False
+        elif following is not None and piece and following.low in _TELLERS and FORMS.get(word.low, ("", ""))[0] in _SAYING:
+            yield [*piece, word], inherits, sure
+            piece, inherits, sure = [], False, True
         elif following is not None and word.low in (",", *_CONJUNCTIONS) and piece and _begins(words, at + 1, piece):
             yield piece, inherits, sure
             relative = word.low in _RELATIVE_PRONOUNS or following.low in _RELATIVE_PRONOUNS

@@ -63,6 +63,7 @@ _SAME_SERIES_DAYS = 8.0
 _TURNED = ("prefer",)
 _LIKE_SLOTS: tuple[frozenset[str], ...] = (frozenset(("have", "drives")), frozenset(("have", "own")), frozenset(("like", "enjoy")))
 _ANY_VERB = "do"
+_PLACES_IN_ORDER = frozenset(h for word in ("page", "episode", "chapter", "level", "step", "part", "season", "lesson", "unit") for h in stems(word))
 _NEVER_REPLACED = frozenset(("like", "be", "allergic to", "from", "prefer"))
 _COUNTED = "how many "
 
@@ -221,6 +222,8 @@ def _same_key(earlier: Statement, later: Statement) -> bool:
         if not shared or (a - theirs and b - ours) or (earlier.occasion and later.occasion and not earlier.occasion & later.occasion):
             return False
         return len(shared) >= 2 or shared in (a, b)
+    if earlier.slot.startswith("how long"):
+        return bool(a & b)
     if earlier.slot == "use":
         return bool(a & b) or not (a or b) or bool(later.previous)
     return True
@@ -279,6 +282,8 @@ def _doubt(earlier: Statement, later: Statement) -> float:
     subject = earlier.subject
     if earlier.slot != later.slot and earlier.slot.startswith(_COUNTED) and "have" not in earlier.slot + later.slot:
         doubt += 0.1
+    if earlier.slot.startswith(_COUNTED) and earlier.key == later.key and earlier.key <= _PLACES_IN_ORDER:
+        doubt += 0.15  # page 45, but of which book?
     if earlier.occasion and later.occasion and not earlier.occasion & later.occasion:
         doubt += 0.03
     if bool(subject.context) is not bool(later.subject.context) and not later.cue:

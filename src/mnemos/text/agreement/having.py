@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mnemos.text.agreement.attributes import amount, scheduled
@@ -20,7 +20,7 @@ from mnemos.text.agreement.statement import (
 )
 from mnemos.text.agreement.subjects import noun_phrase, subject_of
 from mnemos.text.agreement.tokens import Token
-from mnemos.text.agreement.values import dimension, number_of, read_value
+from mnemos.text.agreement.values import Value, dimension, number_of, read_value
 from mnemos.text.agreement.words import (
     DISLIKES,
     EMPTY,
@@ -32,6 +32,15 @@ from mnemos.text.agreement.words import (
 )
 
 _KNOWN = frozenset(base for base, _ in FORMS.values())
+
+
+def lasting(clause: Clause, objects: Sequence[Token], roles: Roles) -> Iterator[Statement]:
+    """How long somebody has had or done something: `I've had Luna for six months`."""
+    span = read_value([token for token in roles.get("for", []) if token.low != "about"])
+    what = items(objects)
+    if clause.perfect and clause.standing is Standing.STATE and len(span.numbers) == 1 and not span.words and what and clause.subject.is_person:
+        value = Value(span.shown, frozenset(), frozenset(), span.numbers)
+        yield replace(stated(clause, f"how long {clause.verb}", [], USUAL), value=value, key=read_value(what[-1]).terms)
 
 
 def having(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> Iterator[Statement]:

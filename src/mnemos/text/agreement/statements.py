@@ -10,7 +10,7 @@ from functools import lru_cache
 from mnemos.text.agreement.attributes import attribute, becoming, being, scheduled, turning
 from mnemos.text.agreement.changing import giving_up, switching
 from mnemos.text.agreement.clauses import clauses
-from mnemos.text.agreement.having import doing, having, liking, preferring, using
+from mnemos.text.agreement.having import doing, having, lasting, liking, preferring, using
 from mnemos.text.agreement.living import dwelling_in, following, going, growing, pairing, studying, travelling, working
 from mnemos.text.agreement.predicates import Clause, Standing
 from mnemos.text.agreement.statement import (
@@ -77,7 +77,8 @@ def statements_of(clause: Clause, speaker: str) -> list[Statement]:
     reader = _READERS.get(clause.verb, doing)
     if clause.subject.head in HAPPENINGS and read_value([*objects, *(token for words in roles.values() for token in words)]).times:
         reader = _happening
-    found = [_canonical(replace(one, text=clause.text)) for one in reader(clause, objects, roles, speaker) if one.value or one.slot in _VALUELESS]
+    said = [*reader(clause, objects, roles, speaker), *lasting(clause, objects, roles)]
+    found = [_canonical(replace(one, text=clause.text)) for one in said if one.value or one.slot in _VALUELESS]
     return [one for one in found if one.subject.owner != UNKNOWN and (one.subject.owner or one.subject.thing)]
 
 

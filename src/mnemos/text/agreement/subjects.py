@@ -77,7 +77,8 @@ def noun_phrase(words: Sequence[Token], speaker: str, last: Sequence[Subject] = 
         return Subject(speaker)
     if len(words) == 1 and (lows[0] in THIRD or lows[0] in ("it", "this", "that")):
         wanted = lows[0] in THIRD
-        return next((one for one in last if one.is_person is wanted), last[0] if last and not wanted else Subject(UNKNOWN))
+        found = next((one for one in last if one.is_person is wanted), None)
+        return found or next((one for one in last if one.thing and not wanted), Subject(UNKNOWN))
     if lows[0] in ("you", "your", "there", "who", "which", "what"):
         return None
     owner, start = "", 0

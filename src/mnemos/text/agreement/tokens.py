@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from mnemos.text.agreement.words import AUXILIARIES, PREPOSITIONS
+from mnemos.text.agreement.words import AUXILIARIES, FORMS, PREPOSITIONS
 
 LONGEST = 4_000
 """Characters of a text that are read for statements: a memory is a fact, a turn or a paragraph, and of anything longer its beginning counts."""
@@ -29,6 +29,7 @@ _TOKEN = re.compile(
     r"|[$€£¥]\d[\d.]*\d?[kKmM]?\b|\d+(?:[.:/-]\d+)*(?:st|nd|rd|th|[kKmM]|%)?(?!\w)|\d+[ap]\.?m\b\.?"
     r"|[^\W_]+(?:[.'@:/&+_-]+[^\W_]+)*|[@#]\w+|[,;:()\"\n.!?]|[–—]"
 )
+_DASH = re.compile(r"\s+-{1,3}\s+|-{2,3}")
 _CURLY = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"', "‑": "-", "‐": "-", "\t": " ", "\r": " ", "*": " "})
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
 _ABBREVIATION = re.compile(r"(?:\b(?:dr|mr|mrs|ms|st|vs|e\.g|i\.e|prof|jr|sr|approx|no|a\.m|p\.m|inc|ltd|co|mt|u\.s)|\b[A-Z])\.$", re.I)
@@ -88,7 +89,7 @@ def sentences(text: str) -> list[str]:
 
 def tokens(sentence: str) -> list[Token]:
     """The tokens of a sentence; `'s` stands alone where it is a possessive, and is `is` where it is the verb."""
-    found = _TOKEN.findall(sentence)
+    found = _TOKEN.findall(_DASH.sub(" — ", sentence))
     out: list[Token] = []
     for at, raw in enumerate(found):
         low = raw.lower()
@@ -97,7 +98,9 @@ def tokens(sentence: str) -> list[Token]:
             out += [Token("I" if first == "i" else raw[:1] + first[1:], first), Token(second, second)]
             continue
         if "'" not in low:
-            out.append(Token(raw, low))
+            following = found[at + 1].lower() if at + 1 < len(found) else ""
+            once = low in ("a", "an") and following in ("hour", "minute") and out and (out[-1].low in PREPOSITIONS or out[-1].low in FORMS)
+            out.append(Token("one", "one") if once else Token(raw, low))  # for an hour, but miles an hour
             continue
         for ending, word in _CONTRACTIONS.items():
             if low.endswith(ending) and len(low) > len(ending):

@@ -114,7 +114,7 @@ NOW_PHRASES = (
 )  # fmt: skip
 PAST_ADVERBS = word_set("previously formerly originally once initially")
 PAST_PHRASES = ("in the past", "back then", "at the time", "years ago", "back in", "when i was", "as a kid", "as a child", "growing up", "in college")
-ENDERS = word_set("stop quit finish cancel retire resign")
+ENDERS = word_set("stop quit cancel retire resign")
 """Verbs that say of what they govern that it is no more."""
 GIVERS = word_set("sell lose donate return trade")
 
