@@ -28,7 +28,7 @@ from mnemos.kernel.governance import Access
 from mnemos.kernel.heat import AccessTracker
 from mnemos.kernel.jobs import Jobs, Work, start_embedding
 from mnemos.kernel.limits import RateLimiter, recount, use_licence
-from mnemos.kernel.pipeline import Pipeline
+from mnemos.kernel.pipeline import Pipeline, saved_pipeline, saved_pipelines
 from mnemos.kernel.results import Report
 from mnemos.kernel.space import Space
 from mnemos.kernel.subscriptions import Subscription
@@ -389,11 +389,11 @@ class Mnemos:
             return Pipeline(self, steps, space)
         if space is not None:
             raise Invalid("space: a template has its own; leave it out")
-        return pipeline.named(self, steps)
+        return saved_pipeline(self, steps)
 
     def pipelines(self) -> list[str]:
         """The names of the pipelines that were saved as templates."""
-        return pipeline.names(self)
+        return saved_pipelines(self)
 
     def position(self) -> int:
         """The newest position of the log."""
