@@ -50,7 +50,7 @@ def found(
                 if index.position > snapshot.position:  # another thread has seen a newer store: so must this one
                     attempts += 1
                     continue
-                index.catch_up(snapshot)
+                system.indexes.catch_up(index, snapshot)
                 now = system.clock()
                 mask = allowed(snapshot, index, position, viewing.narrowed(where), now, space.omitted)
                 # Whom and when the question means depends on what may be found; embedding it is not for here, where others wait.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,12 @@ from mnemos.kernel.events import Event, Wanted
 from mnemos.kernel.forgetting import Certificate, forget_again
 from mnemos.kernel.governance import Access
 from mnemos.kernel.heat import AccessTracker
+from mnemos.kernel.indexes import Indexes
 from mnemos.kernel.jobs import Jobs, Work, start_embedding
 from mnemos.kernel.limits import RateLimiter, recount, use_licence
 from mnemos.kernel.pipeline import Pipeline, saved_pipeline, saved_pipelines
 from mnemos.kernel.results import Report
+from mnemos.kernel.scheduling import Scheduler
 from mnemos.kernel.space import Space
 from mnemos.kernel.subscriptions import Subscription
 from mnemos.kernel.tending import LifecyclePolicy, Tended, expire, keep_uses, tend
@@ -43,7 +43,6 @@ from mnemos.text.registry import STRATEGIES, make
 from mnemos.text.strategy import Strategy
 
 _LONGEST_NAME = 200
-_INDEX_BYTES = 2 * 2**30
 
 
 class Mnemos:
@@ -76,8 +75,8 @@ class Mnemos:
         self.embedding = Embedding(embedder)
         self._ids = IdSource()
         self._strategies: dict[str, Strategy] = {}
-        self._indexes: OrderedDict[int, SpaceIndex] = OrderedDict()
-        self._index_lock = threading.Lock()
+        self.scheduler = Scheduler(clock, kept=4096)
+        self.indexes = Indexes(self.scheduler)
         self._embedder_number: int | None = None
         self._view = False
         self.work = Work()
@@ -474,7 +473,7 @@ class Mnemos:
         transaction.put_vectors(self._embedder_number, pairs)
 
     def index(self, space: int, snapshot: Reader, *, fresh: bool = False) -> SpaceIndex:
-        """The index of a space, made at first use; those used longest ago give way where all together grow beyond 2 GiB.
+        """The index of a space, made at first use; the scheduler says which ones are held.
 
         What a transaction has written may yet be undone, and nobody else may see it: from its first write on it has an index of its own, and
         so has, with `fresh`, a snapshot that the shared index has run ahead of.
@@ -484,21 +483,12 @@ class Mnemos:
             return own
         if fresh:
             return SpaceIndex(space)
-        with self._index_lock:
-            index = self._indexes.pop(space, None) or SpaceIndex(space)
-            self._indexes[space] = index
-            if len(self._indexes) > 1:
-                while len(self._indexes) > 1 and sum(i.nbytes for i in self._indexes.values()) > _INDEX_BYTES:
-                    self._indexes.popitem(last=False)
-            return index
+        return self.indexes.get(space)
 
-    def drop_forgotten(self, spaces: Iterable[int]) -> None:
-        """Let go of what is held in memory of spaces in which something was forgotten, where it has come to be much."""
-        with self._index_lock:
-            for space in spaces:
-                index = self._indexes.get(space)
-                if index is not None and index.forgotten > len(index) // 4 + 256:
-                    del self._indexes[space]
+    def preload(self) -> int:
+        """Load, in idle time, the indexes of the spaces that are likely to be asked next; give how many (`kernel.scheduling`)."""
+        with self.store.snapshot() as snapshot:
+            return self.indexes.load_ahead(snapshot)
 
 
 def check_space_name(name: object) -> str:

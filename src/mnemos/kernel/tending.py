@@ -223,7 +223,7 @@ def _settle(system: Mnemos, row: SpaceRow, policy: LifecyclePolicy) -> Tended:
             with index.lock:
                 if index.position > snapshot.position:  # another thread has seen a newer store: look again
                     continue
-                index.catch_up(snapshot)
+                system.indexes.catch_up(index, snapshot)
                 allowed = index.visible(snapshot.position) & (index.expires_at.view() > system.clock()) & (index.whole.view() < 0)
                 seqs = index.seq.view()
                 if policy.records:

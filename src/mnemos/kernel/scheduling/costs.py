@@ -97,7 +97,8 @@ def _least_squares(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np
         if (found >= 0).all() and error < least * (1 - 1e-9):
             least, best = error, np.zeros(3)
             best[list(chosen)] = found
-    return best / np.array([1.0, scale, scale**2])
+    terms: NDArray[np.float64] = best / np.array([1.0, scale, scale**2])
+    return terms
 
 
 class CostModel:

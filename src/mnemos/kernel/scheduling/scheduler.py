@@ -272,7 +272,7 @@ class Scheduler:
         """Seconds that holding an object is expected to save; before costs are known, every use counts the same for a byte."""
         cost = ledger.costs.cost(size)
         saved = cost.saved if cost is not None else float(max(1, size))
-        return self._reuse(ledger, key) * saved * 2.0 ** ledger.priorities.get(key, 0.0)
+        return float(self._reuse(ledger, key) * saved * 2.0 ** ledger.priorities.get(key, 0.0))
 
     def _rank(self, ledger: _Ledger, key: Key) -> None:
         """Put an object in its place among those that may give way. All heats fade alike, so that their order holds until the next use."""
