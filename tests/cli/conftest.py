@@ -14,7 +14,7 @@ from mnemos.cli.main import run
 def mnemos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mnemos:
     """Runs `mnemos …` in an empty folder, which is the current one."""
     monkeypatch.chdir(tmp_path)
-    for name in ("MNEMOS_STORE", "MNEMOS_SPACE", "MNEMOS_DEBUG"):
+    for name in ("MNEMOS_STORE", "MNEMOS_SPACE", "MNEMOS_DEBUG", "MNEMOS_KEY", "MNEMOS_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MNEMOS_EMBEDDER", "hashed")
 

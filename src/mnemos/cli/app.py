@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mnemos.cli import care, jobs, reading, services, writing
-from mnemos.cli.session import EmbedderOption, Session, SpaceOption, StoreOption
+from mnemos.cli import care, jobs, keys, reading, services, writing
+from mnemos.cli.session import EmbedderOption, KeyOption, Session, SpaceOption, StoreOption
 
 app = typer.Typer(
     name="mnemos",
@@ -32,6 +32,7 @@ _COMMANDS = {
     ),
     "Forget and prove": (("forget", writing.forget), ("verify", care.verify)),
     "Share": (("export", reading.export), ("serve", services.serve), ("mcp", services.mcp)),
+    "Seal": (("new-key", keys.new_key), ("seal", keys.seal), ("rotate-keys", keys.rotate_keys)),
     "Know": (("spaces", reading.spaces), ("strategies", reading.strategies), ("bench", services.bench)),
 }
 
@@ -55,7 +56,8 @@ def options(
     store: StoreOption = None,
     space: SpaceOption = None,
     embedder: EmbedderOption = None,
+    key_file: KeyOption = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """A memory for AI: it remembers, answers with its sources, and can prove what it has forgotten."""
-    ctx.ensure_object(Session).take(store, space, embedder)
+    ctx.ensure_object(Session).take(store, space, embedder, key_file)

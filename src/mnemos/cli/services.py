@@ -108,7 +108,8 @@ def serve(
             session.out.print(Text.assemble((f"{name:<8}", "bold cyan"), clean(what)), soft_wrap=True)
         session.out.print(Text("Ctrl-C stops it.", style="dim"))
 
-    run(session.path, host=host, port=port, tokens=tokens, upstream=service, embedder=session.right_embedder(), ready=ready)
+    embedder = session.right_embedder()
+    run(session.path, host=host, port=port, tokens=tokens, upstream=service, embedder=embedder, key=session.key, ready=ready)
 
 
 @command

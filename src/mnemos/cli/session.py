@@ -50,6 +50,15 @@ EmbedderOption = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--key-file",
+        help="The key of a sealed store: 32 bytes, 64 hexadecimal digits, or a passphrase. Else MNEMOS_KEY, else MNEMOS_KEY_FILE.",
+        metavar="FILE",
+        rich_help_panel=_PANEL,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object; errors too, on stderr.")]
 
 
@@ -60,14 +69,16 @@ class Session:
     store: str | None = None
     space: str | None = None
     embedder: str | None = None
+    key_file: str | None = None
     json: bool = False
     out: Console = field(default_factory=lambda: Console(highlight=False))
     err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
-    def take(self, store: str | None, space: str | None, embedder: str | None, as_json: bool = False) -> None:
+    def take(self, store: str | None, space: str | None, embedder: str | None, key_file: str | None, as_json: bool = False) -> None:
         """Options given after the command win over those before it."""
         self.store, self.space = store or self.store, space if space is not None else self.space
         self.embedder, self.json = embedder or self.embedder, as_json or self.json
+        self.key_file = key_file or self.key_file
 
     @property
     def path(self) -> str:
@@ -87,6 +98,15 @@ class Session:
     def chosen_embedder(self) -> str | None:
         return self.embedder or os.environ.get("MNEMOS_EMBEDDER") or None
 
+    @property
+    def key(self) -> bytes | str | None:
+        """The key that was given for the store; None where it is not sealed. Raises `Invalid`, `NotFound`."""
+        if not (self.key_file or os.environ.get("MNEMOS_KEY") or os.environ.get("MNEMOS_KEY_FILE")):
+            return None
+        from mnemos.kernel.sealing import key_from_environment, key_in
+
+        return key_in(self.key_file) if self.key_file else key_from_environment(os.environ)
+
     @contextlib.contextmanager
     def open(self, *, create: bool = False, embeds: bool = False, wait: bool = True) -> Iterator[Mnemos]:
         """The store. `create` makes it where there is none; `embeds` says that the command needs vectors.
@@ -96,15 +116,12 @@ class Session:
         """
         from mnemos.kernel.system import Mnemos
 
-        if "\x00" in self.path:
-            raise Invalid("--store: the path holds a NUL character")
-        if not create and self.path != ":memory:" and not Path(self.path).expanduser().exists():
-            raise NotFound(f"{self.path}: there is no store here; make one with `mnemos init`, or name another with --store FILE")
+        path = self.path if create and "\x00" not in self.path else existing(self.path)
         if not embeds:
-            with Mnemos(self.path, embedder="none") as mem:
+            with Mnemos(path, embedder="none", key=self.key) as mem:
                 yield mem
             return
-        with Mnemos(self.path, embedder=self.right_embedder()) as mem:
+        with Mnemos(path, embedder=self.right_embedder(), key=self.key) as mem:
             if wait:
                 self.reembed(mem)
             yield mem
@@ -116,7 +133,7 @@ class Session:
 
         if self.chosen_embedder or self.path == ":memory:" or not Path(self.path).expanduser().exists():
             return self.chosen_embedder
-        with Mnemos(self.path, embedder="none") as mem:
+        with Mnemos(self.path, embedder="none", key=self.key) as mem:
             known = stored_embedder(mem)
         if known is None:
             return None
@@ -164,6 +181,15 @@ class Session:
             raise typer.Exit(1)
 
 
+def existing(path: str) -> str:
+    """`path`, where a store can be. Raises `Invalid`, and `NotFound` where nothing is."""
+    if "\x00" in path:
+        raise Invalid("--store: the path holds a NUL character")
+    if path != ":memory:" and not Path(path).expanduser().exists():
+        raise NotFound(f"{path}: there is no store here; make one with `mnemos init`, or name another with --store FILE")
+    return path
+
+
 def _until_done(embedding: Embedding) -> None:
     with contextlib.suppress(Exception):  # `wait` raises it again, in the main thread
         embedding.wait()
@@ -188,13 +214,14 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter("store", keyword, default=None, annotation=StoreOption),
         inspect.Parameter("space", keyword, default=None, annotation=SpaceOption),
         inspect.Parameter("embedder", keyword, default=None, annotation=EmbedderOption),
+        inspect.Parameter("key_file", keyword, default=None, annotation=KeyOption),
         inspect.Parameter("as_json", keyword, default=False, annotation=JsonOption),
     ]
 
     @functools.wraps(function)
     def run(ctx: typer.Context, **given: Any) -> None:
         session = ctx.ensure_object(Session)
-        session.take(given.pop("store"), given.pop("space"), given.pop("embedder"), given.pop("as_json"))
+        session.take(given.pop("store"), given.pop("space"), given.pop("embedder"), given.pop("key_file"), given.pop("as_json"))
         with ending(session):
             function(session, **given)
 

@@ -50,6 +50,10 @@ def _compact(system: Mnemos, job: Running) -> None:
     system.store.compact()
 
 
+def _reseal(system: Mnemos, job: Running) -> None:
+    system.reseal(job.progress)
+
+
 def _own_embedder(system: Mnemos) -> str | None:
     return system.embedding.fingerprint
 
@@ -59,6 +63,7 @@ KINDS: dict[str, Kind] = {
     "expire": Kind(_expire),
     "tend": Kind(_tend),
     "compact": Kind(_compact),
+    "reseal": Kind(_reseal),
 }
 """The kinds of jobs that every open store can run. A new one is a function and a line here; a program adds its own with `Jobs.register`."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnemos.base.errors import Conflict, Invalid
+from mnemos.base.errors import Conflict, Invalid, NotFound
 from mnemos.base.protocols import Progress
 
 if TYPE_CHECKING:
@@ -62,3 +64,37 @@ def change_key(system: Mnemos, key: object) -> None:
     keeper = keeper_of(system)
     with system.store.exclusively("changing the master key"):
         keeper.change_key(key)
+
+
+def key_in(file: str | Path) -> bytes | str:
+    """The master key in a file: 32 bytes, or 64 hexadecimal digits, or else a passphrase in one line. Raises `Invalid`, `NotFound`."""
+    path = Path(file).expanduser()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"{file}: there is no key file here; `mnemos new-key FILE` makes one") from None
+    except OSError as error:
+        raise Invalid(f"{file}: the key cannot be read ({error.strerror})") from None
+    try:
+        text = data.decode().strip("\r\n")
+    except UnicodeDecodeError:
+        text = ""
+    if text and text.isprintable():
+        return key_from(text)
+    if len(data) == 32:
+        return data
+    raise Invalid(f"{file}: holds no key; give 32 bytes, 64 hexadecimal digits, or a passphrase in one line")
+
+
+def key_from(text: str) -> bytes | str:
+    """The master key that a text stands for: 64 hexadecimal digits are the key itself, anything else is a passphrase."""
+    return bytes.fromhex(text) if re.fullmatch("[0-9a-fA-F]{64}", text) else text
+
+
+def key_from_environment(environ: Mapping[str, str]) -> bytes | str | None:
+    """The master key in MNEMOS_KEY, or in the file that MNEMOS_KEY_FILE names; None where neither is set. Raises `Invalid`, `NotFound`."""
+    if key := environ.get("MNEMOS_KEY"):
+        return key_from(key)
+    if file := environ.get("MNEMOS_KEY_FILE"):
+        return key_in(file)
+    return None

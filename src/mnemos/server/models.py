@@ -301,6 +301,7 @@ class ForgottenCube(Request):
     position: Position
     digests: list[Annotated[str, Field(pattern=_HEX)]]
     openings: list[Annotated[str, Field(pattern=_HEX)]] = []
+    keys: list[str] = []
 
 
 class Certificate(Request):

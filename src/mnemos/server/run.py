@@ -35,14 +35,15 @@ def serve(
     tokens: Mapping[str, str | None] | None = None,
     upstream: Upstream | None = None,
     embedder: str | Embedder | None = None,
+    key: object | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a store until SIGTERM or SIGINT; then finish running requests, close the store, and return.
 
-    Meanwhile it runs the jobs of the store. `memory`: an open store, or where one is; in both cases it is closed at the end. `port` 0 takes a
-    free one. `ready` is called with the address once the server answers. Raises `Invalid` where it would listen beyond this machine without
-    tokens, `StoreUnavailable` where the address is taken, and what opening the store raises.
+    Meanwhile it runs the jobs of the store. `memory`: an open store, or where one is, which `key` opens where it is sealed; in both cases it is
+    closed at the end. `port` 0 takes a free one. `ready` is called with the address once the server answers. Raises `Invalid` where it would
+    listen beyond this machine without tokens, `StoreUnavailable` where the address is taken, and what opening the store raises.
     """
     if not tokens and not is_loopback(host):
         raise Invalid(
@@ -51,7 +52,7 @@ def serve(
         )
     listening = _listen(host, port)
     try:
-        store = memory if isinstance(memory, Mnemos) else Mnemos(memory, embedder=embedder)
+        store = memory if isinstance(memory, Mnemos) else Mnemos(memory, embedder=embedder, key=key)
     except BaseException:
         listening.close()
         raise
