@@ -172,19 +172,30 @@ def test_inputs_are_given_exactly(mem: Mnemos, space: Any) -> None:
 
 
 def test_dollars_and_braces_can_be_written(mem: Mnemos) -> None:
-    run = mem.pipeline([{"step": "add", "text": "$$price is {{5}} {currency}", "source": "$$x", "author": "$5", "as": "cube"}], space="a").run(currency="€")
+    step = {"step": "add", "text": "$$price is {{5}} {currency}", "source": "$$x", "author": "$5", "as": "cube"}
+    run = mem.pipeline([step], space="a").run(currency="€")
     assert (run["cube"].text, run["cube"].source, run["cube"].author) == ("$price is {5} €", "$x", "$5")
 
 
 @pytest.mark.parametrize(
     ("reference", "message"),
-    [("$cubes.7", "only 3 of them"), ("$cubes.colour", "MemCube has no 'colour'"), ("$cubes.0.__class__", "MemCube has no '__class__'"), ("$number.text", "int has no 'text'")],
+    [
+        ("$cubes.7", "only 3 of them"),
+        ("$cubes.colour", "MemCube has no 'colour'"),
+        ("$cubes.0.__class__", "MemCube has no '__class__'"),
+        ("$number.text", "int has no 'text'"),
+    ],
 )
 def test_what_is_not_there_cannot_be_referred_to(mem: Mnemos, space: Any, reference: str, message: str) -> None:
     before = rows(mem)
     with pytest.raises(Invalid, match=message):
-        mem.pipeline([{"step": "add", "text": "x"}, {"step": "map", "value": reference, "function": "count"}, {"step": "assert", "that": "$cubes",
-                      "where": {}}, {"step": "assert", "that": "$number", "where": {}}], space="a").run(cubes=list(space.list()), number=5)  # fmt: skip
+        mem.pipeline(
+            [
+                {"step": "add", "text": "x {cubes} {number}"},
+                {"step": "map", "value": reference, "function": "count"},
+            ],
+            space="a",
+        ).run(cubes=list(space.list()), number=5)
     assert rows(mem) == before
 
 
@@ -249,8 +260,13 @@ def test_steps_may_do_what_the_principal_may(mem: Mnemos, space: Any) -> None:
     with pytest.raises(NotFound, match=r"step 1 \(list\)"):
         bob.pipeline([{"step": "list", "space": "hers"}]).run()
     hidden = mem.space("hers").list()[0]
-    with pytest.raises(NotFound, match="to: cube|no space"):
-        bob.pipeline([{"step": "add", "space": "his", "text": "x", "as": "own"}, {"step": "link", "cube": "$own", "to": hidden.id, "space": "hers"}]).run()
+    own = bob.space("his").add("x")
+    with pytest.raises(NotFound, match="no space 'hers'"):
+        bob.pipeline([{"step": "link", "cube": "$own", "to": hidden.id, "space": "hers"}]).run(own=own)
+    narrowed = mem.space("a").list()[0]
+    mem.space("a").set_acl(narrowed.id, {"read": ["carol"]})
+    with pytest.raises(NotFound, match=f"to: cube {narrowed.id} is not in space 'a'"):
+        bob.pipeline([{"step": "link", "cube": "$own", "to": narrowed.id, "space": "a"}]).run(own=own)
     with pytest.raises(PermissionDenied, match="jobs are dealt with"):
         bob.pipeline([{"step": "enqueue", "kind": "compact"}]).run()
 

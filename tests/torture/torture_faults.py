@@ -18,7 +18,7 @@ from typing import Any
 from unittest import mock
 
 from torture_act import act, check, differences
-from torture_model import Model, Op, some_id
+from torture_model import Model, Op, some_id, text_of
 from torture_vfs import KINDS, Disk, failing_disk
 
 import mnemos
@@ -132,6 +132,20 @@ def _rebuilt(mem: Any, op: Op | None) -> None:
     _do(mem, op)
 
 
+def _pipeline(mem: Any, op: Op | None) -> None:
+    """The same as a transaction, declared."""
+    assert op is not None
+    steps: list[dict[str, Any]] = []
+    for kind, space, *rest in op[1]:
+        if kind == "add":
+            steps.append({"step": "add", "space": space, "id": rest[0], "text": text_of(rest[1])})
+        elif kind == "update":
+            steps.append({"step": "update", "space": space, "cube": rest[0], "text": text_of(rest[1])})
+        else:
+            steps.append({"step": kind, "space": space, "cubes": rest[0]})
+    mem.pipeline(steps).run()
+
+
 def _inner(mem: Any, op: Op | None) -> None:
     """With the caller swallowing an error in the middle of a transaction and going on: then nothing of it may be kept."""
     assert op is not None
@@ -167,6 +181,7 @@ def scripts() -> list[Script]:
         Script("freeze", "small", ["freeze", "a", ID[6]], _do),
         Script("transaction", "small", transaction, _do),
         Script("transaction, errors swallowed", "small", transaction, _inner),
+        Script("pipeline", "small", transaction, _pipeline),
         Script("forget", "small", forget, _do),
         Script("forget with rebuild", "small", forget, _rebuilt),
         Script("forget many", "large", ["forget", "a", ID[120:200]], _do),
