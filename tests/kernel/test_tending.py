@@ -215,3 +215,83 @@ def test_a_space_that_is_not_for_the_caller_is_not_there(mem: Mnemos) -> None:
 def test_policies_that_are_none_are_refused(mem: Mnemos, wrong: Any) -> None:
     with pytest.raises(Invalid, match="lifecycle"):
         mem.space("a", lifecycle=wrong)
+
+
+# ---- what overlaps, and what no longer holds ------------------------------------------------------------------------
+
+
+def texts(mem: Mnemos, *states: str) -> list[str]:
+    return [cube.text for cube in mem.space("a").list(states=states or ("generated", "activated"), limit=2000)]
+
+
+def test_what_is_contradicted_goes_and_stays_in_the_history(mem: Mnemos) -> None:
+    space = mem.space("a")
+    old = space.add("Alice lives in Lisbon.")
+    other = space.add("Bob lives in Lisbon.")
+    new = space.add("Alice lives in Porto now.")
+    assert mem.tend() == Tended(superseded=1)
+    assert texts(mem) == [other.text, new.text]
+    assert texts(mem, "archived") == [old.text]
+    assert [cube.text for cube in space.history(new.id)] == [old.text, new.text]
+    assert not mem.tend()
+
+
+def test_what_says_the_same_is_one_until_it_is_forgotten(mem: Mnemos) -> None:
+    space = mem.space("a")
+    first, second = space.add("Alice lives in Lisbon with her cat."), space.add("alice lives in lisbon with her cat")
+    assert mem.tend() == Tended(merged=1)
+    kept, merged = (space.get(cube.id) for cube in (first, second))
+    if kept.state == "merged":
+        kept, merged = merged, kept
+    assert (kept.state, merged.state) == ("generated", "merged")
+    assert texts(mem) == [kept.text]
+    certificate = space.forget(kept.id)
+    assert [cube.id for cube in certificate.cubes] == [kept.id]
+    assert space.get(merged.id).state == "activated"
+
+
+def test_a_record_of_what_was_said_stays_as_it_is(mem: Mnemos) -> None:
+    space = mem.space("a")
+    for kind in ("turn", "episode", "document"):
+        for text in ("Alice lives in Lisbon.", "Alice lives in Porto now.", "Alice lives in Porto now."):
+            space.add(text, type=kind)
+    assert not mem.tend()
+    assert mem.tend(policy=LifecyclePolicy(records=("turn",))) == Tended()  # they were looked at already
+    assert len(texts(mem)) == 9
+
+
+def test_what_has_other_rules_or_is_frozen_is_not_settled(mem: Mnemos) -> None:
+    space = mem.space("a")
+    hidden, frozen = space.add("Alice lives in Lisbon."), space.add("Bob lives in Lisbon.")
+    space.set_acl(hidden.id, {"read": ["bob"]})
+    space.freeze(frozen.id)
+    space.add("Alice lives in Porto now.")
+    space.add("Bob lives in Porto now.")
+    assert mem.tend().superseded == 0
+    assert len(texts(mem)) == 4
+
+
+def test_settling_goes_on_where_it_was_interrupted(mem: Mnemos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mnemos.kernel.tending._CHUNK", 4)
+    space = mem.space("a")
+    towns = ("Lisbon", "Porto", "Faro", "Braga", "Evora")
+    people = ("Alice", "Bob", "Carol", "Dave", "Erin", "Frank")
+    for town in towns:
+        space.add_many({"text": f"{person} lives in {town} now."} for person in people)
+    calls = 0
+    real = mem.store.transaction
+
+    def failing(*arguments: Any, **keywords: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise RuntimeError("interrupted")
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(mem.store, "transaction", failing)
+    with pytest.raises(RuntimeError):
+        mem.tend()
+    monkeypatch.setattr(mem.store, "transaction", real)
+    mem.tend()
+    assert sorted(texts(mem)) == sorted(f"{person} lives in Evora now." for person in people)
+    assert mem.verify()
