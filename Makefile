@@ -48,5 +48,5 @@ $(VENV)/.installed-server: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[local,server,dev]"
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[local,server,security,dev]"
 	@touch $@
