@@ -199,6 +199,12 @@ def test_only_what_may_be_written_is_tended(mem: Mnemos, clock: HandClock) -> No
         mem.tend(["nowhere"])
 
 
+def test_a_time_longer_than_any_archives_nothing(mem: Mnemos, clock: HandClock) -> None:
+    mem.space("a").add("one")
+    clock.now += 60 * DAY
+    assert mem.tend(policy=LifecyclePolicy(archive_after_days=9e8, merge_duplicates=False, settle_contradictions=False)).archived == 0
+
+
 def test_a_space_that_is_not_for_the_caller_is_not_there(mem: Mnemos) -> None:
     mem.space("diary")
     messages = []

@@ -188,7 +188,7 @@ def _archive_idle(system: Mnemos, row: SpaceRow, policy: LifecyclePolicy) -> int
         return 0
     now = system.clock()
     with system.snapshot() as snapshot:
-        idle = snapshot.idle(row.num, now - int(policy.archive_after_days * _DAY))
+        idle = snapshot.idle(row.num, max(now - int(policy.archive_after_days * _DAY), 0))
     done = 0
     for chunk in _chunks(idle):
         with system.writing() as transaction:
