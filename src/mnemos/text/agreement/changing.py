@@ -83,7 +83,10 @@ def giving_up(clause: Clause, objects: list[Token], roles: Roles, speaker: str) 
     particles = {token.low for token in objects} | roles.keys()
     if clause.standing is Standing.PLAN or (clause.verb == "give" and not particles & {"up", "away"}):
         return
-    gone = [token for token in [*objects, *roles.get("up", [])] if token.low not in ("up", "away", "rid", "of")]
+    if clause.verb == "finish" and clause.standing is not Standing.EVENT:
+        return
+    left = [*roles.get("up", []), *(roles.get("on", []) if clause.verb == "give" else [])]
+    gone = [token for token in [*objects, *left] if token.low not in ("up", "away", "rid", "of")]
     if clause.verb in ("leave", "quit", "resign", "retire"):
         if read_value(gone).names and not place_of(roles, "at", "from"):
             yield replace(stated(clause, "do", gone, OPEN), positive=positive, standing=Standing.STATE, cue="no longer")

@@ -61,7 +61,7 @@ _HABIT = re.compile(r"\b(?:every|each|usually|always|weekly|daily|monthly|(?:mon
 _SAME_SERIES_DAYS = 8.0
 """Days after which a weekday that is named once means another week's."""
 _TURNED = ("prefer",)
-_LIKE_SLOTS: tuple[frozenset[str], ...] = (frozenset(("have", "drives")), frozenset(("have", "own")), frozenset(("like", "enjoy")))
+_LIKE_SLOTS: tuple[frozenset[str], ...] = (frozenset(("have", "drives")), frozenset(("have", "own")), frozenset(("have", "subscribe to")))
 _ANY_VERB = "do"
 _PLACES_IN_ORDER = frozenset(h for word in ("page", "episode", "chapter", "level", "step", "part", "season", "lesson", "unit") for h in stems(word))
 _NEVER_REPLACED = frozenset(("like", "be", "allergic to", "from", "prefer"))
@@ -168,7 +168,7 @@ def _judged(earlier: Statement, later: Statement, gap_days: float | None) -> flo
     if later.slot in _TURNED:
         return _turned(earlier, later, relation)
     single = min(earlier.single, later.single)
-    if later.cue and single >= 0.5:
+    if later.cue and (single >= 0.5 or (single >= 0.4 and later.cue != "started") or _one_at_a_time(earlier, later, relation)):
         single = max(single, 0.7)
     if single < 0.5 or relation in ("same", "finer"):
         return None
@@ -181,6 +181,17 @@ def _judged(earlier: Statement, later: Statement, gap_days: float | None) -> flo
     if earlier.slot == "when" and later.cue == "changed":
         return 0.85
     return 0.87 if single >= 0.9 else 0.74 if single >= 0.7 else 0.55
+
+
+def _one_at_a_time(earlier: Statement, later: Statement, relation: str) -> bool:
+    """Whether two values of a verb that can have many are said so that, with a word of change, the later stands for the earlier: two titles that
+    are being read, or kinds of one thing (`blond hair`, `pink hair`)."""
+    if relation != "other" or earlier.slot != later.slot or earlier.slot in _NEVER_REPLACED:
+        return False
+    ours, theirs = earlier.value.shown.lower().split(), later.value.shown.lower().split()
+    alike = len(ours) > 1 and len(theirs) > 1 and ours[-1] == theirs[-1] and not {ours[0], theirs[0]} & {"my", "another", "more"}
+    titles = earlier.slot in ("read", "watch", "stay", "wear") and bool(earlier.value.names) and bool(later.value.names)
+    return (alike and later.cue != "started") or (titles and earlier.ongoing and later.ongoing)
 
 
 def _denied(earlier: Statement, later: Statement, relation: str) -> float | None:
@@ -222,7 +233,7 @@ def _same_key(earlier: Statement, later: Statement) -> bool:
         if not shared or (a - theirs and b - ours) or (earlier.occasion and later.occasion and not earlier.occasion & later.occasion):
             return False
         return len(shared) >= 2 or shared in (a, b)
-    if earlier.slot.startswith("how long"):
+    if earlier.slot.startswith(("how long", "when ")):
         return bool(a & b)
     if earlier.slot == "use":
         return bool(a & b) or not (a or b) or bool(later.previous)

@@ -29,6 +29,8 @@ from mnemos.text.agreement.words import (
     HAPPENINGS,
     OWNS,
     QUANTIFIED,
+    form_of,
+    word_set,
 )
 
 _KNOWN = frozenset(base for base, _ in FORMS.values())
@@ -64,6 +66,7 @@ def having(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> 
     if clause.verb in OWNS and any(token.low in ("allergy", "allergies") for token in objects):
         yield stated(clause, "allergic to", [t for t in objects if not t.low.startswith("allerg")] + roles.get("to", []), OPEN)
         return
+    yield from _habit(clause, objects, roles)
     got = clause.verb in ("get", "buy", "adopt")
     for item in items(objects):
         if any(token.low in FLEETING or token.low in ("his", "her", "their", "your") for token in item):
@@ -104,25 +107,12 @@ def using(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> I
 
 
 def doing(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> Iterator[Statement]:
-    """Any other verb: its object's number where it has one, and else that it holds, or does not, of its object."""
+    """Any other verb: a number of what stands with it, else that it holds, or does not, of its object, or of what stands after its preposition."""
     verb = clause.verb
     everything = objects + [token for words in roles.values() for token in words]
-    value = read_value(objects)
-    if clause.passive and verb in ("bear",):
-        return
     if not clause.subject.is_person and clause.subject.thing:
-        if clause.subject.head in HAPPENINGS and read_value(everything).times:
-            yield from scheduled(clause, objects, roles)
-        elif verb in ("cost", "weigh", "measure", "take", "last", "start", "begin", "end", "open", "close", "leave", "depart", "arrive"):
+        if verb in _TOLD_OF_THINGS:
             yield stated(clause, verb, everything, USUAL)
-        return
-    lasting = roles.get("for", [])
-    if roles.get("every") and not value.numbers and any(dimension(token.low) == "minute" for token in lasting):
-        objects = [*lasting, *objects]  # practise the violin for an hour every day
-        roles = {role: words for role, words in roles.items() if role != "for"}
-        value = read_value(objects)
-    if (verb in QUANTIFIED or verb not in _KNOWN) and value.numbers and (clause.standing is not Standing.EVENT or clause.perfect):
-        yield from amount(clause, objects, roles)
         return
     if clause.standing is Standing.EVENT and not clause.perfect:
         yield stated(clause, verb, everything, OPEN)
@@ -130,10 +120,50 @@ def doing(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> I
     if clause.passive and verb in ("call", "name"):
         yield stated(clause, "name", objects, USUAL)
         return
+    counted = _counted(verb, objects, roles)
+    if counted is not None:
+        yield from amount(clause, *counted)
+        return
+    yield from _habit(clause, objects, roles)
     lesson = next((at for at, token in enumerate(objects) if token.low in ("lessons", "classes") and at), None)
     if lesson and verb == "take":
         verb, objects = "learn", objects[:lesson]
-    if not read_value(everything).words:
-        everything = []
-    for item in items(objects) or [everything]:
-        yield stated(clause, verb, item, OPEN, occasion=occasion(roles), previous=read_value(roles.get("from", ())))
+    before = read_value(roles.get("from", ()))
+    if objects:
+        for item in items(objects):
+            yield stated(clause, verb, item, OPEN, occasion=occasion(roles), previous=before)
+        return
+    preposition = next((role for role in _FRAMES if read_value(roles.get(role, ())).words), None)
+    if preposition is not None:
+        told = roles[preposition]
+        if preposition != "to" or form_of(told[0].low) != "base":  # try to improve
+            one = preposition in ("at", "with", "to") and (read_value(told).names or told[0].low == "the")
+            yield stated(clause, f"{verb} {preposition}", told, 0.4 if one else OPEN, previous=before)
+    elif not read_value(everything).words:
+        yield stated(clause, verb, [], OPEN)
+
+
+_TOLD_OF_THINGS = word_set("cost weigh measure take last start begin end open close leave depart arrive")
+_FRAMES = ("at", "with", "to", "for", "by", "in", "on")
+"""Prepositions after which stands whom or what a verb without an object concerns: `volunteer at`, `subscribe to`."""
+
+
+def _counted(verb: str, objects: list[Token], roles: Roles) -> tuple[list[Token], Roles] | None:
+    """Where the number is that a verb has: in its object, after `for` (`practise for an hour every day`, `aim for 8,000 steps`); None without."""
+    if read_value(objects).numbers:
+        return (objects, roles) if verb in QUANTIFIED or verb not in _KNOWN or verb in ("take", "wear", "try") else None
+    span = roles.get("for", [])
+    numbers = read_value(span).numbers
+    if not numbers or (objects and not (roles.get("every") and any(dimension(token.low) == "minute" for token in span))):
+        return None
+    if not objects and any(dimension(token.low) for token in span):
+        return None
+    return [*span, *objects], {role: words for role, words in roles.items() if role != "for"}
+
+
+def _habit(clause: Clause, objects: list[Token], roles: Roles) -> Iterator[Statement]:
+    """On which days something is done: `I see my therapist on Mondays`."""
+    when = read_value([token for role in ("on", "at", "every") for token in roles.get(role, [])])
+    if objects and when.times and clause.standing is Standing.STATE:
+        value = Value(when.shown, frozenset(), frozenset(), (), when.times)
+        yield replace(stated(clause, f"when {clause.verb}", [], 0.5, objects), value=value)

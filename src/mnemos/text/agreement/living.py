@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from mnemos.text.agreement.attributes import amount, being, category, scheduled
@@ -99,6 +99,11 @@ def working(clause: Clause, objects: list[Token], roles: Roles, speaker: str) ->
         yield replace(stated(clause, "working hours", [], USUAL), value=hours)
 
 
+def _to_work(words: Sequence[Token]) -> bool:
+    """Whether the words lead to work, and to no place with a name of its own."""
+    return any(token.low in WORKPLACES for token in words) and not any(token.capital for token in words)
+
+
 def studying(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> Iterator[Statement]:
     more = after_change(clause, roles)
     place = place_of(roles, "at") if clause.verb in ("study", "enroll", "enrol", "transfer") else objects
@@ -115,7 +120,7 @@ def studying(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -
 def travelling(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> Iterator[Statement]:
     """How somebody goes to work; what is driven; else as any verb."""
     target = roles.get("to", [])
-    if clause.verb == "commute" or (clause.verb in COMMUTES and any(token.low in WORKPLACES for token in [*target, *objects])):
+    if clause.verb == "commute" or (clause.verb in COMMUTES and _to_work([*target, *objects])):
         if clause.standing is not Standing.EVENT:
             means = roles.get("by") or roles.get("on") or [token for token in objects if token.low not in WORKPLACES]
             vehicle = means if read_value(means).words else [Token(clause.verb, {"cycle": "bike"}.get(clause.verb, clause.verb))]

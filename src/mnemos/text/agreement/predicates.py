@@ -61,6 +61,8 @@ class Clause:
     """What follows the verb, without adverbs and negations."""
     perfect: bool = False
     passive: bool = False
+    ongoing: bool = False
+    """Whether it is said to go on just now (`I'm reading`)."""
     text: str = ""
     asserted: bool = True
 
@@ -154,7 +156,7 @@ def predicate(words: Sequence[Token], at: int, subject: Subject, cue: str, asser
             standing = Standing.PAST
     elif happened or (perfect and not progressive and verb not in ("be", "have")):
         standing = Standing.EVENT
-    return Clause(subject, verb, positive, standing, cue, tuple(rest), perfect, passive, text, asserted)
+    return Clause(subject, verb, positive, standing, cue, tuple(rest), perfect, passive, progressive, text, asserted)
 
 
 def _more(words: Sequence[Token], at: int, auxiliary: str) -> bool:

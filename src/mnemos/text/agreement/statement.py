@@ -37,6 +37,8 @@ class Statement:
     """When, where and with whom; terms."""
     lasting: bool = False
     """Whether the attribute never changes."""
+    ongoing: bool = False
+    """Whether it is said to go on just now."""
     text: str = ""
 
     @property
@@ -81,7 +83,9 @@ def roles_of(rest: Sequence[Token]) -> tuple[list[Token], Roles]:
 
 def stated(clause: Clause, slot: str, value: Sequence[Token], single: float, key: Sequence[Token] = (), **more: Any) -> Statement:
     cue = clause.cue or ("now" if any(token.low == "instead" for token in clause.rest) else "")
-    made = Statement(clause.subject, slot, read_value(key).terms, read_value(value), clause.positive, clause.standing, cue, single, text=clause.text)
+    made = Statement(
+        clause.subject, slot, read_value(key).terms, read_value(value), clause.positive, clause.standing, cue, single, ongoing=clause.ongoing
+    )
     return replace(made, **more) if more else made
 
 

@@ -139,7 +139,9 @@ _READERS: dict[str, Reader] = {
         ("switch", "change", "replace", "swap", "upgrade", "downgrade", "rename", "raise", "lower", "increase", "decrease", "reduce", "drop", "bump",
          "postpone", "reschedule", "push", "shift", "extend", "set", "update", "cut", "correct", "delay", "rise", "fall"), switching,
     ),
-    **dict.fromkeys(("sell", "lose", "donate", "return", "trade", "give", "quit", "stop", "leave", "resign", "retire", "cancel"), giving_up),
+    **dict.fromkeys(
+        ("sell", "lose", "donate", "return", "trade", "give", "quit", "stop", "leave", "resign", "retire", "cancel", "finish"), giving_up,
+    ),
     **dict.fromkeys(("break", "marry", "divorce", "engage", "separate", "date"), pairing),
     "turn": turning,
 }  # fmt: skip

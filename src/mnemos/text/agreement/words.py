@@ -62,13 +62,18 @@ def _regular_forms(base: str) -> tuple[str, str, str, str]:
     return base, base + "s", doubled + "ed", doubled + "ing"
 
 
+def _doubled_l(forms: tuple[str, ...]) -> tuple[str, ...]:
+    """The British spelling of a verb in -el (`cancelled`)."""
+    return tuple(form.replace("eled", "elled").replace("eling", "elling") for form in forms)
+
+
 def _forms() -> dict[str, tuple[str, Form]]:
     """Each form of each verb that is known, with its base and what it is. Where two verbs share a form the first listed wins."""
     out: dict[str, tuple[str, Form]] = {}
     order: tuple[Form, ...] = ("base", "s", "past", "ing", "past")
     lines = [tuple(entry.split()) for entry in _IRREGULAR.replace("\n", "|").split("|") if entry.strip()]
     for forms in [*lines, *(_regular_forms(base) for base in _REGULAR.split())]:
-        for form, kind in zip(forms, order, strict=False):
+        for form, kind in [*zip(forms, order, strict=False), *zip(_doubled_l(forms), order, strict=False)]:
             out.setdefault(form, (forms[0], kind))
     for form in ("am", "are"):
         out[form] = ("be", "s")
