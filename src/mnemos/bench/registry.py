@@ -111,6 +111,20 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("scheduler"),
         ),
         Benchmark(
+            "load",
+            "MemOS, arXiv 2507.03724 (section 6)",
+            "At 100 requests a second for a minute, on 100,000 memories, every request succeeds, 99 % within 463 ms, and every write is found by the "
+            "search right after it.",
+            _at("load"),
+        ),
+        Benchmark(
+            "card",
+            "Memory in LLMs: evaluation, DMM-Gov, arXiv 2509.18868",
+            "Answering from memory keeps the survey's acceptance thresholds (recall@5 ≥ 0.85, citation coverage ≥ 0.85, unsupported claims ≤ 0.05, "
+            "freshness ≥ 0.80, conflicts ≥ 0.80), measured under equal conditions by an instrument that is checked in the same run.",
+            _at("card"),
+        ),
+        Benchmark(
             "store",
             "MemOS, arXiv 2507.03724",
             "Durable writes cost at most 1.5 fsyncs beyond their embedding; 100,000 cubes open within 1 s, answer within 15 ms (p50) "
