@@ -1,4 +1,4 @@
-"""The eight tools, asked by the SDK's own client: in the process, over standard input and output, and over HTTP."""
+"""The tools, asked by the SDK's own client: in the process, over standard input and output, and over HTTP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from mcp import Client, StdioServerParameters  # noqa: E402
 
 from mnemos.server.mcp import TOOLS, call_tool, make_server  # noqa: E402
 
-NAMES = ["memory_add", "memory_search", "memory_context", "memory_get", "memory_update", "memory_history", "memory_forget", "memory_list"]
+NAMES = ["memory_add", "memory_search", "memory_context", "memory_get", "memory_update", "memory_history", "memory_explain", "memory_forget",
+         "memory_list"]  # fmt: skip
 
 
 def with_client(server: Any, work: Callable[[Any], Awaitable[None]], **options: Any) -> None:
@@ -55,6 +56,17 @@ async def use_every_tool(client: Any) -> None:
     assert (await call("memory_get", id=cube["id"])).structured_content["text"] == "Alice moved to Porto."
     assert (await call("memory_get", id=cube["id"], version=1)).structured_content["text"] == "Alice moved to Lisbon."
     assert len((await call("memory_history", id=cube["id"])).structured_content["versions"]) == 2
+    note = (await call("memory_add", text="Alice has a flat in Porto.", derived_from=[cube["id"]])).structured_content
+    await call("memory_update", id=cube["id"], text="Alice moved to Faro.")
+    stale = await call("memory_search", query="Where does Alice live?", stale=True)
+    assert [(hit["id"], hit["stale"]) for hit in stale.structured_content["hits"]] == [(note["id"], True)]
+    known = {source["id"]: source["stale"] for source in (await call("memory_context", query="Alice Porto Faro")).structured_content["sources"]}
+    assert (known[note["id"]], known[cube["id"]]) == (True, False)
+    told = await call("memory_explain", id=note["id"])
+    assert "(changed since)" in told.content[0].text
+    assert [step["outdated"] for step in told.structured_content["sources"]] == [True]
+    again = (await call("memory_update", id=note["id"], text="Alice has a flat in Faro.", derived_from=[cube["id"]])).structured_content
+    assert again["stale"] is False
     page = (await call("memory_list", limit=1)).structured_content
     assert len(page["memories"]) == 1
     assert len((await call("memory_list", limit=1, cursor=page["cursor"])).structured_content["memories"]) == 1
@@ -117,6 +129,7 @@ def test_over_http_a_token_says_who_asks(serving: Any) -> None:
     cube = as_principal("alice", "memory_add", space="diary", text="Dear diary.").structured_content
     for tool, arguments in (
         ("memory_get", {"id": cube["id"]}),
+        ("memory_explain", {"id": cube["id"]}),
         ("memory_search", {"query": "diary"}),
         ("memory_list", {}),
         ("memory_forget", {"ids": [cube["id"]]}),

@@ -60,6 +60,7 @@ class _Conditions(_Call):
     since: Moment | None = Field(None, description="It happened at this time or later")
     until: Moment | None = Field(None, description="It happened before this time")
     filter: dict[str, Any] | None = Field(None, description='On metadata: {"session": 3}, {"price": {"lt": 20}}')
+    stale: bool | None = Field(None, description="false: nothing that was made from what has changed since; true: nothing else")
 
 
 class SearchCall(_Conditions):
@@ -83,6 +84,7 @@ class UpdateCall(_One):
     tags: list[Word] | None = None
     metadata: Metadata | None = None
     valid_to: Moment | None = Field(None, description="It does not hold any more from this time on")
+    derived_from: list[Id] | None = Field(None, description="Ids of the memories it is concluded from now, as they are now")
     if_version: Number | None = Field(None, description="Change it only where it still is at this version")
 
 
@@ -123,7 +125,8 @@ def _search(memory: Mnemos, call: SearchCall) -> Result:
 def _context(memory: Mnemos, call: ContextCall) -> Result:
     space = _readable(memory, call.space)
     context = Context("", (), 0) if space is None else space.context(**_keywords(call))
-    sources = [{"number": number, "id": hit.cube.id, "version": hit.cube.version} for number, hit in enumerate(context.hits, 1)]
+    numbered = enumerate(context.hits, 1)
+    sources = [{"number": number, "id": hit.cube.id, "version": hit.cube.version, "stale": hit.cube.stale} for number, hit in numbered]
     return context.text or "Nothing is known about this.", {"text": context.text, "tokens": context.tokens, "sources": sources}
 
 
@@ -137,6 +140,11 @@ def _update(memory: Mnemos, call: UpdateCall) -> Result:
 
 def _history(memory: Mnemos, call: _One) -> Result:
     return None, {"versions": [cube.as_json() for cube in memory.existing_space(call.space).history(call.id)]}
+
+
+def _explain(memory: Mnemos, call: _One) -> Result:
+    told = memory.existing_space(call.space).explain(call.id)
+    return told.text(), told.as_json()
 
 
 def _forget(memory: Mnemos, call: ForgetCall) -> Result:
@@ -173,7 +181,13 @@ class Tool:
 
 TOOLS: tuple[Tool, ...] = (
     Tool("memory_add", "Remember a statement, durably. One statement a call; give author and time where they are known.", Add, _add, False),
-    Tool("memory_search", "Find the memories that best answer a question, best first, with id, version and score.", SearchCall, _search),
+    Tool(
+        "memory_search",
+        "Find the memories that best answer a question, best first, with id, version and score. One that is stale was made from something "
+        "that has changed since: check it before you rely on it.",
+        SearchCall,
+        _search,
+    ),
     Tool(
         "memory_context",
         "Get what is known about a question as one text with numbered sources, in order of time, within a budget of tokens.",
@@ -188,7 +202,13 @@ TOOLS: tuple[Tool, ...] = (
         _update,
         False,
     ),
-    Tool("memory_history", "Read every version of a memory, oldest first.", _One, _history),
+    Tool("memory_history", "Read every version of a memory, oldest first, after those of what it superseded.", _One, _history),
+    Tool(
+        "memory_explain",
+        "See where a memory came from, what was made of it, and what has happened to it: which sources have changed, who did what, and when.",
+        _One,
+        _explain,
+    ),
     Tool(
         "memory_forget",
         "Forget memories and all that was derived from them, for good; it cannot be undone. Gives a certificate that proves it.",
