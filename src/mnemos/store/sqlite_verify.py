@@ -30,7 +30,7 @@ def verify_rows(reader: Reader, name: str, blobs: Blobs) -> tuple[dict[str, int]
     """(what was checked, what is wrong). A damaged place ends only the check that meets it."""
     checked = {"entries": 0, "versions": 0, "cubes": 0, "edges": 0, "blobs": 0}
     findings: list[Finding] = []
-    for check in (_pages, _chain, _versions, _cubes, _edges):
+    for check in (_pages, _chain, _versions, _cubes, _standings, _edges):
         try:
             check(reader, name, checked, findings)
         except (apsw.Error, MnemosError) as error:
@@ -107,6 +107,42 @@ def _cubes(reader: Reader, name: str, checked: dict[str, int], findings: list[Fi
     findings.extend(Finding(name, f"log position {seq}", "holds a version of a cube that does not exist") for (seq,) in stray)
     orphans = reader._db.execute("SELECT x.seq FROM vector x LEFT JOIN version v ON v.seq = x.seq WHERE v.seq IS NULL LIMIT 100")
     findings.extend(Finding(name, f"vector {seq}", "belongs to no version") for (seq,) in orphans)
+
+
+def _standings(reader: Reader, name: str, checked: dict[str, int], findings: list[Finding]) -> None:
+    """State, frozen, rules and staleness of cubes, and the settings of the store, against the log that they follow from."""
+    told: dict[bytes, list[Any]] = {}
+    stale: dict[int, bytes] = {}
+    settings: dict[str, Any] = {}
+    kinds = "'state', 'freeze', 'unfreeze', 'permission', 'stale', 'setting'"
+    for row in reader._db.execute(f"SELECT {ENTRY_COLUMNS} FROM log WHERE kind IN ({kinds}) ORDER BY seq"):
+        entry = reader._logged(row)
+        if entry.kind == "setting":
+            body = entry.body_json()
+            settings[body["name"]] = body["value"]
+        elif entry.cube is not None:
+            now = told.setdefault(entry.cube.bytes, [0, 0, None])
+            if entry.kind == "state":
+                now[0] = entry.body_json()["to"]
+            elif entry.kind == "permission":
+                now[2] = entry.body_json()["acl"]
+            elif entry.kind == "stale":
+                stale[entry.seq] = entry.cube.bytes
+            else:
+                now[1] = int(entry.kind == "freeze")
+    for key, state, frozen, acl in reader._db.execute("SELECT id, state, frozen, acl FROM cube"):
+        expected = told.pop(bytes(key), [0, 0, None])
+        if [state, frozen, reader._rules(bytes(key), acl)] != expected:
+            findings.append(Finding(name, f"cube {bytes(key).hex()}", "its state, frozen or rules are not what the log says"))
+    for seq, key in reader._db.execute("SELECT stale, cube FROM version WHERE stale IS NOT NULL"):
+        if stale.pop(int(seq), None) != key:
+            findings.append(Finding(name, f"cube {bytes(key).hex()}", f"is stale by log entry {seq}, which does not say so"))
+    for seq, key in stale.items():
+        if reader._db.execute("SELECT 1 FROM cube WHERE id = ?", (key,)).get:
+            findings.append(Finding(name, f"cube {key.hex()}", f"is not stale, though log entry {seq} says so"))
+    held = reader.settings()
+    wrong = {setting for setting in held.keys() | settings.keys() if held.get(setting) != settings.get(setting)}
+    findings.extend(Finding(name, f"setting {setting}", "is not what the log says") for setting in sorted(wrong))
 
 
 def _edges(reader: Reader, name: str, checked: dict[str, int], findings: list[Finding]) -> None:
