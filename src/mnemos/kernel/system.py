@@ -152,9 +152,9 @@ class Mnemos:
 
         `acl` says who else may: {"read": ["bob", "role:editors", "*"], "write": […], "share": […], "derive": […], "forget": […]}, and `deny`
         who may not after all ("derive" goes with "read" where it is not named). `read_only` forbids changes to everybody. `clearance` says up to
-        which label of sensitivity others read: {"role:staff": "internal"}. `licences`: {"bob": {"reads": 100, "until": a time}}. `quota`:
-        {"cubes": …, "bytes": …} of text. `rate`: {"reads_per_minute": …, "writes_per_minute": …} for each caller. `lifecycle` says how `tend`
-        treats the space. Raises `Invalid`, `PermissionDenied`.
+        which label of sensitivity others read: {"role:staff": "internal"}; whom it does not name reads what is public, and {"*": "secret"} lifts
+        it. `licences`: {"bob": {"reads": 100, "until": a time}}. `quota`: {"cubes": …, "bytes": …} of text. `rate`: {"reads_per_minute": …,
+        "writes_per_minute": …} for each caller. `lifecycle` says how `tend` treats the space. Raises `Invalid`, `PermissionDenied`.
         """
         name = check_space_name(name)
         if strategy is not None:

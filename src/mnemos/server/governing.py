@@ -7,11 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from mnemos.base.clock import iso
 from mnemos.base.errors import NotFound
-from mnemos.kernel.space import Space
+from mnemos.kernel.space_settings import described
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.tending import LifecyclePolicy
 from mnemos.server import models
 from mnemos.server.guard import with_slashes
 from mnemos.server.lives import Lifecycle
@@ -61,7 +59,7 @@ class Settings(models.Request):
     acl: Rules | None = Field(None, description="Who but the owner may")
     deny: Rules | None = Field(None, description="Who may not after all")
     read_only: bool | None = Field(None, description="Nobody may change anything, the rules apart")
-    clearance: dict[str, Label] | None = Field(None, description="Principal, role or * → the highest label of sensitivity that it reads")
+    clearance: dict[str, Label] | None = Field(None, description="Principal, role or * → the highest label that it reads; else public")
     licences: dict[str, Licence] | None = Field(None, description="Principal, role or * → what it may read")
     quota: Quota | None = None
     rate: Rate | None = None
@@ -71,7 +69,8 @@ class Settings(models.Request):
     def keywords(self) -> dict[str, Any]:
         """As keywords of `Mnemos.space`, to which an empty rule is one that is taken away."""
         filled = self.model_dump(exclude_unset=True, exclude_none=True)
-        return {name: filled.get(name, False if name == "read_only" else {}) for name in self.given()}
+        none = {"read_only": False, "clearance": {"*": "secret"}}
+        return {name: filled.get(name, none.get(name, {})) for name in self.given()}
 
 
 class SpaceSettings(BaseModel):
@@ -119,41 +118,17 @@ class ForgottenAgain(BaseModel):
 # ---- spaces ----------------------------------------------------------------------------------------------------------
 
 
-def described(memory: Mnemos, space: Space) -> dict[str, Any]:
-    """The settings of a space as plain JSON. Raises `PermissionDenied` for who may not share it."""
-    with memory.snapshot() as snapshot:
-        settings, holds = space.settings_for(snapshot, "share"), snapshot.usage(space.num)
-    licences = {
-        name: {key: iso(value) if key == "until" else value for key, value in terms.items()}
-        for name, terms in (settings.get("licences") or {}).items()
-    }
-    return {
-        "name": space.name,
-        "owner": settings.get("owner"),
-        "acl": settings.get("acl") or {},
-        "deny": settings.get("deny") or {},
-        "read_only": settings.get("read_only", False),
-        "clearance": settings.get("clearance"),
-        "licences": licences,
-        "quota": settings.get("quota") or {},
-        "rate": settings.get("rate") or {},
-        "lifecycle": LifecyclePolicy.from_json(settings.get("lifecycle") or {}).as_json(),
-        "strategy": settings.get("strategy", "auto"),
-        "holds": holds,
-    }
-
-
 @router.get("/v1/spaces/{space}", response_model=SpaceSettings, responses=fails(404, 422))
-def show(memory: Memory, space: Existing) -> Response:
+def show(space: Existing) -> Response:
     """The settings of a space. For those who may share it."""
-    return Answer(described(memory, space))
+    return Answer(described(space))
 
 
 @router.patch("/v1/spaces/{space}", response_model=SpaceSettings, responses=WRITES)
 def change(memory: Memory, space: Existing, settings: Settings) -> Response:
     """Change settings of a space. For those who may share it."""
-    described(memory, space)
-    return Answer(described(memory, memory.space(space.name, **settings.keywords())))
+    described(space)  # whoever may not see them may not change them
+    return Answer(described(memory.space(space.name, **settings.keywords())))
 
 
 @router.get("/v1/spaces/{space}/memories/{id}/acl", response_model=Rules, responses=READS)
