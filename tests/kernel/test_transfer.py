@@ -12,7 +12,7 @@ import pytest
 import mnemos
 from mnemos.base.clock import system_clock
 from mnemos.base.cube import State
-from mnemos.errors import Conflict, Invalid, NotFound
+from mnemos.errors import Conflict, Invalid, NotFound, QuotaExceeded
 from mnemos.kernel.transfer import export_jsonl, import_jsonl
 from mnemos.text.formats import read_export, write_export
 
@@ -143,3 +143,88 @@ def test_a_line_that_cannot_be_read_is_named(exported: Path, tmp_path: Path, lin
     write_export(tmp_path / "wrong.jsonl", [*entries, wrong])
     with mnemos.open(tmp_path / "second.db", embedder="hashed") as mem, pytest.raises((Invalid, NotFound), match=f"line {len(entries) + 2}"):
         import_jsonl(mem, tmp_path / "wrong.jsonl")
+
+
+def states(mem: mnemos.Mnemos) -> dict[str, Any]:
+    """Contents and lives, without what searches give."""
+    return {name: found[:3] for name, found in everything(mem).items()}
+
+
+def test_rules_and_reasons_of_cubes_go_along(tmp_path: Path) -> None:
+    with mnemos.open(tmp_path / "first.db", embedder="none") as first, mnemos.open(tmp_path / "second.db", embedder="none") as second:
+        space = first.space("alice", acl={"read": ["bob", "carol"]}, read_only=False)
+        hidden, shown = space.add("for bob alone"), space.add("for both")
+        space.set_acl(hidden.id, {"read": ["bob"]})
+        space.archive(shown.id, "not needed now")
+        space.quarantine(hidden.id)
+        first.space("alice", read_only=True)
+        export_jsonl(first, tmp_path / "all.jsonl")
+        import_jsonl(second, tmp_path / "all.jsonl")
+        assert states(second) == states(first)
+        assert second.settings("alice")["read_only"] is True
+        second.space("alice", read_only=False)
+        assert second.space("alice").acl(hidden.id) == {"read": ["bob"]}
+        assert [entry.body_json().get("reason") for entry in second.log() if entry.kind == "state"] == ["not needed now", None]
+        assert import_jsonl(second, tmp_path / "all.jsonl") == 0
+        assert second.verify()
+
+
+def test_a_principal_exports_what_it_sees(tmp_path: Path) -> None:
+    with mnemos.open(tmp_path / "first.db", embedder="none") as mem:
+        space = mem.space("alice", acl={"read": ["bob"]}, licences={"carol": {"reads": 3}}, clearance={"*": "internal"})
+        seen, hidden = space.add("the tram"), space.add("the violin")
+        once = space.add("the harbour", sensitivity="secret")
+        space.update(once.id, "the harbour at night", sensitivity="public")
+        space.set_acl(hidden.id, {"read": ["carol"]})
+        space.forget([space.add("the zebra").id])
+        export_jsonl(mem.as_principal("bob"), tmp_path / "bob.jsonl")
+        written = (tmp_path / "bob.jsonl").read_text()
+        assert seen.id in written
+        assert not [word for word in ("violin", "harbour", "carol", "zebra", hidden.id, once.id) if word in written]
+
+
+def test_a_part_of_a_store_is_imported_without_what_stayed_behind(tmp_path: Path) -> None:
+    with furnished(tmp_path / "first.db") as first, mnemos.open(tmp_path / "second.db", embedder="hashed") as second:
+        export_jsonl(first, tmp_path / "library.jsonl", spaces=["library"])
+        export_jsonl(first, tmp_path / "all.jsonl")
+        import_jsonl(second, tmp_path / "library.jsonl")
+        assert import_jsonl(second, tmp_path / "library.jsonl") == 0
+        (derived,) = second.space("library").list(filter={}, types=["fact"])
+        assert derived.derived_from == (), "its sources are not here"
+        assert second.verify(), second.verify().findings
+        assert import_jsonl(first, tmp_path / "library.jsonl") == 0, "the store that it came from has it already"
+        import_jsonl(second, tmp_path / "all.jsonl")
+        assert second.verify()
+
+
+def test_what_was_derived_from_something_forgotten_does_not_come_back(tmp_path: Path) -> None:
+    with furnished(tmp_path / "first.db") as first, mnemos.open(tmp_path / "second.db", embedder="hashed") as second:
+        export_jsonl(first, tmp_path / "library.jsonl", spaces=["library"])
+        export_jsonl(first, tmp_path / "all.jsonl")
+        import_jsonl(second, tmp_path / "all.jsonl")
+        (home,) = second.space("alice").list(tags=["home"])
+        second.space("alice").forget([home.id])
+        with pytest.raises(Conflict, match="forgotten"):
+            import_jsonl(second, tmp_path / "library.jsonl")
+        assert "Derived" not in " ".join(cube.text for cube in second.space("library").list())
+
+
+@pytest.mark.parametrize("settings", [7, {"owner": 7}, {"acl": "bob"}, {"clearance": {"*": "high"}}])
+def test_settings_that_no_space_can_have_are_refused(tmp_path: Path, settings: Any) -> None:
+    write_export(tmp_path / "wrong.jsonl", [{"space": "a", "settings": settings}])
+    with mnemos.open(":memory:", embedder="none") as mem:
+        with pytest.raises(Invalid):
+            import_jsonl(mem, tmp_path / "wrong.jsonl")
+        assert mem.spaces() == []
+
+
+def test_quotas_count_what_is_imported(tmp_path: Path) -> None:
+    with mnemos.open(":memory:", embedder="none") as first, mnemos.open(":memory:", embedder="none") as second:
+        first.space("a").add_many([{"text": f"number {i}"} for i in range(5)])
+        export_jsonl(first, tmp_path / "all.jsonl")
+        second.space("a", quota={"cubes": 4})
+        with pytest.raises(QuotaExceeded):
+            import_jsonl(second, tmp_path / "all.jsonl")
+        assert second.space("a").list() == []
+        second.space("a", quota={"cubes": 5})
+        assert import_jsonl(second, tmp_path / "all.jsonl") == 5
