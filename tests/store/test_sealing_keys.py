@@ -24,7 +24,7 @@ from mnemos.store.witness import Head
 
 SECRET = bytes(range(32))
 KEY = b"k" * 32
-BASES = (0, 5 << 40, (1 << 63) - 40, (1 << HEIGHT) - 100)
+BASES = (0, (1 << 63) - 20, (1 << HEIGHT) - 40)
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- the tree -------------------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.lists(st.tuples(st.sampled_from(BASES), st.integers(0, 90), st.integers(0, 12)), max_size=6), max_size=5), st.randoms())
+@given(st.lists(st.lists(st.tuples(st.sampled_from(BASES), st.integers(0, 35), st.integers(0, 5)), max_size=6), max_size=4), st.randoms())
 def test_what_was_destroyed_is_gone_and_every_other_key_is_what_it_was(rounds: list[list[tuple[int, int, int]]], rng: Any) -> None:
     whole = tree = KeyTree.grown(SECRET)
-    numbers = [base + i for base in BASES for i in range(100)]
+    numbers = [base + i for base in BASES for i in range(40)]
     gone: set[int] = set()
     for intervals in rounds:
         tree = tree.without([(base + at, base + at + size) for base, at, size in intervals])
@@ -183,8 +183,7 @@ def test_what_can_be_no_key_is_refused(tmp_path: Path, wrong: Any) -> None:
 
 
 def test_every_damaged_byte_is_noticed_and_the_file_named(tmp_path: Path) -> None:
-    file, ring = _written(tmp_path)
-    file.write(without(ring, {1: [(number, number + 1) for number in range(0, 40, 3)]}, Head(1, bytes(32)), {1}))
+    file, _ = _written(tmp_path)
     sound = Path(file.path).read_bytes()
     for at in range(len(sound)):
         Path(file.path).write_bytes(sound[:at] + bytes([sound[at] ^ 1 << at % 8]) + sound[at + 1 :])

@@ -9,6 +9,7 @@ keys of a space's cubes lie, the latest slot being the one that is written to, a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -129,17 +130,26 @@ class _Sealed(Reader):
     def _word(self, table: str, name: str) -> str:
         if table == "edge" and name in RELATIONS:
             return name
-        return sealing.word(self._ring, self._era(), table, name)
+        era = self._era()
+        return sealing.word(self._ring, era, table, name)
 
     def _said(self, table: str, stored: str) -> str:
         if table == "edge" and stored in RELATIONS:
             return stored
-        return sealing.said(self._ring, self._era(), table, stored)
+        era = self._era()
+        with self._named():
+            return sealing.said(self._ring, era, table, stored)
 
     def _told(self, where: str, stored: str) -> str:
-        try:
+        with self._named():
             self._need(sealing.era_of(stored))
             return sealing.told(self._ring, where, stored)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the file in what cannot be read."""
+        try:
+            yield
         except Unreadable as problem:
             raise Unreadable(f"{self._path}: {problem}; run `mnemos doctor`, or restore a backup") from None
 
@@ -302,7 +312,8 @@ class SealedWriter(_Sealed, Writer):
         return None, SEALED + self._shut(f"log {seq}", orjson.dumps([self.actor, body]).decode())
 
     def _shut(self, where: str, text: str) -> str:
-        return sealing.shut(self._ring, self._era(), where, text)
+        era = self._era()
+        return sealing.shut(self._ring, era, where, text)
 
     def _row(self, seq: int, space: int, new: NewVersion, salt: bytes, before: int | None = None) -> tuple[Any, ...]:
         plain = super()._row(seq, space, new, salt)
