@@ -128,3 +128,21 @@ def test_rows_of_another_width_are_refused() -> None:
     with pytest.raises(ValueError, match="broadcast"):
         array.extend(np.zeros((2, 4), dtype=np.float32))
     assert len(array) == 0
+
+
+def test_a_cosine_does_not_depend_on_where_its_row_stands() -> None:
+    """Bit for bit: what is found does not change because other rows were written before, behind, or in another order."""
+    rng = np.random.default_rng(5)
+    for dimensions in (32, 384):
+        vectors = rng.standard_normal((203, dimensions)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        query = vectors[3]
+        wanted: dict[int, float] = {}
+        for count in (5, 63, 64, 65, 130, 203):
+            order = rng.permutation(count)
+            index = ExactIndex(dimensions)
+            for part in np.array_split(np.arange(count), 3):
+                index.put(part, vectors[order[part]])
+            scores = index.scores(query, count)
+            for row, score in zip(order.tolist(), scores.tolist(), strict=True):
+                assert wanted.setdefault(row, score) == score

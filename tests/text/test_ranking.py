@@ -302,3 +302,21 @@ def test_a_cached_prompt_moves_the_crossover() -> None:
 def test_a_plan_never_exceeds_the_budget(conversations: int, tokens: int, budget: int, text: str) -> None:
     plan = ReadPolicy(budget_tokens=budget).plan(analyse(text), HistoryStats(conversations, tokens))
     assert plan.tokens <= budget
+
+
+def test_where_a_row_stands_is_where_its_memory_began() -> None:
+    """A later version of a memory stands where the first one stood: in its thread, and among equals."""
+    thread = np.array([0, 1, 0, 1, 0, 0], dtype=np.int32)
+    first = np.array([0, 1, 2, 3, 4, 0])  # the last row is a later version of the first
+    kept = np.array([1, 2, 3, 4, 5])
+    threads = Threads(thread[kept], first[kept])
+    assert threads.order is not None
+    assert kept[threads.order].tolist() == [5, 2, 4, 1, 3]
+    assert threads.restore(threads.arrange(np.arange(5, dtype=np.float32))).tolist() == list(range(5))
+    values = threads.arrange(np.array([1, 2, 3, 4, 5], dtype=np.float32))
+    assert threads.restore(threads.before(values, 1)).tolist() == [0, 5, 1, 2, 0]
+    assert Threads(thread, np.arange(6)).order is not None
+    assert Threads(thread, np.arange(6)).order.tolist() == Threads(thread).order.tolist()  # type: ignore[union-attr]
+    scores = np.array([1, 3, 3, -np.inf, 3, 3], dtype=np.float32)
+    assert top(scores, 3).tolist() == [1, 2, 4]
+    assert top(scores, 3, first).tolist() == [5, 1, 2]

@@ -43,8 +43,9 @@ class ExactIndex:
         """Cosine of the unit vector `query` (dimensions,) with each of rows 0 … n-1: (n,) float32, NaN where a row has no vector."""
         if query.shape != (self.dimensions,):
             raise Invalid(f"query vector: has shape {query.shape}, vectors here have {self.dimensions} dimensions")
-        rows, matrix = self._rows.view(), self._matrix.view()
-        values = matrix[: len(rows)] @ query
+        rows = self._rows.view()
+        # In whole blocks: what is left over at the end of a product is added up in another order, and a cosine must not depend on its row.
+        values = (self._matrix.blocks() @ query)[: len(rows)]
         if len(rows) == n and (n == 0 or (rows[0] == 0 and rows[-1] == n - 1 and self._ordered(rows))):
             return np.asarray(values, dtype=np.float32)
         out = np.full(n, np.nan, dtype=np.float32)

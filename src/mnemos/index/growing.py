@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+BLOCK = 64
+"""Rows of a block; see `Growing.blocks`."""
+
+
 class Growing:
     """A NumPy array that rows are appended to. `view()` shows the rows so far; it stays valid, and keeps its length, while others append."""
 
@@ -23,7 +27,8 @@ class Growing:
         rows = np.asarray(rows, dtype=self._data.dtype)
         end = self._size + len(rows)
         if end > len(self._data):
-            grown = np.empty((max(end, 64, len(self._data) * 3 // 2), *self._data.shape[1:]), dtype=self._data.dtype)
+            size = -(-max(end, len(self._data) * 3 // 2) // BLOCK) * BLOCK
+            grown = np.zeros((size, *self._data.shape[1:]), dtype=self._data.dtype)
             grown[: self._size] = self._data[: self._size]
             self._data = grown
         self._data[self._size : end] = rows
@@ -31,3 +36,7 @@ class Growing:
 
     def view(self) -> NDArray[Any]:
         return self._data[: self._size]
+
+    def blocks(self) -> NDArray[Any]:
+        """The rows so far, and after them rows of zeros up to a whole number of blocks."""
+        return self._data[: -(-self._size // BLOCK) * BLOCK]

@@ -99,6 +99,8 @@ class SpaceIndex:
         self.source = Growing(np.int32)
         self.thread = Growing(np.int32)
         self.flags = Growing(np.int64)
+        self.first = Growing(np.int64)  # the row of the first version of a row's memory: where it stands among the others
+        self.in_order = True  # every row is its own first one: nothing was ever changed
         self.whole = Growing(np.int32)  # what a row is a part of; -1 for a row that is a whole memory
         self.created_at = Growing(np.int64)
         self.event_at = Growing(np.int64)
@@ -191,8 +193,13 @@ class SpaceIndex:
         self.label.extend(self.labels.encode(label))
         self.lexical.append(terms)
         rows_of = self._rows_of
+        begins = []
         for row, key in enumerate(cube, first):
-            rows_of.setdefault(key, []).append(row)
+            versions = rows_of.setdefault(key, [])
+            versions.append(row)
+            begins.append(versions[0])
+        self.first.extend(begins)
+        self.in_order = self.in_order and begins == list(range(first, first + len(begins)))
         for row, blob in enumerate(moments, first):
             if blob:
                 pairs = np.frombuffer(blob, dtype="<i8").reshape(-1, 2)

@@ -38,26 +38,27 @@ class Auto:
             event_at=index.event_at.view(),
             flags=index.flags.view(),
             moments=index.moments.view(),
+            first=None if index.in_order else index.first.view(),
         )
         ranking = rank(question, rows, index.lexical, view.cosines, view.allowed, self._recipe)
-        best = _distinct(index, ranking.scores, k)
+        best = _distinct(index, ranking.scores, k, rows.first)
         return Recall(best, ranking.scores[best], ranking.signals(best))
 
     def consolidate(self, view: View) -> Sequence[NewVersion]:
         return ()
 
 
-def _distinct(index: SpaceIndex, scores: Floats, k: int) -> NDArray[np.int64]:
+def _distinct(index: SpaceIndex, scores: Floats, k: int, first: NDArray[np.int64] | None) -> NDArray[np.int64]:
     """The `k` best rows. A turn that was long enough to be cut counts once, by its best part: who asks for ten turns means ten."""
     turns = index.types.number("turn")
     cut = (index.whole.view() >= 0) & (index.type.view() == (-2 if turns is None else turns))
     if not cut.any():
-        return top(scores, k)
+        return top(scores, k, first)
     wanted = min(2 * k, len(scores))
     while True:
-        best = top(scores, wanted)
+        best = top(scores, wanted, first)
         whole = np.where(cut[best], index.whole.view()[best], -1 - best)
-        first = np.sort(np.unique(whole, return_index=True)[1])
-        if len(first) >= k or len(best) < wanted or wanted >= len(scores):
-            return best[first[:k]]
+        kept = np.sort(np.unique(whole, return_index=True)[1])
+        if len(kept) >= k or len(best) < wanted or wanted >= len(scores):
+            return best[kept[:k]]
         wanted = min(2 * wanted, len(scores))

@@ -36,6 +36,9 @@ class Rows:
     """(n,) bits of `mnemos.text.reading.Flag`."""
     moments: NDArray[np.int64]
     """(m, 3) row, start, end of each time that a text names."""
+    first: NDArray[np.int64] | None = None
+    """(n,) the row of the first version of each row's memory, which is where it stands in its thread and among equals; None where each row is
+    its own."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def rank(
             parts[group] += weight * value
     total = _sum(parts)
     if recipe.linked or recipe.linked_alone:
-        for name, value in links(question, total, lexical, allowed, near, recipe):
+        for name, value in links(question, total, lexical, allowed, near, recipe, rows.first):
             parts["linked"] += np.float32(getattr(recipe, name)) * value
         total += parts["linked"]
     if near is not everything:
@@ -136,7 +139,8 @@ def own_evidence(
     """All allowed rows with what words and meaning say of each."""
     found = lexical.search(question.terms, allowed, recipe.bm25)
     chosen = None if allowed is None else np.flatnonzero(allowed)
-    threads = Threads(rows.thread if chosen is None else rows.thread[chosen])
+    first = rows.first if rows.first is None or chosen is None else rows.first[chosen]
+    threads = Threads(rows.thread if chosen is None else rows.thread[chosen], first)
     if threads.order is not None:
         places = threads.order if chosen is None else chosen[threads.order]
     else:
@@ -264,12 +268,18 @@ def evidence(
 
 
 def links(
-    question: Question, scores: Floats, lexical: LexicalIndex, allowed: Mask | None, near: Candidates, recipe: Recipe
+    question: Question,
+    scores: Floats,
+    lexical: LexicalIndex,
+    allowed: Mask | None,
+    near: Candidates,
+    recipe: Recipe,
+    first: NDArray[np.int64] | None = None,
 ) -> Iterator[tuple[str, Floats]]:
     """How much each row shares with the best rows so far of what the question does not name, by weight: the second step to an answer."""
     count = min(recipe.feedback_rows, len(scores))
     best = np.argpartition(-scores, count - 1)[:count] if count < len(scores) else np.arange(count)
-    best = best[np.lexsort((near.places[best], -scores[best]))]
+    best = best[np.lexsort((near.places[best] if first is None else first[near.places[best]], -scores[best]))]
     weights = np.exp(scores[best] - scores[best[0]]).astype(np.float32)
     shared = lexical.expand(question.terms, near.places[best], weights, allowed, recipe.feedback_terms)[near.places]
     shared[best] = np.maximum(shared[best], weights)  # what is linked to a row shall not pass it for that alone
@@ -318,8 +328,8 @@ def _times(intervals: NDArray[np.int64], rows: Rows) -> tuple[Floats, Floats]:
     return said, spoken
 
 
-def top(scores: Floats, k: int) -> NDArray[np.int64]:
-    """The rows of the `k` best scores, best first, equal ones by row number; rows of score -inf are never among them."""
+def top(scores: Floats, k: int, first: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """The rows of the `k` best scores, best first, equal ones by `first`, or by row number; rows of score -inf are never among them."""
     k = min(max(k, 0), int(np.count_nonzero(scores > -np.inf)))
     if not k:
         return np.zeros(0, dtype=np.int64)
@@ -328,6 +338,8 @@ def top(scores: Floats, k: int) -> NDArray[np.int64]:
         candidates = np.flatnonzero(scores >= limit)
     else:
         candidates = np.arange(len(scores))
+    if first is not None:
+        candidates = candidates[np.argsort(first[candidates], kind="stable")]
     return candidates[np.argsort(-scores[candidates], kind="stable")][:k]
 
 

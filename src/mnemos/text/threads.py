@@ -10,12 +10,19 @@ Places = NDArray[np.int64]
 
 
 class Threads:
-    """An order of rows in which those of one thread stand together, by row number. A row of thread -1 is a thread of its own.
+    """An order of rows in which those of one thread stand together, by `rank` (n,), or by row number where it is None. A row of thread -1 is
+    a thread of its own.
 
     All methods take and give values in that order; `order` leads from rows to it, and `restore` back.
     """
 
-    def __init__(self, thread: NDArray[np.int32]) -> None:
+    def __init__(self, thread: NDArray[np.int32], rank: Places | None = None) -> None:
+        ranked = None if rank is None or (np.diff(rank) > 0).all() else np.argsort(rank, kind="stable")
+        self._arrange(thread if ranked is None else thread[ranked])
+        if ranked is not None:
+            self.order = ranked if self.order is None else ranked[self.order]
+
+    def _arrange(self, thread: NDArray[np.int32]) -> None:
         n = len(thread)
         key = thread.astype(np.int64)
         alone = key < 0
