@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-
 BLOCK = 64
 """Rows of a block; see `Growing.blocks`."""
 

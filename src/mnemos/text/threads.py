@@ -17,6 +17,7 @@ class Threads:
     """
 
     def __init__(self, thread: NDArray[np.int32], rank: Places | None = None) -> None:
+        self.order: Places | None = None
         ranked = None if rank is None or (np.diff(rank) > 0).all() else np.argsort(rank, kind="stable")
         self._arrange(thread if ranked is None else thread[ranked])
         if ranked is not None:
@@ -29,7 +30,6 @@ class Threads:
         if alone.any():
             key[alone] = np.arange(n)[alone] + (int(key.max()) + 1)
         breaks = np.diff(key)
-        self.order: Places | None = None
         if breaks.min(initial=0) < 0:
             # NumPy sorts 16-bit keys by radix, several times faster than wider ones.
             self.order = np.argsort(key.astype(np.uint16) if key.max() < 1 << 16 else key, kind="stable")
