@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mnemos.base.cube import Content
 from mnemos.index.terms import STOP_WORDS, term, words
-from mnemos.text.agreement.conflicts import Conflict, conflict, same_subject
+from mnemos.text.agreement.conflicts import Conflict, conflict, meant_alike, same_subject
 from mnemos.text.agreement.statement import Statement
 from mnemos.text.agreement.statements import read_statements
 from mnemos.text.agreement.values import compared, number_of
@@ -90,6 +90,8 @@ class _Read:
     numbers: frozenset[float]
 
 
+SHORT = 25
+"""Words up to which a text's vector is that of its one statement."""
 _DENIALS = NEGATIONS | word_set("dont doesnt didnt isnt arent wasnt werent havent hasnt hadnt cant cannot couldnt wouldnt shouldnt wont mustnt aint")
 _EMPTY_TERMS = frozenset(term(word) for entry in EMPTY | STOP_WORDS for word in words(entry))
 FAMILIES = {
@@ -186,7 +188,10 @@ def _conflicts(early: _Read, late: _Read, early_memory: Memory, late_memory: Mem
         ]  # fmt: skip
         if found:
             out.append(max(found, key=lambda one: one.confidence))
-    return out
+    if out or cosine is None or early_memory.author != late_memory.author or max(len(early.exact), len(late.exact)) > SHORT:
+        return out
+    alike = [one for s in early.statements for t in late.statements if (one := meant_alike(s, t, cosine)) is not None]
+    return [max(alike, key=lambda one: one.confidence)] if alike else []
 
 
 def _agrees(s: Statement, t: Statement) -> bool:

@@ -13,6 +13,7 @@ from mnemos.text.agreement.words import (
     ADVERBS,
     AUXILIARIES,
     BE,
+    EMPTY,
     ENDERS,
     FORMS,
     INTENTIONS,
@@ -22,12 +23,14 @@ from mnemos.text.agreement.words import (
     NOW_PHRASES,
     PAST_ADVERBS,
     PAST_PHRASES,
+    PREPOSITIONS,
     SAME_PAST,
     UNSURE,
     form_of,
     word_set,
 )
 
+_BEFORE_VERBS = ADVERBS | NOW | word_set("i we")
 _RELATIVE = word_set("last next this past earlier later")
 _UNITS = word_set("day days week weeks weekend month months year years night morning afternoon evening summer winter spring fall autumn hour hours")
 _DAYS = word_set("yesterday today tonight tomorrow recently lately")
@@ -131,6 +134,9 @@ def predicate(words: Sequence[Token], at: int, subject: Subject, cue: str, asser
                 break
             if auxiliaries and auxiliaries[-1] == "have":
                 verb, form = "have", "s"
+                break
+            if at and words[at - 1].low in _BEFORE_VERBS and not subject.thing and low.isalpha() and low not in EMPTY | PREPOSITIONS:
+                verb, form, at = low, "past" if low.endswith("ed") else "base", at + 1  # a verb that no list has
                 break
             return None
         at += 1
