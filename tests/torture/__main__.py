@@ -22,6 +22,9 @@ SCRIPTS = {
     "faults": (["torture_faults.py"], ["torture_faults.py", "1"]),
     "flips": (["torture_flips.py", "400"], ["torture_flips.py", "30", "--quick"]),
     "crowd": (["torture_crowd.py", "--seconds", "120"], ["torture_crowd.py", "--seconds", "5"]),
+    "sealed kill": (["torture_kill.py", "--sealed", "--cycles", "4000"], ["torture_kill.py", "--sealed", "--cycles", "40"]),
+    "sealed faults": (["torture_faults.py", "--sealed"], ["torture_faults.py", "1", "--sealed"]),
+    "sealed flips": (["torture_flips.py", "200", "--sealed"], ["torture_flips.py", "15", "--quick", "--sealed"]),
     "jobs": (["torture_jobs.py", "--kills", "1000"], ["torture_jobs.py", "--kills", "20"]),
 }
 TESTS = {

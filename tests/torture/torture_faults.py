@@ -1,4 +1,7 @@
-"""A fault at every call that changes a file, of every operation: a typed error, what was acknowledged intact, the next write works."""
+"""A fault at every call that changes a file, of every operation: a typed error, what was acknowledged intact, the next write works.
+
+With --sealed on sealed stores: then the calls are also those that write the key file, and keys are renewed and changed, too.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,13 +22,14 @@ from unittest import mock
 
 from torture_act import act, check, differences
 from torture_model import Model, Op, some_id, text_of
-from torture_vfs import KINDS, Disk, failing_disk
+from torture_vfs import KINDS, Disk, count_key_file, failing_disk
 
 import mnemos
 from mnemos import errors
 from mnemos.store.sqlite import SqliteStore
 
 OPEN: dict[str, Any] = {"embedder": "hashed"}
+KEY = bytes(range(32))
 
 
 @dataclass
@@ -94,7 +98,7 @@ def prepared(folder: str) -> dict[str, Model]:
         with mnemos.open(os.path.join(folder, name, "memory.db"), **OPEN) as mem:
             for op in ops:
                 last = name == "unerased" and op is ops[-1]
-                with mock.patch.object(SqliteStore, "erase") if last else _nothing():
+                with _unfinished() if last else _nothing():
                     act(mem, op)
                 models[name].apply(op)
     path = os.path.join(folder, "killed", "memory.db")
@@ -113,6 +117,13 @@ def prepared(folder: str) -> dict[str, Model]:
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
+
+
+@contextmanager
+def _unfinished() -> Iterator[None]:
+    """As if killed after the commit of a forget: its traces are not erased, its keys not destroyed."""
+    with mock.patch.object(SqliteStore, "erase"), mock.patch.object(SqliteStore, "_shred"):
+        yield
 
 
 def _do(mem: Any, op: Op | None) -> None:
@@ -187,17 +198,21 @@ def scripts() -> list[Script]:
         Script("forget many", "large", ["forget", "a", ID[120:200]], _do),
         Script("compact", "large", ["compact"], _do),
         Script("close", "small", ["add", "a", ID[30], 50, []], lambda mem, op: (_do(mem, op), mem.close())),
+        *([Script("renew keys", "small", None, lambda mem, op: mem.rotate_keys())] if "key" in OPEN else []),
+        *([Script("change the key to itself", "small", None, lambda mem, op: mem.change_key(KEY))] if "key" in OPEN else []),
     ]
 
 
-def main(folder: str, *, seed: int = 1, sample: int | None = None, only: str | None = None) -> Outcome:
+def main(folder: str, *, seed: int = 1, sample: int | None = None, only: Sequence[str] = ()) -> Outcome:
     """Every fault at every call of every script, or at `sample` calls that the seed chooses."""
     outcome = Outcome()
     name, disk, keep = failing_disk()
+    if "key" in OPEN:
+        count_key_file(disk)
     models = prepared(folder)
     rng = random.Random(seed)
     for script in scripts():
-        if only and script.name != only:
+        if only and script.name not in only:
             continue
         calls = _calls(folder, script, name, disk)
         outcome.calls[script.name] = len(calls)
@@ -291,7 +306,7 @@ def _run(folder: str, script: Script, model: Model, vfs: str, disk: Disk, kind: 
             except Exception:  # noqa: BLE001  (whatever it is, it is a finding)
                 problems.append("the store did not go on: " + traceback.format_exc()[-1500:])
     try:
-        found_model, found, _ = check(path, possible, random.Random(number))
+        found_model, found, _ = check(path, possible, random.Random(number), key=OPEN.get("key"))
         problems += found
         outcome.kept += error is not None and len(possible) > 1 and script.op is not None and found_model is possible[1]
         with mnemos.open(path, **OPEN) as mem:
@@ -324,9 +339,12 @@ def _attempt(path: str, script: Script, vfs: str, disk: Disk, kind: str, number:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("sample", type=int, nargs="?", help="calls of each script and kind of fault; without it, all")
-    parser.add_argument("--only", help="one script, by its name")
+    parser.add_argument("--only", action="append", default=[], help="one script, by its name; repeat for more")
+    parser.add_argument("--sealed", action="store_true", help="on sealed stores")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    if given.sealed:
+        OPEN["key"] = KEY
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as temporary:
         result = main(temporary, sample=given.sample, only=given.only, seed=given.seed)
     print(json.dumps(result.as_json(), indent=1))

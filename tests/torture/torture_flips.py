@@ -22,6 +22,9 @@ import mnemos
 from mnemos import errors
 
 
+OPEN: dict[str, Any] = {"embedder": "hashed"}
+
+
 @dataclass
 class Outcome:
     """`named`: found, with the name of the file. `discarded`: the bit lay in bytes that nobody reads any more (the shared index of a killed
@@ -65,7 +68,7 @@ def prepared(folder: str) -> dict[str, Model]:
         last: Op = ["add", "b", ids[162], 403, []]
         model.apply(last)
         if (pid := os.fork()) == 0:
-            mem = mnemos.open(path, embedder="hashed")
+            mem = mnemos.open(path, **OPEN)
             for op in ops:
                 act(mem, op)
             _blob(mem)
@@ -75,7 +78,7 @@ def prepared(folder: str) -> dict[str, Model]:
             os._exit(0)
         os.waitpid(pid, 0)
         if name == "closed":
-            with mnemos.open(path, embedder="hashed") as mem:
+            with mnemos.open(path, **OPEN) as mem:
                 assert mem.store._db.pragma("freelist_count") > 0
     return models
 
@@ -133,7 +136,7 @@ def _look(path: str, flipped: Path, model: Model, rewritten: bool, outcome: Outc
     outcome.flips += 1
     kind = flipped.name.replace("memory.db", "main") if "blobs" not in str(flipped) else "blob"
     try:
-        mem = mnemos.open(path, embedder="hashed")
+        mem = mnemos.open(path, **OPEN)
     except errors.MnemosError as error:
         if not isinstance(error, errors.Corrupt | errors.FingerprintMismatch):
             return f"opening raises {error!r}"
@@ -177,7 +180,10 @@ if __name__ == "__main__":
     parser.add_argument("sample", type=int, nargs="?", default=400, help="bits of each file beside its header")
     parser.add_argument("--quick", action="store_true", help="no more than the sample, headers included")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sealed", action="store_true", help="in sealed stores")
     given = parser.parse_args()
+    if given.sealed:
+        OPEN["key"] = bytes(range(32))
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as temporary:
         result = main(temporary, sample=given.sample, heads=not given.quick, seed=given.seed)
     print(json.dumps(result.as_json(), indent=1))

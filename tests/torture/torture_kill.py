@@ -32,6 +32,7 @@ from torture_model import Model, Op, Traces, next_op
 import mnemos
 
 CYCLES_PER_STORE = 20
+OPEN: dict[str, Any] = {"embedder": "hashed"}
 MEAN_LIFE = 0.03
 """Seconds between the opening and the kill, on average (exponential)."""
 ON_DISK = 0.25
@@ -116,7 +117,7 @@ def main(cycles: int, seed: int, folder: str) -> Outcome:
 def side_by_side(jobs: int, cycles: int, seed: int, folder: str) -> Outcome:
     """`cycles` cycles shared among `jobs` processes, whose seeds follow each other; what all of them saw together."""
     whole = Outcome()
-    command = [sys.executable, os.path.abspath(__file__), "--jobs", "1", "--folder", folder, "--pickled"]
+    command = [sys.executable, os.path.abspath(__file__), "--jobs", "1", "--folder", folder, "--pickled", *(["--sealed"] if "key" in OPEN else [])]
     running = []
     for job in range(jobs):
         share = cycles // jobs + (job < cycles % jobs)
@@ -135,13 +136,13 @@ def _warm(folder: str) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as place:
         rng = random.Random(0)
         model = Model()
-        with mnemos.open(os.path.join(place, "memory.db"), embedder="hashed") as mem:
+        with mnemos.open(os.path.join(place, "memory.db"), **OPEN) as mem:
             for _ in range(40):
                 op = next_op(rng, model, ["a"])
                 if op[0] != "reopen":
                     act(mem, op)
                     model.apply(op)
-        check(os.path.join(place, "memory.db"), [model], rng)
+        check(os.path.join(place, "memory.db"), [model], rng, key=OPEN.get("key"))
     if threading.active_count() > 1:
         raise RuntimeError("a thread is alive: forking would not be safe")
 
@@ -196,7 +197,7 @@ def _live(path: str, model: Model, spaces: list[list[str]], seed: int, pipe: int
         assert len(line) <= select.PIPE_BUF
         os.write(pipe, line)
 
-    held = {"mem": mnemos.open(path, embedder="hashed")}
+    held = {"mem": mnemos.open(path, **OPEN)}
     say("open")
 
     def work(thread: int) -> None:
@@ -210,9 +211,11 @@ def _live(path: str, model: Model, spaces: list[list[str]], seed: int, pipe: int
                 say("begin", thread, op)
                 if op[0] == "reopen":
                     held["mem"].close()
-                    held["mem"] = mnemos.open(path, embedder="hashed")
+                    held["mem"] = mnemos.open(path, **OPEN)
                     position = 0
                 else:
+                    if op[0] == "compact" and "key" in OPEN:
+                        held["mem"].rotate_keys()
                     position = act(held["mem"], op)
                 say("done", thread, position)
                 mine.apply(op)
@@ -277,7 +280,7 @@ def _checked(path: str, model: Model, possible: list[list[Model]], seed: int, ou
                 for part in choice:
                     candidate.merge(part)
                 candidates.append(candidate)
-            result: Any = check(path, candidates, random.Random(seed))
+            result: Any = check(path, candidates, random.Random(seed), key=OPEN.get("key"))
         except BaseException:  # noqa: BLE001  (whatever it is, it is a finding)
             result = (None, [traceback.format_exc()[-1500:]], 0.0)
         with os.fdopen(into, "wb") as file:
@@ -311,8 +314,11 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count() or 1), help="processes among which the cycles are shared")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder")
+    parser.add_argument("--sealed", action="store_true", help="on sealed stores, whose keys are also renewed")
     parser.add_argument("--pickled", action="store_true", help="for the process that shares the cycles out: the outcome itself on stdout")
     given = parser.parse_args()
+    if given.sealed:
+        OPEN["key"] = bytes(range(32))
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or temporary
         alone = given.jobs == 1

@@ -98,6 +98,9 @@ class Model:
                 return list(out)
             out.update(dict.fromkeys(more))
 
+    def living_numbers(self) -> set[int]:
+        return {number for cubes in self.spaces.values() for cube in cubes.values() for number in cube.versions}
+
     def forgotten_numbers(self) -> set[int]:
         return {number for cubes in self.forgotten.values() for numbers in cubes.values() for number in numbers}
 

@@ -6,6 +6,7 @@ all of it or some of it. Reads, locks and shared memory go through untouched.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -85,6 +86,7 @@ def _error(what: str, kind: str) -> apsw.Error:
         "sync": apsw.SQLITE_IOERR_FSYNC,
         "truncate": apsw.SQLITE_IOERR_TRUNCATE,
         "delete": apsw.SQLITE_IOERR_DELETE,
+        "rename": apsw.SQLITE_IOERR_WRITE,
     }
     word = what.split()[0]
     if word == "create":
@@ -145,6 +147,40 @@ class _Vfs(apsw.VFS):
 
 def _part(name: str | None) -> str:
     return os.path.basename(name).replace("memory.db", "main") if name else "temporary"
+
+
+class _System:
+    """The module `os` as those see it who write the key file: what changes a file is a call of the disk."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def pwrite(self, handle: int, data: bytes, offset: int) -> int:
+        return self._called("write", handle, lambda: os.pwrite(handle, data, offset), lambda: os.pwrite(handle, data[: len(data) // 2], offset))
+
+    def fsync(self, handle: int) -> None:
+        self._called("sync", handle, lambda: os.fsync(handle))
+
+    def rename(self, source: str, target: str) -> None:
+        self._called("rename", source, lambda: os.rename(source, target))
+
+    def _called(self, what: str, file: int | str, real: Callable[[], Any], half: Callable[[], Any] | None = None) -> Any:
+        name = os.readlink(f"/proc/self/fd/{file}") if isinstance(file, int) else file
+        try:
+            self._disk.call(f"{what} keys", half if name.endswith(".tmp") else None)
+        except apsw.Error as error:
+            raise OSError(errno.ENOSPC if isinstance(error, apsw.FullError) else errno.EIO, "injected") from None
+        return real()
+
+
+def count_key_file(disk: Disk) -> None:
+    """From here on, what writes the key file of a sealed store makes calls of `disk`."""
+    from mnemos.store import keys
+
+    keys.os = _System(disk)  # type: ignore[attr-defined]
 
 
 def failing_disk() -> tuple[str, Disk, Any]:
