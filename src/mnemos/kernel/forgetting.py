@@ -14,6 +14,7 @@ from mnemos.base.chain import GENESIS, Entry, verify_entry
 from mnemos.base.clock import iso
 from mnemos.base.cube import Content, State
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied
+from mnemos.base.signing import PublicKey, SignedDocument, SigningKey
 from mnemos.kernel.lifecycle import revive_merged
 from mnemos.kernel.limits import recount
 from mnemos.kernel.lineage import descendants
@@ -64,7 +65,9 @@ class Certificate:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Certificate:
-        """The certificate that `as_json` wrote. Raises `Invalid`."""
+        """The certificate that `as_json` wrote, or the one that a signed document of it holds. Raises `Invalid`, `Corrupt`."""
+        if "checksum" in record:
+            record = SignedDocument.from_json(record).document
         try:
             cubes = tuple(
                 ForgottenCube(
@@ -81,6 +84,15 @@ class Certificate:
         if certificate.format != "mnemos-forget-1":
             raise Invalid(f"certificate: format {str(certificate.format)[:40]!r} is not known to this version")
         return certificate
+
+
+FORGOTTEN = "forget-certificate"
+"""The purpose that certificates are signed for."""
+
+
+def sign_certificate(certificate: Certificate, key: SigningKey) -> SignedDocument:
+    """The certificate signed, so that it can be told apart from a forged one without the store. `verify_certificate` takes it in its place."""
+    return SignedDocument.sign(FORGOTTEN, certificate.as_json(), key)
 
 
 def _hex(values: Sequence[str]) -> tuple[str, ...]:
@@ -203,9 +215,15 @@ def _traces(snapshot: Snapshot, cubes: Sequence[UUID]) -> tuple[list[str], list[
 
 
 def verify_certificate(
-    certificate: Certificate | Mapping[str, Any], target: Any, *, records: Sequence[Mapping[str, Any]] = (), key: object | None = None
+    certificate: Certificate | SignedDocument | Mapping[str, Any],
+    target: Any,
+    *,
+    records: Sequence[Mapping[str, Any]] = (),
+    key: object | None = None,
+    public_key: PublicKey | str | Path | bytes | None = None,
 ) -> Verdict:
-    """Check a certificate against a store: an open `Mnemos`, or the path of one (`key` opens a sealed one).
+    """Check a certificate, signed or not, against a store: an open `Mnemos`, the path of one (`key` opens a sealed one), or None for the
+    certificate and its signature alone. With `public_key` it must be signed with that key.
 
     Holds where the store's log chain is whole and runs through the certified head, the last of the cubes' forget entries; each cube has its
     forget entry at the certified position, its digests stand in the log, and nothing of it is left: no version, vector, edge or standing, nor,
@@ -214,12 +232,35 @@ def verify_certificate(
     """
     from mnemos.kernel.system import Mnemos
 
-    certificate = Certificate.from_json(certificate.as_json() if isinstance(certificate, Certificate) else certificate)
-    if not isinstance(target, Mnemos):
+    certificate, reasons = _read_certificate(certificate, public_key)
+    if target is not None and not isinstance(target, Mnemos):
         if not Path(target).is_file():
             raise NotFound(f"{target}: there is no store to check the certificate against")
         with Mnemos(str(target), embedder="none", key=key) as opened:
-            return verify_certificate(certificate, opened, records=records)
+            found = verify_certificate(certificate, opened, records=records)
+            return Verdict(found.ok and not reasons, (*reasons, *found.reasons))
+    if target is not None:
+        reasons += _check_store(certificate, target)
+    digests = {digest: opening for cube in certificate.cubes for digest, opening in zip(cube.digests, cube.openings, strict=False)}
+    for number, record in enumerate(records, 1):
+        content = Content.from_json(record)
+        if not any(content.digest(bytes.fromhex(opening)).hex() == digest for digest, opening in digests.items()):
+            reasons.append(f"record {number} is none that the certificate speaks of")
+    return Verdict(not reasons, tuple(reasons))
+
+
+def _read_certificate(given: Any, public_key: Any) -> tuple[Certificate, list[str]]:
+    """(the certificate, what is wrong with its signature). Raises `Invalid`, `Corrupt`."""
+    if isinstance(given, Mapping) and "checksum" in given:
+        given = SignedDocument.from_json(given)
+    if isinstance(given, SignedDocument):
+        faults = given.faults(FORGOTTEN, None if public_key is None else PublicKey.of(public_key))
+        return Certificate.from_json(given.document), [f"the certificate {fault}" for fault in faults]
+    certificate = Certificate.from_json(given.as_json() if isinstance(given, Certificate) else given)
+    return certificate, [] if public_key is None else ["the certificate is not signed"]
+
+
+def _check_store(certificate: Certificate, target: Mnemos) -> list[str]:
     reasons: list[str] = []
     if certificate.store != target.store_id:
         reasons.append("the certificate was given for another store")
@@ -232,13 +273,7 @@ def verify_certificate(
         for cube in certificate.cubes:
             reasons += _check_cube(snapshot, cube, spaces, certificate.reason)
     living = target.store.living_keys([name for cube in certificate.cubes for name in cube.keys])
-    reasons += [f"key {name}, which is certified to be destroyed, is in the store's key file" for name in living]
-    digests = {digest: opening for cube in certificate.cubes for digest, opening in zip(cube.digests, cube.openings, strict=False)}
-    for number, record in enumerate(records, 1):
-        content = Content.from_json(record)
-        if not any(content.digest(bytes.fromhex(opening)).hex() == digest for digest, opening in digests.items()):
-            reasons.append(f"record {number} is none that the certificate speaks of")
-    return Verdict(not reasons, tuple(reasons))
+    return reasons + [f"key {name}, which is certified to be destroyed, is in the store's key file" for name in living]
 
 
 def _check_chain(snapshot: Snapshot, certificate: Certificate) -> list[str]:
