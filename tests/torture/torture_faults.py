@@ -20,13 +20,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
+import apsw
 from torture_act import act, check, differences
 from torture_model import Model, Op, some_id, text_of
 from torture_vfs import KINDS, Disk, count_key_file, failing_disk
 
 import mnemos
 from mnemos import errors
+from mnemos.store import schema
 from mnemos.store.sqlite import SqliteStore
+from mnemos.store.sqlite_open import checksum_vfs
 
 OPEN: dict[str, Any] = {"embedder": "hashed"}
 KEY = bytes(range(32))
@@ -41,6 +44,7 @@ class Script:
     op: Op | None
     do: Callable[[Any, Op | None], Any]
     while_opening: bool = False
+    unsealed: bool = False
 
 
 MOST_MISSED = 0.02
@@ -82,7 +86,7 @@ ID = _ids(400)
 
 def prepared(folder: str) -> dict[str, Model]:
     """Stores to start from, each in a folder of its own under `folder`, and their models."""
-    models = {name: Model() for name in ("none", "small", "large", "killed", "unerased")}
+    models = {name: Model() for name in ("none", "small", "large", "killed", "unerased", "unsealed")}
     for name in models:
         os.mkdir(os.path.join(folder, name))
     small: list[Op] = [
@@ -94,8 +98,8 @@ def prepared(folder: str) -> dict[str, Model]:
         ["forget", "a", [ID[3]]],
     ]
     large: list[Op] = [*small, ["many", "a", [[ID[i], 1000 + i] for i in range(40, 240)]], ["forget", "a", ID[60:120]]]
-    for name, ops in (("small", small), ("large", large), ("unerased", [*small, ["forget", "a", [ID[4], ID[5]]]])):
-        with mnemos.open(os.path.join(folder, name, "memory.db"), **OPEN) as mem:
+    for name, ops in (("small", small), ("large", large), ("unerased", [*small, ["forget", "a", [ID[4], ID[5]]]]), ("unsealed", small)):
+        with mnemos.open(os.path.join(folder, name, "memory.db"), **_options(name == "unsealed")) as mem:
             for op in ops:
                 last = name == "unerased" and op is ops[-1]
                 with _unfinished() if last else _nothing():
@@ -112,6 +116,19 @@ def prepared(folder: str) -> dict[str, Model]:
     for op in [*small, ["add", "a", ID[22], 23, []]]:
         models["killed"].apply(op)
     return models
+
+
+def _options(unsealed: bool) -> dict[str, Any]:
+    return {name: value for name, value in OPEN.items() if name != "key" or not unsealed}
+
+
+def _key_of(path: str) -> bytes | None:
+    """The key that opens the store as it lies there."""
+    connection = apsw.Connection(path, vfs=checksum_vfs())
+    try:
+        return KEY if schema.is_sealed(connection) else None
+    finally:
+        connection.close()
 
 
 @contextmanager
@@ -199,6 +216,7 @@ def scripts() -> list[Script]:
         Script("compact", "large", ["compact"], _do),
         Script("close", "small", ["add", "a", ID[30], 50, []], lambda mem, op: (_do(mem, op), mem.close())),
         *([Script("renew keys", "small", None, lambda mem, op: mem.rotate_keys())] if "key" in OPEN else []),
+        *([Script("seal", "unsealed", None, lambda mem, op: mem.seal(KEY), unsealed=True)] if "key" in OPEN else []),
         *([Script("change the key to itself", "small", None, lambda mem, op: mem.change_key(KEY))] if "key" in OPEN else []),
     ]
 
@@ -240,7 +258,7 @@ def _calls(folder: str, script: Script, vfs: str, disk: Disk) -> list[str]:
     """The calls that change files in an undisturbed run."""
     path = _fresh(folder, script)
     disk.count()
-    mem = mnemos.open(path, vfs=vfs, **OPEN)
+    mem = mnemos.open(path, vfs=vfs, **_options(script.unsealed))
     if not script.while_opening:
         disk.count()
     script.do(mem, script.op)
@@ -306,10 +324,10 @@ def _run(folder: str, script: Script, model: Model, vfs: str, disk: Disk, kind: 
             except Exception:  # noqa: BLE001  (whatever it is, it is a finding)
                 problems.append("the store did not go on: " + traceback.format_exc()[-1500:])
     try:
-        found_model, found, _ = check(path, possible, random.Random(number), key=OPEN.get("key"))
+        found_model, found, _ = check(path, possible, random.Random(number), key=_key_of(path))
         problems += found
         outcome.kept += error is not None and len(possible) > 1 and script.op is not None and found_model is possible[1]
-        with mnemos.open(path, **OPEN) as mem:
+        with mnemos.open(path, **OPEN | {"key": _key_of(path)}) as mem:
             mem.space("last").add("the next write works")
     except Exception:  # noqa: BLE001  (whatever it is, it is a finding)
         problems.append("the next open failed: " + traceback.format_exc()[-1500:])
@@ -328,7 +346,7 @@ def _attempt(path: str, script: Script, vfs: str, disk: Disk, kind: str, number:
             mem = mnemos.open(path, vfs=vfs, **OPEN)
         else:
             disk.count()
-            mem = mnemos.open(path, vfs=vfs, **OPEN)
+            mem = mnemos.open(path, vfs=vfs, **_options(script.unsealed))
             disk.fail(kind, number)
             script.do(mem, script.op)
     except Exception as error:  # noqa: BLE001  (whatever it is, it is a finding)

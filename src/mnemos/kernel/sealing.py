@@ -33,7 +33,7 @@ def seal(system: Mnemos, key: object) -> None:
 
     checked(key)
     system.close()
-    convert(system.path, key, clock=system.clock)
+    convert(system.store, key)
 
 
 def rotate(system: Mnemos, spaces: Iterable[str] | None, progress: Progress | None) -> int:

@@ -64,8 +64,8 @@ class SqliteStore:
     def __init__(self, location: str, *, clock: Clock = system_clock, vfs: str | None = None, key: object | None = None) -> None:
         self.durable = location != _MEMORY
         self.path = str(sqlite_open.resolve(location)) if self.durable else _MEMORY
-        self._clock = clock
-        self._vfs = vfs or (sqlite_open.checksum_vfs() if self.durable else None)
+        self.clock = clock
+        self.vfs = vfs or (sqlite_open.checksum_vfs() if self.durable else None)
         self._mutex = threading.RLock()
         self._waiting = 0
         self._waiting_lock = threading.Lock()
@@ -116,7 +116,7 @@ class SqliteStore:
             with explain_system(self.path, "opening the store"):
                 sqlite_open.reserve(self.path)
             unclean = self.witness.first and sqlite_open.left_in_the_middle(self.path)
-            self._db = sqlite_open.connect(self.path, self._vfs, writer=True)
+            self._db = sqlite_open.connect(self.path, self.vfs, writer=True)
             try:
                 new = sqlite_open.prepare(self._db, self.path, durable=True, born=self.keeper.born if self.keeper else None)
                 self._unlock(new)
@@ -171,8 +171,8 @@ class SqliteStore:
 
     def _writing(self, actor: str | None, newest: tuple[int, bytes, int] | None) -> Writer:
         if self.keeper is None:
-            return Writer(self._db, self.path, self._clock, actor, self._spaces, newest)
-        return self.keeper.writer(self._db, self._clock, actor, self._spaces, newest)
+            return Writer(self._db, self.path, self.clock, actor, self._spaces, newest)
+        return self.keeper.writer(self._db, self.clock, actor, self._spaces, newest)
 
     def _tidy(self, unclean: bool) -> None:
         """Finish what a killed process left undone: its write-ahead log, its half-made blobs, its half-erased forgets."""
@@ -514,7 +514,7 @@ class SqliteStore:
             if self._idle:
                 return self._idle.pop()
         with explained(self.path, "opening the store for reading"):
-            return sqlite_open.connect(self.path, self._vfs, writer=False)
+            return sqlite_open.connect(self.path, self.vfs, writer=False)
 
     def position(self) -> int:
         """The newest position of the log."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import apsw
 import orjson
 
 from mnemos.base.chain import entry_hash
-from mnemos.base.clock import Clock, system_clock
+from mnemos.base.clock import Clock
 from mnemos.base.errors import Conflict, StoreUnavailable
 from mnemos.store import schema, sealed_blobs, sealing, sqlite_erase
 from mnemos.store.blobs import FileBlobs
@@ -43,12 +42,14 @@ _CELLS = "type, author, source, tags, metadata, more, text, thread, flags"
 _BATCH = 1000
 
 
-def seal(path: str | Path, key: object, *, clock: Clock = system_clock, vfs: str | None = None) -> None:
-    """Seal the store in a file. Nobody may have it open. A kill leaves it unsealed, or sealed; what was left to clear away the next opening does.
+def seal(opened: SqliteStore, key: object) -> None:
+    """Close a store, and seal its file. Nobody else may have it open. A kill leaves it unsealed, or sealed; what was left to clear away the next
+    opening does.
 
     Raises `Conflict` where it is sealed already, `StoreUnavailable` where somebody has it open, `StoreFull`, and what opening it raises.
     """
-    store = SqliteStore(str(path), clock=clock, vfs=vfs)
+    opened.close()
+    store = SqliteStore(opened.path, clock=opened.clock, vfs=opened.vfs)
     try:
         assert store.witness is not None
         if not store.witness.alone():
@@ -56,7 +57,7 @@ def seal(path: str | Path, key: object, *, clock: Clock = system_clock, vfs: str
         keeper = Keeper(store.path, key)
         plain = FileBlobs(store.path + "-blobs")
         with store.exclusively("sealing the store") as connection:
-            names = _convert(connection, keeper, clock, plain)
+            names = _convert(connection, keeper, store.clock, plain)
         keeper.settle()
         store._erasing.inherit(store._db)  # the note of `_convert`: the file is to be rebuilt
         store.erase()
