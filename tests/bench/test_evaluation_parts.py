@@ -79,7 +79,7 @@ def test_the_reader_prefers_the_user_and_then_the_latest() -> None:
 def test_settings_ask_the_same_and_closed_book_is_no_better_than_the_oracle(open_memory: Callable[..., Mnemos]) -> None:
     histories = [make_history(f"h{i}", np.random.default_rng(i), Shape(sessions=6, facts=20)) for i in range(3)]
     plan = Plan(tuple(item for history in histories for item in history.items), seed=3)
-    runs = run_settings(MnemosSystem(open_memory(":memory:"), k=10), histories, plan, (*SETTINGS, ORACLE))
+    runs = run_settings(MnemosSystem(k=10, memory=open_memory(":memory:")), histories, plan, (*SETTINGS, ORACLE))
     assert len({(run.plan, run.asked) for run in runs.values()}) == 1
     assert [item.id for item in runs[RETRIEVAL].items] == [item.id for item in plan.order()] != [item.id for item in plan.items]
     accuracy = {setting: scoring.accuracy(run.truths, run.texts) for setting, run in runs.items()}
@@ -92,7 +92,7 @@ def test_settings_ask_the_same_and_closed_book_is_no_better_than_the_oracle(open
 
 def test_runs_of_other_items_are_not_compared(open_memory: Callable[..., Mnemos]) -> None:
     history = make_history("h", rng_(), Shape(sessions=3, facts=10))
-    system = MnemosSystem(open_memory(":memory:"))
+    system = MnemosSystem(memory=open_memory(":memory:"))
     plan = Plan(history.items)
     one = run_settings(system, [history], plan, [CLOSED_BOOK])[CLOSED_BOOK]
     for other in (Plan(history.items, seed=1), Plan(history.items[1:]), Plan(history.items, versions={"mnemos": "2"})):
@@ -111,7 +111,7 @@ def test_a_lagging_index_shows_as_out_of_date_use(open_memory: Callable[..., Mne
     plan = Plan(tuple(items))
     runs = {}
     for name, missing in (("fresh", frozenset()), ("lagging", withheld)):
-        system = MnemosSystem(open_memory(":memory:"), k=80, withheld=missing)
+        system = MnemosSystem(k=80, withheld=missing, memory=open_memory(":memory:"))
         runs[name] = run_settings(system, histories, plan, [RETRIEVAL])[RETRIEVAL]
     used = {name: external.out_of_date_use(run.texts, superseded=[item.superseded for item in run.items]) for name, run in runs.items()}
     assert used["lagging"] == pytest.approx(0.30, abs=0.03)

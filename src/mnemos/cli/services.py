@@ -39,13 +39,13 @@ def bench(
     peer: Annotated[list[str] | None, typer.Option("--peer", help="Another system to run on the same texts; repeat for more.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="For samples and intervals.")] = 0,
     listing: Annotated[bool, typer.Option("--list", help="List the benchmarks.")] = False,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit with 1 where a bound is missed.")] = False,
 ) -> None:
     """Measure a claim beside its baselines."""
     from mnemos.bench import list_rows, run_cli
 
     if name is not None and not listing:
-        run_cli(name, quick=quick, json=session.json, data=data, peer=tuple(peer or ()), seed=seed)
-        return
+        raise typer.Exit(run_cli(name, quick=quick, json=session.json, data=data, peer=tuple(peer or ()), seed=seed, gate=gate))
     if session.json:
         print_json({"benchmarks": list_rows()})
         return
