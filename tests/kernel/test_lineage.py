@@ -242,7 +242,7 @@ def test_the_ledger_survives_damage_loss_and_a_torn_record(open_memory: Callable
         space.forget(space.add(f"number {number} of the list").id)
     mem.close()
     whole = ledger.read_bytes()
-    assert len(whole) == 24 + 3 * 20
+    assert len(whole) == 28 + 3 * 20
     for damaged in (b"", whole[:30], whole[:-7], b"x" * len(whole)):
         ledger.write_bytes(damaged)
         mem = open_memory()

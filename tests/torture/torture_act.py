@@ -5,10 +5,14 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from torture_model import Model, Op, Traces, text_of, word
+from torture_model import STEPS, Model, Op, Traces, text_of, word
 
 import mnemos
 from mnemos import errors
+from mnemos.base.cube import State
+from mnemos.store.base import Filter
+
+ALL = [state.word for state in State]
 
 
 class GivenUp(Exception):
@@ -42,8 +46,11 @@ def act(mem: Any, op: Op) -> int:
         return int(space.update(rest[1], text_of(rest[2])).position)
     if kind == "rollback":
         return int(space.rollback(rest[1], rest[2]).position)
-    if kind in ("freeze", "unfreeze"):
+    if kind in ("freeze", "unfreeze", *STEPS):
         getattr(space, kind)(rest[1])
+        return 0
+    if kind == "rules":
+        space.set_acl(rest[1], None if rest[2] is None else {"read": rest[2]})
         return 0
     if kind == "forget":
         return int(space.forget(rest[1]).position)
@@ -60,8 +67,9 @@ def differences(mem: Any, model: Model) -> list[str]:
                 out.append(f"space {name} is missing")
             continue
         space = mem.space(name)
-        listed = {cube.id: cube for cube in space.list(limit=10_000, parts=False)}
-        listed = {str(id): cube for id, cube in listed.items()}
+        listed = {str(cube.id): cube for cube in space.list(limit=10_000, states=ALL)}
+        shown = {str(cube.id) for cube in space.list(limit=10_000)}
+        may = {name: _readable(mem, space, name) for name in ("bob", "carol")}
         for id in cubes.keys() - listed.keys():
             out.append(f"{name}: cube {id} is lost")
         for id in listed.keys() - cubes.keys():
@@ -71,8 +79,14 @@ def differences(mem: Any, model: Model) -> list[str]:
             texts = [cube.text for cube in space.history(id)]
             if texts != [text_of(number) for number in wanted.versions]:
                 out.append(f"{name}: cube {id} has {len(texts)} versions, not the {len(wanted.versions)} that were written, or other texts")
-            if found.frozen != wanted.frozen:
-                out.append(f"{name}: cube {id} is {'not ' if wanted.frozen else ''}frozen")
+            for what, is_, should in (
+                ("frozen", found.frozen, wanted.frozen), ("state", found.state, wanted.state), ("stale", found.stale, wanted.stale),
+                ("shown", id in shown, wanted.visible),
+                *((f"shown to {reader}", id in ids, wanted.visible and (wanted.readers is None or reader in wanted.readers))
+                  for reader, ids in may.items()),
+            ):  # fmt: skip
+                if is_ != should:
+                    out.append(f"{name}: cube {id}: {what} is {is_}, not {should}")
         for id in model.forgotten.get(name, {}):
             try:
                 space.get(id)
@@ -80,6 +94,14 @@ def differences(mem: Any, model: Model) -> list[str]:
             except errors.NotFound:
                 pass
     return out
+
+
+def _readable(mem: Any, space: Any, principal: str) -> set[str]:
+    """The memories of a space that `principal` would be shown, were it given the space: only the rules of memories narrow it."""
+    with mem.snapshot() as snapshot:
+        where = Filter(readers=(principal, "*"))
+        seqs = snapshot.query(space.num, where, after=0, limit=10_000, now=0)
+        return {str(row.content.id) for row in snapshot.versions(seqs).values()}
 
 
 def wrong_answers(mem: Any, model: Model, rng: random.Random, questions: int = 3) -> list[str]:
@@ -90,7 +112,12 @@ def wrong_answers(mem: Any, model: Model, rng: random.Random, questions: int = 3
         if name not in mem.spaces():
             continue
         space = mem.space(name)
-        for id in rng.sample(sorted(cubes), min(questions, len(cubes))):
+        hidden = sorted(id for id, cube in cubes.items() if not cube.visible)
+        for id in rng.sample(hidden, min(questions, len(hidden))):
+            if any(str(hit.cube.id) == id for hit in space.search(word(cubes[id].versions[-1], 1), 10)):
+                out.append(f"{name}: the search finds cube {id}, which is {cubes[id].state}")
+        living = sorted(cubes.keys() - set(hidden))
+        for id in rng.sample(living, min(questions, len(living))):
             own = word(cubes[id].versions[-1], 1)
             found = [hit.cube for hit in space.search(own, 10) if hit.signals.get("words", 0) > 0]
             if not found or not all(own in cube.text for cube in found):

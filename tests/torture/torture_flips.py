@@ -21,7 +21,6 @@ from torture_model import Model, Op, files_of, some_id
 import mnemos
 from mnemos import errors
 
-
 OPEN: dict[str, Any] = {"embedder": "hashed"}
 
 

@@ -17,6 +17,8 @@ from typing import Any
 from uuid import UUID
 
 WINDOW = 8
+STEPS = {"archive": ("generated", "activated"), "restore": ("archived",), "quarantine": ("generated", "activated", "archived"), "release": ("quarantined",)}
+"""Steps in a life, and the states that they lead from."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _RUNS = re.compile(rb"[a-z0-9]{8,}")
 
@@ -38,11 +40,20 @@ def text_of(number: int) -> str:
 
 @dataclass
 class Cube:
-    """A cube: the numbers of its versions' texts, oldest first."""
+    """A cube: the numbers of its versions' texts, oldest first, and where it stands."""
 
     versions: list[int]
     frozen: bool = False
     sources: list[str] = field(default_factory=list)
+    state: str = "generated"
+    before: str = ""
+    """The state that release leads back to."""
+    stale: bool = False
+    readers: list[str] | None = None
+
+    @property
+    def visible(self) -> bool:
+        return self.state in ("generated", "activated")
 
 
 @dataclass
@@ -74,13 +85,23 @@ class Model:
         space, *given = rest
         cubes = self.spaces.setdefault(space, {})
         if kind == "add":
-            cubes[given[0]] = Cube([given[1]], sources=list(given[2]))
+            cubes[given[0]] = Cube([given[1]], sources=list(given[2]), stale=any(cubes[source].stale for source in given[2]))
         elif kind == "many":
             cubes.update({id: Cube([number]) for id, number in given[0]})
-        elif kind == "update":
-            cubes[given[0]].versions.append(given[1])
-        elif kind == "rollback":
-            cubes[given[0]].versions.append(cubes[given[0]].versions[given[1] - 1])
+        elif kind in ("update", "rollback"):
+            cube = cubes[given[0]]
+            cube.versions.append(given[1] if kind == "update" else cube.versions[given[1] - 1])
+            for id in self.family(space, [given[0]]):
+                cubes[id].stale = id != given[0]
+            if cube.state == "archived":
+                cube.state = "activated"
+        elif kind in STEPS:
+            cube = cubes[given[0]]
+            if kind == "quarantine":
+                cube.before = cube.state
+            cube.state = {"archive": "archived", "restore": "activated", "quarantine": "quarantined", "release": cube.before}[kind]
+        elif kind == "rules":
+            cubes[given[0]].readers = given[1]
         elif kind in ("freeze", "unfreeze"):
             cubes[given[0]].frozen = kind == "freeze"
         elif kind == "forget":
@@ -115,8 +136,8 @@ def next_op(rng: random.Random, model: Model, spaces: list[str], depth: int = 0)
     cubes = model.spaces.get(space, {})
     free = [id for id, cube in cubes.items() if not cube.frozen]
     kind = rng.choices(
-        ["add", "many", "update", "rollback", "freeze", "unfreeze", "forget", "all", "reopen", "compact"],
-        [30, 10, 14, 6, 5, 5, 12, 10 if depth < 2 else 0, 3 if not depth else 0, 2 if not depth else 0],
+        ["add", "many", "update", "rollback", "freeze", "unfreeze", "forget", "all", "reopen", "compact", "step", "rules"],
+        [30, 10, 14, 6, 5, 5, 12, 10 if depth < 2 else 0, 3 if not depth else 0, 2 if not depth else 0, 12, 4],
     )[0]
     if kind == "all":
         return _transaction(rng, model, spaces, depth)
@@ -129,6 +150,11 @@ def next_op(rng: random.Random, model: Model, spaces: list[str], depth: int = 0)
         if kind == "update":
             return ["update", space, id, rng.getrandbits(40)]
         return ["rollback", space, id, rng.randint(1, len(cubes[id].versions))]
+    if kind == "step" and free:
+        id = rng.choice(free)
+        return [rng.choice([step for step, states in STEPS.items() if cubes[id].state in states]), space, id]
+    if kind == "rules" and cubes:
+        return [kind, space, rng.choice(list(cubes)), rng.choice([None, [], ["bob"], ["bob", "carol"]])]
     if kind in ("freeze", "unfreeze") and cubes:
         return [kind, space, rng.choice(list(cubes))]
     if kind == "forget" and free:

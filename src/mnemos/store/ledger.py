@@ -1,7 +1,7 @@
 """The ledger of what was forgotten: ids only, in a file beside the store, so that an older backup, put in the store's place, forgets it again.
 
 The store's table `forgotten` is the truth; this file is a second, append-only copy of it that a backup of the database alone does not bring
-back to an older day. Each record is an id and its CRC-32; a record that does not check (a torn write, a flipped bit) says nothing.
+back to an older day. It begins with the store's id, and each record is an id; both carry their CRC-32.
 """
 
 from __future__ import annotations
@@ -17,8 +17,16 @@ except ImportError:  # no advisory locks of this kind here
     fcntl = None  # type: ignore[assignment]
 
 _MAGIC = b"MNEMFGT1"
-_HEADER = len(_MAGIC) + 16
+_HEADER = len(_MAGIC) + 16 + 4
 _RECORD = 20
+
+
+def _checked(data: bytes) -> bytes:
+    return data + zlib.crc32(data).to_bytes(4, "big")
+
+
+def _sound(record: bytes) -> bool:
+    return record == _checked(record[:-4])
 
 
 class ForgottenLedger:
@@ -26,46 +34,55 @@ class ForgottenLedger:
 
     def __init__(self, path: str, store_id: bytes) -> None:
         self.path = path
-        self._store_id = store_id
+        self._header = _checked(_MAGIC + store_id)
 
     def count(self) -> int:
-        """How many records there are, sound or not; 0 for another store's ledger."""
-        try:
-            with open(self.path, "rb") as file:
-                if file.read(_HEADER) != _MAGIC + self._store_id:
-                    return 0
-                return (os.fstat(file.fileno()).st_size - _HEADER) // _RECORD
-        except FileNotFoundError:
-            return 0
+        """How many whole records there are, sound or not; 0 for a damaged header, and for another store's ledger. Raises `OSError`."""
+        data = self._read(_HEADER)
+        return (os.path.getsize(self.path) - _HEADER) // _RECORD if data == self._header else 0
 
     def ids(self) -> set[UUID]:
-        """The ids in it. Raises `OSError`."""
-        try:
-            with open(self.path, "rb") as file:
-                data = file.read()
-        except FileNotFoundError:
-            return set()
-        if data[:_HEADER] != _MAGIC + self._store_id:
+        """The ids in it, of records that are sound. Raises `OSError`."""
+        data = self._read()
+        if data[:_HEADER] != self._header:
             return set()
         records = (data[at : at + _RECORD] for at in range(_HEADER, len(data) - _RECORD + 1, _RECORD))
-        return {UUID(bytes=record[:16]) for record in records if zlib.crc32(record[:16]) == int.from_bytes(record[16:], "big")}
+        return {UUID(bytes=record[:16]) for record in records if _sound(record)}
+
+    def damage(self) -> list[tuple[str, str]]:
+        """(place, what is wrong) for all that does not check. Raises `OSError`."""
+        data = self._read()
+        if not data:
+            return []
+        if not _sound(data[:_HEADER]):
+            return [(f"bytes 0-{_HEADER - 1}", "the header's checksum does not match")]
+        if data[:_HEADER] != self._header:
+            return []  # of another store that lay here; the next forget writes this one's
+        wrong = [at for at in range(_HEADER, len(data), _RECORD) if not _sound(data[at : at + _RECORD])]
+        return [(f"bytes {at}-{min(at + _RECORD, len(data)) - 1}", "the record's checksum does not match") for at in wrong]
 
     def append(self, ids: Iterable[UUID]) -> None:
         """Write more ids, durable when this returns. Raises `OSError`; what is missing then is written at the next opening."""
-        records = b"".join(id.bytes + zlib.crc32(id.bytes).to_bytes(4, "big") for id in ids)
+        records = b"".join(_checked(id.bytes) for id in ids)
         if not records:
             return
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
             if fcntl is not None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)  # until it is closed: other processes forget, too
-            if os.pread(descriptor, _HEADER, 0) != _MAGIC + self._store_id:  # new, or left by another store that lay here
+            if os.pread(descriptor, _HEADER, 0) != self._header:
                 os.ftruncate(descriptor, 0)
-                records = _MAGIC + self._store_id + records
-                end = 0
+                os.pwrite(descriptor, self._header + records, 0)
             else:
-                end = _HEADER + (os.fstat(descriptor).st_size - _HEADER) // _RECORD * _RECORD  # over a torn record
-            os.pwrite(descriptor, records, end)
+                whole = (os.fstat(descriptor).st_size - _HEADER) // _RECORD  # a record that was torn is written over
+                os.pwrite(descriptor, records, _HEADER + whole * _RECORD)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def _read(self, size: int = -1) -> bytes:
+        try:
+            with open(self.path, "rb") as file:
+                return file.read(size)
+        except FileNotFoundError:
+            return b""

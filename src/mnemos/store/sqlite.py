@@ -231,6 +231,8 @@ class SqliteStore:
             return
         with explain_system(self.path, "opening the store"):
             entered = self._ledger.ids()
+            damage = self._ledger.damage()
+        self.opened_with += [Finding(self._ledger.path, place, f"{problem}; what is missing is written anew") for place, problem in damage]
         gone = {UUID(bytes=key) for (key,) in self._db.execute("SELECT id FROM forgotten")}
         self._enter(sorted(gone - entered))
         self.to_forget_again = sorted(id for id in entered - gone if self._db.execute("SELECT 1 FROM cube WHERE id = ?", (id.bytes,)).get)
@@ -547,6 +549,9 @@ class SqliteStore:
                 findings += more
         except Corrupt as damage:
             findings.append(Finding(self.path, "rows", str(damage)))
+        if self._ledger is not None:
+            with explain_system(self.path, "verifying"):
+                findings += [Finding(self._ledger.path, place, problem) for place, problem in self._ledger.damage()]
         if self.durable:
             try:
                 with self._still():
