@@ -104,6 +104,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("access"),
         ),
         Benchmark(
+            "updating",
+            "MemOS, arXiv 2507.03724 (lifecycle)",
+            "Of 500 facts that change, the current one is the first hit for at least 95 %, and the old one is out of the first ten hits and in the "
+            "history of the new one for at least 95 %, with no language model.",
+            _at("updating"),
+        ),
+        Benchmark(
             "scheduler",
             "MemOS, arXiv 2507.03724 (section 5.3)",
             "By measured costs the scheduler serves a drifting Zipf load at least 15 % below LRU and 10 % below LFU, is never more than 2 % worse than "
@@ -123,6 +130,33 @@ BENCHMARKS: dict[str, Benchmark] = {
             "Answering from memory keeps the survey's acceptance thresholds (recall@5 ≥ 0.85, citation coverage ≥ 0.85, unsupported claims ≤ 0.05, "
             "freshness ≥ 0.80, conflicts ≥ 0.80), measured under equal conditions by an instrument that is checked in the same run.",
             _at("card"),
+        ),
+        Benchmark(
+            "changes",
+            "Memory in LLMs: evaluation, DMM-Gov, arXiv 2509.18868",
+            "Gates block at least 95 % of harmful updates and at most 10 % of good ones; a canary that does harm is noticed within 200 queries and "
+            "rolled back to what a reader met before; at least 95 % of updates are routed by the rule of thirds.",
+            _at("changes"),
+        ),
+        Benchmark(
+            "forgetting",
+            "Memory in LLMs: evaluation, DMM-Gov, arXiv 2509.18868",
+            "Of 100 deletions nothing is found, by words, paraphrases, beginnings or what was derived, in files, exports or the log, before and after a "
+            "restart; the rest is answered at least 98 % as well; no tampered certificate of 1,000 is taken for the one that was written.",
+            _at("forgetting"),
+        ),
+        Benchmark(
+            "statistics",
+            "Memory in LLMs: evaluation, DMM-Gov, arXiv 2509.18868",
+            "95 % intervals clustered by session cover the truth in 93 to 97 % of simulated data sets; Holm's and Benjamini and Hochberg's corrections "
+            "keep 5 %.",
+            _at("statistics"),
+        ),
+        Benchmark(
+            "overhead",
+            "MemOS, arXiv 2507.03724 (governance)",
+            "Roles, denials, labels, rules of single memories, quotas and rates add at most 15 % to an add and 10 % to a search.",
+            _at("overhead"),
         ),
         Benchmark(
             "store",
