@@ -101,6 +101,8 @@ def _person_is(clause: Clause, objects: list[Token], roles: Roles, value: Value,
     elif "fan" in lows or ("into" in roles and not objects) or "fond" in lows:
         liked = roles.get("into") or [token for token in objects if token.low not in ("fan", "big", "huge", "fond", "of", "a")]
         yield stated(clause, "like", liked, OPEN)
+    elif len(lows) == 1 and lows[0].endswith("ed") and roles.get("with"):
+        yield stated(clause, f"{lows[0]} with", roles["with"], 0.4)
     elif value and lows[0] in ("a", "an"):
         yield stated(clause, "be", objects, OPEN)
 

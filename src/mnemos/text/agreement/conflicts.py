@@ -157,11 +157,14 @@ def meant_alike(earlier: Statement, later: Statement, cosine: float) -> Conflict
 
 
 def _same_holder(first: Subject, second: Subject) -> bool:
-    """Whether two statements can be about one person's one thing: a thing that both name must be named alike."""
-    if first.owner != second.owner or (first.is_person is not second.is_person and (first.head in PEOPLE or second.head in PEOPLE)):
+    """Whether two statements can be about one thing of one person: a thing that both name must be named alike."""
+    if first.owner != second.owner:
         return False
     if first.thing and second.thing:
-        return first.thing <= second.thing or second.thing <= first.thing
+        shared = first.thing & second.thing
+        if shared in (first.thing, second.thing):
+            return True
+        return bool(shared) and first.head != second.head and not first.is_person and not second.is_person  # health insurance, insurance provider
     return first.head not in PEOPLE and second.head not in PEOPLE
 
 

@@ -59,6 +59,9 @@ def dwelling_in(clause: Clause, objects: list[Token], roles: Roles, speaker: str
     if moving and not told.names and not told.words & PLACE_WORDS and not wide(told.words) and not told.words & DWELLINGS:
         yield from category(clause, place)
         return
+    if place and "floor" in told.words:
+        yield from category(clause, place)
+        return
     if place:
         more = after_change(clause, roles) if moving else {}
         if told.numbers and told.words & STREETS:
@@ -84,6 +87,9 @@ def working(clause: Clause, objects: list[Token], roles: Roles, speaker: str) ->
         where = where or objects
     if clause.verb == "work" and roles.get("on"):
         where = roles.get("at", [])
+        task = read_value(roles["on"])
+        if not task.times and (task.names or roles["on"][0].low == "the"):
+            yield stated(clause, "work on", roles["on"], 0.4, previous=read_value(roles.get("from", ())))
     if clause.verb == "start" and not any(token.low in ("job", "position", "work", "working", "role") for token in objects):
         where = []
         if objects and any(form_of(token.low) == "past" for token in objects):

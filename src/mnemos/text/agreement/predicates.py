@@ -152,6 +152,7 @@ def predicate(words: Sequence[Token], at: int, subject: Subject, cue: str, asser
         return None  # an order
     rest, cue, positive, past_said = _tail(words[at:], cue, positive)
     happened = form == "past" and not passive and not perfect and not going
+    progressive = progressive or (perfect and not passive and any(token.low == "since" for token in rest))
     if possible:
         standing = Standing.PLAN
     elif past or past_said or (verb == "be" and form == "past" and not perfect):

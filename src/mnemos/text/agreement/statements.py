@@ -91,17 +91,15 @@ def _appositions(words: list[Token], speaker: str) -> Iterator[Statement]:
     for at, word in enumerate(words):
         if word.low != "," or at < 2:
             continue
-        start = next((back for back in range(at - 1, max(at - 6, -1), -1) if words[back].low in ("my", "our")), None)
+        start = next((back for back in range(at - 1, max(at - 6, -1), -1) if words[back].low in ("my", "our", "a")), None)
         end = next((after for after in range(at + 1, len(words)) if words[after].low in (",", ".", "!", ")", ";")), len(words))
         if start is None or not 1 <= end - at - 1 <= 3 or any(FORMS.get(token.low) for token in words[start:at]):
             continue
         subject, told = noun_phrase(words[start:at], speaker), words[at + 1 : end]
-        if (
-            subject is not None
-            and subject.head in ATTRIBUTES
-            and any(token.capital or any(c.isdigit() or c == "@" for c in token.low) for token in told)
-        ):
-            cue = "changed" if any(token.low == "new" for token in words[start:at]) else ""
+        new = any(token.low == "new" for token in words[start:at])
+        known = subject is not None and (new if words[start].low == "a" else subject.head in ATTRIBUTES)
+        if subject is not None and known and any(token.capital or any(c.isdigit() or c == "@" for c in token.low) for token in told):
+            subject, cue = replace(subject, owner=subject.owner or speaker), "changed" if new else ""
             clause = Clause(subject, "be", True, Standing.STATE, cue, tuple(told), text=" ".join(token.text for token in words))
             yield from (_canonical(one) for one in attribute(clause, told, {}))
 

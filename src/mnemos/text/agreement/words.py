@@ -233,7 +233,7 @@ VEHICLES = word_set(
 STREETS = word_set("street st road rd avenue ave lane drive court boulevard blvd way square place terrace alley crescent close")
 CATEGORIES = word_set(
     """
-    shift plan department team branch tier membership size major level seat seats track league division subscription package
+    shift plan department team branch tier floor membership size major level seat seats track league division subscription package
     """
 )
 """Nouns whose modifier is the value, whichever verb stands before: `the night shift`, `the Pro plan`."""
