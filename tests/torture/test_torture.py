@@ -51,6 +51,17 @@ def test_a_failing_disk_loses_nothing_and_stops_nothing() -> None:
     assert set(result["raised"]) == {"StoreFull", "StoreUnavailable", "killed", "powerless"}
 
 
+def test_a_sealed_store_withstands_the_same() -> None:
+    pytest.importorskip("cryptography", reason="sealed stores need the package cryptography")
+    asked = ("open new", "open after a killed forget", "forget", "renew keys", "seal")
+    result = run("torture_faults.py", "1", "--sealed", *(word for name in asked for word in ("--only", name)))
+    assert result["problems"] == []
+    assert result["runs"] == 9 * len(asked)
+    result = run("torture_kill.py", "--sealed", "--cycles", "40", "--jobs", "1", "--seed", "5")
+    assert result["problems"] == []
+    assert result["killed"] >= result["cycles"] == 40
+
+
 def test_flipped_bits_are_found_and_named() -> None:
     result = run("torture_flips.py", "30", "--quick")
     assert result["problems"] == []
