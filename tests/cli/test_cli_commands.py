@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from cli_outcome import Mnemos
 
-from mnemos.cli.writing import CHUNK, CHUNK_CHARACTERS, portions
+from mnemos.cli.importing import CHUNK, CHUNK_CHARACTERS, portions
 
 
 def test_init_makes_a_store_once(mnemos: Mnemos) -> None:

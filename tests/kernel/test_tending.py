@@ -95,6 +95,33 @@ def test_uses_outlive_the_process(open_memory: Callable[..., Mnemos]) -> None:
         assert snapshot.heat()[UUID(cube.id)].hits == 2
 
 
+def test_what_one_process_used_another_tends(open_memory: Callable[..., Mnemos]) -> None:
+    mem = open_memory()
+    space = mem.space("a")
+    used, unused = space.add("The tram is yellow."), space.add("Nothing else.")
+    space.search("tram", k=1)
+    mem.close()
+    mem = open_memory()
+    assert mem.tend(policy=QUIET) == Tended(activated=1)
+    assert [state(mem, cube.id) for cube in (used, unused)] == ["activated", "generated"]
+    mem.space("a").archive(used.id)
+    assert not mem.tend(policy=QUIET)  # what was used before it went to the archive stays there
+    mem.space("a").get(used.id)
+    mem.close()
+    assert open_memory().tend(policy=QUIET) == Tended(revived=1)
+
+
+def test_uses_are_not_lost_where_they_cannot_be_kept(mem: Mnemos, monkeypatch: pytest.MonkeyPatch) -> None:
+    cube = mem.space("a").add("The tram is yellow.")
+    mem.space("a").search("tram")
+    monkeypatch.setattr("mnemos.kernel.tending._keep", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        mem.tend(policy=QUIET)
+    monkeypatch.undo()
+    assert mem.tracker.peek(UUID(cube.id)).hits == 1
+    assert mem.tend(policy=QUIET).activated == 1
+
+
 # ---- coming to life, and back ---------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mnemos.cli import care, jobs, keys, reading, services, writing
+from mnemos.cli import care, explaining, forgetting, importing, jobs, keys, lives, reading, rules, services, writing
 from mnemos.cli.session import EmbedderOption, KeyOption, Session, SpaceOption, StoreOption
 
 app = typer.Typer(
@@ -21,17 +21,39 @@ app = typer.Typer(
 
 _COMMANDS = {
     "Start": (("demo", services.demo), ("init", writing.init), ("doctor", care.doctor)),
-    "Remember": (("add", writing.add), ("import", writing.import_)),
-    "Ask": (("search", reading.search), ("context", reading.context), ("show", reading.show), ("list", reading.list_)),
+    "Remember": (("add", writing.add), ("import", importing.import_)),
+    "Ask": (
+        ("search", reading.search),
+        ("context", reading.context),
+        ("show", reading.show),
+        ("list", reading.list_),
+        ("explain", explaining.explain),
+    ),
     "Correct": (
         ("update", writing.update),
         ("history", reading.history),
         ("rollback", writing.rollback),
-        ("freeze", writing.freeze),
-        ("unfreeze", writing.unfreeze),
+        ("merge", writing.merge),
+        ("supersede", writing.supersede),
+        ("freeze", lives.freeze),
+        ("unfreeze", lives.unfreeze),
     ),
-    "Forget and prove": (("forget", writing.forget), ("verify", care.verify)),
-    "Share": (("export", reading.export), ("serve", services.serve), ("mcp", services.mcp)),
+    "Set aside and bring back": (
+        ("archive", lives.archive),
+        ("restore", lives.restore),
+        ("quarantine", lives.quarantine),
+        ("release", lives.release),
+        ("tend", lives.tend),
+    ),
+    "Forget and prove": (("forget", forgetting.forget), ("verify", care.verify)),
+    "Share": (
+        ("space", rules.space),
+        ("acl", rules.acl),
+        ("roles", rules.roles),
+        ("export", reading.export),
+        ("serve", services.serve),
+        ("mcp", services.mcp),
+    ),
     "Seal": (("new-key", keys.new_key), ("seal", keys.seal), ("rotate-keys", keys.rotate_keys)),
     "Know": (("spaces", reading.spaces), ("strategies", reading.strategies), ("bench", services.bench)),
 }

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from mnemos.base.errors import Corrupt, Invalid, MnemosError, ModelUnavailable, NotFound, PermissionDenied
+from mnemos.base.errors import Corrupt, MnemosError, ModelUnavailable
+from mnemos.cli.certificates import read_certificate
 from mnemos.cli.output import clean, counted, one_line, print_json, progress, size
 from mnemos.cli.session import Session, command, stored_embedder
 
@@ -81,14 +81,7 @@ def unreadable(path: Path, error: Corrupt) -> Report:
 def _verify_certificate(session: Session, path: Path) -> None:
     from mnemos.kernel.forgetting import verify_certificate
 
-    try:
-        record = orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise NotFound(f"{path}: there is no such file; give the certificate that `forget --certificate` saved") from None
-    except PermissionError:
-        raise PermissionDenied(f"{path}: may not be read; check its permissions") from None
-    except (OSError, ValueError) as error:
-        raise Invalid(f"{path}: is no certificate ({error}); give the JSON that `forget --certificate` saved") from None
+    record = read_certificate(path)
     with session.open() as mem:
         verdict = verify_certificate(record, mem)
     if session.json:

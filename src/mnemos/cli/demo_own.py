@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from mnemos.base.errors import Invalid
 from mnemos.cli.demo import next_steps, require_words
 from mnemos.cli.demo_view import View
+from mnemos.cli.importing import portions
 from mnemos.cli.output import counted, one_line, progress, size
 from mnemos.cli.residue import files_of
 from mnemos.cli.session import Session
-from mnemos.cli.writing import portions
 
 if TYPE_CHECKING:
     from mnemos.base.cube import MemCube

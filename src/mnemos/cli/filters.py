@@ -24,6 +24,10 @@ WhereOption = Annotated[
     str | None,
     typer.Option("--where", help="A condition on metadata, as JSON: '{\"session\": {\"gte\": 3}}'.", metavar="JSON", rich_help_panel=_PANEL),
 ]
+StaleOption = Annotated[
+    bool | None,
+    typer.Option("--stale/--no-stale", help="Only, or none of, what was made from something that has changed since.", rich_help_panel=_PANEL),
+]
 AsOfOption = Annotated[
     str | None,
     typer.Option("--as-of", help="As it was at this time, or (a plain number) at this position of the log.", rich_help_panel="Time travel"),
@@ -39,10 +43,11 @@ def conditions(
     until: str | None,
     where: str | None,
     valid_at: str | None = None,
+    stale: bool | None = None,
 ) -> dict[str, Any]:
     """The given conditions as keywords of `Space.search`, `list` and `forget`; those not given are left out."""
     given: dict[str, Any] = {"types": types or None, "tags": tags or None, "author": author, "source": source, "since": since, "until": until}
-    given |= {"valid_at": valid_at, "filter": None if where is None else json_object(where, "--where")}
+    given |= {"valid_at": valid_at, "stale": stale, "filter": None if where is None else json_object(where, "--where")}
     return {name: value for name, value in given.items() if value is not None}
 
 

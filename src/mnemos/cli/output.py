@@ -89,6 +89,11 @@ def table(out: Console, columns: Sequence[str], rows: Sequence[Sequence[object]]
     out.print(grid)
 
 
+def rules_text(rules: Mapping[str, Sequence[str]]) -> str:
+    """Rules of who may do what, on one line."""
+    return "; ".join(f"{verb}: {', '.join(map(one_line, names)) or 'nobody'}" for verb, names in rules.items())
+
+
 def value_text(value: object) -> str:
     """A field's value for reading: lists with commas, objects as JSON, times to the second."""
     if isinstance(value, (list, tuple)):
@@ -111,6 +116,7 @@ def byline(cube: MemCube) -> Text:
         Text("" if cube.type in ("turn", "fact") else cube.type, style="dim"),
         Text(f"version {cube.version}" if cube.version > 1 else "", style="yellow"),
         Text("frozen" if cube.frozen else "", style="blue"),
+        Text("stale" if cube.stale else "", style="yellow"),
         Text(cube.state if cube.state not in ("generated", "activated") else "", style="red"),
     ]
     return Text.assemble((" · ", "dim")).join([part for part in parts if part.plain])

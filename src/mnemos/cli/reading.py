@@ -37,10 +37,11 @@ def search(
     since: on.SinceOption = None,
     until: on.UntilOption = None,
     valid_at: on.ValidAtOption = None,
+    stale: on.StaleOption = None,
     where: on.WhereOption = None,
 ) -> None:
     """Find the memories that best answer a question."""
-    given = on.conditions(types, tags, author, source, since, until, where, valid_at)
+    given = on.conditions(types, tags, author, source, since, until, where, valid_at, stale)
     with session.open(embeds=True) as mem:
         space = session.view(mem)
         start = time.perf_counter()
@@ -72,10 +73,11 @@ def context(
     since: on.SinceOption = None,
     until: on.UntilOption = None,
     valid_at: on.ValidAtOption = None,
+    stale: on.StaleOption = None,
     where: on.WhereOption = None,
 ) -> None:
     """Print what is known about a subject as text for a prompt, with numbered sources, within a budget."""
-    given = on.conditions(types, tags, author, source, since, until, where, valid_at)
+    given = on.conditions(types, tags, author, source, since, until, where, valid_at, stale)
     with session.open(embeds=True) as mem:
         found = session.view(mem).context(query, budget, as_of=on.as_of(as_of), strategy=strategy, **given)
     if session.json:
@@ -121,17 +123,18 @@ def show(
 
 @command
 def history(session: Session, id: Annotated[str, typer.Argument(help="The memory's id.", metavar="ID")]) -> None:
-    """List every version of a memory, oldest first."""
+    """List every version of a memory, oldest first, after those of the memories that it superseded."""
     with session.open() as mem:
         versions = session.view(mem).history(id)
     if session.json:
         print_json({"id": id, "versions": [cube.as_json() for cube in versions]})
         return
-    rows: list[list[object]] = [
-        [cube.version, f"{cube.updated_at:%Y-%m-%d %H:%M:%S}", ", ".join(map(str, cube.parents)) or "–", cube.position, _text(session, cube.text)]
-        for cube in versions
-    ]
-    table(session.out, ("version", "written", "from", "position", "text"), rows, flexible="text")
+    several = len({cube.id for cube in versions}) > 1
+    rows: list[list[object]] = []
+    for cube in versions:
+        row = [cube.version, f"{cube.updated_at:%Y-%m-%d %H:%M:%S}", ", ".join(map(str, cube.parents)) or "–", cube.position]
+        rows.append([*([cube.id] if several else []), *row, _text(session, cube.text)])
+    table(session.out, (*(["memory"] if several else []), "version", "written", "from", "position", "text"), rows, flexible="text")
 
 
 @command
@@ -139,7 +142,12 @@ def list_(
     session: Session,
     limit: Annotated[int, typer.Option("--limit", "-n", help="How many at most.")] = 20,
     cursor: Annotated[str | None, typer.Option("--cursor", help="Go on where the last page ended.")] = None,
-    states: Annotated[list[str] | None, typer.Option("--state", help="Only in this state; repeat for more.")] = None,
+    states: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--states", "--state", help="In these states, with commas between: generated, activated, merged, archived, expired, quarantined, or all."
+        ),
+    ] = None,
     as_of: on.AsOfOption = None,
     types: on.TypeOption = None,
     tags: on.TagOption = None,
@@ -148,26 +156,36 @@ def list_(
     since: on.SinceOption = None,
     until: on.UntilOption = None,
     valid_at: on.ValidAtOption = None,
+    stale: on.StaleOption = None,
     where: on.WhereOption = None,
 ) -> None:
     """List memories in the order in which they were written."""
-    given = on.conditions(types, tags, author, source, since, until, where, valid_at)
+    given = on.conditions(types, tags, author, source, since, until, where, valid_at, stale)
     with session.open() as mem:
         space = session.view(mem)
         when = on.as_of(as_of)
-        page = (space if when is None else space.at(when)).list(limit=limit, cursor=cursor, states=states or None, **given)
+        page = (space if when is None else space.at(when)).list(limit=limit, cursor=cursor, states=_states(states), **given)
     if session.json:
         print_json({"space": space.name, "memories": [cube.as_json() for cube in page], "cursor": page.cursor})
         return
     wide = session.out.width >= _WIDE or not session.out.is_terminal
-    columns = ("id", "when", "author", "source", "type", "text") if wide else ("id", "author", "text")
+    columns = ("id", "when", "author", "source", "type", "state", "text") if wide else ("id", "author", "state", "text")
     rows: list[list[object]] = []
     for cube in page:
+        state = " ".join([cube.state, *(word for word in ("frozen", "stale") if getattr(cube, word))])
         more = [moment(cube.event_at or cube.created_at), cube.author or "", cube.source or "", cube.type] if wide else [cube.author or ""]
-        rows.append([cube.id, *more, _text(session, cube.text)])
+        rows.append([cube.id, *more, state, _text(session, cube.text)])
     table(session.out, columns, rows, flexible="text")
     if page.cursor and session.out.is_terminal:
         session.out.print(Text(f"more: --cursor {page.cursor}", style="dim"))
+
+
+def _states(given: list[str] | None) -> list[str] | None:
+    """The states that were asked for; None where none was."""
+    from mnemos.base.cube import State
+
+    words = [word.strip() for part in given or () for word in part.split(",") if word.strip()]
+    return [state.word for state in State] if "all" in words else words or None
 
 
 @command

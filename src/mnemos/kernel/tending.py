@@ -150,27 +150,32 @@ def _keep(transaction: Writer, uses: dict[UUID, Heat]) -> None:
 
 
 def _note_uses(system: Mnemos, spaces: set[int]) -> Tended:
-    """Keep the uses, and bring to life what was used."""
+    """Keep the uses, and bring to life what was used, by this process or by any other."""
     done = Tended()
     uses = system.tracker.take()
-    for chunk in _chunks(list(uses)):
-        part = {cube: uses[cube] for cube in chunk}
-        try:
+    try:
+        for chunk in _chunks(list(uses)):
             with system.writing() as transaction:
-                _keep(transaction, part)
-                for cube in part:
-                    standing = transaction.standing(cube)
-                    if standing is None or standing.space not in spaces or standing.frozen:
-                        continue
-                    if standing.state is State.GENERATED:
-                        lifecycle.move(transaction, standing, State.ACTIVATED)
-                        done.activated += 1
-                    elif standing.state is State.ARCHIVED and not lifecycle.is_superseded(transaction, cube):
-                        lifecycle.move(transaction, standing, State.ACTIVATED, {"reason": "used again"})
-                        done.revived += 1
-        except BaseException:
-            system.tracker.give_back({cube: uses[cube] for cube in uses if cube in part})
-            raise
+                _keep(transaction, {cube: uses[cube] for cube in chunk})
+            for cube in chunk:
+                del uses[cube]
+    except BaseException:
+        system.tracker.give_back(uses)
+        raise
+    with system.snapshot() as snapshot:
+        used = [cube for space in sorted(spaces) for cube in snapshot.used(space)]
+    for chunk in _chunks(used):
+        with system.writing() as transaction:
+            for cube in chunk:
+                standing = transaction.standing(cube)
+                if standing is None or standing.frozen:
+                    continue
+                if standing.state is State.GENERATED:
+                    lifecycle.move(transaction, standing, State.ACTIVATED)
+                    done.activated += 1
+                elif standing.state is State.ARCHIVED and not lifecycle.is_superseded(transaction, cube):
+                    lifecycle.move(transaction, standing, State.ACTIVATED, {"reason": "used again"})
+                    done.revived += 1
     return done
 
 

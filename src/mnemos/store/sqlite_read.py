@@ -240,6 +240,16 @@ class Reader(JobReader):
         )
         return [UUID(bytes=row[0]) for row in rows]
 
+    def used(self, space: int) -> list[UUID]:
+        """Memories of a space that were used while they were not in use: generated ones, and archived ones to which nothing has happened since.
+        Frozen ones are left out."""
+        rows = self._db.execute(
+            "SELECT h.cube FROM heat h JOIN cube c ON c.id = h.cube JOIN log l ON l.seq = c.last "
+            "WHERE c.space = ? AND c.frozen = 0 AND (c.state = ? OR (c.state = ? AND h.at > l.at)) ORDER BY c.seq",
+            (space, int(State.GENERATED), int(State.ARCHIVED)),
+        )
+        return [UUID(bytes=row[0]) for row in rows]
+
     def heat(self, cubes: Iterable[UUID] | None = None) -> dict[UUID, Heat]:
         """How much cubes are used, of those that ever were; None asks for all."""
         columns = "SELECT cube, hits, value, at, recent FROM heat"
