@@ -336,3 +336,17 @@ def test_settings_of_the_store_cannot_pass_for_roles(mem: Mnemos) -> None:
     assert mem.as_principal("bob").setting("team/contact") == "desk 4"
     mem.set_setting("team/contact", None)
     assert mem.setting("team/contact") is None
+
+
+def test_a_role_that_was_given_in_a_transaction_that_was_undone_is_not_remembered(mem: Mnemos) -> None:
+    mem.space("a", acl={"read": ["role:editors"]}).add("The tram is yellow.")
+    mem.space("b", acl={"read": ["bob"]}).add("The tram is red.")
+    bob = mem.as_principal("bob")
+    with pytest.raises(RuntimeError), mem.transaction():
+        mem.set_role("editors", ["bob"])
+        assert bob.existing_space("a").search("tram")
+        raise RuntimeError
+    mem.set_setting("something", "else")  # takes the position that the role had
+    with pytest.raises(NotFound):
+        bob.existing_space("a")
+    assert bob.spaces() == ["b"]

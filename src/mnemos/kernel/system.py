@@ -79,6 +79,7 @@ class Mnemos:
         self.indexes = Indexes(self.scheduler)
         self._embedder_number: int | None = None
         self._view = False
+        self._access: tuple[int, Access | None] = (-1, None)
         self.work = Work()
         self.tracker = AccessTracker()
         self.rates = RateLimiter(clock)
@@ -211,7 +212,12 @@ class Mnemos:
     # -- who may --
     def access(self, snapshot: Snapshot) -> Access:
         """What the principal may do, by the roles that it has in this snapshot."""
-        return governance.access(self.principal, snapshot)
+        position, known = self._access
+        if known is None or known.principal != self.principal or position != snapshot.position:
+            known = governance.access(self.principal, snapshot)
+            if not isinstance(snapshot, Writer):  # what a transaction sees may yet be undone, and its position be another's
+                self._access = snapshot.position, known
+        return known
 
     def admit(self, num: int, name: str, verb: str, *, counted: bool = True) -> None:
         """Let the principal in to `verb` in a space: rules, rate and licence. What the program itself changes is checked as it is changed.
