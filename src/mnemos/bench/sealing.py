@@ -8,8 +8,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from mnemos.bench.result import Check, Result
 from mnemos.bench.store_texts import questions, recombined, sentences
 from mnemos.models.hashed import HashedEmbedder
 
+T = TypeVar("T")
 KEY = bytes(range(32))
 SEALED, PLAIN = "sealed", "plain"
 KINDS = (PLAIN, SEALED)
@@ -100,11 +102,12 @@ class Turns:
         self.processor: dict[str, list[float]] = {kind: [] for kind in KINDS}
         self.wall: dict[str, list[float]] = {kind: [] for kind in KINDS}
 
-    def take(self, kind: str, work: Callable[[], object]) -> None:
+    def take(self, kind: str, work: Callable[[], T]) -> T:
         processor, wall = time.process_time(), time.perf_counter()
-        work()
+        done = work()
         self.processor[kind].append(time.process_time() - processor)
         self.wall[kind].append(time.perf_counter() - wall)
+        return done
 
     def check(self, metric: str, bound: float | None, rng: np.random.Generator, *, wall: bool = False) -> Check:
         """Sealed ÷ plain, with the interval over the turns."""
@@ -119,16 +122,11 @@ def _adds(home: Path, texts: Sequence[str], sizes: Sizes, rng: np.random.Generat
     spaces = {kind: store.space("adds") for kind, store in stores.items()}
     for number in range(sizes.rounds + 1):
         for kind in KINDS[:: 1 if number % 2 else -1]:
-            mine = [next(supply) for _ in range(sizes.adds)]
-
-            def add(space: Any = spaces[kind], mine: Sequence[str] = mine) -> None:
-                for text in mine:
-                    space.add(text)
-
+            work = partial(_add_each, spaces[kind], [next(supply) for _ in range(sizes.adds)])
             if number:
-                turns.take(kind, add)
+                turns.take(kind, work)
             else:
-                add()  # the first round warms what there is to warm
+                work()  # the first round warms what there is to warm
     for store in stores.values():
         store.close()
     per_add = {kind: {"processor ms": 1e3 * float(np.median(turns.processor[kind])) / sizes.adds,
@@ -136,17 +134,22 @@ def _adds(home: Path, texts: Sequence[str], sizes: Sizes, rng: np.random.Generat
     return [turns.check("add, sealed ÷ plain", 1.5, rng), turns.check("add, sealed ÷ plain, wall", None, rng, wall=True)], per_add
 
 
+def _add_each(space: Any, texts: Sequence[str]) -> None:
+    for text in texts:
+        space.add(text)
+
+
 def _large(
     home: Path, texts: Sequence[str], asked: Sequence[str], sizes: Sizes, rng: np.random.Generator, say: Callable[[str], None]
 ) -> tuple[list[Check], dict[str, Any]]:
-    embedder, importing, searching = SeededEmbedder(), Turns(), Turns()
+    embedder, importing = SeededEmbedder(), Turns()
     stores = {kind: _open(home, "large", kind, embedder) for kind in KINDS}
     spaces = {kind: store.space("large") for kind, store in stores.items()}
     ids: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for start in range(0, len(texts), PART):
         records = [{"text": text, "tags": ["tag"], "author": "Author"} for text in texts[start : start + PART]]
         for kind in KINDS:
-            importing.take(kind, lambda kind=kind: ids[kind].extend(str(cube.id) for cube in spaces[kind].add_many(records)))  # type: ignore[misc]
+            ids[kind] += [str(cube.id) for cube in importing.take(kind, partial(spaces[kind].add_many, records))]
     vectors = embedder.embed(list(asked))
     latencies: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for round_number in range(2):  # the first warms the caches
@@ -158,7 +161,6 @@ def _large(
                     raise MnemosError(f"sealing benchmark: {len(hits)} hits instead of 10 for {question!r}")
                 if round_number:
                     latencies[kind].append(one.seconds)
-                    searching.wall[kind].append(one.seconds)
     for store in stores.values():
         store.close()
     sizes_of = {kind: disk_bytes(home / f"large {kind}") for kind in KINDS}
@@ -216,11 +218,11 @@ def _forgets(home: Path, ids: dict[str, list[str]], sizes: Sizes, rng: np.random
     for which, chosen in ((turns, order[: sizes.forgets]), (later, order[-sizes.forgets :])):
         for number in chosen.tolist():
             for kind in KINDS:
-                which.take(kind, lambda kind=kind, number=number: spaces[kind].forget([ids[kind][number]]))  # type: ignore[misc]
+                which.take(kind, partial(spaces[kind].forget, [ids[kind][number]]))
         if which is turns:
             for kind in KINDS:
                 gone = [ids[kind][number] for number in order[sizes.forgets : sizes.forgets + tenth].tolist()]
-                once.take(kind, lambda kind=kind, gone=gone: spaces[kind].forget(gone))  # type: ignore[misc]
+                once.take(kind, partial(spaces[kind].forget, gone))
             bytes_of["after a tenth"] = keys.stat().st_size
     for store in stores.values():
         store.close()
