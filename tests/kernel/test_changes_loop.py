@@ -194,7 +194,7 @@ def test_a_change_does_not_go_live_while_monitors_warn(space: Space) -> None:
 
 
 def test_another_process_rolls_back_what_it_did_not_begin(space: Space, mem: Mnemos) -> None:
-    begun = Changes(StoreLedger(mem))
+    begun = Changes.of(mem)
     change, _ = admitted(begun, space)
     begun.start(change)
     other = Changes(StoreLedger(mem), actor="bob")

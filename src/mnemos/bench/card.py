@@ -62,6 +62,7 @@ class Size:
     budgets: tuple[int, ...]
     lagging: int
     resamples: int
+    planted: int = 400
 
 
 QUICK = Size(6, (12, 40), (3, 8, 24), (3, 10), (150, 1000), 2, 100)
@@ -123,7 +124,7 @@ def _run(benchmark: Benchmark, options: Options, size: Size, folder: Path | None
     options.say("a lagging index")
     used, lagging = _lagging(options.seed, size.lagging, stores)
     options.say("attribution")
-    planted = Planted(stores.new(vectors=False), np.random.default_rng(options.seed))
+    planted = Planted(stores.new(vectors=False), np.random.default_rng(options.seed), size.planted)
     right = [memory is fact.home for memory, fact in zip(attribute([planted.observe(f) for f in planted.facts]), planted.facts, strict=True)]
     checks = [*_card_checks(card, theirs), *_instrument_checks(card, ranked, points, used, lagging, right)]
     tables = {"The card": _minimal_table(card, minimal(theirs, rng, size.resamples)), **_tables(card, runs, ranked, points, rng)}

@@ -7,6 +7,7 @@ known to be wrong, and has accepted at most one in twenty (the false-accept gate
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Hashable, Sequence
@@ -24,6 +25,7 @@ FALSE_ACCEPTS = 0.05
 FEWEST_PROBES = 73
 """With fewer, even a judge that accepts none has an upper bound above the gate."""
 
+_NEAREST = 5
 _WORD = re.compile(r"\d+(?:[.,:/-]\d+)*|[^\W_]+(?:['’][^\W_]+)?")
 _SMALL = "a an the of in on at to is was were are it its he she they his her their and or by for with from that this"
 _FILLERS = frozenset(_SMALL.split())
@@ -194,12 +196,15 @@ def wrong_answers(
     members: dict[Hashable, list[int]] = {}
     for i, group in enumerate(groups):
         members.setdefault(group, []).append(i)
-    out: list[str | None] = []
-    for i, group in enumerate(groups):
-        others = [j for j in members[group] if j != i and not same(gold[i], gold[j]) and questions[j] != questions[i]]
-        nearest = sorted(others, key=lambda j: abs(len(gold[j]) - len(gold[i])))[:5]
-        out.append(gold[nearest[int(rng.integers(len(nearest)))]] if nearest else None)
-    return out
+
+    def nearest(i: int) -> list[int]:
+        """A few others of the group that are wrong for question `i`, those of the closest length first."""
+        others = sorted(members[groups[i]], key=lambda j: abs(len(gold[j]) - len(gold[i])))
+        wrong = (j for j in others if j != i and questions[j] != questions[i] and not same(gold[i], gold[j]))
+        return list(itertools.islice(wrong, _NEAREST))
+
+    chosen = [nearest(i) for i in range(len(groups))]
+    return [gold[others[int(rng.integers(len(others)))]] if others else None for others in chosen]
 
 
 def blurred(answer: str, rng: np.random.Generator) -> str | None:

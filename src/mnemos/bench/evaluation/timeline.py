@@ -5,6 +5,7 @@ Every sentence is made from patterns, so that a reader without a language model 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -211,6 +212,7 @@ _SAID = [(relation.name, _pattern(text)) for relation in RELATIONS for text in (
 _ASKED = [(relation.name, _pattern(text)) for relation in RELATIONS for text in relation.asked]
 
 
+@functools.lru_cache(maxsize=65536)
 def statement(text: str) -> Statement | None:
     """What a message states, None for chatter."""
     found = ((name, pattern.match(text.strip())) for name, pattern in _SAID)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,10 +21,13 @@ from mnemos.base.ids import IdSource
 from mnemos.base.stats import wilson
 from mnemos.kernel.changes.admission import STANDARD_GATES, Gate, Slices, Verdict, judge
 from mnemos.kernel.changes.disclosure import problems
-from mnemos.kernel.changes.ledger import AuditEntry, Ledger, Stage
+from mnemos.kernel.changes.ledger import AuditEntry, Ledger, Stage, StoreLedger
 from mnemos.kernel.changes.monitors import STANDARD, Action, Arm, Monitor, Watch, arm_of
 from mnemos.kernel.changes.routing import Profile, route
 from mnemos.kernel.changes.tiers import Changeable
+
+if TYPE_CHECKING:
+    from mnemos.kernel.system import Mnemos
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,11 @@ class Changes:
         self._seed = seed
         self._ids = IdSource()
         self._running: dict[str, _Running] = {}
+
+    @classmethod
+    def of(cls, memory: Mnemos) -> Changes:
+        """The changes of an open store: its ledger, its principal, its clock."""
+        return cls(StoreLedger(memory), actor=memory.principal, clock=memory.clock)
 
     # -- S1 to S4 --
     def propose(self, title: str, parts: Sequence[Changeable], profile: Profile | None = None) -> str:
