@@ -212,3 +212,15 @@ def test_every_new_listing_takes_json(mnemos: Mnemos, lisbon: str) -> None:
     for arguments in listings:
         found: Any = mnemos(*arguments, "--json").json
         assert isinstance(found, dict)
+
+
+def test_a_list_at_a_terminal_says_what_is_out_of_the_ordinary_before_the_text(mnemos: Mnemos, lisbon: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = add(mnemos, "Alice lives in Lisbon.", "--derived-from", lisbon)
+    mnemos("update", lisbon, "I moved to Porto.")
+    mnemos("freeze", note)
+    out = Console(file=io.StringIO(), width=140, force_terminal=True, color_system=None)
+    monkeypatch.setattr("mnemos.cli.session.Console", lambda **_: out)
+    assert mnemos("list").code == 0
+    shown = out.file.getvalue()  # type: ignore[attr-defined]
+    assert "frozen stale Alice lives in Lisbon." in shown
+    assert "generated" not in shown

@@ -11,7 +11,7 @@ from rich.tree import Tree
 
 from mnemos.base.lineage import ABSORBS, BRANCHED_FROM, DERIVED_FROM, MERGED, PART_OF, SUMMARISED, SUPERSEDES
 from mnemos.cli.fields import IdArgument
-from mnemos.cli.output import counted, one_line, print_json, rules_text, shortened
+from mnemos.cli.output import counted, one_line, print_json, rules_text, shortened, standing
 from mnemos.cli.session import Session, command
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mnemos.base.cube import MemCube
     from mnemos.kernel.lineage import Explanation, Source
 
-STANDING = {
+_MEANING = {
     "stale": "something that it was made from has changed since",
     "frozen": "nobody changes it until `mnemos unfreeze`",
     "quarantined": "set aside as possibly harmful, until `mnemos release`",
@@ -28,9 +28,7 @@ STANDING = {
     "merged": "another memory says it now; `mnemos restore` brings it back",
     "expired": "its time is over",
 }
-"""What is out of the ordinary about a memory, and what it means."""
 _MOST = 600  # characters of the memory's own text
-_STYLES = {"stale": "yellow", "frozen": "blue"}
 _UP = {
     DERIVED_FROM: "made from", PART_OF: "part of", MERGED: "merged from", SUMMARISED: "summary of", BRANCHED_FROM: "branch of",
     SUPERSEDES: "holds instead of", ABSORBS: "also says",
@@ -56,19 +54,12 @@ def explain(session: Session, id: IdArgument) -> None:
         session.tell(told.text())
 
 
-def standing(cube: MemCube) -> list[str]:
-    """The words for what is out of the ordinary about a memory: those of `STANDING`."""
-    words = [cube.state if cube.state in STANDING else "", "frozen" if cube.frozen else "", "stale" if cube.stale else ""]
-    return [word for word in words if word]
-
-
 def explained(told: Explanation) -> Group:
     """An explanation for reading: the memory, what is out of the ordinary about it, the tree in both directions, and what has happened."""
     home = told.cube.space
     about = Text(f"version {told.cube.version} · {_about(told.cube, '')}", style="dim")
     blocks: list[Any] = [Text(shortened(told.cube.text, _MOST), style="bold"), about]
-    for word in standing(told.cube):
-        blocks.append(Text.assemble((word, _STYLES.get(word, "red")), f": {STANDING[word]}"))
+    blocks += [Text.assemble(word, f": {_MEANING[word.plain]}") for word in standing(told.cube)]
     for steps, up, nothing in ((told.sources, True, "made from nothing else that is known"), (told.derived, False, "nothing was made of it")):
         parts = [step for step in steps if step.relation == PART_OF and not up]
         shown = [step for step in steps if step not in parts]
@@ -88,8 +79,7 @@ def _grow(tree: Tree, steps: Sequence[Source], up: bool, home: str) -> None:
         label = (_UP if up else _DOWN).get(step.relation, one_line(step.relation.replace("_", " ")))
         head = Text.assemble((f"{label} ", "cyan"), one_line(cube.text), no_wrap=True, overflow="ellipsis")
         used = f"{'' if up else 'from '}version {step.version}{', changed since' if step.outdated else ''}"
-        parts = [Text(word, style=_STYLES.get(word, "red")) for word in standing(cube)]
-        parts += [Text(used, style="yellow" if step.outdated else "dim"), Text(_about(cube, home), style="dim")]
+        parts = [*standing(cube), Text(used, style="yellow" if step.outdated else "dim"), Text(_about(cube, home), style="dim")]
         _grow(tree.add(Group(head, Text.assemble((" · ", "dim")).join(parts))), step.tree.sources if up else step.tree.derived, up, home)
 
 

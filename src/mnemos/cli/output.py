@@ -107,17 +107,21 @@ def value_text(value: object) -> str:
     return str(value)
 
 
+def standing(cube: MemCube) -> list[Text]:
+    """The words for what is out of the ordinary about a memory: quarantined, archived, merged, expired, frozen, stale."""
+    words = [Text(cube.state, style="red")] if cube.state not in ("generated", "activated") else []
+    return [*words, *(Text(word, style=style) for word, style in (("frozen", "blue"), ("stale", "yellow")) if getattr(cube, word))]
+
+
 def byline(cube: MemCube) -> Text:
-    """Who said it, when, and where it comes from."""
+    """Who said it, when, where it comes from, and what is out of the ordinary about it."""
     parts = [
         Text(one_line(cube.author or ""), style="bold"),
         Text(moment(cube.event_at), style="cyan"),
         Text(one_line(cube.source or ""), style="magenta"),
         Text("" if cube.type in ("turn", "fact") else cube.type, style="dim"),
         Text(f"version {cube.version}" if cube.version > 1 else "", style="yellow"),
-        Text("frozen" if cube.frozen else "", style="blue"),
-        Text("stale" if cube.stale else "", style="yellow"),
-        Text(cube.state if cube.state not in ("generated", "activated") else "", style="red"),
+        *standing(cube),
     ]
     return Text.assemble((" · ", "dim")).join([part for part in parts if part.plain])
 

@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.padding import Padding
@@ -16,8 +16,25 @@ from rich.text import Text
 
 from mnemos.base.errors import Invalid
 from mnemos.cli import filters as on
-from mnemos.cli.output import byline, clean, counted, hits_block, hits_lines, moment, one_line, print_json, progress, shortened, table, value_text
+from mnemos.cli.output import (
+    byline,
+    clean,
+    counted,
+    hits_block,
+    hits_lines,
+    moment,
+    one_line,
+    print_json,
+    progress,
+    shortened,
+    standing,
+    table,
+    value_text,
+)
 from mnemos.cli.session import Session, command
+
+if TYPE_CHECKING:
+    from mnemos.base.cube import MemCube
 
 _WIDE = 110
 
@@ -168,16 +185,24 @@ def list_(
     if session.json:
         print_json({"space": space.name, "memories": [cube.as_json() for cube in page], "cursor": page.cursor})
         return
-    wide = session.out.width >= _WIDE or not session.out.is_terminal
-    columns = ("id", "when", "author", "source", "type", "state", "text") if wide else ("id", "author", "state", "text")
-    rows: list[list[object]] = []
-    for cube in page:
-        state = " ".join([cube.state, *(word for word in ("frozen", "stale") if getattr(cube, word))])
-        more = [moment(cube.event_at or cube.created_at), cube.author or "", cube.source or "", cube.type] if wide else [cube.author or ""]
-        rows.append([cube.id, *more, state, _text(session, cube.text)])
+    terminal = session.out.is_terminal
+    wide = not terminal or session.out.width >= _WIDE
+    columns = ("id", *(("when", "author", "source", "type") if wide else ("author",)), *(() if terminal else ("state",)), "text")
+    rows = [_row(session, cube, wide) for cube in page]
     table(session.out, columns, rows, flexible="text")
     if page.cursor and session.out.is_terminal:
         session.out.print(Text(f"more: --cursor {page.cursor}", style="dim"))
+
+
+def _row(session: Session, cube: MemCube, wide: bool) -> list[object]:
+    """A memory in a list. At a terminal the text follows what is out of the ordinary; in a pipe every state is said."""
+    row: list[object] = [cube.id, cube.author or ""]
+    if wide:
+        row = [cube.id, moment(cube.event_at or cube.created_at), cube.author or "", cube.source or "", cube.type]
+    words = standing(cube)
+    if session.out.is_terminal:
+        return [*row, Text(" ").join([*words, Text(_text(session, cube.text))])]
+    return [*row, " ".join(dict.fromkeys([cube.state, *(word.plain for word in words)])), cube.text]
 
 
 def _states(given: list[str] | None) -> list[str] | None:

@@ -67,7 +67,9 @@ def space(
 
 
 def _shown(key: str, value: Any) -> str:
-    """A setting for reading."""
+    """A setting for reading; of the lifecycle what differs from the default."""
+    from mnemos.kernel.tending import LifecyclePolicy
+
     if key == "owner":
         return one_line(value) if value is not None else "whoever owns the file"
     if key == "read_only":
@@ -76,6 +78,8 @@ def _shown(key: str, value: Any) -> str:
         return f"{counted(value['cubes'], 'memory', 'memories')}, {size(value['bytes'])} of text"
     if key in ("acl", "deny"):
         return rules_text(value) or "–"
+    if key == "lifecycle":
+        value = {name: chosen for name, chosen in value.items() if chosen != LifecyclePolicy().as_json()[name]}
     if isinstance(value, str):
         return value
     return orjson.dumps(value).decode() if value else "–"
