@@ -59,7 +59,7 @@ def chosen(text: str) -> list[Text]:
         if line.plain.startswith("━━ ") or line.plain.startswith("╭─ "):
             steps.append([])
         steps[-1].append(line)
-    opening, remember, ask, count, _, forget, *_, closing = steps
+    opening, remember, ask, count, _, _, forget, *_, closing = steps
     remember = [line for line in remember if "0:00:0" not in line.plain]
     return [*opening, *remember, *_questions(ask), *count, *forget, *closing]
 

@@ -57,7 +57,7 @@ def test_the_demo_as_json(mnemos: Mnemos) -> None:
     assert found["ok"] is True
     assert found["failed"] == []
     assert any("the certificate holds" in claim for claim in found["held"])
-    assert set(found["seconds"]) == {"remember", "ask", "score", "correct", "forget", "reopen"}
+    assert set(found["seconds"]) == {"remember", "ask", "score", "correct", "trace", "forget", "reopen"}
     Path("notes.md").write_text("The tomatoes were planted in April beside the southern fence.")
     assert mnemos("demo", "--input", "notes.md", "--json").json["ok"] is True
 

@@ -8,15 +8,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 from mnemos.base.errors import Conflict, Invalid
+from mnemos.cli.demo_sample import Question, sample_path, sample_questions
 from mnemos.cli.demo_view import View
 from mnemos.cli.output import one_line, print_json, progress, size
 from mnemos.cli.residue import files_of, found_in, pieces_of
@@ -71,28 +70,6 @@ def _place(keep: Path | None) -> Iterator[Path]:
         yield Path(folder) / "memory.db"
 
 
-@dataclass(frozen=True)
-class Question:
-    """A shipped question with the sources of the turns that answer it. The memory is shown the question alone."""
-
-    text: str
-    kind: str
-    answer: str
-    evidence: frozenset[str]
-
-
-def sample_path(name: str) -> Path:
-    """A file of the shipped sample."""
-    return Path(str(resources.files("mnemos.cli").joinpath("sample", name)))
-
-
-def sample_questions() -> list[Question]:
-    """The shipped questions, in their order."""
-    lines = sample_path("questions.jsonl").read_text(encoding="utf-8").splitlines()
-    records: list[dict[str, Any]] = [json.loads(line) for line in lines if line.strip()]
-    return [Question(record["question"], record["kind"], record["answer"] or "", frozenset(record["evidence"])) for record in records]
-
-
 class Demo:
     """The steps on the shipped sample, one method each."""
 
@@ -116,6 +93,8 @@ class Demo:
                 self.score(space)
             with self._timed("correct"):
                 self.correct(mem, space)
+            with self._timed("trace"):
+                self.trace(space)
             with self._timed("forget"):
                 self.forget(mem, space)
             if not fast:
@@ -244,6 +223,31 @@ class Demo:
         view.must([hit.cube.text for hit in then] == [old], "a search in the past finds what was known then")
         view.must([v.text for v in versions] == [old, new, old] and space.get(cube.id).text == old, "rolled back; the history keeps all 3 versions")
         view.must(space.at(before).get(cube.id).version == 1, f"the space at position {before} shows version 1")
+
+    def trace(self, space: Space) -> None:
+        """A note knows what it was made from: it is stale where that has changed, and goes where that is forgotten."""
+        view = self._view
+        view.heading("Trace", "what was made of what")
+        old, new = "The vet opens at nine on Saturdays.", "The vet opens at ten on Saturdays."
+        fact = space.add(old, type="fact", source="vet")
+        note = space.add("Take Mossy to the vet on a Saturday, from nine.", type="note", derived_from=[fact.id])
+        space.update(fact.id, new)
+        told = space.explain(note.id)
+        view.rows(
+            [
+                ["a note", told.cube.text],
+                ["made from", f"version 1  {old}"],
+                ["its source now", f"version 2  {new}"],
+                ["so the note is", Text("stale" if told.cube.stale else "up to date", style="yellow")],
+            ]
+        )
+        query = "When can Mossy go to the vet?"
+        found = [[hit.cube.id for hit in space.search(query, k=3, types=["note"], stale=stale)] for stale in (None, False)]
+        outdated = [(step.version, step.tree.cube.version) for step in told.sources if step.outdated]
+        view.must(told.cube.stale and outdated == [(1, 2)], "a note is stale as soon as its source has changed")
+        view.must(found == [[note.id], []], "a search says so, and leaves it out where it is asked to")
+        gone = {cube.id for cube in space.forget([fact.id]).cubes}
+        view.must(gone == {fact.id, note.id}, "forgetting the source forgets what was made of it")
 
     def forget(self, mem: Mnemos, space: Space) -> None:
         """Forget a turn; look for it by searching, and in the files' bytes; check the certificate, and a forged one."""
