@@ -492,6 +492,13 @@ def test_an_older_key_file_beside_an_open_store_is_noticed(tmp_path: Path) -> No
         writer.forget([cube], None)
     (tmp_path / "store.db-keys").write_bytes(held)
     assert [finding.file for finding in store.verify()[1]] == [str(tmp_path / "store.db-keys")]
+    assert store.living_keys(["1:0:2"]) == ["1:0:2"]
+    other = new("other")
+    with store.transaction() as writer:
+        writer.add(writer.spaces()[0].num, [other])
+        writer.forget([other.content.id], None)
+    assert store.living_keys(["1:0:2"]) == []  # the next forget destroys again what came back
+    assert store.verify()[1] == []
     store.close()
 
 

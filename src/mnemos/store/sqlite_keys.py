@@ -140,12 +140,15 @@ class Keeper:
         connection.execute("PRAGMA synchronous=NORMAL")  # a note that comes back costs one more look, no sync
         try:
             with _writing(connection):
+                ring = self.file.read()
+                if ring.mark.seq < _stored_mark(connection).seq:  # an older key file was put in its place while the store was open
+                    self._doom_again(connection, ring.mark.seq)
                 gone: dict[int, list[tuple[int, int]]] = {}
                 for era, first, beyond in connection.execute("SELECT era, first, beyond FROM shred"):
                     gone.setdefault(era, []).append((first, beyond))
                 used = {era for (era,) in connection.execute("SELECT DISTINCT era FROM slot UNION SELECT value FROM store WHERE key = 'era'")}
                 head = Head(*(connection.execute("SELECT seq, hash FROM log ORDER BY seq DESC LIMIT 1").fetchone() or (0, bytes(32))))
-                ring = without(self.file.read(), gone, head, used)
+                ring = without(ring, gone, head, used)
                 self.file.write(ring)
                 self.sealing.ring = ring
                 connection.execute("DELETE FROM shred")
