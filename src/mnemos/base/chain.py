@@ -17,7 +17,7 @@ GENESIS = bytes(32)
 class Entry:
     """One change, as the log keeps it for good.
 
-    `kind` says what happened (space, add, update, state, freeze, unfreeze, link, stale, permission, setting, forget); `digest` commits to the
+    `kind` says what happened (space, add, update, state, freeze, unfreeze, link, stale, permission, setting, forget, seal); `digest` commits to the
     content that was written (None where none was); `body` holds what else the change says, never the text of a memory. Space 0 is the store.
     """
 
