@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,8 @@ def test_a_good_change_goes_live_and_is_finished(space: Space, ledger: Ledger) -
     assert all(entry.actor == "alice" for entry in entries)
     with pytest.raises(Conflict, match="finished"):
         changes.roll_back(change, ["second thoughts"])
+    assert all(changes.observe(change, {"unsupported": True}) is Action.SERVE for _ in range(20))  # nobody watches any more
+    assert len(changes.history(change)) == len(entries)
 
 
 def test_harm_after_admission_is_noticed_within_200_queries_and_every_tier_comes_back(space: Space, ledger: Ledger) -> None:
@@ -178,6 +181,17 @@ def test_the_ladder_degrades_and_refuses_before_it_rolls_back(space: Space) -> N
         seen.append(changes.observe(change, {"misreplay": True}))
     assert seen == sorted(seen)
     assert {Action.DEGRADE, Action.REFUSE, Action.ROLL_BACK} <= set(seen)
+
+
+def test_threads_that_observe_roll_back_once(space: Space, ledger: Ledger) -> None:
+    changes = Changes(ledger)
+    change, _ = admitted(changes, space)
+    changes.start(change)
+    with ThreadPoolExecutor(8) as pool:
+        actions = list(pool.map(lambda _: changes.observe(change, {"unsupported": True}), range(60)))
+    assert actions[-1] is Action.ROLL_BACK
+    assert [entry.stage for entry in changes.history(change)].count(Stage.ROLLED_BACK) == 1
+    assert house(space, "Person3") == "3."
 
 
 def test_a_change_does_not_go_live_while_monitors_warn(space: Space) -> None:

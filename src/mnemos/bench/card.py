@@ -47,6 +47,8 @@ NOTES = (
     "model, so that only the memory differs between settings. Real data: what needs no reader.",
     "LN-Acc is accuracy ÷ ln(mean context tokens); KIR is (retrieval − closed book) ÷ the context's share of the prompt; LTRS is accuracy a session "
     "or more later ÷ accuracy at once, times what a session leaves. Each metric's docstring has its exact definition.",
+    "The ranking's weights were fitted on the development parts of LoCoMo and LongMemEval: what is measured on them is not on unseen data. "
+    "MemDaily's answers are chosen by shared character pairs, without a language model.",
     "Timeliness, conflicts and refusals are the reader's as well as the memory's: the same reader stands behind every system.",
 )
 
@@ -114,7 +116,8 @@ def _run(benchmark: Benchmark, options: Options, size: Size, folder: Path | None
     five = minimal(runs[RETRIEVAL], rng, size.resamples)
     theirs = run_settings(Bm25System(), histories, plan, [RETRIEVAL])[RETRIEVAL]
     options.say("leakage")
-    found = _leakage([item.question for item in plan.items], folder, options)
+    sets = real.sets(folder, options) if folder is not None else []
+    found = _leakage([item.question for item in plan.items], sets)
     card = Card("mnemos", five, measured, _cost(runs[RETRIEVAL], ours), {s: run.asked for s, run in runs.items()},
                 _disclosure(options, found, clock.seconds))  # fmt: skip
     options.say("twelve systems")
@@ -131,7 +134,7 @@ def _run(benchmark: Benchmark, options: Options, size: Size, folder: Path | None
     notes = list(NOTES)
     if folder is not None:
         checks += _judge_checks(folder, options, tables)
-        _real_tables(folder, options, stores, tables)
+        _real_tables(sets, options, stores, tables)
     else:
         notes.append("No data folder was found: neither the real sets nor the judge's audit are in this run.")
     details = {"tables": tables, "notes": notes, "quick": options.quick, "seed": options.seed, "card": card.as_json(), "rows": card.rows()}
@@ -155,13 +158,11 @@ def _cost(run: Run, system: ReadingSystem) -> dict[str, float]:
     return cost([a.seconds for a in run.answers], [a.tokens for a in run.answers], system.usage()["bytes"]).as_dict()
 
 
-def _leakage(questions: Sequence[str], folder: Path | None, options: Options) -> Leakage:
-    """Overlap of the questions asked with the texts that the ranking's weights were fitted on."""
-    if folder is None:
-        return leakage(questions, [])
-    texts = [str(r["text"]) for data in real.sets(folder, options)[:2] for corpus in data.corpora for r in corpus.records]
-    asked = [question.text for data in real.sets(folder, options)[:2] for corpus in data.corpora for question in corpus.questions]
-    return leakage(questions, [*texts, *asked])
+def _leakage(questions: Sequence[str], sets: Sequence[real.RealSet]) -> Leakage:
+    """Overlap of the questions asked with the sets that the ranking's weights were fitted on."""
+    corpora = [corpus for data in sets if data.name in real.FITTED_ON for corpus in data.corpora]
+    texts = {str(record["text"]) for corpus in corpora for record in corpus.records}
+    return leakage(questions, [*texts, *(question.text for corpus in corpora for question in corpus.questions)])
 
 
 def _disclosure(options: Options, found: Leakage, seconds: float) -> dict[str, Any]:
@@ -270,9 +271,9 @@ def _audited(found: Audit) -> dict[str, Any]:
     }
 
 
-def _real_tables(folder: Path, options: Options, stores: _Stores, tables: dict[str, Any]) -> None:
+def _real_tables(sets: Sequence[real.RealSet], options: Options, stores: _Stores, tables: dict[str, Any]) -> None:
     rows = {}
-    for data in real.sets(folder, options):
+    for data in sets:
         measured = real.measure(stores.new(), data, options.rng(), options.say)
         rows[data.name] = {"n": measured["MRR"].n} | {name: interval.value for name, interval in measured.items()}
     if rows:

@@ -25,6 +25,8 @@ from mnemos.kernel.system import Mnemos
 K = 10
 MEMDAILY = "memdaily/memdaily_dev.jsonl.gz"
 UPDATED = "knowledge-update"
+FITTED_ON = ("LoCoMo", "LongMemEval")
+"""The sets whose development parts the ranking's weights were fitted on: their numbers are not those of unseen data."""
 _DAY = re.compile(r"(\d{4})年(\d{2})月(\d{2})日\D*(\d{2}):(\d{2})")
 
 

@@ -8,6 +8,7 @@ tests, and going back is automatic.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ from mnemos.kernel.changes.tiers import Changeable
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
+
+
+_FINISHED = "finished"
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class _Running:
 class Changes:
     """The changes of one ledger. `actor` is who acts in it; `seed` makes intervals repeatable.
 
-    A change that another process began is taken over with `resume`. The evidence of the monitors is each process's own.
+    A change that another process began is taken over with `resume`. The evidence of the monitors is each process's own. Threads may observe at
+    the same time.
     """
 
     def __init__(self, ledger: Ledger, *, actor: str | None = None, clock: Clock = system_clock, seed: int = 0) -> None:
@@ -84,6 +89,7 @@ class Changes:
         self._seed = seed
         self._ids = IdSource()
         self._running: dict[str, _Running] = {}
+        self._lock = threading.RLock()
 
     @classmethod
     def of(cls, memory: Mnemos) -> Changes:
@@ -196,23 +202,24 @@ class Changes:
 
     def observe(self, change: str, events: Mapping[str, bool], arm: Arm = Arm.CANARY) -> Action:
         """Take in what happened at one query; gives what to do with the next. A change that does harm is rolled back here, one whose canary
-        went well goes live, and one that was live long enough is finished."""
-        entries = self.ledger.entries(change)
-        stage = entries[-1].stage
-        if stage not in (Stage.CANARY, Stage.LIVE):
-            return Action.ROLL_BACK if stage is Stage.ROLLED_BACK else Action.SERVE
-        terms, held = self._registered(change, entries), self._held(change)
-        if arm is Arm.CONTROL:
-            held.control.observe(events)
-            return held.watch.action
-        action = held.watch.observe(events)
-        if action is Action.ROLL_BACK:
-            self.roll_back(change, tuple(f"monitor:{event}" for event in held.watch.alarms))
-        elif action is Action.SERVE and stage is Stage.CANARY and held.watch.seen >= terms.canary_queries:
-            self.promote(change)
-        elif action is Action.SERVE and stage is Stage.LIVE and held.watch.seen >= terms.canary_queries + terms.watch_queries:
-            self.finish(change)
-        return action
+        went well goes live, and one that was live long enough is finished, and no longer watched."""
+        with self._lock:
+            entries = self.ledger.entries(change)
+            stage = entries[-1].stage
+            if stage not in (Stage.CANARY, Stage.LIVE) or self._finished(entries):
+                return Action.ROLL_BACK if stage is Stage.ROLLED_BACK else Action.SERVE
+            terms, held = self._registered(change, entries), self._held(change)
+            if arm is Arm.CONTROL:
+                held.control.observe(events)
+                return held.watch.action
+            action = held.watch.observe(events)
+            if action is Action.ROLL_BACK:
+                self.roll_back(change, tuple(f"monitor:{event}" for event in held.watch.alarms))
+            elif action is Action.SERVE and stage is Stage.CANARY and held.watch.seen >= terms.canary_queries:
+                self.promote(change)
+            elif action is Action.SERVE and stage is Stage.LIVE and held.watch.seen >= terms.canary_queries + terms.watch_queries:
+                self.finish(change)
+            return action
 
     # -- S6 --
     def promote(self, change: str) -> None:
@@ -231,11 +238,11 @@ class Changes:
         """Do what cannot be undone, such as forgetting, and end the watch."""
         entries = self.ledger.entries(change)
         self._must_be(change, entries, Stage.LIVE)
-        if any(entry.decision == "finished" for entry in entries):
+        if self._finished(entries):
             return
         parts, restore, held = self._parts(change), self._restore(entries), self._held(change)
         kept = {part.tier: part.finish(restore[part.tier]) for part in parts}
-        self._enter(change, Stage.LIVE, "finished", metrics=self._rates(held), body={"finished": kept})
+        self._enter(change, Stage.LIVE, _FINISHED, metrics=self._rates(held), body={"finished": kept})
 
     def roll_back(self, change: str, reasons: Sequence[str]) -> None:
         """Put every tier back as it was before the change, and check that it is. Raises `Conflict` for a change that is not in force, or is
@@ -243,7 +250,7 @@ class Changes:
         entries = self.ledger.entries(change)
         if entries[-1].stage not in (Stage.CANARY, Stage.LIVE):
             raise Conflict(f"change {change}: is {entries[-1].stage}, so there is nothing to roll back")
-        if any(entry.decision == "finished" for entry in entries):
+        if self._finished(entries):
             raise Conflict(f"change {change}: is finished; what it removed is gone for good")
         parts, restore, held = self._parts(change), self._restore(entries), self._held(change)
         versions = {part.tier: part.version() for part in parts}
@@ -309,6 +316,10 @@ class Changes:
     def _must_be(change: str, entries: Sequence[AuditEntry], stage: Stage) -> None:
         if entries[-1].stage is not stage:
             raise Conflict(f"change {change}: is {entries[-1].stage}, and must be {stage} for this")
+
+    @staticmethod
+    def _finished(entries: Sequence[AuditEntry]) -> bool:
+        return any(entry.decision == _FINISHED for entry in entries)
 
     @staticmethod
     def _restore(entries: Sequence[AuditEntry]) -> Mapping[str, Json]:

@@ -178,7 +178,10 @@ def _met(viewing: Viewing, id: UUID) -> dict[str, Any] | None:
 
 
 class Without:
-    """A space as it would be had one change not been made; all other writes, earlier and later, are there."""
+    """A space as it would be had one change not been made; all other writes, earlier and later, are there.
+
+    A memory of the change that somebody else updates meanwhile is found in both forms: as it was before the change, and as they left it.
+    """
 
     def __init__(self, space: Space, before: Json) -> None:
         begin, end = before["positions"]
