@@ -57,15 +57,14 @@ def drafted(records: Iterable[Mapping[str, Any]], clock: Clock, new_id: Callable
             raise Invalid(f"record {number}: {error}") from None
 
 
-def revised(content: Content, text: str, fields: Mapping[str, Any], reverted_to: int | None) -> Content:
+def revised(content: Content, text: str, fields: Mapping[str, Any]) -> Content:
     """The next version of `content`, whose text was `text`. Raises `Invalid`, naming the keyword."""
     changes = _checked(fields)
     if "text" in fields:
         text = check_text(fields["text"])
         if not text.strip():
             raise Invalid("text: is empty; to remove a memory, forget it")
-    parents = (content.version,) if reverted_to is None else (content.version, reverted_to)
-    revision = replace(content, version=content.version + 1, text=text, parents=parents, **changes)
+    revision = replace(content, version=content.version + 1, text=text, parents=(content.version,), **changes)
     check_interval(revision.valid_from, revision.valid_to)
     return revision
 

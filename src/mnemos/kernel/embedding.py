@@ -58,6 +58,11 @@ class Embedding:
                     self._known.popitem(last=False)
         return [found[text] for text in texts]
 
+    def know(self, text: str, vector: bytes) -> None:
+        """Remember the vector (float32 bytes) of a text, which this embedder made."""
+        with self._lock:
+            self._known[text] = vector
+
     def drop(self, texts: Iterable[str]) -> None:
         """Forget that these texts were ever embedded."""
         with self._lock:

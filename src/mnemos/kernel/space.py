@@ -11,14 +11,16 @@ from mnemos.base.cube import Json, MemCube
 from mnemos.base.errors import Invalid
 from mnemos.base.ids import parse_id
 from mnemos.base.protocols import Progress
-from mnemos.kernel import lifecycle, writing
+from mnemos.kernel import lifecycle, snapshots, writing
+from mnemos.kernel.branch_merge import Branch
 from mnemos.kernel.conditions import conditions, count, cursor_position, position_of, question_text
 from mnemos.kernel.context import assemble
-from mnemos.kernel.drafts import CHANGEABLE
 from mnemos.kernel.forgetting import Certificate, forget
 from mnemos.kernel.lineage import Explanation, explain
 from mnemos.kernel.results import Context, Hit, Page
+from mnemos.kernel.reverting import revert
 from mnemos.kernel.searching import found
+from mnemos.kernel.snapshots import NamedPosition, Rewound
 from mnemos.kernel.viewing import Viewing, whole_of
 from mnemos.store.base import Filter, Snapshot, SpaceRow
 from mnemos.text.tokens import token_counter
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 # `Space.list` hides the builtin inside the class.
 Cubes = list[MemCube]
 Hits = list[Hit]
+Named = list[NamedPosition]
+Branches = list[Branch]
 
 
 class Space:
@@ -67,14 +71,13 @@ class Space:
 
         `if_version` makes the change only where the cube still is at that version. Raises `NotFound`, `Frozen`, `Conflict`, `Invalid`.
         """
-        return writing.revise(self, parse_id(id), fields | ({"text": text} if text is not None else {}), None)
+        return writing.revise(self, parse_id(id), fields | ({"text": text} if text is not None else {}))
 
     def rollback(self, id: str | UUID, version: int) -> MemCube:
-        """Make a new version that says what `version` said. Raises `NotFound` where there is no such version."""
-        if version is None:
-            raise Invalid("version: expected the number of the version to go back to, not None")
-        old = self.get(id, version)
-        return writing.revise(self, parse_id(id), {name: getattr(old, name) for name in CHANGEABLE}, version)
+        """Make a new version that says what `version` said, with the vectors that it had. Raises `NotFound` where there is no such version."""
+        if isinstance(version, bool) or not isinstance(version, int):
+            raise Invalid(f"version: expected the number of the version to go back to, not {type(version).__name__}")
+        return revert(self, parse_id(id), version)
 
     def set_acl(self, id: str | UUID, acl: Mapping[str, Sequence[str]] | None) -> MemCube:
         """Give a memory rules of its own, or (None) take them away: {"read": ["bob", "role:editors"], "write": […], "derive": […], …}.
@@ -284,6 +287,45 @@ class Space:
         with self.system.snapshot() as snapshot:
             row = self.system.space_row(snapshot, self.num)
             return Space(self.system, row, min(position_of(snapshot, when, "when"), Viewing.of(self, snapshot).shown_position(None)))
+
+    # -- snapshots and branches --
+    def snapshot(self, name: str, at: int | Moment | None = None) -> NamedPosition:
+        """Name how the space is now, or was at a log position or time, to go back there (`rewind`) or branch from there.
+
+        Raises `Conflict` where the name is taken.
+        """
+        return snapshots.take(self, name, at)
+
+    def snapshots(self) -> Named:
+        """The snapshots of the space, the oldest position first."""
+        return snapshots.listed(self)
+
+    def drop_snapshot(self, name: str) -> None:
+        """Take the name of a snapshot away. Raises `NotFound`."""
+        snapshots.drop(self, name)
+
+    def rewind(self, to: NamedPosition | int | Moment, ids: Iterable[str | UUID] | None = None) -> Rewound:
+        """Bring memories (None: all) back to what they said, and where they stood, at a snapshot, a log position or a time, as new versions.
+
+        What did not exist then goes to the archive; what was forgotten since does not come back, and what is in quarantine stays there. All or
+        nothing: raises `Frozen` where one that would have to change is frozen, `NotFound`, `Invalid`, `PermissionDenied`.
+        """
+        return snapshots.rewind(self, to, None if ids is None else [parse_id(id) for id in ids])
+
+    def branch(self, name: str, at: NamedPosition | int | Moment | None = None) -> Branch:
+        """A what-if branch: a new space `name` with a copy of each memory as it is, or was at a snapshot, a log position or a time.
+
+        Nothing that is done there touches this space, until it is merged. Raises `Conflict` where there is a space of that name.
+        """
+        return Branch.make(self, name, at)
+
+    def branches(self) -> Branches:
+        """The branches of this space, oldest first."""
+        return Branch.all_of(self)
+
+    def as_branch(self) -> Branch:
+        """This space as the branch that it is: to `diff`, `merge` or `drop` it. Raises `Invalid` where it is none."""
+        return Branch(self)
 
     # -- for the rooms of the kernel --
     def admit(self, verb: str, *, counted: bool = True) -> None:

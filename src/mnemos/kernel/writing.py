@@ -135,7 +135,7 @@ def _checked_source(space: Space, snapshot: Snapshot, link: Link, known: dict[UU
     return link if link.version else replace(link, version=known[link.id])
 
 
-def revise(space: Space, cube: UUID, fields: dict[str, Any], reverted_to: int | None) -> MemCube:
+def revise(space: Space, cube: UUID, fields: dict[str, Any]) -> MemCube:
     """Write the next version of a cube. Raises `NotFound`, `Frozen`, `Conflict`, `Invalid`, `PermissionDenied`."""
     system = space.system
     space.admit("write")
@@ -153,7 +153,7 @@ def revise(space: Space, cube: UUID, fields: dict[str, Any], reverted_to: int | 
         was = viewing.text(current)
     if expected is not None and expected != current.content.version:
         raise Conflict(f"cube {cube} is at version {current.content.version}, not {shown(expected)}; read it again and repeat the change")
-    content = revised(current.content, was, fields, reverted_to)
+    content = revised(current.content, was, fields)
     if "derived_from" in fields:
         with system.snapshot() as snapshot:
             known: dict[UUID, int] = {}
@@ -164,7 +164,6 @@ def revise(space: Space, cube: UUID, fields: dict[str, Any], reverted_to: int | 
                     raise Invalid(f"derived_from: cube {link.id} is derived from cube {cube} itself, which would make a circle")
     versions = list(system.strategy_of(space).encode(content, system.new_id))
     vectors = system.embed_versions(versions)
-    body = {"reverted_to": reverted_to} if reverted_to is not None else None
     with system.writing() as transaction:
         settings = space.settings_for(transaction, "write")
         if settings.get("quota"):
@@ -175,15 +174,15 @@ def revise(space: Space, cube: UUID, fields: dict[str, Any], reverted_to: int | 
                 transaction.set_state(part.content.id, State.ARCHIVED)
         standing = transaction.standing(content.id)
         if standing and not standing.frozen:
-            _revive(transaction, standing, content, system.clock())
-        seqs = [transaction.supersede(space.num, versions[0], body), *(transaction.add(space.num, versions[1:]) if versions[1:] else ())]
+            revive(transaction, standing, content, system.clock())
+        seqs = [transaction.supersede(space.num, versions[0]), *(transaction.add(space.num, versions[1:]) if versions[1:] else ())]
         _like_the_whole(transaction, content.id, [version.content.id for version in versions[1:]])
         system.put_vectors(transaction, seqs, vectors)
         row = transaction.versions(seqs[:1])[seqs[0]]
         return Viewing.of(space, transaction).cube(row, content.text)
 
 
-def _revive(transaction: Writer, standing: Standing, content: Content, now: int) -> None:
+def revive(transaction: Writer, standing: Standing, content: Content, now: int) -> None:
     """What is corrected is in use again: it comes back from the archive, and from expiry where its new life is longer. Quarantine stays."""
     if standing.state in (State.ARCHIVED, State.MERGED):
         transaction.set_state(standing.id, State.ACTIVATED)
