@@ -129,6 +129,21 @@ def test_an_explanation_leaves_out_the_parts_and_steers_no_terminal(mnemos: Mnem
     for said in (shown(note, 60), shown(evil, 30), mnemos("explain", note).out):
         assert "\x1b[31m" not in said
         assert "\x1b[2J" not in said
+    mnemos("archive", note, "--reason", "[/bold] [red]why[/red] \x1b[2J")
+    assert "[/bold] [red]why[/red]" in shown(note)
+    mnemos("space", "--acl", '{"read": ["[/x]"]}')
+    assert "[/x]" in mnemos("space").out
+
+
+def test_a_long_chain_is_drawn_at_any_width(mnemos: Mnemos, lisbon: str) -> None:
+    with library.open("memory.db", embedder="none") as mem:
+        space, last = mem.space("default"), lisbon
+        for number in range(110):
+            last = space.add(f"link {number}", derived_from=[last]).id
+    for width in (20, 80, 500):
+        told = " ".join(shown(last, width).split())
+        assert ("link 108" in told) is (width > 20)
+        assert "what has happened to it" in told
 
 
 # ---- rules -----------------------------------------------------------------------------------------------------------

@@ -61,12 +61,10 @@ def explained(told: Explanation) -> Group:
     blocks: list[Any] = [Text(shortened(told.cube.text, _MOST), style="bold"), about]
     blocks += [Text.assemble(word, f": {_MEANING[word.plain]}") for word in standing(told.cube)]
     for steps, up, nothing in ((told.sources, True, "made from nothing else that is known"), (told.derived, False, "nothing was made of it")):
-        parts = [step for step in steps if step.relation == PART_OF and not up]
-        shown = [step for step in steps if step not in parts]
         tree = Tree(Text("where it came from" if up else "what was made of it", style="bold cyan"), guide_style="bright_black")
-        _grow(tree, shown, up, home)
-        if parts:
-            tree.add(Text(f"searched by its {counted(len(parts), 'part', 'parts')}", style="dim"))
+        _grow(tree, [step for step in steps if up or step.relation != PART_OF], up, home)
+        if parts := sum(step.relation == PART_OF for step in steps if not up):
+            tree.add(Text(f"searched by its {counted(parts, 'part', 'parts')}", style="dim"))
         if not tree.children:
             tree.add(Text(nothing, style="dim"))
         blocks += [Text(), tree]
@@ -85,18 +83,20 @@ def _grow(tree: Tree, steps: Sequence[Source], up: bool, home: str) -> None:
 
 def _about(cube: MemCube, home: str) -> str:
     """Type, author and id of a memory, and its space, where that is not `home`."""
-    parts = [cube.type, one_line(cube.author or ""), "" if cube.space == home else f"space {one_line(cube.space)}", cube.id]
+    parts = [one_line(cube.type), one_line(cube.author or ""), "" if cube.space == home else f"space {one_line(cube.space)}", cube.id]
     return " · ".join(part for part in parts if part)
 
 
 def _events(events: Sequence[dict[str, Any]]) -> Table:
     grid = Table.grid(padding=(0, 2))
-    for style in ("dim", "", "dim"):
-        grid.add_column(style=style, no_wrap=style == "dim" and not grid.columns, overflow="fold")
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    grid.add_column(style="dim", overflow="fold")
     for event in events:
         what = _BECAME.get(event["to"], event["to"]) if event["what"] == "state" else _DONE.get(event["what"], event["what"])
         by = f"by {one_line(event['by'])}" if event["by"] else ""
-        grid.add_row(f"{event['at'][:19].replace('T', ' ')}", what, ", ".join(part for part in (by, *_details(event)) if part))
+        details = ", ".join(part for part in (by, *_details(event)) if part)
+        grid.add_row(event["at"][:19].replace("T", " "), what, Text(details))
     return grid
 
 

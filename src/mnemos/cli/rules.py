@@ -40,7 +40,10 @@ def space(
     read_only: Annotated[bool | None, typer.Option("--read-only/--writable", help="Forbid changes to everybody, or allow them again.")] = None,
     strategy: Annotated[str | None, typer.Option("--strategy", help="How it remembers (`mnemos strategies`).")] = None,
 ) -> None:
-    """Show the settings of a space, or change those that are given. {} takes one away (but a clearance: {"*": "secret"} lifts that)."""
+    """Show the settings of a space, or change those that are given.
+
+    {} takes one away; a clearance is lifted by {"*": "secret"}.
+    """
     from mnemos.kernel.space_settings import described
 
     given = {"acl": acl, "deny": deny, "clearance": clearance, "licences": licences, "quota": quota, "rate": rate, "lifecycle": lifecycle}
@@ -93,7 +96,10 @@ def acl(
         str | None, typer.Argument(help='Its rules from now on: \'{"read": ["bob", "role:editors"]}\'; {} takes them away.', metavar="RULES")
     ] = None,
 ) -> None:
-    """Show or set the rules of a single memory. They only narrow those of its space: whom "read" leaves out does not see it."""
+    """Show or set the rules of a single memory.
+
+    They only narrow those of its space: whom "read" leaves out does not see it.
+    """
     given = None if rules is None else json_object(rules, "RULES")
     with session.open() as mem:
         chosen = session.view(mem)

@@ -124,6 +124,9 @@ def supersede(
     older: Annotated[str, typer.Argument(help="The one that holds no more.", metavar="OLDER")],
     reason: of.ReasonOption = None,
 ) -> None:
-    """Say that one memory holds instead of another, which goes to the archive and stays in its history."""
+    """Say that one memory holds instead of another.
+
+    The older one goes to the archive, and stays in the history of the newer one.
+    """
     with session.open() as mem:
         of.tell_cube(session, session.view(mem).supersede(newer, older, reason), f"Instead of {older} holds")
