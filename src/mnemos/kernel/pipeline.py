@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +160,7 @@ class Pipeline:
         if step.when is not None and not resolved(step.when, state):
             return "skipped", None, None
         try:
-            with self._system.transaction():
+            with self._system.transaction() if step.optional else nullcontext():
                 return "done", self._given(scene, step, state), None
         except Exception as error:
             if step.optional:

@@ -36,13 +36,18 @@ class Scene:
     def __init__(self, system: Mnemos, space: str | None) -> None:
         self.system = system
         self.default = space
+        self._spaces: dict[str, Space] = {}
 
     def space(self, name: Any = None, *, create: bool = False) -> Space:
         """The space called `name`, or the pipeline's own."""
         chosen = self.default if name is None else name
         if chosen is None:
             raise Invalid("space: none is named, by the step or by the pipeline")
-        return self.system.space(chosen) if create else self.system.existing_space(chosen)
+        found = self._spaces.get(chosen) if isinstance(chosen, str) else None
+        if found is None:
+            found = self.system.space(chosen) if create else self.system.existing_space(chosen)
+            self._spaces[found.name] = found
+        return found
 
     def cubes(self, value: Any, space: Any = None) -> list[tuple[Space, str]]:
         """(space, id) of each memory that `value` means: a memory, a hit, an id, or a list of them. An id is looked for in `space`."""
