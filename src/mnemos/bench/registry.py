@@ -111,6 +111,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("updating"),
         ),
         Benchmark(
+            "summary",
+            "MemOS, arXiv 2507.03724 (transformations)",
+            "Without a language model, a summary of a long dialogue or meeting keeps more of what people noted of it than its first, its longest or "
+            "random sentences do in as many tokens.",
+            _at("summary"),
+        ),
+        Benchmark(
             "scheduler",
             "MemOS, arXiv 2507.03724 (section 5.3)",
             "By measured costs the scheduler serves a drifting Zipf load at least 15 % below LRU and 10 % below LFU, is never more than 2 % worse than "
@@ -118,18 +125,18 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("scheduler"),
         ),
         Benchmark(
-            "load",
-            "MemOS, arXiv 2507.03724 (section 6)",
-            "At 100 requests a second for a minute, on 100,000 memories, every request succeeds, 99 % within 463 ms, and every write is found by the "
-            "search right after it.",
-            _at("load"),
-        ),
-        Benchmark(
             "kernel-work",
             "MemOS, arXiv 2507.03724 (sections 5.3 to 5.5)",
             "Durable jobs survive kill -9, at 500 a second; a subscriber has an event of another process within 50 ms (p99); a pipeline costs at most "
             "1.1 times the same calls by hand; 10,000 memories branch within 5 s; going back to any of 100 versions is bit-equal.",
             _at("kernel_work"),
+        ),
+        Benchmark(
+            "load",
+            "MemOS, arXiv 2507.03724 (section 6)",
+            "At 100 requests a second for a minute, on 100,000 memories, every request succeeds, 99 % within 463 ms, and every write is found by the "
+            "search right after it.",
+            _at("load"),
         ),
         Benchmark(
             "card",
