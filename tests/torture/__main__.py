@@ -24,6 +24,7 @@ SCRIPTS = {
     "crowd": (["torture_crowd.py", "--seconds", "120"], ["torture_crowd.py", "--seconds", "5"]),
     "sealed kill": (["torture_kill.py", "--sealed", "--cycles", "4000"], ["torture_kill.py", "--sealed", "--cycles", "40"]),
     "sealed faults": (["torture_faults.py", "--sealed"], ["torture_faults.py", "1", "--sealed"]),
+    "sealed crowd": (["torture_crowd.py", "--sealed", "--seconds", "60"], ["torture_crowd.py", "--sealed", "--seconds", "5"]),
     "sealed flips": (["torture_flips.py", "200", "--sealed"], ["torture_flips.py", "15", "--quick", "--sealed"]),
     "jobs": (["torture_jobs.py", "--kills", "1000"], ["torture_jobs.py", "--kills", "20"]),
 }

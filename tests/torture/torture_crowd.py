@@ -27,6 +27,7 @@ from torture_model import Model, next_op, text_of, word
 import mnemos
 from mnemos import errors
 
+OPEN: dict[str, Any] = {"embedder": "hashed"}
 SHARED = "shared"
 EXPECTED = (errors.Conflict, errors.NotFound)
 """What may happen in the shared space, where two change the same cube at once, or one forgets what the other reads."""
@@ -144,11 +145,16 @@ def process(path: str, number: int, threads: int, seconds: float, into: str) -> 
     """One process of the crowd: its threads, and what they saw, pickled into a file."""
     problems: list[str] = []
     until = time.time() + seconds
-    mem = mnemos.open(path, embedder="hashed")
+    mem = mnemos.open(path, **OPEN)
     workers = [Worker(mem, f"p{number}t{thread}", until, 1000 * number + thread) for thread in range(threads)]
     running = [threading.Thread(target=worker.work) for worker in workers]
     for thread in running:
         thread.start()
+    try:
+        while "key" in OPEN and number == 0 and time.time() < until:  # one of them renews the keys, over and over
+            mem.rotate_keys()
+    except errors.MnemosError:
+        problems.append(f"renewing keys: {traceback.format_exc()[-500:]}")
     for thread in running:
         thread.join()
     for worker in workers:
@@ -165,6 +171,7 @@ def main(folder: str, *, seconds: float, processes: int = 4, threads: int = 8) -
     running = []
     for number in range(processes):
         command = [sys.executable, os.path.abspath(__file__), "--path", path, "--process", str(number), "--threads", str(threads)]
+        command += ["--sealed"] if "key" in OPEN else []
         running.append(subprocess.Popen([*command, "--seconds", str(seconds), "--into", os.path.join(folder, f"seen-{number}")]))
     problems = [f"process {p.args[-1]} ended with {p.returncode}" for p in running if p.wait(seconds * 3 + 240)]
     model, counts, slowest = Model(), Counter[str](), 0.0
@@ -186,8 +193,8 @@ def main(folder: str, *, seconds: float, processes: int = 4, threads: int = 8) -
             counts += counted
             slowest = max(slowest, slow)
     if not problems:
-        _, problems, _ = check(path, [model], random.Random(1))
-        with mnemos.open(path, embedder="hashed") as mem:
+        _, problems, _ = check(path, [model], random.Random(1), key=OPEN.get("key"))
+        with mnemos.open(path, **OPEN) as mem:
             shared = mem.space(SHARED)
             living = {cube.id for cube in shared.list(limit=10**6)}
             wanted = {(id, 1): text_of(number) for id, number in added.items() if id in living}
@@ -217,7 +224,7 @@ def main(folder: str, *, seconds: float, processes: int = 4, threads: int = 8) -
 def shared_commits(path: str, *, adds: int = 200, threads: int = 8) -> dict[str, float]:
     """Adds in a second, of one thread and of `threads`, on the same store: threads share commits."""
     out = {}
-    with mnemos.open(path, embedder="hashed") as mem:
+    with mnemos.open(path, **OPEN) as mem:
         space = mem.space("a")
         space.add("warm")
 
@@ -245,7 +252,10 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--into")
+    parser.add_argument("--sealed", action="store_true", help="on a sealed store, whose keys one of the processes renews over and over")
     given = parser.parse_args()
+    if given.sealed:
+        OPEN["key"] = bytes(range(32))
     if given.process is not None:
         process(given.path, given.process, given.threads, given.seconds, given.into)
     else:
