@@ -354,9 +354,14 @@ def test_forget_removes_what_passes_and_nothing_else(call: Call) -> None:
         space = mem.space("a")
         made = space.add_many([{"text": cube.text, **{n: getattr(cube, n) for n in CHANGES}} for cube in CUBES])
         chosen = {made[[cube.id for cube in CUBES].index(id)].id for id in passing(keywords)} if not wrong else set()
-        if wrong and keywords[wrong] is not None:
+        nothing = {"tags": ([], (), set(), frozenset()), "reason": (keywords.get("reason"),)}  # conditions that are none
+        said = [name for name, value in keywords.items() if value is not None and value != {} and value not in nothing.get(name, ())]
+        if wrong == "reason" and keywords[wrong] is not None and not said:  # two things are wrong, and either may be told
+            with pytest.raises(errors.Invalid):
+                space.forget(**keywords)
+        elif wrong and keywords[wrong] is not None:
             refused(FORGET[wrong], wrong, lambda: space.forget(**keywords))
-        elif not any(value is not None and value != {} for name, value in keywords.items() if name != "reason"):
+        elif not said:
             refused(FORGET["types"], "forget", lambda: space.forget(**keywords))
             chosen = set()
         else:
