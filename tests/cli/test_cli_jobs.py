@@ -9,8 +9,8 @@ from cli_outcome import Mnemos
 
 import mnemos as library
 from mnemos.errors import Invalid
-from mnemos.kernel import jobs as kinds
-from mnemos.kernel.workers import Kind
+from mnemos.kernel.background import KINDS
+from mnemos.kernel.running import Kind
 
 
 def ask(kind: str, **how: Any) -> int:
@@ -25,7 +25,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, mnemos: Mnemos) -> None:
     def fail(mem: Any, job: Any) -> None:
         raise Invalid("will not do")
 
-    monkeypatch.setitem(kinds.KINDS, "failing", Kind(fail, attempts=1))
+    monkeypatch.setitem(KINDS, "failing", Kind(fail, attempts=1))
     assert mnemos("init").code == 0
 
 

@@ -316,6 +316,8 @@ def test_a_named_subscription_goes_on_behind_what_was_acknowledged(open_memory: 
     second.ack(one)  # never back
     assert mem.subscribe(name="indexer").poll() == []
     assert mem.as_principal("bob").subscribe(0, name="indexer").position == 0  # a name is each principal's own
+    mem.as_principal("a/b").subscribe(3, name="c")
+    assert mem.as_principal("a").subscribe(0, name="b/c").position == 0
     with pytest.raises(Invalid, match="has no name"):
         mem.subscribe().ack()
 

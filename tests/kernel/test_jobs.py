@@ -14,9 +14,9 @@ import pytest
 
 from mnemos.base.errors import Conflict, Invalid, ModelUnavailable, NotFound, PermissionDenied, StoreUnavailable
 from mnemos.kernel import workers
-from mnemos.kernel.jobs import KINDS
+from mnemos.kernel.background import KINDS
+from mnemos.kernel.running import Kind, Running, Stopped
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.workers import Kind, Running, Stopped
 from support import EMBEDDER, HandClock
 
 SECOND = 1_000_000
@@ -346,6 +346,24 @@ def test_leases_of_what_runs_are_prolonged(mem: Mnemos) -> None:
         release.set()
         assert mem.jobs.drain(30)
     assert mem.jobs.get(id).state == "done"
+
+
+def test_a_kind_may_be_registered_while_others_run(mem: Mnemos, jobs: Any, work: Recorder) -> None:
+    """Also one with a much shorter lease: it is prolonged in its own time."""
+    work.gate.clear()
+    release = threading.Event()
+    with jobs.work(threads=2):
+        jobs.enqueue("work", key="long")
+        assert work.began.acquire(timeout=30)
+        jobs.register("short", lambda system, job: release.wait(30), lease_seconds=0.15)
+        id = jobs.enqueue("short").id
+        until(lambda: jobs.get(id).state == "running")
+        first = jobs.get(id).leased_until
+        until(lambda: jobs.get(id).leased_until > first)
+        work.gate.set()
+        release.set()
+        assert jobs.drain(30)
+    assert jobs.get(id).attempts == 1
 
 
 def test_stopping_gives_back_what_says_how_far_it_is(mem: Mnemos) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import Embedder, Progress, Vectors
-from mnemos.kernel.workers import Stopped
+from mnemos.kernel.running import Stopped
 from mnemos.models.catalog import from_fingerprint, open_embedder
 from mnemos.store.base import Snapshot, Store
 from mnemos.text.encoding import terms_text

@@ -6,22 +6,21 @@ when it is done twice. No job is lost, and none is run by two workers while the 
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import orjson
 
 from mnemos.base.clock import Moment, from_micros, optional_datetime, to_micros
 from mnemos.base.cube import check_word, plain_json
 from mnemos.base.errors import Conflict, Invalid, NotFound, PermissionDenied, shown
+from mnemos.kernel.background import Work
 from mnemos.kernel.conditions import count
-from mnemos.kernel.subscriptions import Subscription
-from mnemos.kernel.workers import PAUSED, Kind, Running, Workers, paused_kinds, take_and_run
+from mnemos.kernel.running import PAUSED, Kind, Running, paused_kinds, take_and_run
+from mnemos.kernel.workers import Workers
 from mnemos.store.base import JobRow
 
 if TYPE_CHECKING:
@@ -32,40 +31,6 @@ MOST_PAYLOAD = 64 * 2**10
 """Bytes of a payload's JSON. A payload names memories by their ids: what is in it is not forgotten with them."""
 _LONGEST_DELAY = 10 * 365 * 86_400
 _LOOK_SECONDS = 0.5
-
-
-def _embed(system: Mnemos, job: Running) -> None:
-    system.embedding.work(system.store, job.progress)
-
-
-def _expire(system: Mnemos, job: Running) -> None:
-    system.expire()
-
-
-def _tend(system: Mnemos, job: Running) -> None:
-    system.tend()
-
-
-def _compact(system: Mnemos, job: Running) -> None:
-    system.store.compact()
-
-
-def _reseal(system: Mnemos, job: Running) -> None:
-    system.reseal(job.progress)
-
-
-def _own_embedder(system: Mnemos) -> str | None:
-    return system.embedding.fingerprint
-
-
-KINDS: dict[str, Kind] = {
-    "embedding": Kind(_embed, key=_own_embedder),
-    "expire": Kind(_expire),
-    "tend": Kind(_tend),
-    "compact": Kind(_compact),
-    "reseal": Kind(_reseal),
-}
-"""The kinds of jobs that every open store can run. A new one is a function and a line here; a program adds its own with `Jobs.register`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,43 +69,6 @@ class Job:
 
 Found = list[Job]
 """`Jobs.list` hides the builtin inside the class."""
-
-
-class Work:
-    """What goes on in the background of an open store, shared by all its views: the kinds of jobs that it can run, workers, subscriptions."""
-
-    def __init__(self) -> None:
-        self.kinds = dict(KINDS)
-        self._lock = threading.Lock()
-        self._pools: list[Workers] = []
-        self._subscriptions: WeakSet[Subscription] = WeakSet()
-        self._closed = False
-
-    def keep(self, subscription: Subscription) -> Subscription:
-        """Close a subscription with the store."""
-        with self._lock:
-            self._subscriptions.add(subscription)
-        return subscription
-
-    def start(self, pool: Workers) -> Workers:
-        """Start workers; they are stopped with the store."""
-        with self._lock:
-            self._pools = [each for each in self._pools if each.alive]
-            if not self._closed:
-                self._pools.append(pool)
-                pool.start()
-        return pool
-
-    def stop(self) -> None:
-        """Close all subscriptions; stop all workers, each after the step that it is at."""
-        with self._lock:
-            self._closed = True
-            pools, self._pools = self._pools, []
-            subscriptions = list(self._subscriptions)
-        for subscription in subscriptions:
-            subscription.close()
-        for pool in pools:
-            pool.stop()
 
 
 class Jobs:
@@ -311,22 +239,6 @@ class Jobs:
     def _known(self, kind: object) -> None:
         if not isinstance(kind, str) or kind not in self._work.kinds:
             raise NotFound(f"kind: there is no kind of job {shown(kind)}; there are {', '.join(sorted(self._work.kinds))}")
-
-
-def start_embedding(system: Mnemos, work: Work) -> None:
-    """Make the vectors that an open store lacks, in the background, and let `system.embedding` wait for it."""
-    kinds: Mapping[str, Kind] = {"embedding": work.kinds["embedding"]}
-
-    def ask() -> None:
-        own, now = system.embedding.fingerprint, system.clock()
-        if own is not None and system.embedding.lacking(system.store):
-            with system.store.transaction() as transaction:
-                for row in transaction.jobs(("waiting",), ("embedding",)):
-                    if row.key != own:  # of an embedder that the store was opened with before
-                        transaction.cancel_job(row.id, now)
-                transaction.enqueue("embedding", own, None, run_at=now, priority=0, every=None, now=now)
-
-    work.start(Workers(system, kinds, 1, first=ask, until_idle=True, ended=system.embedding.begin()))
 
 
 def _number(id: object, name: str = "id") -> int:

@@ -103,7 +103,7 @@ def drop(space: Space, name: str) -> None:
 def position_meant(space: Space, snapshot: Snapshot, to: NamedPosition | int | Moment) -> int:
     """The position that a snapshot, its name, a position or a time stands for. Raises `NotFound`, `Invalid`."""
     if isinstance(to, NamedPosition):
-        to = to.name
+        return position_of(snapshot, to.position, "to")
     if isinstance(to, str):
         if (kept := snapshot.setting(_key(space, to))) is not None:
             return int(kept["position"])

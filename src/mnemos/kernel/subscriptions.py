@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import orjson
+
 from mnemos.base.clock import Moment
 from mnemos.base.cube import check_text
 from mnemos.base.errors import Invalid, PermissionDenied, RateLimited, StoreUnavailable
@@ -44,7 +46,7 @@ class Subscription:
     def __init__(self, system: Mnemos, wanted: Wanted, since: int | Moment | None = None, name: str | None = None) -> None:
         self._system = system
         self._wanted = wanted
-        self._cursor = None if name is None else f"subscription/{system.principal or ''}/{_checked_name(name)}"
+        self._cursor = None if name is None else f"subscription/{orjson.dumps([system.principal, _checked_name(name)]).decode()}"
         self._meaning = None if wanted.about is None else system.embedding.question(wanted.about)
         if wanted.about is not None and self._meaning is None:
             raise Invalid("about: this store was opened without an embedder, so nothing has a meaning here; choose by tags or types")

@@ -18,6 +18,7 @@ from mnemos.base.ids import IdSource
 from mnemos.base.protocols import Embedder, Progress
 from mnemos.index.space_index import SpaceIndex
 from mnemos.kernel import governance, sealing
+from mnemos.kernel.background import Work, start_embedding
 from mnemos.kernel.checking import check_derived
 from mnemos.kernel.embedding import Embedding
 from mnemos.kernel.events import Event, Wanted
@@ -25,7 +26,7 @@ from mnemos.kernel.forgetting import Certificate, forget_again
 from mnemos.kernel.governance import Access
 from mnemos.kernel.heat import AccessTracker
 from mnemos.kernel.indexes import Indexes
-from mnemos.kernel.jobs import Jobs, Work, start_embedding
+from mnemos.kernel.jobs import Jobs
 from mnemos.kernel.limits import RateLimiter, recount, use_licence
 from mnemos.kernel.pipeline import Pipeline, saved_pipeline, saved_pipelines
 from mnemos.kernel.results import Report
