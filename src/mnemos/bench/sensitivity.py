@@ -22,6 +22,7 @@ from mnemos.text.sensitivity import Redactor
 
 EACH, QUICK_EACH = 400, 60
 BYTES, QUICK_BYTES = 10_000_000, 500_000
+HARD_BYTES, QUICK_HARD_BYTES = 2_000_000, 250_000
 SMALLER = 8
 ALARMS_PER_TURN = 5e-4
 HARD = (
@@ -46,7 +47,8 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         options.say("conversations read")
         size = QUICK_BYTES if options.quick else BYTES
         plain = seconds(_to_length("\n".join(turns), size))
-        hard = {piece: growth(piece, size) for piece in HARD}
+        hard_size = QUICK_HARD_BYTES if options.quick else HARD_BYTES
+        hard = {piece: growth(piece, hard_size) for piece in HARD}
     total, common_total = sum(ours.there.values()), sum(theirs.there.values())
     recall, precision = wilson(sum(ours.found.values()), total), wilson(ours.right, ours.right + ours.wrong)
     share = wilson(sum(alarms), len(turns))
@@ -59,12 +61,12 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         Check.of("share of real turns with any alarm", share, ALARMS_PER_TURN, at_least=False, baseline=common / len(turns)),
         Check("MB/s on conversations", size / 1e6 / plain, 1.0, n=1),
         Check(f"time of {SMALLER} times the hardest text ÷ of it", steepest, 1.6 * SMALLER, at_least=False, n=len(HARD)),
-        Check("MB/s on the hardest text", size / 1e6 / hard[worst][0], None, n=len(HARD)),
+        Check("MB/s on the hardest text", hard_size / 1e6 / hard[worst][0], None, n=len(HARD)),
     ]
     by_kind = {
         kind: {"recall": ours.found[kind] / n, "common patterns": theirs.found[kind] / n, "n": n} for kind, n in sorted(ours.there.items())
     }
-    slowest = {repr(piece): {"MB/s": size / 1e6 / took} for piece, (took, _) in sorted(hard.items(), key=lambda one: -one[1][0])[:5]}
+    slowest = {repr(piece): {"MB/s": hard_size / 1e6 / took} for piece, (took, _) in sorted(hard.items(), key=lambda one: -one[1][0])[:5]}
     notes = [
         "A generated text counts as found where one span of the right kind covers all of it. Half of the texts hold only what looks sensitive.",
         f"Turns: LoCoMo and MSC, {len(turns):,}. What is found there was read: a telephone number in one, a film's title in the others.",

@@ -196,10 +196,16 @@ class Incoming:
     name: str
     vector: Callable[[Content], bytes | None] = lambda content: None
     blob: Callable[[str], bytes] | None = None
+    new: Counter[str] = field(default_factory=Counter)
+    """How many spaces, versions and changes of standing were new, in the batches that became durable."""
     _passed: Counter[UUID] = field(default_factory=Counter)
     """How many of each cube's changes of standing were read so far."""
     _read_only: set[str] = field(default_factory=set)
     """Spaces that are read-only in the source: its owner may fill them here all the same."""
+
+    def begin_standing(self, passed: Mapping[UUID, int]) -> None:
+        """Say of how many of a cube's changes of standing the lines have none, because they are here already."""
+        self._passed.update(passed)
 
     def take(self, batch: Iterable[tuple[int, Line]]) -> int:
         """Import some (number, line) in one transaction; give how many were new."""
@@ -212,12 +218,13 @@ class Incoming:
                 except (Invalid, NotFound) as error:
                     raise Invalid(f"{where}: {error}") from None
         vectors = self._vectors([version for _, _, version in prepared if version])
-        new = 0
+        new: Counter[str] = Counter()
         with self.memory.writing(alone=True) as transaction:
             for where, line, version in prepared:
-                vector = next(vectors) if version else None
-                new += self._take(transaction, line, version, vector, where)
-        return new
+                kind = "versions" if version else "spaces" if "settings" in line else "standings"
+                new[kind] += self._take(transaction, line, version, next(vectors) if version else None, where)
+        self.new += new
+        return new.total()
 
     def _content(self, snapshot: Snapshot, record: Any) -> Content:
         """The content of a record; a large payload that is new is in the store then, under the store's own name."""

@@ -126,11 +126,19 @@ def _header(line: bytes, place: Place) -> dict[str, Any]:
 def read_export(path: Path, *, notice: Notice = warn) -> Iterator[dict[str, Any]]:
     """The entries of an export, as they were written. Import them inside one transaction: damage, or a missing end, shows only when
     the last line is reached, and raises `Invalid`."""
-    place = Place(str(path), notice=notice)
+    with reading(Place(str(path))), open_bytes(path) as stream:
+        yield from read_export_stream(stream, str(path), notice=notice)
+
+
+def read_export_stream(stream: IO[bytes], name: str, *, notice: Notice = warn, longest: int = -1) -> Iterator[dict[str, Any]]:
+    """As `read_export`, from an open stream that messages call `name`. A line of more than `longest` bytes (-1: any) is refused."""
+    place = Place(name, notice=notice)
     digest, number, ended = hashlib.sha256(), 0, False
-    with reading(place), open_bytes(path) as stream:
-        for number, line in enumerate(stream, 1):
+    with reading(place):
+        for number, line in enumerate(iter(lambda: stream.readline(longest), b""), 1):
             here = place.at(f"line {number}")
+            if len(line) == longest and not line.endswith(b"\n"):
+                raise here.invalid(f"is longer than {longest:,} bytes", "fetch or write the export again")
             if ended:
                 raise here.invalid("text follows the end of the export", "fetch or write the export again")
             if number == 1:
