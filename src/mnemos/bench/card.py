@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from mnemos.bench.datasets import data_folder
 from mnemos.bench.embedding import CountingEmbedder, vector_folder
 from mnemos.bench.evaluation import external, real
 from mnemos.bench.evaluation.attribution import attribute
-from mnemos.bench.evaluation.card import Card, minimal, overall, suite_score
+from mnemos.bench.evaluation.card import Card, disclosed, minimal, overall, suite_score
 from mnemos.bench.evaluation.crossover import Point, surface
 from mnemos.bench.evaluation.episodic import cost
 from mnemos.bench.evaluation.items import History
@@ -119,7 +118,7 @@ def _run(benchmark: Benchmark, options: Options, size: Size, folder: Path | None
     sets = real.sets(folder, options) if folder is not None else []
     found = _leakage([item.question for item in plan.items], sets)
     card = Card("mnemos", five, measured, _cost(runs[RETRIEVAL], ours), {s: run.asked for s, run in runs.items()},
-                _disclosure(options, found, clock.seconds))  # fmt: skip
+                disclosed(options.seed, clock.seconds, leakage=_leaked(found)))  # fmt: skip
     options.say("twelve systems")
     ranked = _proposition_b(options.seed + 1, size, stores)
     options.say("equal budgets")
@@ -165,26 +164,10 @@ def _leakage(questions: Sequence[str], sets: Sequence[real.RealSet]) -> Leakage:
     return leakage(questions, [*texts, *(question.text for corpus in corpora for question in corpus.questions)])
 
 
-def _disclosure(options: Options, found: Leakage, seconds: float) -> dict[str, Any]:
-    now = datetime.now(UTC).date().isoformat()
-    ran = machine()
-    return {
-        "time": {"snapshot": now, "index": now, "weights": None},
-        "freshness": {"rules": "of what is retrieved, the user's own latest statement holds; an index is at the log's position at each search"},
-        "leakage": {
-            "method": f"MinHash over shingles of 5 words, questions against what the ranking was fitted on; {len(found.pairs)} pairs",
-            "threshold": OVERLAP,
-            "overlap": found.share,
-            "accepted": ACCEPTED,
-        },
-        "model": {"name": "pattern reader", "parameters": None, "decoding": {"deterministic": True}},
-        "retrieval": {"method": "mnemos auto: words, meaning, neighbours, speaker, time", "k": 10, "rerank": "by mnemos.bench.fitting"},
-        "memory": {"mode": "online", "replay_budget": 2, "refusal_threshold": 0.0},
-        "hardware": {"cpu": ran.cpu or "unknown", "cores": ran.cores, "memory_bytes": ran.memory},
-        "cost": {"seconds": seconds},
-        "seeds": {"values": [options.seed]},
-        "limits": {"text": "synthetic histories in English, read by patterns; no language model, no tools"},
-    }
+def _leaked(found: Leakage) -> dict[str, Any]:
+    """The disclosure's section on leakage."""
+    method = f"MinHash over shingles of 5 words, questions against what the ranking was fitted on; {len(found.pairs)} pairs"
+    return {"method": method, "threshold": OVERLAP, "overlap": found.share, "accepted": ACCEPTED}
 
 
 def _proposition_b(seed: int, size: Size, stores: _Stores) -> dict[str, tuple[float, float]]:

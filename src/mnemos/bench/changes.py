@@ -13,6 +13,7 @@ import mnemos
 from mnemos.base.meter import Seconds, machine
 from mnemos.base.stats import wilson
 from mnemos.bench.embedding import CountingEmbedder, vector_folder
+from mnemos.bench.evaluation.card import disclosed
 from mnemos.bench.evaluation.trials import HARMS, Town
 from mnemos.bench.evaluation.updates import labelled_updates
 from mnemos.bench.registry import Benchmark, Options
@@ -122,7 +123,7 @@ def _one_change(memory: Any, town: Town, options: Options) -> tuple[Check, int]:
     changes = Changes(StoreLedger(memory))
     change = changes.propose("A poisoned update", [trial.change])
     changes.register(change, Terms(gates=(Gate(TARGET, "success", 0.0),), share=0.5))
-    changes.admit(change, lambda: {TARGET: town.measuring(trial, 0)()[TARGET]}, _card(options))
+    changes.admit(change, lambda: {TARGET: town.measuring(trial, 0)()[TARGET]}, disclosed(options.seed, 0.0))
     changes.start(change)
     control = trial.change.without(changes.history(change)[-1].body["restore"][trial.change.tier])
     queries = asked = 0
@@ -138,19 +139,3 @@ def _one_change(memory: Any, town: Town, options: Options) -> tuple[Check, int]:
     after = [town.answer(town.space, question) for question in questions]
     same = float(np.mean([a == b for a, b in zip(before, after, strict=True)]))
     return Check("answers as before, once rolled back", same, 1.0, n=len(questions)), queries
-
-
-def _card(options: Options) -> dict[str, Any]:
-    ran = machine()
-    return {
-        "time": {"snapshot": "2025-01-01", "index": "2025-01-01", "weights": None},
-        "freshness": {"rules": "the latest statement holds"},
-        "leakage": {"method": "made-up facts", "threshold": 0.8, "overlap": 0.0, "accepted": 0.007},
-        "model": {"name": "pattern reader", "parameters": None, "decoding": {}},
-        "retrieval": {"method": "mnemos auto", "k": 10, "rerank": "none"},
-        "memory": {"mode": "online", "replay_budget": 0, "refusal_threshold": None},
-        "hardware": {"cpu": ran.cpu or "unknown", "cores": ran.cores, "memory_bytes": ran.memory},
-        "cost": {"seconds": 0.0},
-        "seeds": {"values": [options.seed]},
-        "limits": {"text": "synthetic"},
-    }

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from mnemos.base.errors import Invalid
+from mnemos.base.meter import machine
 from mnemos.base.stats import Interval
 from mnemos.bench.evaluation import contextual, episodic, external, scoring
 from mnemos.bench.evaluation.layers import Layers, Table
+from mnemos.bench.evaluation.leakage import ACCEPTED, OVERLAP
 from mnemos.bench.evaluation.settings import Run
 from mnemos.bench.result import Check
 from mnemos.kernel.changes.disclosure import problems
@@ -101,6 +104,24 @@ class Card:
             "gates": [check.as_dict() for check in self.checks()],
             "disclosure": dict(self.disclosure),
         }
+
+
+def disclosed(seed: int, seconds: float, **sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The disclosure of a run on synthetic histories, here and today; `sections` replace whole sections of it."""
+    now, ran = datetime.now(UTC).date().isoformat(), machine()
+    return {
+        "time": {"snapshot": now, "index": now, "weights": None},
+        "freshness": {"rules": "of what is retrieved, the user's own latest statement holds; an index is at the log's position at each search"},
+        "leakage": {"method": "facts made up for the run", "threshold": OVERLAP, "overlap": 0.0, "accepted": ACCEPTED},
+        "model": {"name": "pattern reader", "parameters": None, "decoding": {"deterministic": True}},
+        "retrieval": {"method": "mnemos auto: words, meaning, neighbours, speaker, time", "k": 10, "rerank": "by mnemos.bench.fitting"},
+        "memory": {"mode": "online", "replay_budget": 2, "refusal_threshold": 0.0},
+        "hardware": {"cpu": ran.cpu or "unknown", "cores": ran.cores, "memory_bytes": ran.memory},
+        "cost": {"seconds": seconds},
+        "seeds": {"values": [seed]},
+        "limits": {"text": "synthetic histories in English, read by patterns; no language model, no tools"},
+        **sections,
+    }
 
 
 def assert_gates(card: Card) -> None:

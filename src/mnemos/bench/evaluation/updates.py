@@ -116,12 +116,9 @@ def _edit(rng: np.random.Generator, number: int) -> Update:
 def _broad(rng: np.random.Generator) -> Update:
     documents = int(rng.integers(60, 120)) if rng.random() < 0.7 else 12
     length = 12 if documents > 12 else 250
-    texts = []
-    for _ in range(documents):
-        sentences = [_fill(rng, _LESSONS) for _ in range(length)]
-        if rng.random() < 0.3:
-            sentences.append("Now the piece is ready.")
-        texts.append(" ".join(sentences))
+    lessons = [_fill(rng, _LESSONS) for _ in range(100)]
+    texts = [" ".join(lessons[i] for i in rng.integers(0, len(lessons), length)) for _ in range(documents)]
+    texts = [f"{text} Now the piece is ready." if rng.random() < 0.3 else text for text in texts]
     return Update([{"text": text} for text in texts], [], Path.ADAPTER, "domain")
 
 
