@@ -215,6 +215,23 @@ def test_a_forget_inside_a_transaction_destroys_its_keys_with_it(open_memory: Op
     assert mem.verify().ok
 
 
+def test_store_and_keys_put_back_together_forget_again(open_memory: Open, tmp_path: Path) -> None:
+    mem = open_memory(key=KEY)
+    space = mem.space("a")
+    gone, stays = space.add("gone"), space.add("stays")
+    mem.close()
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    mem = open_memory(key=KEY)
+    certificate = mem.space("a").forget([gone.id])
+    mem.close()
+    for end in ("", "-head", "-keys"):
+        shutil.copyfile(tmp_path / "copy" / f"memory.db{end}", tmp_path / f"memory.db{end}")
+    mem = open_memory(key=KEY)  # the ledger of ids is not put back, and says what was forgotten
+    assert [cube.id for cube in mem.space("a").list()] == [stays.id]
+    assert mem.store.living_keys([name for cube in certificate.cubes for name in cube.keys]) == []
+    assert mem.verify().ok
+
+
 def test_vectors_are_made_anew_in_a_sealed_store_and_stay_sealed(open_memory: Open, tmp_path: Path) -> None:
     mem = open_memory(key=KEY)
     space = mem.space("a")

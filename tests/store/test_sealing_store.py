@@ -30,7 +30,6 @@ from mnemos.store.sealing import PAYLOAD, VECTOR, Unreadable
 from mnemos.store.sqlite import SqliteStore
 from mnemos.store.sqlite_open import checksum_vfs
 from mnemos.store.sqlite_renew import begin, reseal
-from mnemos.store.sqlite_sealed import SealedWriter
 
 SECRET = {
     "text": "the violin lies in the harbour office", "author": "Annabella Quist", "source": "letter-of-march", "type": "confession",
@@ -42,12 +41,6 @@ STRINGS = [
     "Lighthouse Keeper", "Kirkwall pier", "top-secret-label", "chapter-key", "chapter-value", "inner-key", "inner-value",
 ]  # fmt: skip
 VECTOR_BYTES = bytes(range(64, 192))
-
-
-def rewritten(store: SqliteStore) -> SealedWriter:
-    writer = store._local.writer
-    assert isinstance(writer, SealedWriter)
-    return writer
 
 
 def renew(store: SqliteStore, spaces: list[int] | None = None) -> int:
@@ -82,6 +75,8 @@ def test_a_sealed_store_opens_with_its_key_alone(tmp_path: Path) -> None:
 def test_a_store_that_is_not_sealed_takes_no_key_and_stays_as_it_is(tmp_path: Path) -> None:
     opened(tmp_path, None).close()
     before = (tmp_path / "store.db").read_bytes()
+    assert b"sealed" not in before
+    assert b"shred" not in before
     with pytest.raises(Conflict, match="mnemos seal"):
         opened(tmp_path)
     assert (tmp_path / "store.db").read_bytes() == before

@@ -1,7 +1,8 @@
 """The long fault runs: `python tests/torture` (`make torture`). Prints one JSON object; ends with 1 where anything was wrong.
 
 10,000 kill cycles, every fault at every call, hundreds of flipped bits in each file, two minutes of a crowd, 1,000 kills of workers, 10,000
-requests to the server, thousands of calls of the Python API and of command lines. `--short` runs about a hundredth; names of parts run only those.
+requests to the server, thousands of calls of the Python API and of command lines; kills, faults, flips and the crowd on sealed stores, too.
+`--short` runs about a hundredth; names of parts run only those.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ SCRIPTS = {
     "faults": (["torture_faults.py"], ["torture_faults.py", "1"]),
     "flips": (["torture_flips.py", "400"], ["torture_flips.py", "30", "--quick"]),
     "crowd": (["torture_crowd.py", "--seconds", "120"], ["torture_crowd.py", "--seconds", "5"]),
-    "sealed kill": (["torture_kill.py", "--sealed", "--cycles", "4000"], ["torture_kill.py", "--sealed", "--cycles", "40"]),
-    "sealed faults": (["torture_faults.py", "--sealed"], ["torture_faults.py", "1", "--sealed"]),
-    "sealed crowd": (["torture_crowd.py", "--sealed", "--seconds", "60"], ["torture_crowd.py", "--sealed", "--seconds", "5"]),
-    "sealed flips": (["torture_flips.py", "200", "--sealed"], ["torture_flips.py", "15", "--quick", "--sealed"]),
+    "sealed-kill": (["torture_kill.py", "--sealed", "--cycles", "4000"], ["torture_kill.py", "--sealed", "--cycles", "40"]),
+    "sealed-faults": (["torture_faults.py", "--sealed"], ["torture_faults.py", "1", "--sealed"]),
+    "sealed-crowd": (["torture_crowd.py", "--sealed", "--seconds", "60"], ["torture_crowd.py", "--sealed", "--seconds", "5"]),
+    "sealed-flips": (["torture_flips.py", "200", "--sealed"], ["torture_flips.py", "15", "--quick", "--sealed"]),
     "jobs": (["torture_jobs.py", "--kills", "1000"], ["torture_jobs.py", "--kills", "20"]),
 }
 TESTS = {

@@ -224,7 +224,7 @@ class KeyFile:
             text = unicodedata.normalize("NFC", key).encode()
             try:
                 key = hashlib.scrypt(text, salt=salt, n=n, r=r, p=p, maxmem=min(129 * n * r + 2**20, 2**31 - 1), dklen=KEY_BYTES)
-            except (ValueError, MemoryError) as error:
+            except (ValueError, OverflowError, MemoryError) as error:
                 raise StoreUnavailable(f"{self.path}: a guess at its passphrase costs more than this machine has ({error})") from None
         return hmac.digest(hmac.digest(salt, key, "sha256"), b"mnemos key file\x01", "sha256")  # HKDF, RFC 5869
 

@@ -24,8 +24,8 @@ from mnemos.store.keys import NAME, KeyFile, Ring
 
 PAYLOAD, VECTOR = b"p", b"v"
 SALT_BYTES = 16
-OVERHEAD = NAME.size + 12 + 16
-"""Bytes that a cell is longer than what it holds: the key's name, the nonce, the tag."""
+FIELDS = ("type", "author", "source", "tags", "metadata", "more", "text", "thread", "flags")
+"""The columns of `version` that lie in its payload as JSON, in this order; beside them salt, moments and terms."""
 
 _NONCE = slice(NAME.size, NAME.size + 12)
 _PLACE = struct.Struct(">16sc16sQH")
@@ -64,7 +64,7 @@ def place(store: bytes, column: bytes, cube: bytes, seq: int, embedder: int = 0)
 
 
 def packed(salt: bytes, fields: list[Any], moments: bytes | None, terms: bytes | None) -> bytes:
-    """The payload of a version as one string of bytes: `fields` are what JSON holds."""
+    """The payload of a version as one string of bytes; `fields` are the values of `FIELDS`."""
     text = orjson.dumps(fields)
     lengths = _LENGTHS.pack(len(text), _NONE if moments is None else len(moments), _NONE if terms is None else len(terms))
     return b"".join((salt, lengths, text, moments or b"", terms or b""))

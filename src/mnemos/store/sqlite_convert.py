@@ -20,7 +20,7 @@ from mnemos.base.errors import Conflict, StoreUnavailable
 from mnemos.store import schema, sealed_blobs, sealing, sqlite_erase
 from mnemos.store.blobs import FileBlobs
 from mnemos.store.sealed_blobs import SealedBlobs
-from mnemos.store.sealing import PAYLOAD
+from mnemos.store.sealing import FIELDS, PAYLOAD
 from mnemos.store.sqlite import SqliteStore
 from mnemos.store.sqlite_keys import Keeper
 from mnemos.store.sqlite_renew import WORDS
@@ -38,7 +38,6 @@ _TEXTS = (
     ("job", "id", "progress", lambda _: "job progress"),
     ("job", "id", "error", lambda _: "job error"),
 )
-_CELLS = "type, author, source, tags, metadata, more, text, thread, flags"
 _BATCH = 1000
 
 
@@ -59,9 +58,9 @@ def seal(opened: SqliteStore, key: object) -> None:
         with store.exclusively("sealing the store") as connection:
             names = _convert(connection, keeper, store.clock, plain)
         keeper.settle()
+        plain.remove(names)
         store._erasing.inherit(store._db)  # the note of `_convert`: the file is to be rebuilt
         store.erase()
-        plain.remove(names)
     finally:
         store.close()
 
@@ -98,11 +97,11 @@ def _rows(writer: SealedWriter, statement: str) -> Iterator[list[Any]]:
 def _versions(writer: SealedWriter, plain: FileBlobs, sealed: SealedBlobs) -> list[str]:
     first = dict(writer.connection.execute("SELECT cube, min(seq) FROM version GROUP BY cube"))
     names: dict[str, None] = {}
-    for rows in _rows(writer, f"SELECT seq, cube, space, salt, moments, terms, {_CELLS} FROM version"):
+    for rows in _rows(writer, f"SELECT seq, cube, space, salt, moments, terms, {', '.join(FIELDS)} FROM version"):
         out = []
         for seq, cube, space, salt, moments, terms, *fields in rows:
             cell = writer._cell(space, first[cube], PAYLOAD, cube, seq, sealing.packed(salt, fields, moments, terms))
-            more, text = fields[5:7]
+            more, text = fields[FIELDS.index("more")], fields[FIELDS.index("text")]
             blob = orjson.loads(more).get("blob") if more else None
             if blob is not None and blob not in names:
                 names[blob] = None

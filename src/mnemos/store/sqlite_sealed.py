@@ -102,7 +102,7 @@ class _Sealed(Reader):
             ) from None
 
     def _payload(self, cell: bytes, cube: bytes, seq: int) -> tuple[bytes, list[Any], bytes | None, bytes | None]:
-        """(salt, [type, author, source, tags, metadata, more, text, thread, flags], moments, terms) of a version."""
+        """(salt, the values of `sealing.FIELDS`, moments, terms) of a version."""
         return sealing.unpacked(self._opened(cell, PAYLOAD, cube, seq))
 
     # -- how things stand in the tables --
@@ -333,12 +333,8 @@ class SealedWriter(_Sealed, Writer):
 
     def _number(self, seq: int) -> int:
         """The number of the key of the cube of which a version stands at `seq`."""
-        return self._name_at(seq)[1] & (1 << CUBE_BITS) - 1
-
-    def _name_at(self, seq: int) -> tuple[int, int]:
-        """(era, number in its tree) of the key under which the version at `seq` is sealed."""
-        era, number = NAME.unpack(self._db.execute(f"SELECT substr(sealed, 1, {NAME.size}) FROM version WHERE seq = ?", (seq,)).get)
-        return era, number
+        number: int = NAME.unpack(self._db.execute(f"SELECT substr(sealed, 1, {NAME.size}) FROM version WHERE seq = ?", (seq,)).get)[1]
+        return number & (1 << CUBE_BITS) - 1
 
     # -- writing --
     def _more_of(self, seq: int) -> str | None:
@@ -394,4 +390,3 @@ class SealedWriter(_Sealed, Writer):
             self._bury(cube.bytes, seq, [(row[0],) for row in rows])
             self.removed_blobs += [blob for _, blob in rows if blob and not self._holds_blob(blob)]
             self.forgotten_ids.append(cube)
-            self.forgets.append(seq)
