@@ -193,6 +193,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             "most 5 of 10,000 turns of real conversations; the time is linear in the text, also for texts made to be slow.",
             _at("sensitivity"),
         ),
+        Benchmark(
+            "exchange",
+            "MemOS, arXiv 2507.03724, section 7 (interchange)",
+            "An archive notices every flipped byte, holds no redacted string, and imports over both back ends to a store with the same ten "
+            "answers, no slower than JSON lines.",
+            _at("exchange"),
+        ),
     )
 }
 
