@@ -63,17 +63,21 @@ class Keeper:
 
     def open(self, connection: apsw.Connection) -> None:
         """Read the keys of a store that is there. Raises `WrongKey`, `Corrupt`, and `FingerprintMismatch` where they are another store's."""
+        eras = self._eras(connection)  # before the file is read: another process may renew the keys meanwhile
         ring = self.file.read()
-        store = bytes(connection.execute("SELECT value FROM store WHERE key = 'id'").get)
-        if ring.store != store:
+        if ring.store != bytes(connection.execute("SELECT value FROM store WHERE key = 'id'").get):
             raise FingerprintMismatch(f"{self.file.path}: holds the keys of another store than {self.path}; put the right key file beside it")
-        eras = {era for (era,) in connection.execute("SELECT DISTINCT era FROM slot UNION SELECT value FROM store WHERE key = 'era'")}
         if missing := eras - set(ring.eras):
             raise Corrupt(f"{self.file.path}: has no keys of era {min(missing)}, so it is older than the store; restore the newest backup of it")
         self.sealing = Sealing(self.file, ring)
         if not self.file.settled():
             with _writing(connection):
                 self.settle()
+
+    @staticmethod
+    def _eras(connection: apsw.Connection) -> set[int]:
+        """The eras whose trees are in use."""
+        return {era for (era,) in connection.execute("SELECT DISTINCT era FROM slot UNION SELECT value FROM store WHERE key = 'era'")}
 
     def reader(self, connection: apsw.Connection) -> SealedReader:
         return SealedReader(connection, self.path, self.sealing)
@@ -146,9 +150,8 @@ class Keeper:
                 gone: dict[int, list[tuple[int, int]]] = {}
                 for era, first, beyond in connection.execute("SELECT era, first, beyond FROM shred"):
                     gone.setdefault(era, []).append((first, beyond))
-                used = {era for (era,) in connection.execute("SELECT DISTINCT era FROM slot UNION SELECT value FROM store WHERE key = 'era'")}
                 head = Head(*(connection.execute("SELECT seq, hash FROM log ORDER BY seq DESC LIMIT 1").fetchone() or (0, bytes(32))))
-                ring = without(ring, gone, head, used)
+                ring = without(ring, gone, head, self._eras(connection))
                 self.file.write(ring)
                 self.sealing.ring = ring
                 connection.execute("DELETE FROM shred")
