@@ -365,7 +365,7 @@ def _place_doubt(earlier: Value, later: Value, cue: str) -> float:
     if _common(earlier) and _common(later):
         return 0.35
     if bool(earlier.names) is not bool(later.names):
-        return 0.1 if cue in ("changed", "started") else 0.3
+        return 0.1 if cue in ("changed", "started") else 0.13 if cue == "now" else 0.3
     if wide(earlier.words) is not wide(later.words):
         return 0.1 if cue in ("changed", "now", "started") else 0.35
     return 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from mnemos.text.agreement.attributes import amount, scheduled
+from mnemos.text.agreement.attributes import amount, category, scheduled
 from mnemos.text.agreement.predicates import Clause, Standing
 from mnemos.text.agreement.statement import (
     OPEN,
@@ -66,6 +66,8 @@ def having(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> 
     if clause.verb in OWNS and any(token.low in ("allergy", "allergies") for token in objects):
         yield stated(clause, "allergic to", [t for t in objects if not t.low.startswith("allerg")] + roles.get("to", []), OPEN)
         return
+    if clause.verb == "book" and clause.standing is Standing.STATE:
+        yield from category(clause, objects)
     yield from _habit(clause, objects, roles)
     got = clause.verb in ("get", "buy", "adopt")
     for item in items(objects):
@@ -88,6 +90,7 @@ def liking(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> 
 
 
 def preferring(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> Iterator[Statement]:
+    yield from category(clause, objects)
     other = place_of(roles, "to", "over", "than")
     yield stated(clause, "prefer", objects, 0.6, occasion=occasion(roles), previous=read_value(other))
 
