@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from changes_support import CARD
 
-from mnemos.base.errors import Conflict, Corrupt, Invalid
+from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound
 from mnemos.kernel.changes.admission import NEIGHBOURHOOD, RETENTION, TARGET, Gate, Observed, Slices
 from mnemos.kernel.changes.ledger import Ledger, MemoryLedger, Stage, StoreLedger
 from mnemos.kernel.changes.loop import Changes, Terms
@@ -221,6 +221,23 @@ def test_another_process_rolls_back_what_it_did_not_begin(space: Space, mem: Mne
     assert house(space, "Person3") == "3."
     assert begun.observe(change, {}) is Action.ROLL_BACK
     assert begun.history(change)[-1].actor == "bob"
+
+
+def test_a_principal_sees_the_changes_of_spaces_that_it_may_read(space: Space, mem: Mnemos) -> None:
+    mem.space("town", acl={"read": ["bob"]})
+    owner = Changes.of(mem)
+    change, _ = admitted(owner, space)
+    weights = owner.propose("Weights", [Arrays("weights", {"w": np.zeros(2)})])
+    bob, eve = Changes.of(mem.as_principal("bob")), Changes.of(mem.as_principal("eve"))
+    assert owner.ledger.changes() == [change, weights]
+    assert bob.ledger.changes() == [change]
+    assert eve.ledger.changes() == []
+    assert bob.stage(change) is Stage.ADMITTED
+    for blind, hidden in ((eve, change), (bob, weights)):
+        with pytest.raises(NotFound, match="there is no change"):
+            blind.history(hidden)
+        with pytest.raises(NotFound, match="there is no change"):
+            blind.ledger.append(owner.history(hidden)[0])
 
 
 def test_what_somebody_changed_meanwhile_is_kept_and_said(space: Space) -> None:

@@ -21,9 +21,12 @@ from mnemos.base.errors import Corrupt, Invalid, NotFound
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
+    from mnemos.store.sqlite_read import Reader
 
 _FIRST = "0" * 64
 _PREFIX = "change/"
+SPACE_TIER = "memory:"
+"""How the tier of a space begins; its name follows."""
 
 
 class Stage(StrEnum):
@@ -144,7 +147,7 @@ class MemoryLedger:
     def entries(self, change: str) -> list[AuditEntry]:
         found = list(self._entries.get(change, ()))
         if not found:
-            raise NotFound(f"ledger: there is no change {change!r}")
+            raise _absent(change)
         check_chain(found)
         return found
 
@@ -162,33 +165,52 @@ class MemoryLedger:
 
 
 class StoreLedger:
-    """The ledger of a store: each entry is a setting, `change/ID/NUMBER`."""
+    """The ledger of a store: each entry is a setting, `change/ID/NUMBER`.
+
+    A principal sees the changes of spaces that it may read, and of nothing else; the owner of the file sees all.
+    """
 
     def __init__(self, memory: Mnemos) -> None:
         self._memory = memory
 
     def append(self, entry: AuditEntry) -> AuditEntry:
         with self._memory.writing() as transaction:
-            next_ = follow(_read(transaction.settings(f"{_PREFIX}{entry.change}/")), entry)
+            known = _read(transaction.settings(f"{_PREFIX}{entry.change}/"))
+            if known and not self._shown(transaction, known[0]):
+                raise _absent(entry.change)
+            next_ = follow(known, entry)
             transaction.set_setting(f"{_PREFIX}{entry.change}/{next_.number:06d}", next_.as_json())
         return next_
 
     def entries(self, change: str) -> list[AuditEntry]:
         with self._memory.snapshot() as snapshot:
             found = _read(snapshot.settings(f"{_PREFIX}{change}/"))
-        if not found:
-            raise NotFound(f"ledger: there is no change {change!r}")
+            if not found or not self._shown(snapshot, found[0]):
+                raise _absent(change)
         check_chain(found)
         return found
 
     def changes(self) -> list[str]:
         with self._memory.snapshot() as snapshot:
-            return list(dict.fromkeys(name.removeprefix(_PREFIX).split("/")[0] for name in snapshot.settings(_PREFIX)))
+            firsts = [AuditEntry.from_json(value) for name, value in snapshot.settings(_PREFIX).items() if name.endswith("/000000")]
+            return [entry.change for entry in firsts if self._shown(snapshot, entry)]
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         with self._memory.transaction():
             yield
+
+    def _shown(self, snapshot: Reader, first: AuditEntry) -> bool:
+        """Whether the principal may know of a change: it may read every space that the change is of, and nothing else is of it."""
+        if self._memory.principal is None:
+            return True
+        access = self._memory.access(snapshot)
+        rows = [snapshot.space(tier.removeprefix(SPACE_TIER)) if tier.startswith(SPACE_TIER) else None for tier in first.before]
+        return bool(rows) and all(row is not None and access.may("read", row.settings) for row in rows)
+
+
+def _absent(change: str) -> NotFound:
+    return NotFound(f"ledger: there is no change {change!r}")
 
 
 def _read(settings: Mapping[str, Any]) -> list[AuditEntry]:

@@ -19,6 +19,7 @@ from mnemos.base.cube import Json, MemCube, State
 from mnemos.base.errors import Invalid, NotFound
 from mnemos.base.ids import parse_id
 from mnemos.index.space_index import Omitted
+from mnemos.kernel.changes.ledger import SPACE_TIER
 from mnemos.kernel.drafts import CHANGEABLE
 from mnemos.kernel.forgetting import Certificate
 from mnemos.kernel.lifecycle import VISIBLE
@@ -66,7 +67,7 @@ class SpaceChange:
 
     @property
     def tier(self) -> str:
-        return f"memory:{self._space.name}"
+        return f"{SPACE_TIER}{self._space.name}"
 
     @property
     def added(self) -> list[UUID]:
