@@ -139,7 +139,7 @@ _WORDS = st.one_of(
 )
 _COMMANDS = st.sampled_from(
     ["add", "search", "context", "show", "history", "update", "rollback", "freeze", "unfreeze", "list", "forget", "spaces", "strategies", "verify",
-     "init"]
+     "init", "archive", "restore", "quarantine", "release", "merge", "supersede", "explain", "tend", "roles", "space", "acl"]
 )  # fmt: skip
 _OPTIONS = st.sampled_from(
     ["--author", "--source", "--since", "--until", "--where", "--as-of", "-k", "--limit", "--type", "--tag", "--space", "--version", "--cursor",
