@@ -121,6 +121,7 @@ def test_the_tree_of_an_era_that_is_over_goes_and_its_other_keys_stay() -> None:
     assert not after.lives(name_of(1, 0, 0))
     assert after.lives(name_of(2, 0, 0))
     assert after.eras[1].texts == ring.eras[1].texts  # the log is read with them for good
+    assert without(ring, {}, Head(1, bytes(32)), {1}).lives(name_of(2, 0, 0))  # it is yet to begin
 
 
 def test_secrets_are_not_shown() -> None:

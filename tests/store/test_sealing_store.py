@@ -682,6 +682,27 @@ def test_a_renewal_that_stops_goes_on_and_what_is_forgotten_meanwhile_is_gone(tm
     store.close()
 
 
+def test_keys_of_an_era_that_did_not_begin_wait_for_it(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    num, cube = filled(store)
+    keeper = store.keeper
+    assert keeper is not None
+    transaction = store.transaction(alone=True)
+    begin(transaction.__enter__(), keeper)
+    transaction.__exit__(KeyError, KeyError(), None)  # as if killed between the key file and the commit
+    with store.transaction() as writer:
+        writer.forget([cube], None)
+        writer.add(num, [new("before")])
+    assert list(keeper.file.read().eras) == [1, 2]
+    assert renew(store) == 1
+    assert list(keeper.file.read().eras) == [1, 2]
+    with store.transaction() as writer:
+        writer.add(num, [new("after")])
+    assert {row[2][:2] for row in cells(tmp_path)} == {b"\x00\x02"}
+    assert store.verify()[1] == []
+    store.close()
+
+
 def test_another_process_goes_on_while_keys_are_renewed(tmp_path: Path) -> None:
     one, two = opened(tmp_path), opened(tmp_path)
     num, _ = filled(one)

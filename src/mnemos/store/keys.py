@@ -292,9 +292,10 @@ def _write(handle: int, data: bytes) -> None:
 
 
 def without(ring: Ring, gone: Mapping[int, list[tuple[int, int]]], mark: Head, used: set[int]) -> Ring:
-    """The ring in which the keys of some intervals, by era, are destroyed, and so is every tree of an era that is not `used` any more."""
+    """The ring in which the keys of some intervals, by era, are destroyed, and so is every tree of an era that is not `used` any more. An era
+    after those in use stays whole: a process was killed before it had begun."""
     eras = {}
     for number, era in ring.eras.items():
-        tree = era.tree.without(gone.get(number, ())) if number in used else KeyTree([])
+        tree = era.tree.without(gone.get(number, ())) if number in used or number > max(used) else KeyTree([])
         eras[number] = replace(era, tree=tree)
     return replace(ring, eras=eras, mark=mark)

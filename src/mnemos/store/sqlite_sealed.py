@@ -20,6 +20,7 @@ import orjson
 from mnemos.base.chain import Entry
 from mnemos.base.clock import Clock
 from mnemos.base.cube import Content
+from mnemos.base.errors import StoreFull
 from mnemos.base.lineage import ASSOCIATIONS, BRANCHED_FROM, DERIVED_FROM, MERGED, PART_OF, SUMMARISED
 from mnemos.store import sealed_blobs, sealing
 from mnemos.store.base import Filter, NewVersion, Standing
@@ -280,6 +281,8 @@ class SealedWriter(_Sealed, Writer):
         num: int = self._db.execute("SELECT coalesce(max(num), -1) FROM slot").get + 1
         while num < SLOTS and not self._ring.eras[era].tree.whole((num << CUBE_BITS, (num + 1) << CUBE_BITS)):
             num += 1
+        if num == SLOTS:
+            raise StoreFull(f"{self._path}: no stretch of keys is left in era {era}; renew the keys (`mnemos rotate-keys`)")
         self._db.execute("INSERT INTO slot VALUES(?,?,?)", (space, num, era))
         self._slots[space] = era, num
         return era, num
