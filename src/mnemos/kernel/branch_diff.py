@@ -11,12 +11,13 @@ from mnemos.base.lineage import BRANCHED_FROM
 from mnemos.kernel.branches import base_of, origin_of, sources
 from mnemos.kernel.drafts import CHANGEABLE
 from mnemos.kernel.lifecycle import VISIBLE
-from mnemos.kernel.snapshots import ANY_TIME
 from mnemos.kernel.viewing import Viewing, whole_of
 from mnemos.store.base import Filter, Snapshot, VersionRow
 
 if TYPE_CHECKING:
     from mnemos.kernel.space import Space
+
+_ANY_TIME = -(2**62)  # asked for at this time, what has expired is there, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Comparison:
 
     def changes(self) -> list[Change]:
         where = self.here.narrowed(Filter(states=tuple(State)))
-        seqs = self.snapshot.query(self.here.num, where, after=0, limit=2**31, now=ANY_TIME)
+        seqs = self.snapshot.query(self.here.num, where, after=0, limit=2**31, now=_ANY_TIME)
         rows = self.snapshot.versions(seqs)
         known: set[UUID] = set()
         out = []
@@ -144,6 +145,8 @@ class Comparison:
 
     def _forgotten(self, known: set[UUID]) -> list[Change]:
         """Originals whose copies were forgotten in the branch. Those whose rules were changed since are left out: a copy may never have been."""
+        if not any(entry.kind == "forget" and entry.space == self.here.num for entry in self.snapshot.log(self.origin.position)):
+            return []
         then = Viewing.of(self.base, self.snapshot)
         then.position = self.origin.position
         out = []

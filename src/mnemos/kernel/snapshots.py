@@ -15,16 +15,14 @@ from mnemos.kernel.conditions import position_of
 from mnemos.kernel.lifecycle import VISIBLE
 from mnemos.kernel.limits import use_quota
 from mnemos.kernel.reverting import say_again
-from mnemos.kernel.viewing import Viewing
-from mnemos.store.base import Filter, Snapshot, Standing, VersionRow
+from mnemos.kernel.viewing import Viewing, whole_of
+from mnemos.store.base import Snapshot, Standing, VersionRow
 from mnemos.store.sqlite_write import Writer
 
 if TYPE_CHECKING:
     from mnemos.kernel.space import Space
 
 _LONGEST_NAME = 200
-ANY_TIME = -(2**62)
-"""Asked for at this time, what has expired is there, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +127,23 @@ def rewind(space: Space, to: NamedPosition | int | Moment, ids: Iterable[UUID] |
         now, then = Viewing.of(space, transaction), Viewing.of(space, transaction)
         then.position = position
         work = _Rewinding(transaction, now, then, settings, system.clock())
-        for cube in _everything(transaction, now) if chosen is None else chosen:
+        for cube in _touched(transaction, now, position) if chosen is None else chosen:
             work.bring_back(cube, alone=chosen is not None)
         gone = _gone(transaction, space.num, position) if chosen is None else []
     return Rewound(position, tuple(work.reverted), tuple(work.moved), tuple(work.archived), tuple(gone), tuple(work.kept))
 
 
-def _everything(snapshot: Snapshot, viewing: Viewing) -> list[UUID]:
-    """All whole memories of a space that the caller may see, in the order of their present versions."""
-    where = viewing.narrowed(Filter(states=tuple(State)))
-    seqs = snapshot.query(viewing.num, where, after=0, limit=2**31, now=ANY_TIME)
-    return [row.content.id for _, row in sorted(snapshot.versions(seqs).items())]
+def _touched(snapshot: Snapshot, viewing: Viewing, position: int) -> list[UUID]:
+    """The whole memories, of those that the caller may see, to which something has happened since `position`."""
+    cubes = dict.fromkeys(entry.cube for entry in snapshot.log(position) if entry.space == viewing.num and entry.kind in ("add", "update", "state"))
+    found = []
+    for cube in cubes:
+        standing = None if cube is None else snapshot.standing(cube)
+        if standing is not None:
+            row = snapshot.versions([standing.seq])[standing.seq]
+            if viewing.shows(row) and whole_of(row.content) == row.content.id:
+                found.append(row.content.id)
+    return found
 
 
 def _gone(snapshot: Snapshot, space: int, position: int) -> list[str]:
