@@ -28,6 +28,7 @@ from mnemos.text.tokens import token_counter
 if TYPE_CHECKING:
     from mnemos.index.space_index import Omitted
     from mnemos.kernel.system import Mnemos
+    from mnemos.kernel.transform import Outcome
 
 # `Space.list` hides the builtin inside the class.
 Cubes = list[MemCube]
@@ -122,6 +123,44 @@ class Space:
         The sources become "merged": out of searches, kept, and back where the new memory is forgotten. Raises `NotFound`, `Frozen`, `Invalid`.
         """
         return lifecycle.merge(self, [parse_id(id) for id in ids], text, fields)
+
+    def transform(
+        self,
+        name: str,
+        ids: Iterable[str | UUID] | str | UUID | None = None,
+        *,
+        types: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        author: str | None = None,
+        source: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        filter: Json | None = None,
+        fields: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Outcome:
+        """Make one memory of others, chosen by `ids` or by conditions: "summary" (budget=, by="model"), "merge", "profile", or what a tier adds.
+
+        What does not pass its gates is declined and not written; `gates` are other bounds. `fields` are keywords of `add` for the product.
+        Raises `NotFound`, `Invalid`, `PermissionDenied`, `ModelUnavailable`.
+        """
+        from mnemos.kernel.transform import transform  # only where it is needed: it reads word lists
+
+        chosen = {"types": types, "tags": tags, "author": author, "source": source, "since": since, "until": until, "filter": filter}
+        where = {condition: value for condition, value in chosen.items() if value is not None}
+        return transform(self, name, ids, where=where or None, fields=fields, options=options)
+
+    def rederive(self, id: str | UUID, *, force: bool = False) -> Outcome:
+        """Make what a transformation made again, from its sources as they are now, where any has changed. Twice is the same as once."""
+        from mnemos.kernel.transform import rederive
+
+        return rederive(self, id, force=force)
+
+    def demote(self, id: str | UUID, reason: str | None = None) -> MemCube:
+        """Let go of what a transformation made: it goes to the archive, and the texts that it was made of stay, or are in use again."""
+        from mnemos.kernel.transform import demote
+
+        return demote(self, id, reason)
 
     def supersede(self, newer: str | UUID, older: str | UUID, reason: Any = None) -> MemCube:
         """Say that `newer` holds instead of `older`, which goes to the archive and stays in the history of `newer`. Gives `newer`."""
