@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mnemos.cli import care, explaining, forgetting, importing, jobs, keys, lives, reading, rules, services, writing
+from mnemos.cli import care, exchanging, explaining, forgetting, importing, jobs, keys, lives, reading, rules, services, vouching, writing
 from mnemos.cli.session import EmbedderOption, KeyOption, Session, SpaceOption, StoreOption
 
 app = typer.Typer(
@@ -45,12 +45,20 @@ _COMMANDS = {
         ("release", lives.release),
         ("tend", lives.tend),
     ),
-    "Forget and prove": (("forget", forgetting.forget), ("verify", care.verify)),
+    "Forget and prove": (
+        ("forget", forgetting.forget),
+        ("verify", care.verify),
+        ("signing-key", vouching.signing_key),
+        ("checkpoint", vouching.checkpoint),
+        ("audit", vouching.audit),
+    ),
     "Share": (
         ("space", rules.space),
         ("acl", rules.acl),
         ("roles", rules.roles),
-        ("export", reading.export),
+        ("export", exchanging.export),
+        ("diff", exchanging.diff),
+        ("sync", exchanging.sync),
         ("serve", services.serve),
         ("mcp", services.mcp),
     ),

@@ -16,10 +16,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from mnemos.base.errors import Corrupt, MnemosError, ModelUnavailable
+from mnemos.base.errors import Corrupt, Invalid, MnemosError, ModelUnavailable
 from mnemos.cli.certificates import read_certificate
-from mnemos.cli.output import clean, counted, one_line, print_json, progress, size
+from mnemos.cli.exchanging import PublicKeyOption, tell_verdict, verify_archive
+from mnemos.cli.output import counted, one_line, print_json, progress, size
 from mnemos.cli.session import Session, command, stored_embedder
+from mnemos.cli.vouching import verify_checkpoints
 
 if TYPE_CHECKING:
     from mnemos.kernel.results import Report
@@ -30,6 +32,7 @@ _EXTRAS = {
     "local": (("onnxruntime", "tokenizers", "onnx"), "the offline embedder"),
     "server": (("fastapi", "uvicorn", "mcp"), "`mnemos serve` and `mnemos mcp`"),
     "models": (("torch", "transformers"), "the model tiers"),
+    "security": (("cryptography",), "sealed stores and signatures"),
 }
 
 
@@ -37,14 +40,27 @@ _EXTRAS = {
 def verify(
     session: Session,
     certificate: Annotated[Path | None, typer.Option("--certificate", help="Check this certificate of forgetting against the store.")] = None,
+    archive: Annotated[Path | None, typer.Option("--archive", help="Check this archive (`mnemos export FILE.zip`); no store is needed.")] = None,
+    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Check the log against its signed checkpoints.")] = False,
+    public_key: PublicKeyOption = None,
 ) -> None:
-    """Check the whole store, or a certificate; end with 1 where something is wrong.
+    """Check the whole store, a certificate, an archive, or the checkpoints; end with 1 where something is wrong.
 
     The store: its log's chain, rows, lineage, files, text index and vectors.
     """
+    if sum((certificate is not None, archive is not None, checkpoints)) > 1:
+        raise Invalid("verify: give one of --certificate, --archive and --checkpoints")
     if certificate is not None:
-        _verify_certificate(session, certificate)
+        _verify_certificate(session, certificate, public_key)
         return
+    if archive is not None:
+        verify_archive(session, archive, public_key)
+        return
+    if checkpoints:
+        verify_checkpoints(session, public_key)
+        return
+    if public_key is not None:
+        raise Invalid("--public-key: the store itself is not signed; give --certificate, --archive or --checkpoints with it")
     start = time.perf_counter()
     with session.err.status("reading every entry, row and page …"):
         try:
@@ -78,21 +94,13 @@ def unreadable(path: Path, error: Corrupt) -> Report:
     return Report(False, {"pages": pages}, tuple(found or [Damage(str(path), "whole file", str(error))]))
 
 
-def _verify_certificate(session: Session, path: Path) -> None:
+def _verify_certificate(session: Session, path: Path, public_key: Path | None) -> None:
     from mnemos.kernel.forgetting import verify_certificate
 
     record = read_certificate(path)
     with session.open() as mem:
-        verdict = verify_certificate(record, mem)
-    if session.json:
-        print_json({"ok": verdict.ok, "reasons": list(verdict.reasons)})
-    elif verdict:
-        session.out.print(Text.assemble(("✓ ", "bold green"), "The certificate holds: what it names is gone from this store, and the log says so."))
-    else:
-        for reason in verdict.reasons:
-            session.out.print(Text.assemble(("✗ ", "bold red"), clean(reason)), soft_wrap=True)
-    if not verdict:
-        raise typer.Exit(1)
+        verdict = verify_certificate(record, mem, public_key=public_key)
+    tell_verdict(session, verdict, "The certificate holds: what it names is gone from this store, and the log says so")
 
 
 @dataclass(frozen=True)

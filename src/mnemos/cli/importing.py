@@ -13,6 +13,7 @@ import typer
 from rich.text import Text
 
 from mnemos.base.errors import Invalid, NotFound
+from mnemos.cli.exchanging import PublicKeyOption, import_archive, is_archive
 from mnemos.cli.output import counted, one_line, print_json, progress
 from mnemos.cli.session import Session, command
 
@@ -37,24 +38,30 @@ def import_(
     format: Annotated[
         str,
         typer.Option(
-            "--format", help="auto, text, jsonl, export, messages, chatgpt, claude, locomo or longmemeval.", metavar="NAME", autocompletion=_formats
+            "--format",
+            help="auto, text, jsonl, export, archive, messages, chatgpt, claude, locomo or longmemeval.",
+            metavar="NAME",
+            autocompletion=_formats,
         ),
     ] = "auto",
     skip: Annotated[
         int, typer.Option("--skip", help="Leave out so many memories at the beginning: to go on after an interruption.", metavar="N", min=0)
     ] = 0,
+    public_key: PublicKeyOption = None,
 ) -> None:
-    """Remember a file or folder: texts, Markdown, JSON lines, chat exports, or an export of Mnemos."""
+    """Remember a file or folder: texts, Markdown, JSON lines, chat exports, or an export or archive of Mnemos."""
     from mnemos.text.formats import detect
 
-    name = detect(path) if format == "auto" else format
+    name = "archive" if format == "auto" and is_archive(path) else detect(path) if format == "auto" else format
+    if public_key is not None and name != "archive":
+        raise Invalid(f"--public-key: {path} is no archive, and archives alone are signed; leave it out")
     start = time.perf_counter()
     spaces: dict[str, int] = {}
     notices: list[str] = []
-    if name == "export":
+    if name in ("export", "archive"):
         if session.space is not None or skip:
             raise Invalid(f"{path}: is an export, which names its spaces, and leaves out what is there already; leave --space and --skip out")
-        count = _import_export(session, path)
+        count = import_archive(session, path, public_key) if name == "archive" else _import_export(session, path)
     else:
         spaces, notices = _import_records(session, path, name, skip)
         count = sum(spaces.values())
@@ -68,7 +75,7 @@ def import_(
     if len(notices) > _NOTICES:
         session.err.print(Text(f"note: and {len(notices) - _NOTICES:,} more; --json lists all", style="yellow"))
     where = f"space {next(iter(spaces))!r}" if len(spaces) == 1 else f"{len(spaces)} spaces" if spaces else "the spaces that it names"
-    what = counted(count, "entry", "entries") if name == "export" else counted(count, "memory", "memories")
+    what = counted(count, "entry", "entries") if name in ("export", "archive") else counted(count, "memory", "memories")
     session.tell(f"Imported {what} into {where} in {seconds:.1f} s ({count / max(seconds, 1e-9):,.0f}/s).")
 
 

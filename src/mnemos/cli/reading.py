@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,18 +13,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from mnemos.base.errors import Invalid
 from mnemos.cli import filters as on
 from mnemos.cli.output import (
     byline,
     clean,
-    counted,
     hits_block,
     hits_lines,
     moment,
     one_line,
     print_json,
-    progress,
     shortened,
     standing,
     table,
@@ -239,27 +235,6 @@ def strategies(session: Session) -> None:
         print_json({"strategies": found})
         return
     table(session.out, ("strategy", "what it is for"), [list(row.values()) for row in found], flexible="what it is for")
-
-
-@command
-def export(
-    session: Session,
-    file: Annotated[str, typer.Argument(help="Where to; - is standard output.", metavar="FILE")] = "-",
-) -> None:
-    """Write the store, or the space that --space names, as JSON lines that `import` reads again."""
-    from mnemos.kernel.transfer import export_jsonl
-
-    if file == "-" and session.json:
-        raise Invalid("--json: the export itself goes to standard output; give a FILE, or leave --json out")
-    chosen = None if session.chosen_space is None else [session.chosen_space]
-    with session.open() as mem, progress(session.err, "exporting", "entries", quiet=session.json) as tick:
-        if file == "-":
-            export_jsonl(mem, sys.stdout.buffer, spaces=chosen, progress=tick)
-            return
-        count = export_jsonl(mem, Path(file), spaces=chosen, progress=tick)
-    if session.json:
-        print_json({"file": file, "lines": count})
-    session.tell(f"Wrote {counted(count, 'entry', 'entries')} to {file}.")
 
 
 def _text(session: Session, text: str) -> str:
