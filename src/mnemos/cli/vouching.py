@@ -100,7 +100,8 @@ def audit(
     elif session.json:
         print_json({"rows": orjson.loads(reports.as_json(rows))})
     elif permissions:
-        shown = [(*_begin(row), row.subject or row.space or "", row.what, _names(row.added, row.after), _names(row.removed, row.before)) for row in rows]
+        told = [(row, _names(row.added, row.after), _names(row.removed, row.before)) for row in rows]
+        shown = [(*_begin(row), row.subject or row.space or "", row.what, now, before) for row, now, before in told]
         table(session.out, ("position", "when", "by", "of", "rule", "added, or now", "removed, or before"), shown, flexible="added, or now")
     else:
         shown = [(*_begin(row), row.space or "", row.cube or "", row.what, _details(row.details)) for row in rows]
