@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,6 +20,7 @@ from mnemos.kernel.system import Mnemos
 from mnemos.kernel.transform import TRANSFORMATIONS, demote, last_declined, rederive, rederive_stale, transform
 from mnemos.kernel.transform_gates import Product, Source, Trial, adds_nothing, fingerprint_given, not_sensitive, pays
 from mnemos.kernel.transformation import Transformation, Transformations
+from test_docs import blocks, statements
 
 CRANE = [
     "The harbour master closed the north quay because the crane had lost a bolt.",
@@ -431,3 +434,23 @@ def test_sensitive_memories_never_reach_weights(space: Space) -> None:
         sources = transforming._sources(space, snapshot, [transforming.parse_id(cube.id) for cube in (plain, secret)])
     assert not_sensitive.look(Trial(sources[:1], Product(), {})).held
     assert not not_sensitive.look(Trial(sources, Product(), {})).held
+
+
+# ---- the page -------------------------------------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_page_give_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mnemos.models.catalog.DEFAULT_EMBEDDER", "hashed")
+    monkeypatch.setattr(transforming, "TRANSFORMATIONS", Transformations([TRANSFORMATIONS.find(name) for name in TRANSFORMATIONS.names()]))
+    names: dict[str, Any] = {}
+    said = 0
+    for block in blocks("transformations.md", "python"):
+        for code, value in statements(block):
+            if value is None:
+                exec(compile(code, "transformations.md", "exec"), names)
+            else:
+                assert repr(eval(code, names)) == repr(ast.literal_eval(value)), code
+                said += 1
+    names["mem"].close()
+    assert said == 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -173,6 +174,9 @@ def test_near_copies_that_differ_in_what_matters_are_no_duplicates() -> None:
         ("I like olives.", "I do not like olives."),
         ("I fed the cat on Monday.", "I fed the cat on Friday."),
         ("I live in Lisbon.", "My brother lives in Lisbon."),
+        ("Alice gave Bob a book.", "Bob gave Alice a book."),
+        ("I flew to Rome.", "I flew from Rome."),
+        ("He told her.", "She told him."),
     ):
         assert judged(first, second).relation is not Relation.DUPLICATE, (first, second)
 
@@ -199,9 +203,26 @@ def test_a_weekday_of_another_week_is_another_meeting() -> None:
     assert judged("My pottery class is on Mondays.", "My pottery class is on Tuesdays.", days=40).relation is Relation.UPDATE
 
 
-def test_vectors_are_reported_and_never_needed() -> None:
-    import numpy as np
+def test_short_statements_that_are_near_are_one_attribute_where_the_later_says_that_it_changed() -> None:
+    near = np.array([1.0, 0.0], dtype=np.float32)
+    far = np.array([0.0, 1.0], dtype=np.float32)
 
+    def told(first: str, second: str, vector: np.ndarray) -> Agreement:
+        return compare(Memory(first, "A", written=1, vector=near), Memory(second, "A", written=2, vector=vector))
+
+    dog = ("My dog weighs 12 kg.", "My dog's weight is 15 kg now.")
+    assert told(*dog, near).relation is Relation.UPDATE
+    assert told(*dog, far).relation is not Relation.UPDATE
+    assert told(dog[0], "My dog's weight is 15 kg.", near).relation is not Relation.UPDATE
+    for first, second in (
+        ("I like tea.", "I like coffee now."), ("My dog weighs 12 kg.", "My cat weighs 5 kg now."),
+        ("I go to bed at 9 pm.", "I wake up at 7 am now."),
+        ("I live in Lisbon.", "My sister lives in Berlin now."), ("I like olives.", "I no longer like mushrooms."),
+    ):  # fmt: skip
+        assert told(first, second, near).relation not in (Relation.UPDATE, Relation.CONTRADICTION), (first, second)
+
+
+def test_vectors_are_reported_and_never_needed() -> None:
     vector = np.array([0.6, 0.8], dtype=np.float32)
     first, second = Memory("I live in Lisbon.", "A", written=1), Memory("I moved to Berlin.", "A", written=2)
     bare = compare(first, second)

@@ -17,8 +17,7 @@ from mnemos.bench.datasets import data_folder, read_json, read_lines
 from mnemos.bench.fact_families import CONTRASTS, FAMILIES, PARTS, Family, filled
 from mnemos.bench.registry import Options
 from mnemos.bench.result import Check
-from mnemos.text.agreement import Agreement, Memory, Relation, compare
-from mnemos.text.agreement.statements import read_statements
+from mnemos.text.agreement import Agreement, Memory, ReadMemory, Relation, compare, compare_read, read_memory
 from mnemos.text.formats.longmemeval import question_records
 from mnemos.text.formats.record import Place
 
@@ -108,13 +107,13 @@ def conversations(options: Options) -> Findings:
 
 
 def _alarms(history: Sequence[Turn]) -> Iterator[Agreement]:
-    earlier: dict[str, list[Memory]] = defaultdict(list)
+    earlier: dict[str, list[ReadMemory]] = defaultdict(list)
     for number, (speaker, text, session) in enumerate(history):
-        if not read_statements(text, speaker):
+        memory = read_memory(Memory(text, speaker, "turn", event_at=_START + session * _DAY, written=number))
+        if not memory.statements:
             continue
-        memory = Memory(text, speaker, "turn", event_at=_START + session * _DAY, written=number)
         for other in earlier[speaker]:
-            agreement = compare(other, memory)
+            agreement = compare_read(other, memory)
             if _alarming(agreement):
                 yield agreement
         earlier[speaker].append(memory)

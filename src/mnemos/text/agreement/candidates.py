@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from mnemos.index.lexical import Mask
 from mnemos.index.space_index import SpaceIndex
 from mnemos.index.terms import Query, query_terms, term
-from mnemos.text.agreement.comparing import FAMILIES, Agreement, Memory, Relation, compare
+from mnemos.text.agreement.comparing import FAMILIES, Agreement, Memory, ReadMemory, Relation, compare_read, read_memory
 from mnemos.text.agreement.predicates import Standing
 from mnemos.text.agreement.statement import Statement
-from mnemos.text.agreement.statements import read_statements
 
 Rows = NDArray[np.int64]
 _BATCH = 64
@@ -70,26 +69,28 @@ def find_relations(index: SpaceIndex, allowed: Mask, rows: Sequence[int] | Rows,
 
 
 def _relations_of(index: SpaceIndex, allowed: Mask, rows: Sequence[int], read: Read, limits: Limits) -> list[Found]:
-    memories = dict(read(rows))
+    memories = {row: read_memory(memory) for row, memory in read(rows).items()}
     rows = [row for row in rows if row in memories]
     near = _neighbours(index, allowed, rows, limits.similar)
     pairs = {row: dict.fromkeys([*_by_words(index, allowed, row, memories[row], limits), *near.get(row, ())]) for row in rows}
-    memories.update(read(sorted({other for others in pairs.values() for other in others} - memories.keys())))
+    missing = sorted({other for others in pairs.values() for other in others} - memories.keys())
+    memories.update((row, read_memory(memory)) for row, memory in read(missing).items())
     vectors = _vectors(index, memories)
+    memories = {row: _with(memory, vectors.get(row)) for row, memory in memories.items()}
     out: list[Found] = []
     for row, others in pairs.items():
         found = []
         for other in others:
             if other in memories:
-                agreement = compare(_with(memories[row], vectors.get(row)), _with(memories[other], vectors.get(other)))
+                agreement = compare_read(memories[row], memories[other])
                 if agreement.relation is not Relation.INDEPENDENT and agreement.confidence >= limits.confidence:
                     found.append(Found(row, other, agreement))
         out += sorted(found, key=lambda one: (-one.agreement.confidence, one.other))
     return out
 
 
-def _with(memory: Memory, vector: NDArray[np.float32] | None) -> Memory:
-    return memory if vector is None or memory.vector is not None else replace(memory, vector=vector)
+def _with(memory: ReadMemory, vector: NDArray[np.float32] | None) -> ReadMemory:
+    return memory if vector is None or memory.memory.vector is not None else replace(memory, memory=replace(memory.memory, vector=vector))
 
 
 def _vectors(index: SpaceIndex, rows: Iterable[int]) -> dict[int, NDArray[np.float32]]:
@@ -101,17 +102,17 @@ def _vectors(index: SpaceIndex, rows: Iterable[int]) -> dict[int, NDArray[np.flo
     return {row: vector for row, vector in zip(wanted.tolist(), best.vectors(wanted), strict=True) if vector.any()}
 
 
-def _by_words(index: SpaceIndex, allowed: Mask, row: int, memory: Memory, limits: Limits) -> Iterable[int]:
+def _by_words(index: SpaceIndex, allowed: Mask, row: int, memory: ReadMemory, limits: Limits) -> Iterable[int]:
     """Rows before `row` that share telling words with `memory`, or that give a value to an attribute that it gives a value to."""
     before = allowed.copy()
     before[row:] = False
     found: dict[int, None] = {}
     if not before.any():
         return found
-    _best(index.lexical.search(query_terms(memory.text), before).bm25, limits.lexical, found)
+    _best(index.lexical.search(query_terms(memory.memory.text), before).bm25, limits.lexical, found)
     own = before & (index.author.view() == index.author.view()[row])
     asked: set[bytes] = set()
-    for statement in sorted(read_statements(memory.text, memory.author), key=_telling):
+    for statement in sorted(memory.statements, key=_telling):
         query = _probe(statement)
         if query is not None and len(asked) < limits.probes and query.hashes.tobytes() not in asked:
             asked.add(query.hashes.tobytes())

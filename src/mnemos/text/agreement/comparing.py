@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 from mnemos.base.cube import Content
 from mnemos.index.terms import STOP_WORDS, term, words
 from mnemos.text.agreement.conflicts import Conflict, conflict, meant_alike, same_subject
+from mnemos.text.agreement.predicates import Standing
 from mnemos.text.agreement.statement import Statement
 from mnemos.text.agreement.statements import read_statements
 from mnemos.text.agreement.values import compared, number_of
-from mnemos.text.agreement.words import EMPTY, NEGATIONS, word_set
+from mnemos.text.agreement.words import EMPTY, HARMLESS, NEGATIONS, word_set
 from mnemos.text.time_expressions import DAY
 
 
@@ -76,14 +76,17 @@ def memory_of(content: Content, written: int = 0) -> Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """A text, read once."""
+class ReadMemory:
+    """A memory, read once for any number of comparisons."""
 
+    memory: Memory
     statements: tuple[Statement, ...]
     terms: frozenset[int]
     """Stems of the telling words."""
     exact: tuple[int, ...]
-    """Stems of all words, sorted, with repetitions."""
+    """Stems of all words, in their order."""
+    plain: tuple[int, ...]
+    """Stems of the words without those that change nothing (`HARMLESS`), in their order."""
     extra: frozenset[int]
     """Stems that no statement explains."""
     denials: int
@@ -94,6 +97,7 @@ SHORT = 25
 """Words up to which a text's vector is that of its one statement."""
 _DENIALS = NEGATIONS | word_set("dont doesnt didnt isnt arent wasnt werent havent hasnt hadnt cant cannot couldnt wouldnt shouldnt wont mustnt aint")
 _EMPTY_TERMS = frozenset(term(word) for entry in EMPTY | STOP_WORDS for word in words(entry))
+_HARMLESS_TERMS = frozenset(term(word) for word in HARMLESS)
 FAMILIES = {
     "home": "live reside move relocate settle home based located living moving place",
     "dwelling": "live move home",
@@ -113,82 +117,80 @@ FAMILIES = {
 _FAMILY_TERMS = {slot: frozenset(term(word) for word in family.split()) for slot, family in FAMILIES.items()}
 
 
-@lru_cache(maxsize=1 << 14)
-def _read(text: str, author: str | None) -> _Read:
-    every = list(words(text))
+def read_memory(memory: Memory) -> ReadMemory:
+    """`memory` with its text taken apart. Nothing of it is kept elsewhere: what is forgotten is in no cache."""
+    every = list(words(memory.text))
     stems = [term(word) for word in every]
     told = frozenset(stems) - _EMPTY_TERMS
-    statements = read_statements(text, author)
+    statements = read_statements(memory.text, memory.author)
     explained: set[int] = set()
     for one in statements:
         explained |= one.value.terms | one.subject.thing | one.key | one.previous.terms | _FAMILY_TERMS.get(one.slot, frozenset())
-        explained |= {term(word) for word in words(one.slot)} | {term(word) for word in words(one.value.shown)}
-    return _Read(
-        statements, told, tuple(sorted(stems)), told - explained, sum(word in _DENIALS for word in every) % 2,
-        frozenset(number for word in every if (number := number_of(word)) is not None),
+        explained |= {term(word) for word in (*words(one.slot), *words(one.value.shown))}
+    return ReadMemory(
+        memory, statements, told, tuple(stems), tuple(h for h in stems if h not in _HARMLESS_TERMS), told - explained,
+        sum(word in _DENIALS for word in every) % 2, frozenset(number for word in every if (number := number_of(word)) is not None),
     )  # fmt: skip
 
 
 def compare(first: Memory, second: Memory) -> Agreement:
     """How `first` and `second` stand to each other. Takes any texts; what is no English is compared by its words alone."""
-    later = 0 if _moment(first) > _moment(second) else 1
-    a, b = _read(first.text, first.author), _read(second.text, second.author)
-    fuller = 0 if (len(a.terms), len(a.exact)) > (len(b.terms), len(b.exact)) else 1
-    reason: dict[str, Any] = {}
-    shared = len(a.terms & b.terms)
-    union = len(a.terms | b.terms)
-    overlap = shared / union if union else float(a.exact == b.exact)
-    reason["overlap"] = round(overlap, 3)
+    return compare_read(read_memory(first), read_memory(second))
+
+
+def compare_read(first: ReadMemory, second: ReadMemory) -> Agreement:
+    """`compare` of memories that have been read."""
+    one, other = first.memory, second.memory
+    later = 0 if _moment(one) > _moment(other) else 1
+    fuller = 0 if (len(first.terms), len(first.exact)) > (len(second.terms), len(second.exact)) else 1
+    union = len(first.terms | second.terms)
+    overlap = len(first.terms & second.terms) / union if union else float(first.exact == second.exact)
+    reason: dict[str, Any] = {"overlap": round(overlap, 3)}
     cosine: float | None = None
-    if first.vector is not None and second.vector is not None:
-        cosine = float(first.vector @ second.vector)
+    if one.vector is not None and other.vector is not None:
+        cosine = float(one.vector @ other.vector)
         reason["similarity"] = round(cosine, 3)
-    early, late = ((b, a), (a, b))[later]
-    early_memory, late_memory = ((second, first), (first, second))[later]
-    conflicts = _conflicts(early, late, early_memory, late_memory, cosine)
-    agree = [s.name for s in a.statements for t in b.statements if _agrees(s, t)]
+    early, late = ((second, first), (first, second))[later]
+    agree = sorted({s.name for s in first.statements for t in second.statements if _agrees(s, t)})
     if agree:
-        reason["agree"] = sorted(set(agree))
-    if conflicts:
-        best = max(conflicts, key=lambda found: found.confidence)
-        reason["differ"] = [
-            {
-                "slot": found.earlier.name,
-                "values": [found.values[1], found.values[0]] if later == 0 else list(found.values),
-                "confidence": round(found.confidence, 3),
-            }
-            for found in conflicts
-        ]
-        if best.cue:
-            reason["cue"] = best.cue
-        relation = Relation.CONTRADICTION if best.lasting or first.author != second.author else Relation.UPDATE
-        return Agreement(relation, round(best.confidence, 3), later, fuller, round(_outdated(conflicts, early), 3), reason)
-    relation, confidence = _likeness(first, second, a, b, bool(agree), overlap, cosine)
-    return Agreement(relation, round(confidence, 3), later, fuller, reason=reason)
+        reason["agree"] = agree
+    conflicts = _conflicts(early, late, cosine)
+    if not conflicts:
+        relation, confidence = _likeness(first, second, bool(agree), overlap, cosine)
+        return Agreement(relation, round(confidence, 3), later, fuller, reason=reason)
+    best = max(conflicts, key=lambda found: found.confidence)
+    reason["differ"] = [
+        {"slot": found.earlier.name, "values": list(found.values[:: -1 if later == 0 else 1]), "confidence": round(found.confidence, 3)}
+        for found in conflicts
+    ]
+    if best.cue:
+        reason["cue"] = best.cue
+    relation = Relation.CONTRADICTION if best.lasting or one.author != other.author else Relation.UPDATE
+    return Agreement(relation, round(best.confidence, 3), later, fuller, round(_outdated(conflicts, early), 3), reason)
 
 
 def _moment(memory: Memory) -> tuple[int, int]:
     return (memory.event_at if memory.event_at is not None else 0, memory.written)
 
 
-def _conflicts(early: _Read, late: _Read, early_memory: Memory, late_memory: Memory, cosine: float | None) -> list[Conflict]:
+def _conflicts(early: ReadMemory, late: ReadMemory, cosine: float | None) -> list[Conflict]:
     """The attributes to which the two give different values, one for each of the earlier one's statements at most."""
     if not early.statements or not late.statements:
         return []
-    gap = None
-    if early_memory.event_at is not None and late_memory.event_at is not None:
-        gap = (late_memory.event_at - early_memory.event_at) / DAY
+    gap, told, said = None, early.memory, late.memory
+    if told.event_at is not None and said.event_at is not None:
+        gap = (said.event_at - told.event_at) / DAY
     out = []
     for s in early.statements:
         if any(_agrees(s, t) for t in late.statements):
             continue
         found = [
-            one for t in late.statements if (one := conflict(s, t, gap, early_memory.author == late_memory.author)) is not None
+            one for t in late.statements if (one := conflict(s, t, gap, told.author == said.author)) is not None
             and not any(_agrees(other, t) for other in early.statements)
         ]  # fmt: skip
         if found:
             out.append(max(found, key=lambda one: one.confidence))
-    if out or cosine is None or early_memory.author != late_memory.author or max(len(early.exact), len(late.exact)) > SHORT:
+    if out or cosine is None or told.author != said.author or max(len(early.exact), len(late.exact)) > SHORT:
         return out
     alike = [one for s in early.statements for t in late.statements if (one := meant_alike(s, t, cosine)) is not None]
     return [max(alike, key=lambda one: one.confidence)] if alike else []
@@ -205,7 +207,7 @@ def _agrees(s: Statement, t: Statement) -> bool:
     return compared(s.value, t.value) in ("same", "finer")
 
 
-def _outdated(conflicts: Sequence[Conflict], early: _Read) -> float:
+def _outdated(conflicts: Sequence[Conflict], early: ReadMemory) -> float:
     """How much of the earlier text no longer holds: of its statements, and of its telling words."""
     touched = frozenset(term(word) for found in conflicts for word in words(found.earlier.text)) & early.terms
     said = len(touched) / len(early.terms) if early.terms else 1.0
@@ -214,18 +216,19 @@ def _outdated(conflicts: Sequence[Conflict], early: _Read) -> float:
     return min(said, 1.0 - len(left) / len(early.statements))
 
 
-def _likeness(first: Memory, second: Memory, a: _Read, b: _Read, agree: bool, overlap: float, cosine: float | None) -> tuple[Relation, float]:
+def _likeness(a: ReadMemory, b: ReadMemory, agree: bool, overlap: float, cosine: float | None) -> tuple[Relation, float]:
     """Duplicate, supplement or independent."""
-    if not a.exact or not b.exact or not _one_voice(first, second, a, b):
+    first, second = a.memory, b.memory
+    if not a.exact or not b.exact or not _one_voice(a, b):
         return Relation.INDEPENDENT, 0.9
     apart = first.event_at is not None and second.event_at is not None and abs(first.event_at - second.event_at) > DAY
-    told = any(s.standing.value == "event" for s in a.statements) and not any(s.standing.value == "state" for s in a.statements)
+    told = {s.standing for s in a.statements} & {Standing.EVENT, Standing.STATE} == {Standing.EVENT}
     repeats = apart and (told or first.type == second.type == "turn")
-    if a.exact == b.exact and a.denials == b.denials:
+    if a.exact == b.exact:
         return (Relation.DUPLICATE, 0.6) if repeats else (Relation.DUPLICATE, 0.99)
     if a.denials != b.denials or (a.numbers - b.numbers and b.numbers - a.numbers):
         return Relation.INDEPENDENT, 0.8
-    if a.terms and a.terms == b.terms:
+    if a.plain and a.plain == b.plain:
         return (Relation.DUPLICATE, 0.6) if repeats else (Relation.DUPLICATE, 0.95)
     if told and repeats:
         return Relation.INDEPENDENT, 0.7
@@ -236,6 +239,8 @@ def _likeness(first: Memory, second: Memory, a: _Read, b: _Read, agree: bool, ov
         return Relation.DUPLICATE, 0.85
     smaller = min(len(a.terms), len(b.terms))
     contained = len(a.terms & b.terms) / smaller if smaller else 0.0
+    if a.terms == b.terms and not agree:
+        return Relation.INDEPENDENT, 0.5  # the same words in another order: who gave whom the book?
     if agree:
         return Relation.SUPPLEMENT, min(0.95, 0.7 + 0.25 * contained)
     if smaller >= 3 and contained >= 0.8:
@@ -245,11 +250,11 @@ def _likeness(first: Memory, second: Memory, a: _Read, b: _Read, agree: bool, ov
     return Relation.INDEPENDENT, round(1 - overlap, 3)
 
 
-def _one_voice(first: Memory, second: Memory, a: _Read, b: _Read) -> bool:
+def _one_voice(a: ReadMemory, b: ReadMemory) -> bool:
     """Whether the same words mean the same: what two people say of themselves does not."""
-    if first.author == second.author:
+    if a.memory.author == b.memory.author:
         return True
-    people = {s.subject.owner for s in a.statements} | {s.subject.owner for s in b.statements}
+    people = {s.subject.owner for s in (*a.statements, *b.statements)}
     return bool(a.statements and b.statements) and len(people) == 1
 
 

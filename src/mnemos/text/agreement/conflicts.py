@@ -13,47 +13,11 @@ from mnemos.text.agreement.subjects import SPEAKER, Subject
 from mnemos.text.agreement.values import Value, compared, opposed, stems
 from mnemos.text.agreement.words import PEOPLE, UNATTACHED, word_set
 
-SEVERAL = frozenset(
-    [
-        "friend",
-        "colleague",
-        "coworker",
-        "cousin",
-        "brother",
-        "sister",
-        "sibling",
-        "uncle",
-        "aunt",
-        "neighbor",
-        "neighbour",
-        "kid",
-        "child",
-        "son",
-        "daughter",
-        "niece",
-        "nephew",
-        "dog",
-        "cat",
-        "fish",
-        "bird",
-        "pet",
-        "buddy",
-        "grandmother",
-        "grandfather",
-        "grandma",
-        "grandpa",
-        "roommate",
-        "flatmate",
-        "housemate",
-        "teacher",
-        "client",
-        "customer",
-        "guy",
-        "man",
-        "woman",
-        "person",
-        "student",
-    ]
+SEVERAL = word_set(
+    """
+    friend colleague coworker cousin brother sister sibling uncle aunt neighbor neighbour kid child son daughter niece nephew dog cat fish bird
+    pet buddy grandmother grandfather grandma grandpa roommate flatmate housemate teacher client customer guy man woman person student
+    """
 )
 """People and animals of whom one may have several."""
 _SINGLE_PLACES = frozenset(("home", "employer", "school"))
@@ -298,26 +262,10 @@ def _verb_terms(one: Statement) -> frozenset[int]:
     return _terms_of_slot(one.slot)
 
 
-_HALF_DENIED = frozenset(
-    [
-        "much",
-        "many",
-        "enough",
-        "every",
-        "always",
-        "often",
-        "yet",
-        "only",
-        "just",
-        "all",
-        "usually",
-        "else",
-        "other",
-        "completely",
-        "entirely",
-        "necessarily",
-        "before",
-    ]
+_HALF_DENIED = word_set(
+    """
+    much many enough every always often yet only just all usually else other completely entirely necessarily before
+    """
 )
 """Words that leave something of what is denied: `not much`, `not every day`."""
 _OCCASIONS = tuple(

@@ -30,6 +30,8 @@ from mnemos.text.agreement.words import (
     word_set,
 )
 
+_AS_ADJECTIVES = word_set("engaged married divorced separated left based located")
+"""Participles that say what somebody is, and not what was done to her."""
 _BEFORE_VERBS = ADVERBS | NOW | word_set("i we")
 _RELATIVE = word_set("last next this past earlier later")
 _UNITS = word_set("day days week weeks weekend month months year years night morning afternoon evening summer winter spring fall autumn hour hours")
@@ -176,15 +178,7 @@ def _more(words: Sequence[Token], at: int, auxiliary: str) -> bool:
     if auxiliary in BE:
         if known is None:
             return words[at].low.endswith("ing") and len(words[at].low) > 5
-        return (known[1] in ("ing", "past") or words[at].low in SAME_PAST) and words[at].low not in (
-            "engaged",
-            "married",
-            "divorced",
-            "separated",
-            "left",
-            "based",
-            "located",
-        )
+        return (known[1] in ("ing", "past") or words[at].low in SAME_PAST) and words[at].low not in _AS_ADJECTIVES
     if auxiliary in ("have", "has", "had", "having"):
         return (known is not None and (known[1] == "past" or words[at].low in SAME_PAST)) or (known is None and words[at].low.endswith("ed"))
     return known is not None

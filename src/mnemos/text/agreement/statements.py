@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 
 from mnemos.text.agreement.attributes import attribute, becoming, being, scheduled, turning
 from mnemos.text.agreement.changing import giving_up, switching
@@ -52,7 +51,6 @@ _SURELY_ONE = word_set("home age employer address diet")
 _PLAIN_WORDS = word_set("wake-up relationship marital day full-time current main daily morning")
 
 
-@lru_cache(maxsize=1 << 14)
 def read_statements(text: str, author: str | None = None) -> tuple[Statement, ...]:
     """The statements that `text`, said by `author`, makes. Nothing for questions, orders and what is not English."""
     if _COMPOSES.match(text):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from mnemos.text.agreement.words import AUXILIARIES, FORMS, PREPOSITIONS
+from mnemos.text.agreement.words import AUXILIARIES, FORMS, PREPOSITIONS, word_set
 
 LONGEST = 4_000
 """Characters of a text that are read for statements: a memory is a fact, a turn or a paragraph, and of anything longer its beginning counts."""
@@ -41,38 +41,11 @@ _WHOLE = {
     "let's": ("let", "us"), "dont": ("do", "not"), "doesnt": ("does", "not"), "didnt": ("did", "not"), "im": ("i", "am"), "ive": ("i", "have"),
     "isnt": ("is", "not"), "cant": ("can", "not"), "wont": ("will", "not"), "gonna": ("going", "to"), "wanna": ("want", "to"),
 }  # fmt: skip
-_PRONOUNS = frozenset(
-    ["i", "you", "he", "she", "it", "we", "they", "that", "there", "here", "what", "who", "where", "how", "this", "everything", "everyone"]
-)
-_AFTER_IS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "not",
-        "now",
-        "no",
-        "still",
-        "in",
-        "at",
-        "on",
-        "been",
-        "going",
-        "just",
-        "really",
-        "very",
-        "also",
-        "my",
-        "his",
-        "her",
-        "our",
-        "their",
-        "your",
-        "so",
-        "too",
-        "already",
-        "always",
-    ]
+_PRONOUNS = word_set("i you he she it we they that there here what who where how this everything everyone")
+_AFTER_IS = word_set(
+    """
+    a an the not now no still in at on been going just really very also my his her our their your so too already always
+    """
 )
 
 
@@ -129,41 +102,8 @@ def english(words: list[Token]) -> bool:
     return all(word.low.isascii() for word in letters[:1]) and (known * 8 >= len(letters) or len(letters) <= 5)
 
 
-_FUNCTION = frozenset(
-    [
-        "i",
-        "my",
-        "me",
-        "we",
-        "our",
-        "us",
-        "you",
-        "your",
-        "he",
-        "his",
-        "him",
-        "she",
-        "her",
-        "they",
-        "their",
-        "them",
-        "it",
-        "its",
-        "the",
-        "a",
-        "an",
-        "and",
-        "but",
-        "or",
-        "not",
-        "no",
-        "s",
-        "'s",
-        "this",
-        "that",
-        "these",
-        "those",
-        "now",
-        "so",
-    ]
+_FUNCTION = word_set(
+    """
+    i my me we our us you your he his him she her they their them it its the a an and but or not no s 's this that these those now so
+    """
 )

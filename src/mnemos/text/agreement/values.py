@@ -11,38 +11,15 @@ from typing import Literal
 from mnemos.index.terms import fold, term
 from mnemos.index.terms import words as split_words
 from mnemos.text.agreement.tokens import Token
-from mnemos.text.agreement.words import EMPTY, EXCLUSIVE, OPPOSITES, PREPOSITIONS
+from mnemos.text.agreement.words import EMPTY, EXCLUSIVE, OPPOSITES, PREPOSITIONS, word_set
 
 Comparison = Literal["same", "finer", "other", "unlike"]
 """`same`; `finer`: one says what the other says and more; `other`: of one kind, and they exclude each other; `unlike`: of different kinds."""
 
-_ONES = {
-    word: float(number)
-    for number, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-        ]
-    )
-}
+_IN_ORDER = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen
+"""
+_ONES = {word: float(number) for number, word in enumerate(_IN_ORDER.split())}
 _TENS = {word: 10.0 * number for number, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)}
 _SCALES = {"hundred": 100.0, "thousand": 1000.0, "million": 1e6, "billion": 1e9, "dozen": 12.0}
 _OTHER_NUMBERS = {"once": 1.0, "twice": 2.0, "thrice": 3.0, "half": 0.5, "quarter": 0.25, "couple": 2.0, "single": 1.0, "double": 2.0, "triple": 3.0}
@@ -290,9 +267,9 @@ def compared(first: Value, second: Value) -> Comparison:
 
 
 _ALIASES = {
-    frozenset(("usa",)): frozenset(("united", "states")), frozenset(("america",)): frozenset(("united", "states")),
-    frozenset(("us",)): frozenset(("united", "states")), frozenset(("uk",)): frozenset(("united", "kingdom")),
-    frozenset(("nyc",)): frozenset(("new", "york")), frozenset(("la",)): frozenset(("los", "angeles")),
+    word_set("usa"): word_set("united states"), word_set("america"): word_set("united states"),
+    word_set("us"): word_set("united states"), word_set("uk"): word_set("united kingdom"),
+    word_set("nyc"): word_set("new york"), word_set("la"): word_set("los angeles"),
 }  # fmt: skip
 
 

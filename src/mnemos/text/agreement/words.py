@@ -278,3 +278,5 @@ EMPTY = word_set(
     """
 )
 """Words that say nothing of a value."""
+HARMLESS = word_set("a an the very really quite so too just also well yes yeah oh ok okay hey please now currently actually basically indeed by way")
+"""Words without which a text says the same; word order and all others count."""
