@@ -91,7 +91,7 @@ def choice(choices: Mapping[str, str], texts: Sequence[str]) -> str:
     return max(sorted(choices), key=lambda letter: weight(choices[letter]))
 
 
-def measure(memory: Mnemos, data: RealSet, rng: np.random.Generator, ask: Callable[[str], None]) -> dict[str, Interval]:
+def measure(memory: Mnemos, data: RealSet, rng: np.random.Generator, say: Callable[[str], None]) -> dict[str, Interval]:
     """Recall@5, MRR, position robustness, the area under risk–coverage of the search's own confidence, and what only some sets have: whether
     the newest evidence comes first (updates), and multiple-choice accuracy (choices)."""
     questions: list[Question] = []
@@ -101,7 +101,7 @@ def measure(memory: Mnemos, data: RealSet, rng: np.random.Generator, ask: Callab
     positions: list[float] = []
     order: list[float] = []
     for number, corpus in enumerate(data.corpora):
-        ask(f"{data.name} {number + 1} of {len(data.corpora)}")
+        say(f"{data.name} {number + 1} of {len(data.corpora)}")
         space = memory.space(f"{data.name}/{corpus.name}")
         space.add_many(list(corpus.records))
         place = {str(record["source"]): i for i, record in enumerate(corpus.records)}
