@@ -325,6 +325,59 @@ def test_all_that_is_stale_is_made_again_in_order_of_lineage(mem: Mnemos) -> Non
     assert rederive_stale(mem) == []
 
 
+def test_products_of_products_in_other_spaces_follow(mem: Mnemos) -> None:
+    below, above = mem.space("below"), mem.space("above")
+    ids = noted(below)
+    part = transform(below, "summary", ids).cube
+    assert part is not None
+    copy = above.add(part.text, derived_from=[part.id])
+    top = transform(above, "summary", [copy.id]).cube
+    assert top is not None
+    below.update(ids[0], text="The harbour master closed the north quay because the crane had lost two bolts.")
+    assert [outcome.accepted for outcome in rederive_stale(mem, ["above", "below"])] == [False, True]  # the copy in between is nobody's product
+    above.update(copy.id, text=below.get(part.id).text, derived_from=[part.id])
+    assert [outcome.accepted for outcome in rederive_stale(mem)] == [True]
+    assert not above.list(stale=True)
+
+
+def test_what_was_given_to_a_product_stays_when_it_is_made_again(space: Space) -> None:
+    ids = noted(space)
+    end = from_micros(1_900_000_000_000_000)
+    made = transform(space, "summary", ids, fields={"type": "briefing", "tags": ["mine"], "metadata": {"for": "Ben"}, "expires_at": end}).cube
+    assert made is not None
+    space.update(made.id, tags=["mine", "read"], sensitivity="personal")
+    space.update(ids[0], text="The harbour master closed the north quay because the crane had lost two bolts.")
+    again = rederive(space, made.id).cube
+    assert again is not None
+    assert (again.type, again.tags, again.sensitivity, again.expires_at) == ("briefing", ("mine", "read"), "personal", end)
+    assert again.metadata["for"] == "Ben"
+
+
+def test_a_product_with_too_few_sources_left_is_declined(space: Space) -> None:
+    ids = noted(space, tags=["port"])
+    made = space.transform("summary", tags=["port"])
+    assert made.cube is not None
+    for id in ids:
+        space.archive(id)
+    again = space.rederive(made.cube.id)
+    assert not again.accepted
+    assert again.reasons == ["enough sources: too few of its sources are left"]
+
+
+def test_a_merge_that_was_chosen_by_conditions_takes_in_what_is_new(space: Space) -> None:
+    for text in ("Bob likes tea.", "Bob likes jazz."):
+        space.add(text, tags=["bob"])
+    made = space.transform("merge", tags=["bob"])
+    assert made.cube is not None, made.reasons
+    assert not space.rederive(made.cube.id).changed
+    new = space.add("Bob lives in Oslo.", tags=["bob"])
+    again = space.rederive(made.cube.id)
+    assert again.changed, again.reasons
+    assert again.cube is not None
+    assert len(again.cube.derived_from) == 3
+    assert space.get(new.id).state == "merged"
+
+
 def test_what_was_never_transformed_is_not_made_again(space: Space) -> None:
     id = noted(space)[0]
     for verb in (rederive, demote):

@@ -121,13 +121,19 @@ def rederive(space: Space, id: str | UUID, *, force: bool = False) -> Outcome:
         recipe = _recipe_of(row)
         transformation = TRANSFORMATIONS.find(recipe["name"])
         links = [link for link in row.content.derived_from if link.relation == transformation.relation]
-        wanted = [link.id for link in links] if not recipe.get("where") else _selected(space, recipe["where"])
-        if row.stale is None and not force and {link.id for link in links} == set(wanted):
+        known = [link.id for link in links]
+        wanted = known if not recipe.get("where") else _selected(space, recipe["where"])
+        if transformation.absorbs:  # what it has absorbed is in no selection
+            wanted = list(dict.fromkeys([*known, *wanted]))
+        if row.stale is None and not force and set(known) == set(wanted):
             return Outcome(transformation.name, True, False, viewing.cube(row), (), Spent(0.0, 0, 0))
         sources = _sources(space, snapshot, [one for one in wanted if one != cube])
     own = {name: row.content.metadata[name] for name in row.content.metadata if name != RECIPE}
     made = _made(space.system, transformation, sources, recipe["options"], {"metadata": own} if own else {})
-    if not made.held or len(sources) < transformation.fewest:
+    if len(sources) < transformation.fewest:
+        enough = Checked("enough sources", False, float(len(sources)), float(transformation.fewest), "too few of its sources are left")
+        made = replace(made, gates=(*made.gates, enough))
+    if not made.held:
         return _declined(space, transformation, sources, made, space.get(cube))
     written = _revise(space, transformation, row, sources, made.product, _recipe(transformation, recipe["options"], recipe.get("where"), made))
     return Outcome(transformation.name, True, True, written, made.gates, made.spent)
@@ -137,18 +143,23 @@ def rederive_stale(system: Mnemos, spaces: Iterable[str] | None = None, limit: i
     """Make again what transformations made of something that has changed since, in the spaces that may be written (a job calls this). At most
     `limit` products; those that depend on others of them after these. What cannot be made again stays stale, and is in the result as declined."""
     out: list[Outcome] = []
-    for name in system.spaces() if spaces is None else spaces:
-        space = system.existing_space(name)
-        tried: set[str] = set()
-        while len(out) < limit:
-            stale = [cube for cube in space.list(stale=True, filter={RECIPE: {"exists": True}}, limit=1000) if cube.id not in tried]
-            ready = [cube for cube in stale if not {str(link.id) for link in cube.derived_from} & {other.id for other in stale}] or stale[:1]
-            if not ready:
-                break
-            for cube in ready[: limit - len(out)]:
-                tried.add(cube.id)
-                out.append(rederive(space, cube.id))
-    return out
+    tried: set[tuple[str, int]] = set()
+    names = list(system.spaces() if spaces is None else spaces)
+    while True:
+        before = len(out)
+        for name in names:
+            space = system.existing_space(name)
+            while len(out) < limit:
+                stale = [c for c in space.list(stale=True, filter={RECIPE: {"exists": True}}, limit=1000) if (c.id, c.version) not in tried]
+                waiting = {cube.id for cube in stale}
+                ready = [cube for cube in stale if not {str(link.id) for link in cube.derived_from} & waiting] or stale[:1]
+                if not ready:
+                    break
+                for cube in ready[: limit - len(out)]:
+                    tried.add((cube.id, cube.version))
+                    out.append(rederive(space, cube.id))
+        if len(out) in (before, limit):  # what was made again may have outdated products in a space that was looked at before
+            return out
 
 
 def demote(space: Space, id: str | UUID, reason: str | None = None) -> MemCube:
@@ -312,12 +323,17 @@ def _write(space: Space, transformation: Transformation, sources: Sequence[Sourc
 def _revise(
     space: Space, transformation: Transformation, row: VersionRow, sources: Sequence[Source], product: Product, recipe: Mapping[str, Any]
 ) -> MemCube:
-    """The next version of a product. Sources that it absorbs and that were in use again (they were corrected) are merged into it again."""
+    """The next version of a product: what it says and what protects it; type, tags and what else was given to it stay. Sources that it absorbs
+    and that were in use again (they were corrected) are merged into it again."""
     if product.kind != "text":
         raise Invalid(f"{transformation.name}: products of kind {product.kind!r} are made anew by the tier that holds them")
     kept = tuple(link for link in row.content.derived_from if link.relation != transformation.relation)
-    fields = {
-        **product.fields, "text": product.text, "metadata": {**product.fields.get("metadata", {}), RECIPE: recipe},
+    level = max(label_level(row.content.sensitivity), label_level(product.fields.get("sensitivity")))
+    ends = [end for end in (optional_datetime(row.content.expires_at), product.fields.get("expires_at")) if end is not None]
+    fields: dict[str, Any] = {
+        **{name: product.fields[name] for name in ("event_at", "entities") if name in product.fields},
+        "text": product.text, "metadata": {**product.fields.get("metadata", {}), RECIPE: recipe},
+        "sensitivity": LABELS[level] if level else None, "expires_at": min(ends, default=None),
         "derived_from": [*_links(transformation, sources), *kept], "if_version": row.content.version,
     }  # fmt: skip
     if not transformation.absorbs:
