@@ -214,7 +214,8 @@ def _written_here(space: Any, count: int, rng: np.random.Generator) -> dict[int,
     out = {}
     for number in range(count):
         time.sleep(rng.uniform(0.003, 0.012))
-        out[space.add(f"event {number}").position] = time.monotonic()
+        position = space.add(f"event {number}").position
+        out[position] = time.monotonic()
     return out
 
 
