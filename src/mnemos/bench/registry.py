@@ -106,8 +106,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark(
             "updating",
             "MemOS, arXiv 2507.03724 (lifecycle)",
-            "Of 500 facts that change, the current one is the first hit for at least 95 %, and the old one is out of the first ten hits and in the "
-            "history of the new one for at least 95 %, with no language model.",
+            "With no language model, the current value answers for at least 95 % of 500 facts that have changed, and for as many the old one is "
+            "among no ten hits, but in the history of the new one.",
             _at("updating"),
         ),
         Benchmark(

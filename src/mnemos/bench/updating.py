@@ -17,7 +17,7 @@ import mnemos
 from mnemos.base.errors import NotFound
 from mnemos.base.meter import Seconds, machine
 from mnemos.base.stats import Interval, wilson
-from mnemos.bench import updating_histories, updating_relations
+from mnemos.bench import updating_histories, updating_relations, updating_speed
 from mnemos.bench.embedding import CountingEmbedder, vector_folder
 from mnemos.bench.fact_families import FAMILIES, PARTS, Family, stated
 from mnemos.bench.registry import Benchmark, Options
@@ -79,8 +79,12 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         measured = _measure(lives, folder, embedder)
         options.say("pairs of memories")
         found = updating_relations.generated(rng, embedder)
-        checks = [*_checks(measured), *found.checks]
-        tables: dict[str, Any] = {"Facts that change, by part": _by_part(measured), "Relations of generated pairs": found.table}
+        options.say("a large space")
+        took = updating_speed.speed(options, folder)
+        checks = [*_checks(measured), *found.checks, *took.checks]
+        tables: dict[str, Any] = {
+            "Facts that change, by part": _by_part(measured), "Relations of generated pairs": found.table, "Finding relations": took.table,
+        }  # fmt: skip
         notes = list(NOTES)
         try:
             options.say("real conversations")
