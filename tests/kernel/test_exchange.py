@@ -17,7 +17,7 @@ from exchange_support import KEY, OTHER, files_of, fill, says
 from mnemos.base.cube import Content
 from mnemos.base.errors import Conflict, Corrupt, FingerprintMismatch, Invalid, NotFound, PermissionDenied, QuotaExceeded
 from mnemos.base.signing import SignedDocument
-from mnemos.kernel.exchange import Limits, export_archive, import_archive, read_manifest, verify_archive
+from mnemos.kernel.exchange import Limits, diff, export_archive, import_archive, read_manifest, sync, verify_archive
 from mnemos.kernel.system import Mnemos
 from mnemos.kernel.transfer import import_jsonl
 from mnemos.models.hashed import HashedEmbedder
@@ -202,6 +202,28 @@ def test_a_part_is_chosen_with_its_whole_history(filled: Mnemos, open_memory: Ca
     with pytest.raises(NotFound):
         export_archive(filled, tmp_path / "x.zip", spaces=["nowhere"])
     assert not (tmp_path / "x.zip").exists()
+
+
+def test_who_gets_a_part_is_not_told_what_else_was_forgotten(filled: Mnemos, tmp_path: Path) -> None:
+    export_archive(filled, tmp_path / "part", tags=["home"])
+    assert (tmp_path / "part" / "forgotten.jsonl").read_bytes() == b""
+    assert [space.forgotten for space in read_manifest(tmp_path / "part").spaces] == [0, 0, 0]
+
+
+def test_a_branch_is_an_ordinary_space_elsewhere(filled: Mnemos, open_memory: Callable[..., Mnemos], tmp_path: Path) -> None:
+    """Its setting speaks of positions of a log that is not there."""
+    filled.space("library").branch("what if")
+    assert "branch" in filled.settings("what if")
+    export_archive(filled, tmp_path / "all.zip")
+    other = open_memory(":memory:")
+    import_archive(other, tmp_path / "all.zip")
+    assert "branch" not in other.settings("what if")
+    assert len(other.space("what if").list(limit=100)) == len(filled.space("what if").list(limit=100)) > 1
+    assert not diff(filled, other)
+    filled.space("what if", acl={"read": ["bob"]})
+    assert sync(filled, other).settings == 1
+    assert sync(other, filled).changes == 0
+    assert "branch" in filled.settings("what if"), "it stays one here"
 
 
 def test_what_is_archived_or_expired_is_chosen_too(filled: Mnemos, tmp_path: Path) -> None:

@@ -292,6 +292,8 @@ LIES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "vectors that nobody lists": (lambda p: p["manifest"].update(embedders=[]), "other vectors"),
     "vectors of another embedder": (lambda p: p.update(fingerprint="y"), "types or shapes"),
     "vectors of other dimensions": (lambda p: p["manifest"]["embedders"][0].update(dimensions=3), "types or shapes"),
+    "vectors without dimensions": (
+        lambda p: (p["vectors"].update(vectors=np.zeros((1, 0), np.float32)), p["manifest"]["embedders"][0].update(dimensions=0)), "dimensions"),
     "vectors that are no unit vectors": (lambda p: p["vectors"].update(vectors=np.array([[6.0, 8.0]], np.float32)), "unit vectors"),
     "vectors that are no numbers": (lambda p: p["vectors"].update(vectors=np.array([[np.nan, 1.0]], np.float32)), "unit vectors"),
     "vectors of no version": (lambda p: p["vectors"].update(versions=np.array([2])), "not there"),

@@ -209,7 +209,23 @@ def test_what_was_derived_from_something_forgotten_does_not_come_back(tmp_path: 
         assert "Derived" not in " ".join(cube.text for cube in second.space("library").list())
 
 
-@pytest.mark.parametrize("settings", [7, {"owner": 7}, {"acl": "bob"}, {"clearance": {"*": "high"}}])
+@pytest.mark.parametrize("version", [2, 2**31, -1])
+def test_links_to_versions_that_are_not_there_are_refused(tmp_path: Path, version: int) -> None:
+    home, child = "01890a5d-ac96-774b-bcce-b302099a8057", "01890a5d-ac96-774b-bcce-b302099a8058"
+    plain = {"version": 1, "created_at": 5, "type": "fact", "text": "x"}
+    lines = [
+        {"space": "a", "settings": {}},
+        {"space": "a", "record": {"id": home, **plain}},
+        {"space": "a", "record": {"id": child, **plain, "derived_from": [[home, version, "derived_from"]]}},
+    ]
+    write_export(tmp_path / "wrong.jsonl", lines)
+    with mnemos.open(":memory:", embedder="none") as mem, pytest.raises(Invalid, match="version"):
+        import_jsonl(mem, tmp_path / "wrong.jsonl")
+
+
+@pytest.mark.parametrize(
+    "settings", [7, {"owner": 7}, {"acl": "bob"}, {"clearance": {"*": "high"}}, {"strategy": 5}, {"lifecycle": 5}, {"lifecycle": {"x": 1}}]
+)
 def test_settings_that_no_space_can_have_are_refused(tmp_path: Path, settings: Any) -> None:
     write_export(tmp_path / "wrong.jsonl", [{"space": "a", "settings": settings}])
     with mnemos.open(":memory:", embedder="none") as mem:

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.base.errors import Corrupt, Invalid, shown
+from mnemos.base.errors import Corrupt, Invalid, StoreUnavailable, shown
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2",
           "U8": "u1", "BOOL": "?"}  # fmt: skip
@@ -152,9 +152,36 @@ def _counts(values: Any) -> bool:
     return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**62 for value in values)
 
 
-def array(path: str, place: Place, offset: int = 0) -> NDArray[Any]:
-    """The array at `place` of a file that begins `offset` bytes into `path`, read-only and not loaded until it is looked at."""
-    dtype = np.dtype(DTYPES[place.dtype])
-    if place.end == place.start:
-        return np.zeros(place.shape, dtype)
-    return np.memmap(path, dtype, mode="r", offset=offset + place.start, shape=place.shape)
+class Rows:
+    """An array of a file that begins `offset` bytes into `path`, read a few rows at a time: nothing is mapped into memory, so that a file which
+    somebody cuts meanwhile is an error and no crash."""
+
+    def __init__(self, path: str, place: Place, offset: int = 0) -> None:
+        self._path, self._place, self._start = path, place, offset + place.start
+        self._dtype = np.dtype(DTYPES[place.dtype])
+        self._width = math.prod(place.shape[1:])
+        self._file: IO[bytes] | None = None
+
+    def __len__(self) -> int:
+        return self._place.shape[0] if self._place.shape else 1
+
+    def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Rows `start` to `stop` (None: to the last). Raises `Corrupt` where the file ends before, `StoreUnavailable`."""
+        stop = len(self) if stop is None else min(stop, len(self))
+        rows = max(0, stop - start)
+        count = rows * self._width
+        try:
+            if self._file is None:
+                self._file = open(self._path, "rb")  # noqa: SIM115  (kept open between rows, closed with this object)
+            self._file.seek(self._start + start * self._width * self._dtype.itemsize)
+            data = self._file.read(count * self._dtype.itemsize)
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path}: cannot be read ({error.strerror})") from None
+        if len(data) != count * self._dtype.itemsize:
+            raise Corrupt(f"{self._path}: ends in the middle of an array; it was cut while it was read")
+        found = np.frombuffer(data, self._dtype)
+        return found.reshape((rows, *self._place.shape[1:]) if self._place.shape else ())
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()

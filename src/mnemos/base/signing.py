@@ -219,11 +219,16 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
         raise Invalid(f"{path}: exists already, and a key is not written over; choose another name") from None
     except OSError as error:
         raise StoreUnavailable(f"{path}: cannot be written ({error.strerror}); choose another place") from None
-    with os.fdopen(handle, "wb") as file:
-        os.fchmod(file.fileno(), mode)  # whatever the process masks
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), mode)  # whatever the process masks
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise StoreUnavailable(f"{path}: the key cannot be kept ({error.strerror}); free space, or choose another place") from error
 
 
 # -- documents --

@@ -25,6 +25,7 @@ from mnemos.base.protocols import Progress
 from mnemos.kernel import governance
 from mnemos.kernel.governance import Access
 from mnemos.kernel.limits import use_quota
+from mnemos.kernel.tending import LifecyclePolicy
 from mnemos.kernel.viewing import Viewing, whole_of
 from mnemos.store.base import NewVersion, Snapshot, SpaceRow, VersionRow
 from mnemos.store.sqlite_read import Reader
@@ -43,6 +44,8 @@ BATCH = 512
 _STANDING = ("state", "freeze", "unfreeze", "permission", "link")
 _OPEN_SETTINGS = ("strategy", "lifecycle")
 """Settings of a space that whoever may read it may know; the others are its rules."""
+_POSITIONAL = ("branch",)
+"""Settings that speak of positions of this store's log, and mean nothing in another."""
 
 
 def export_jsonl(memory: Mnemos, target: str | Path | IO[bytes], *, spaces: Iterable[str] | None = None, progress: Progress | None = None) -> int:
@@ -127,9 +130,10 @@ class Outgoing:
                 yield entry.cube, self._rows[entry.space].name
 
     def _settings(self, row: SpaceRow) -> Line:
+        settings = portable(row.settings)
         if self._access.may("share", {**row.settings, "read_only": False}):
-            return dict(row.settings)
-        return {name: value for name, value in row.settings.items() if name in _OPEN_SETTINGS}
+            return settings
+        return {name: value for name, value in settings.items() if name in _OPEN_SETTINGS}
 
     def _line(self, entry: Entry, version: VersionRow | None) -> Line | None:
         if entry.cube is None or not self.holds(entry.cube):
@@ -141,6 +145,11 @@ class Outgoing:
     def _may_share(self, space: int, cube: UUID) -> bool:
         standing = self._snapshot.standing(cube)
         return standing is not None and self._access.may("share", {**self._rows[space].settings, "read_only": False}, standing.acl)
+
+
+def portable(settings: Mapping[str, Any]) -> Line:
+    """The settings of a space that another store can have."""
+    return {name: value for name, value in settings.items() if name not in _POSITIONAL}
 
 
 def line_of(snapshot: Snapshot, entry: Entry, version: VersionRow | None) -> Line | None:
@@ -271,9 +280,11 @@ class Incoming:
             return 0
         self.memory.check_space_name(space)
         owner = given.get("owner")
-        if owner is not None and not isinstance(owner, str):
-            raise Invalid(f"{where}: the owner of a space is a text")
-        settings = {**given, **governance.check_settings(given), "owner": self.memory.principal or owner}
+        if not all(value is None or isinstance(value, str) for value in (owner, given.get("strategy"))):
+            raise Invalid(f"{where}: owner and strategy of a space are texts")
+        if given.get("lifecycle") is not None:
+            LifecyclePolicy.from_json(given["lifecycle"])
+        settings = {**portable(given), **governance.check_settings(given), "owner": self.memory.principal or owner}
         transaction.create_space(space, settings)
         return 1
 
@@ -305,6 +316,8 @@ class Incoming:
         links = []
         for link in content.derived_from:
             standing = snapshot.standing(link.id)
+            if link.version < 1 or (standing is not None and link.version > standing.version):
+                raise Invalid(f"{where}: cube {content.id} is derived from version {link.version} of cube {link.id}, which has none of that number")
             if standing is not None and standing.space == space:
                 links.append(link)
                 continue

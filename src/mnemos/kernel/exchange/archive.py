@@ -13,13 +13,15 @@ from uuid import UUID
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from mnemos.base import safetensors
 from mnemos.base.cube import Content
 from mnemos.base.errors import Corrupt, Invalid, MnemosError, shown
 from mnemos.base.ids import parse_id
 from mnemos.base.signing import PublicKey, SignedDocument
-from mnemos.kernel.exchange.containers import CUBES, FORGOTTEN, MANIFEST, Region, members
+from mnemos.kernel.exchange.containers import members
+from mnemos.kernel.exchange.files import CUBES, FORGOTTEN, MANIFEST, Region
 from mnemos.kernel.exchange.manifest import ARCHIVE, Manifest, Vectors
 from mnemos.kernel.transfer import Line
 from mnemos.text.formats.jsonlines import read_export_stream
@@ -109,12 +111,12 @@ class Archive:
 
         def vector(content: Content) -> bytes | None:
             row = rows.get((content.id.bytes, content.version))
-            return None if row is None else values[row].tobytes()
+            return None if row is None else values.read(row, row + 1).tobytes()
 
         return vector
 
-    def arrays(self, entry: Vectors) -> tuple[Any, Any, Any]:
-        """(cube ids (n, 16) uint8, versions (n,) int64, vectors (n, dimensions) float32). Raises `Corrupt`."""
+    def arrays(self, entry: Vectors) -> tuple[NDArray[Any], NDArray[Any], safetensors.Rows]:
+        """(cube ids (n, 16) uint8, versions (n,) int64, rows of vectors (n, dimensions) float32). Raises `Corrupt`."""
         name, region = f"{self.path}/{entry.path}", self.files[entry.path]
         with region.open() as stream:
             header = safetensors.Header.read(stream, region.size, name)
@@ -126,8 +128,8 @@ class Archive:
         wanted = [("U8", (count, 16)), ("I64", (count,)), ("F32", (count, entry.dimensions))]
         if [(place.dtype, place.shape) for place in (ids, versions, vectors)] != wanted or header.metadata.get("fingerprint") != entry.fingerprint:
             raise Corrupt(f"{name}: its tensors have other types or shapes than vectors of {entry.fingerprint} have")
-        found = [safetensors.array(region.path, place, region.offset) for place in (ids, versions, vectors)]
-        return found[0], found[1], found[2]
+        found = [safetensors.Rows(region.path, place, region.offset) for place in (ids, versions, vectors)]
+        return found[0].read(), found[1].read(), found[2]
 
     # -- whether it is sound --
     def faults(self, keys: PublicKey | None = None) -> list[str]:
@@ -262,13 +264,15 @@ class _Contents:
 
     def _vectors(self, entry: Vectors) -> Iterator[str]:
         ids, versions, values = self._archive.arrays(entry)
+        if entry.dimensions < 1:
+            yield f"{entry.path} has vectors without dimensions"
         if len(versions) != self._counts[entry.path]:
             yield f"{entry.path} has {len(versions):,} vectors, not {self._counts[entry.path]:,}"
         named = {(UUID(bytes=id.tobytes()), int(version)) for id, version in zip(ids, versions, strict=True)}
         if len(named) != len(versions) or any(not 1 <= version <= self._newest.get(cube, (0, ""))[0] for cube, version in named):
             yield f"{entry.path} has vectors of versions that are not there, or two of one"
         for start in range(0, len(values), 4096):
-            lengths = np.linalg.norm(values[start : start + 4096].astype(np.float64), axis=1)
+            lengths = np.linalg.norm(values.read(start, start + 4096).astype(np.float64), axis=1)
             if not ((lengths == 0) | (np.abs(lengths - 1) < _UNIT)).all():
                 yield f"{entry.path} has vectors that are no unit vectors"
                 return

@@ -20,7 +20,8 @@ from mnemos.base.errors import Invalid
 from mnemos.base.protocols import Progress
 from mnemos.base.signing import SigningKey
 from mnemos.kernel.conditions import conditions
-from mnemos.kernel.exchange.containers import CUBES, FORGOTTEN, MANIFEST, Sink, create
+from mnemos.kernel.exchange.containers import create
+from mnemos.kernel.exchange.files import CUBES, FORGOTTEN, MANIFEST, Sink
 from mnemos.kernel.exchange.lines import Told
 from mnemos.kernel.exchange.manifest import Manifest, Payload, SpaceEntry, Vectors
 from mnemos.kernel.exchange.redaction import Redaction

@@ -12,7 +12,7 @@ from mnemos.base.lineage import ASSOCIATIONS
 from mnemos.base.protocols import Progress
 from mnemos.base.signing import PublicKey
 from mnemos.kernel.exchange.archive import DEFAULT_LIMITS, Archive, Limits
-from mnemos.kernel.exchange.containers import CUBES
+from mnemos.kernel.exchange.files import CUBES
 from mnemos.kernel.exchange.manifest import Manifest
 from mnemos.kernel.forgetting import Verdict
 from mnemos.kernel.transfer import Incoming, batches

@@ -28,8 +28,8 @@ class Told:
         self.snapshot = snapshot
         self._access = memory.access(snapshot)
         self.rows = chosen_spaces(snapshot, self._access, spaces)
-        chosen = None if where is None else self._choose(where)
-        self._outgoing = Outgoing(snapshot, self._access, self.rows, chosen)
+        self._chosen = None if where is None else self._choose(where)
+        self._outgoing = Outgoing(snapshot, self._access, self.rows, self._chosen)
         self._names: dict[str, str] = {}
         self.blobs: dict[str, str] = {}
         """SHA-256 of the large payloads that were met → their names in the store."""
@@ -56,7 +56,8 @@ class Told:
         return (line for _, line in self.entries())
 
     def forgotten(self) -> Iterator[tuple[UUID, str]]:
-        return self._outgoing.forgotten()
+        """What was forgotten in the spaces; nothing where only some of their cubes are wanted, since nobody knows which it would have been."""
+        return self._outgoing.forgotten() if self._chosen is None else iter(())
 
     def blob(self, sha256: str) -> bytes:
         """A large payload that was met."""

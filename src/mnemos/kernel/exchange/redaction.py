@@ -149,10 +149,11 @@ class Redaction:
         if name not in self._aliases:
             redacted = self.text(name)
             taken = set(self._aliases.values())
-            number = 1
-            while redacted != name and f"{redacted} {number}" in taken:
+            alias, number = name if redacted == name else f"{redacted} 1", 1
+            while alias in taken:
                 number += 1
-            self._aliases[name] = name if redacted == name else f"{redacted} {number}"
+                alias = f"{redacted} {number}"
+            self._aliases[name] = alias
         return self._aliases[name]
 
     def _record(self, record: Mapping[str, Any]) -> dict[str, Any]:

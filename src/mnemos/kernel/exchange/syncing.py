@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from mnemos.base.cube import Content
-from mnemos.base.errors import Frozen, Invalid, PermissionDenied
+from mnemos.base.errors import Conflict, Invalid, NotFound, PermissionDenied
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import PART_OF
 from mnemos.base.protocols import Progress
@@ -19,7 +19,7 @@ from mnemos.kernel.exchange.comparing import Figure, Picture, common, common_sta
 from mnemos.kernel.exchange.importing import KeyLike, check_models, open_archive
 from mnemos.kernel.exchange.lines import Told
 from mnemos.kernel.forgetting import forget
-from mnemos.kernel.transfer import Incoming, Line, batches
+from mnemos.kernel.transfer import Incoming, Line, batches, portable
 from mnemos.store.base import Filter, Snapshot
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _past_settings(snapshot: Snapshot) -> dict[str, list[Any]]:
     out: dict[str, list[Any]] = {}
     for entry in snapshot.log(0):
         if entry.kind in ("space", "permission") and entry.cube is None and entry.space in names:
-            out.setdefault(names[entry.space], []).append(entry.body_json().get("settings"))
+            out.setdefault(names[entry.space], []).append(portable(entry.body_json().get("settings") or {}))
     return out
 
 
@@ -208,7 +208,7 @@ class _Sync:
         space = self._b.existing_space(name)
         try:
             certificate = forget(self._b, space.num, name, cubes, Filter(), REASON)
-        except (Frozen, PermissionDenied, Invalid):
+        except (Conflict, PermissionDenied, Invalid, NotFound):
             return False
         self._forgotten |= {UUID(cube.id) for cube in certificate.cubes}
         return True
@@ -224,7 +224,7 @@ class _Sync:
         space = self._b.existing_space(name)
         try:
             certificate = forget(self._b, space.num, name, [cube], Filter(), REASON)
-        except (Frozen, PermissionDenied, Invalid) as error:
+        except (Conflict, PermissionDenied, Invalid, NotFound) as error:
             self._conflict("forgotten", cube, name, f"was forgotten at the source, and cannot be forgotten here: {error}")
             return
         self._forgotten |= {UUID(one.id) for one in certificate.cubes}
@@ -319,4 +319,5 @@ class _Sync:
             row = transaction.space(name)
             assert row is not None
             self._b.access(transaction).require("share", name, {**row.settings, "read_only": False})
-            transaction.set_space(row.num, dict(settings))
+            own = {name: value for name, value in row.settings.items() if name not in portable(row.settings)}
+            transaction.set_space(row.num, {**settings, **own})
