@@ -100,7 +100,36 @@ def test_every_kind_of_step(mem: Mnemos, space: Any) -> None:
     assert mem.jobs.list()[0].key == first.id
     assert run["length"] == len(FACTS[0])
     assert mem.verify().ok
-    assert {step.step for step in run.steps} | {"augment", "archive", "retrieve"} == set(STEPS)
+    assert {step.step for step in run.steps} | {"augment", "archive", "retrieve", "transform", "summarise"} == set(STEPS)
+
+
+def test_memories_are_summarised_and_transformed(mem: Mnemos) -> None:
+    talk = mem.space("talk")
+    said = ["We should move the office to Lisbon in May.", "The rent in Lisbon is lower than here.", "I agree, let us move in May."]
+    for number, text in enumerate(said * 4):
+        talk.add(f"{text} ({number})", type="turn", author="Alice" if number % 2 else "Bob")
+    run = mem.pipeline(
+        [
+            {"step": "list", "types": ["turn"], "as": "turns"},
+            {"step": "summarise", "cubes": "$turns", "budget": 40, "tags": ["short"], "as": "summary"},
+            {"step": "transform", "name": "profile", "cubes": "$turns", "optional": True, "as": "profile"},
+        ],
+        space="talk",
+    ).run()
+    assert run["summary"].type == "summary"
+    assert run["summary"].tags == ("short",)
+    assert {str(link.id) for link in run["summary"].derived_from} == {cube.id for cube in run["turns"]}
+    before = rows(mem)
+    with pytest.raises(Conflict, match=r"step 2 \(summarise\): the summary is declined: "):
+        mem.pipeline([{"step": "add", "text": "undone"}, {"step": "summarise", "cubes": "$turns", "budget": 1}], space="talk").run(turns=run["turns"])
+    assert rows(mem) == before
+    talk.update(run["turns"][0].id, "We should not move at all.")
+    assert talk.get(run["summary"].id).stale
+    mem.jobs.enqueue("rederive")
+    assert mem.jobs.run_once().state == "done"  # type: ignore[union-attr]
+    assert not talk.get(run["summary"].id).stale
+    with pytest.raises(NotFound, match=r"step 1 \(transform\)"):
+        mem.pipeline([{"step": "transform", "name": "nonsense", "cubes": "$x"}])
 
 
 def test_functions(mem: Mnemos, space: Any) -> None:

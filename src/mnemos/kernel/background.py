@@ -27,6 +27,15 @@ def _tend(system: Mnemos, job: Running) -> None:
     system.tend()
 
 
+def _rederive(system: Mnemos, job: Running) -> None:
+    from mnemos.kernel.transform import rederive_stale  # only where it is needed: it reads word lists
+
+    done = 0
+    while changed := sum(outcome.changed for outcome in rederive_stale(system)):  # what is declined stays stale, and ends it
+        done += changed
+        job.progress(done)
+
+
 def _compact(system: Mnemos, job: Running) -> None:
     system.store.compact()
 
@@ -43,6 +52,7 @@ KINDS: dict[str, Kind] = {
     "embedding": Kind(_embed, key=_own_embedder),
     "expire": Kind(_expire),
     "tend": Kind(_tend),
+    "rederive": Kind(_rederive),
     "compact": Kind(_compact),
     "reseal": Kind(_reseal),
 }

@@ -202,7 +202,7 @@ def _template_name(name: object) -> str:
 
 
 def _declared(number: int, raw: Any) -> _Declared:
-    """One step, checked as far as it can be before it runs. Raises `Invalid`, saying which step."""
+    """One step, checked as far as it can be before it runs. Raises `Invalid` and `NotFound`, saying which step."""
     where = f"pipeline, step {number}"
     if not isinstance(raw, Mapping) or not all(isinstance(name, str) for name in raw):
         raise Invalid(f"{where}: expected a dict with 'step' and its arguments, not {shown(raw)}")
@@ -225,8 +225,8 @@ def _declared(number: int, raw: Any) -> _Declared:
     try:
         kind.check(known_arguments(arguments, kind.texts))
         _ = step.needs
-    except Invalid as error:
-        raise Invalid(f"{where}: {error}") from None
+    except (Invalid, NotFound) as error:
+        raise type(error)(f"{where}: {error}") from None
     return step
 
 

@@ -154,11 +154,31 @@ def _link(scene: Scene, cube: Any, to: Any, relation: str = "related", space: An
 
 
 def _merge(scene: Scene, cubes: Any, text: str | None = None, space: Any = None, **fields: Any) -> MemCube:
+    home, ids = _of_one_space(scene, cubes, space)
+    return home.merge(ids, text, **fields)
+
+
+def _transform(
+    scene: Scene, name: str, cubes: Any, options: Mapping[str, Any] | None = None, fields: Mapping[str, Any] | None = None, space: Any = None
+) -> MemCube:
+    """What a transformation makes of memories of one space. Raises `Conflict` where it is declined."""
+    home, ids = _of_one_space(scene, cubes, space)
+    outcome = home.transform(name, ids, fields=fields, **(options or {}))
+    if not outcome.accepted or outcome.cube is None:
+        raise Conflict(f"the {name} is declined: {'; '.join(outcome.reasons)}")
+    return outcome.cube
+
+
+def _summarise(scene: Scene, cubes: Any, budget: int | None = None, by: str | None = None, space: Any = None, **fields: Any) -> MemCube:
+    options = {name: value for name, value in (("budget", budget), ("by", by)) if value is not None}
+    return _transform(scene, "summary", cubes, options, fields, space)
+
+
+def _of_one_space(scene: Scene, cubes: Any, space: Any) -> tuple[Space, list[str]]:
     found = scene.cubes(cubes, space)
     if len({home.num for home, _ in found}) > 1:
-        raise Invalid("cubes: they lie in different spaces; merge those of one")
-    home = found[0][0] if found else scene.space(space)
-    return home.merge([id for _, id in found], text, **fields)
+        raise Invalid("cubes: they lie in different spaces; give those of one")
+    return found[0][0] if found else scene.space(space), [id for _, id in found]
 
 
 def _supersede(scene: Scene, newer: Any, older: Any, reason: str | None = None, space: Any = None) -> MemCube:
@@ -257,6 +277,13 @@ def _check_function(known: Mapping[str, Any]) -> None:
         raise Invalid(f"function: there is none called {shown(function)}; there are {', '.join(FUNCTIONS)}")
 
 
+def _check_transformation(known: Mapping[str, Any]) -> None:
+    from mnemos.kernel.transform import TRANSFORMATIONS  # only where it is needed: it reads word lists
+
+    if "name" in known:
+        TRANSFORMATIONS.find(known["name"])
+
+
 def _check_relation(known: Mapping[str, Any]) -> None:
     relation = check_word(known.get("relation", "related"), "relation")
     if not relation or relation in _OWN_VERBS:
@@ -274,6 +301,8 @@ STEPS: dict[str, Step] = {
     "update": Step(_update, ("cube",), ("space", "text", "if_version", *_WRITTEN), ("text",), _check_fields),
     "link": Step(_link, ("cube", "to"), ("relation", "space"), (), _check_relation),
     "merge": Step(_merge, ("cubes",), ("space", "text", *_WRITTEN), ("text",), _check_fields),
+    "transform": Step(_transform, ("name", "cubes"), ("options", "fields", "space"), (), _check_transformation),
+    "summarise": Step(_summarise, ("cubes",), ("budget", "by", "space", *_WRITTEN), (), _check_fields),
     "supersede": Step(_supersede, ("newer", "older"), _OF_SPACE),
     **{name: Step(_verb(name), ("cubes",), _OF_SPACE) for name in ("archive", "restore", "quarantine", "release")},
     **{name: Step(_verb(name), ("cubes",), ("space",)) for name in ("freeze", "unfreeze")},
