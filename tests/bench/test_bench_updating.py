@@ -6,10 +6,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import mnemos
-from mnemos.bench import updating
+from mnemos.bench import updating, updating_histories, updating_speed
+from mnemos.bench.embedding import CountingEmbedder
 from mnemos.bench.fact_families import CONTRASTS, FAMILIES, PARTS, filled, stated
+from mnemos.bench.registry import Options
 from mnemos.bench.summary import QMSUM_BUDGET, choices, facts_told, msc, qmsum, words_recalled
 from mnemos.bench.updating import CHANGES, OTHERS, STABLE, Pair, life
 from mnemos.bench.updating_relations import generated
@@ -81,3 +84,19 @@ def test_noted_facts_and_references_are_read(data: Path) -> None:
     for choice in choices(rng).values():
         assert facts_told(dialogue, choice, 10**6) > 0.5
         assert 0.0 <= words_recalled(meeting, choice, QMSUM_BUDGET) <= 1.0
+
+
+def test_what_a_large_space_costs_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(updating_speed, "QUICK_MEMORIES", 300)
+    found = updating_speed.speed(Options(quick=True), tmp_path)
+    assert found.table["newest 100"]["memories"] == 300
+    assert found.checks[0].measured > 0
+
+
+def test_histories_are_asked_before_and_after_tending(tmp_path: Path, data: Path) -> None:
+    embedder = CountingEmbedder(HashedEmbedder(dimensions=64))
+    found = updating_histories.effect(Options(quick=True, data=data), embedder, tmp_path)
+    plain, tended = found.table["plain"], found.table["tended"]
+    assert plain["n"] == tended["n"] > 0
+    assert plain["recall@10"] == tended["recall@10"]  # turns are a record, and are left as they are
+    assert tended["superseded or merged"] == 0
