@@ -339,3 +339,34 @@ def test_a_question_vector_of_the_caller_is_checked(mem: Mnemos, vector: Any) ->
         return
     with pytest.raises(Invalid, match="vector"):
         space.search("tram", vector=vector)
+
+
+def test_a_question_that_comes_again_is_not_embedded_again_until_something_is_forgotten(mem: Mnemos) -> None:
+    class Counting:
+        fingerprint, dimensions = EMBEDDER.fingerprint, EMBEDDER.dimensions
+
+        def __init__(self) -> None:
+            self.texts: list[str] = []
+
+        def embed(self, texts: Any, *, progress: Any = None) -> Any:
+            self.texts += texts
+            return EMBEDDER.embed(texts)
+
+    counting = mem.embedding.embedder = Counting()
+    space = mem.space("a")
+    cube = space.add("The tram is yellow.")
+    first = space.search("Which colour has the tram?")
+    asked = len(counting.texts)
+    assert space.search("Which colour has the tram?") == first
+    assert len(counting.texts) == asked
+    space.forget(cube.id)
+    space.add("The tram is red.")
+    space.search("Which colour has the tram?")
+    assert counting.texts.count(counting.texts[asked - 1]) == 2
+
+
+def test_an_import_does_not_drive_out_what_was_written_one_by_one(mem: Mnemos) -> None:
+    space = mem.space("a")
+    space.add("The tram is yellow.")
+    space.add_many({"text": f"number {number}"} for number in range(300))
+    assert list(mem.embedding._known) == ["The tram is yellow."]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import Embedder, Progress, Vectors
+from mnemos.cache.mapping import EvictingCache
 from mnemos.kernel.running import Stopped
 from mnemos.models.catalog import from_fingerprint, open_embedder
 from mnemos.store.base import Snapshot, Store
 from mnemos.text.encoding import terms_text
 
-_REMEMBERED = 8192
+_REMEMBERED = 4096
+"""Texts of single writes whose vectors are kept: they come again when a memory is corrected, merged or written twice."""
+_ASKED = 512
+"""Questions whose vectors are kept."""
+_FEW = 16
+"""More texts than these at once are an import: they do not come again soon, and would drive out those that do."""
 _BATCH = 512
 _UNIT = 1e-3  # how far from 1 the length of a unit vector may be
 
@@ -25,8 +30,8 @@ class Embedding:
 
     def __init__(self, embedder: str | Embedder | None) -> None:
         self.embedder: Embedder | None = open_embedder(embedder)
-        self._known: OrderedDict[str, bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._known: EvictingCache[str, bytes] = EvictingCache(_REMEMBERED)
+        self._asked: EvictingCache[str, Vectors] = EvictingCache(_ASKED)
         self._others: dict[str, Embedder | None] = {}
         self._fingerprints: dict[int, str] = {}
         self.done, self.total = 0, 0
@@ -45,34 +50,33 @@ class Embedding:
         """Float32 bytes for each text; None without an embedder. A text that was embedded lately is not embedded again."""
         if self.embedder is None:
             return None
-        with self._lock:
-            found = {text: self._known[text] for text in texts if text in self._known}
+        found = {text: vector for text in texts if (vector := self._known.get(text)) is not None} if len(texts) <= _FEW else {}
         missing = list(dict.fromkeys(text for text in texts if text not in found))
         if missing:
             fresh = check_vectors(self.embedder.embed(missing, progress=progress), len(missing), self.embedder)
             made = {text: fresh[i].tobytes() for i, text in enumerate(missing)}
             found |= made
-            with self._lock:
-                self._known.update(list(made.items())[-_REMEMBERED:])
-                while len(self._known) > _REMEMBERED:
-                    self._known.popitem(last=False)
+            if len(made) <= _FEW:
+                self._known.update(made)
         return [found[text] for text in texts]
 
     def know(self, text: str, vector: bytes) -> None:
         """Remember the vector (float32 bytes) of a text, which this embedder made."""
-        with self._lock:
-            self._known[text] = vector
+        self._known[text] = vector
 
     def drop(self, texts: Iterable[str]) -> None:
-        """Forget that these texts were ever embedded."""
-        with self._lock:
-            for text in texts:
-                self._known.pop(text, None)
+        """Forget that these texts were ever embedded, and, as it may speak of them, whatever was asked."""
+        for text in texts:
+            self._known.forget(text)
+        self._asked = EvictingCache(_ASKED)
 
     # -- questions --
     def question(self, text: str) -> Vectors | None:
-        """The question's vector, shape (dimensions,); None without an embedder."""
-        return None if self.embedder is None else check_vectors(self.embedder.embed([text]), 1, self.embedder)[0]
+        """The question's vector, shape (dimensions,); None without an embedder. One that was asked lately is not embedded again."""
+        embedder = self.embedder
+        if embedder is None:
+            return None
+        return self._asked.fetch(text, lambda text: check_vectors(embedder.embed([text]), 1, embedder)[0])
 
     def given(self, vector: object) -> Vectors:
         """A question's vector that the caller computed with this embedder. Raises `Invalid` for a wrong shape or no number."""

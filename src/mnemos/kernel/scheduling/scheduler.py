@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from mnemos.base.clock import Clock
 from mnemos.base.errors import Conflict, Invalid, NotFound, shown
 from mnemos.cache.base import EvictionPolicy, Meta
+from mnemos.cache.registry import policy as eviction_policy
 from mnemos.kernel.scheduling.costs import Cost, CostModel
 from mnemos.kernel.scheduling.scenes import SceneModel, SceneUse
 
@@ -133,9 +134,7 @@ class Scheduler:
                 raise Conflict(f"tier {tier.name!r} is registered already")
             ledger = _Ledger(tier, budget, rent, least_hits, policy)
             if policy != VALUE:
-                from mnemos.cache.registry import make_policy
-
-                ledger.eviction = make_policy(policy, budget)
+                ledger.eviction = eviction_policy(policy, budget)
             self._tiers[tier.name] = ledger
             self._note("register", tier.name, budget, policy, rent, least_hits)
 
