@@ -84,6 +84,18 @@ def test_checkpoints(mnemos: Mnemos, lisbon: str, key: Path) -> None:
     assert (said.code, said.json["ok"]) == (1, False)
 
 
+def test_certificates_are_signed(mnemos: Mnemos, lisbon: str, key: Path) -> None:
+    assert mnemos("forget", lisbon, "--certificate", "paper.json", "--sign", "no such key", "--yes").code == 1
+    assert mnemos("show", lisbon).code == 0
+    assert mnemos("forget", lisbon, "--sign", str(key), "--yes").code == 1
+    assert mnemos("forget", lisbon, "--certificate", "paper.json", "--sign", str(key), "--yes").code == 0
+    assert mnemos("verify", "--certificate", "paper.json", "--public-key", "signing.key.pub").code == 0
+    assert mnemos("verify", "--certificate", "paper.json").code == 0
+    mnemos("signing-key", "other.key")
+    assert "signed with key" in mnemos("verify", "--certificate", "paper.json", "--public-key", "other.key.pub").out
+    assert mnemos("forget", "--again", "paper.json", "--yes").code == 0
+
+
 def test_reports(mnemos: Mnemos, lisbon: str) -> None:
     mnemos("space", "default", "--acl", '{"read": ["bob"]}')
     rows = mnemos("audit", "--json").json["rows"]

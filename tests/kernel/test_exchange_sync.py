@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -374,3 +378,56 @@ def test_pictures_do_not_depend_on_what_is_a_stores_own(pair: tuple[Mnemos, Mnem
     assert not found
     assert found.as_json()["only_a"] == []
     assert [plain(cube) for cube in a.space("bobs").list()] == [plain(cube) for cube in b.space("bobs").list()]
+
+
+KILLED = """
+import sys
+from mnemos.kernel.exchange import import_archive, sync
+from mnemos.kernel.system import Mnemos
+from mnemos.models.hashed import HashedEmbedder
+a, b, what = sys.argv[1:]
+with Mnemos(b, embedder=HashedEmbedder(dimensions=32)) as target:
+    print("begun", flush=True)
+    if what == "sync":
+        with Mnemos(a, embedder=HashedEmbedder(dimensions=32)) as source:
+            sync(source, target, progress=lambda done, total: print(done, flush=True))
+    else:
+        import_archive(target, a, progress=lambda done, total: print(done, flush=True))
+print("done", flush=True)
+"""
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("what", ["sync", "import"])
+def test_a_sync_that_is_killed_is_repeated(open_memory: Callable[..., Mnemos], tmp_path: Path, what: str) -> None:
+    a = open_memory(tmp_path / "a.db")
+    fill(a)
+    a.space("many").add_many([{"text": f"number {n}"} for n in range(4000)])
+    source = tmp_path / "a.db"
+    if what == "import":
+        source = tmp_path / "a.zip"
+        export_archive(a, source)
+    a.close()
+    rng = random.Random(7)
+    kills = 0
+    for attempt in range(200):
+        child = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(source), str(tmp_path / "b.db"), what], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "begun\n"
+        try:
+            child.wait(rng.uniform(0, 0.05 * (attempt + 1)))
+            break
+        except subprocess.TimeoutExpired:
+            kills += 1
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+        finally:
+            child.stdout.close()
+    assert kills > 3
+    assert child.returncode == 0
+    again, b = open_memory(tmp_path / "a.db"), open_memory(tmp_path / "b.db")
+    assert says(b, searched=False) == says(again, searched=False)
+    assert b.verify(), b.verify().findings
+    assert nothing(sync(again, b))

@@ -28,7 +28,7 @@ ALARMS_PER_TURN = 5e-4
 HARD = (
     "a", "1 ", "1", "@", "a@", "a.", "eyJ", "eyJa.", "sk-", "-----BEGIN PRIVATE KEY-----", "password ", "password=", "token is ", "+1", ":",
     "born 1 ", "12 A ", "AB12", "4111 1111 ", "(", "call 1 ", "я", "\u200b1", "://a:", "Astraße ", "1 rue A ", "01 ", "12 Aa Bb Cc ", "名", "1-",
-    "bearer ", "AKIA", "Via A ", "A1 1AA ", ", 12345 A",
+    "bearer ", "AKIA", "Via A ", "A1 1AA ", ", 12345 A", "a [at] ", "a [dot] ",
 )  # fmt: skip
 """Texts that are nothing but one of these, over and over: each a near miss of some pattern, which a backtracking matcher would try again and
 again."""

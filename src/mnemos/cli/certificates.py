@@ -15,6 +15,7 @@ from mnemos.base.errors import Invalid, NotFound, PermissionDenied
 from mnemos.cli.output import clean, counted
 
 if TYPE_CHECKING:
+    from mnemos.base.signing import SigningKey
     from mnemos.kernel.forgetting import Certificate
 
 
@@ -34,8 +35,10 @@ class Paper:
     """The certificate's file, made before anything is forgotten: a certificate that could not be saved would be lost. A context manager:
     where nothing was written when it ends, the file goes. `path` None: no file."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, key: SigningKey | None = None) -> None:
+        """`key`: sign the certificate with it."""
         self._path = path
+        self._key = key
         self._file: Any = None
         self._begun = False
         if path is not None:
@@ -61,7 +64,10 @@ class Paper:
         """Save the certificate, durably."""
         if self._file is not None:
             self._begun = True
-            self._file.write(orjson.dumps(certificate.as_json(), option=orjson.OPT_INDENT_2) + b"\n")
+            from mnemos.kernel.forgetting import sign_certificate
+
+            record = (certificate if self._key is None else sign_certificate(certificate, self._key)).as_json()
+            self._file.write(orjson.dumps(record, option=orjson.OPT_INDENT_2) + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
 

@@ -32,6 +32,7 @@ def forget(
     ] = False,
     reason: ReasonOption = None,
     certificate: Annotated[Path | None, typer.Option("--certificate", help="Save the certificate here, as JSON.", metavar="FILE")] = None,
+    sign: Annotated[Path | None, typer.Option("--sign", help="Sign the certificate with this key.", metavar="FILE")] = None,
     yes: YesOption = False,
     types: on.TypeOption = None,
     tags: on.TagOption = None,
@@ -43,6 +44,8 @@ def forget(
 ) -> None:
     """Remove memories for good, with all that was derived from them, and certify it."""
     given = on.conditions(types, tags, author, source, since, until, where)
+    if sign is not None and (certificate is None or again):
+        raise Invalid("--sign: signs the certificate that --certificate saves; give that, too (and not --again)")
     if again:
         if given or reason is not None or not ids:
             raise Invalid("forget --again: give files of certificates, and neither conditions nor a reason")
@@ -52,6 +55,11 @@ def forget(
         raise Invalid("forget: give ids or conditions, not both")
     if not ids and not given:
         raise Invalid("forget: say what to forget, by ids or by a condition such as --source")
+    key = None
+    if sign is not None:
+        from mnemos.base.signing import SigningKey
+
+        key = SigningKey.load(sign.expanduser())
     with session.open() as mem:
         space = session.view(mem)
         words = _preview(session, space, ids, given, quiet=yes)
@@ -60,7 +68,7 @@ def forget(
             return
         if words is not None:
             session.confirm(f"Forget {words} for good? Nobody can bring {'it' if words == 'this memory' else 'them'} back", yes)
-        with Paper(certificate) as paper:
+        with Paper(certificate, key) as paper:
             done = space.forget(ids or None, reason=reason, **given)
             paper.write(done)
     if session.json:

@@ -30,9 +30,9 @@ _BARE = re.compile(r"""[^\s"'`]{4,200}+""")
 _NEXT_FIELD = re.compile(r"[,;&](?=\w+=)")
 _CALL = re.compile(r"[A-Za-z_][\w.]*[(\[]")
 _PLACEHOLDER = re.compile(
-    r"(?:[*xX.•_-]{3,}|<.*|\[.*|\$\{.*|\$\(.*|\$[A-Z_]+|%\w+%|\{.*|your.*|my[_-]?(?:pass|token|secret|key|api).*|none|null|nil|true|false|undefined|required|optional|redacted"
-    r"|example|changeme|string|str|integer|boolean|todo|tbd|n/a|empty|missing|invalid|expired|unknown|default|wrong|incorrect|correct|failed|forgotten|reset|changed|same|yes|no|optional|hidden|(?:os|process|env|self|config|settings)\..*"
-    r"|https?:.*|&.*;)$",
+    r"(?:[*xX.•_-]{3,}|<.*|\[.*|\$\{.*|\$\(.*|\$[A-Z_]+|%\w+%|\{.*|your.*|my[_-]?(?:pass|token|secret|key|api).*|none|null|nil|true|false|undefined"
+    r"|required|optional|redacted|example|changeme|string|str|integer|boolean|todo|tbd|n/a|empty|missing|invalid|expired|unknown|default|wrong"
+    r"|incorrect|correct|failed|forgotten|reset|changed|same|yes|no|hidden|(?:os|process|env|self|config|settings)\..*|https?:.*|&.*;)$",
     re.IGNORECASE,
 )
 _RUN = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,512}={0,2}(?![A-Za-z0-9+/_-])")

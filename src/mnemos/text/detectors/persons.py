@@ -52,6 +52,11 @@ _NEXT = re.compile(rf"[ .'-]{{0,3}}({_WORD.pattern})")
 _UNSPACED = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
+Tree = dict[str, "Tree"]
+"""Names by their words, one after the other; `_END` where a name may end."""
+_END = ""
+
+
 class Names:
     """Names that the caller lists: whole words, in capitals or not, however their accents are encoded; of one word or several.
 
@@ -64,26 +69,27 @@ class Names:
         """Raises `Invalid` for what is no list of texts with letters or digits in them."""
         if isinstance(names, str) or not isinstance(names, Iterable):
             raise Invalid(f"names: expected a list of names, not {type(names).__name__}")
-        self._by_first: dict[str, list[tuple[str, ...]]] = {}
+        self._tree: Tree = {}
         unspaced = set()
         for name in names:
-            words = tuple(_key(match[0]) for match in _WORD.finditer(Folded(name).text)) if isinstance(name, str) else ()
+            words = [_key(match[0]) for match in _WORD.finditer(Folded(name).text)] if isinstance(name, str) else []
             if not words:
                 raise Invalid(f"names: {shown(name)} is no name")
             if _UNSPACED.search(name):
                 unspaced.add(Folded(name.strip()).text)
-            elif words not in self._by_first.setdefault(words[0], []):
-                self._by_first[words[0]].append(words)
-        for found in self._by_first.values():
-            found.sort(key=len, reverse=True)
+                continue
+            node = self._tree
+            for word in words:
+                node = node.setdefault(word, {})
+            node[_END] = {}
         longest_first = sorted(unspaced, key=lambda name: (-len(name), name))
         self._unspaced = re.compile("|".join(map(re.escape, longest_first))) if unspaced else None
 
     def find(self, text: Folded) -> Iterator[Span]:
-        if self._by_first:
+        if self._tree:
             for match in _WORD.finditer(text.text):
-                names = self._by_first.get(_key(match[0]))
-                end = next((end for name in names if (end := _end(text.text, match.end(), name))), 0) if names else 0
+                node = self._tree.get(_key(match[0]))
+                end = _longest(text.text, match.end(), node) if node else 0
                 if end:
                     yield Span(match.start(), end, self.kind, 0.9, Label.PERSONAL)
         if self._unspaced:
@@ -95,11 +101,14 @@ def _key(word: str) -> str:
     return word.lower() if word.isascii() else unicodedata.normalize("NFC", word).casefold()
 
 
-def _end(text: str, at: int, name: tuple[str, ...]) -> int:
-    """Where the name ends whose first word ends at `at`; 0 where the other words do not follow."""
-    for word in name[1:]:
+def _longest(text: str, at: int, node: Tree) -> int:
+    """Where the longest name ends whose first word ends at `at`; 0 where the words of none follow."""
+    end = 0
+    while True:
+        if _END in node:
+            end = at
         following = _NEXT.match(text, at)
-        if following is None or _key(following[1]) != word:
-            return 0
-        at = following.end()
-    return at
+        child = node.get(_key(following[1])) if following else None
+        if following is None or child is None:
+            return end
+        node, at = child, following.end()
