@@ -18,7 +18,7 @@ from support import EMBEDDER, HandClock
 
 WORDS = ["lisbon", "tram", "guitar", "coffee", "harbour", "violin", "snow", "bridge", "alice", "bob", "moved", "likes"]
 QUESTIONS = ["Where did Alice move?", "tram in the harbour", "Who plays the violin?"]
-LONG = "\n\n".join(f"Sentence {i} about the tram in the harbour of Lisbon." for i in range(60))
+LONG = "\n\n".join(f"Sentence {i} about the tram in the harbour of Lisbon." for i in range(600))
 
 
 @pytest.fixture
@@ -205,6 +205,7 @@ def test_changes_are_told_and_merged(mem: Mnemos, base: Any, monkeypatch: pytest
     assert of(base, archived.text).state == of(base, gone.text).state == "archived"
     assert of(base, restored.text).state == "activated"
     assert of(base, "Sentence").text == LONG.replace("harbour", "castle")
+    assert len(base.list(parts=True, limit=1000)) > 40
     idea = of(base, "A new idea.")
     assert [(str(link.id), link.version) for link in idea.derived_from] == [(moved.id, 3)]
     boat = of(base, "Of boats.")

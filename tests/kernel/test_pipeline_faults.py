@@ -125,6 +125,7 @@ def prove(mem: Mnemos, keep: Any, faulty: Faulty, expected: type[Exception] = In
     pipeline = mem.pipeline(STEPS, space="a")
     before, found = rows(mem), rankings(mem, ["a"], QUESTIONS)
     faulty.reset()
+    mem.embedding.drop([*mem.embedding._known])  # so that each run embeds anew
 
     def dry() -> None:
         with mem.transaction():
@@ -138,7 +139,7 @@ def prove(mem: Mnemos, keep: Any, faulty: Faulty, expected: type[Exception] = In
     chosen = range(1, calls + 1) if limit is None or calls <= limit else sorted({1 + i * (calls - 1) // (limit - 1) for i in range(limit)})
     for number in chosen:
         faulty.reset(number)
-        mem.embedding.drop([*mem.embedding._known])  # so that each run embeds anew
+        mem.embedding.drop([*mem.embedding._known])
         with pytest.raises(expected):
             pipeline.run(question=QUESTIONS[0], keep=keep)
         faulty.reset()

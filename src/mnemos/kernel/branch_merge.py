@@ -98,8 +98,8 @@ class _Merging:
         if not fields and not moves:
             self.left.append(id)
         if fields:
-            self._lend_vectors(change)
-            self._base.update(id, **fields)
+            with self._space.system.embedding.lending(self._vectors(change)):
+                self._base.update(id, **fields)
             self.changed.append(id)
         visible = self._visible(UUID(id))  # a change may have brought it back to searches
         if moves and change.kind == "restored":
@@ -122,18 +122,20 @@ class _Merging:
     def _was_visible(cube: MemCube | None) -> bool:
         return cube is not None and cube.state in [state.word for state in VISIBLE]
 
-    def _lend_vectors(self, change: Change) -> None:
-        """Let the texts of the branch be known to the embedder, with the vectors that they have there: they are copied, not computed."""
+    def _vectors(self, change: Change) -> dict[str, bytes]:
+        """The vectors that the texts of a changed memory have in the branch: they are copied, not computed."""
         assert change.branch is not None
         snapshot, number = self._transaction, self._comparison.here.num
         row = self._comparison.here.current(UUID(change.branch.id))
         rows = snapshot.versions([row.seq, *snapshot.parts(row.content.id, row.content.version)])
         own = self._space.system.embedding.fingerprint
         numbers = {num for num, (fingerprint, _) in snapshot.embedders().items() if fingerprint == own}
+        out = {}
         for seq, version in rows.items():
             found, embedder, value = next(iter(snapshot.vectors(number, seq - 1)), (0, 0, b""))
             if found == seq and embedder in numbers:
-                self._space.system.embedding.know(terms_text(version.content), value)
+                out[terms_text(version.content)] = value
+        return out
 
     def add(self, cubes: Sequence[MemCube]) -> None:
         """New memories of the branch, as new ones of the original space, with their vectors."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -39,6 +40,7 @@ class Embedding:
         """What made the work in the background fail; None where it did not, or where it went well since."""
         self._settled = threading.Event()
         self._settled.set()
+        self._lent = threading.local()
 
     @property
     def fingerprint(self) -> str | None:
@@ -50,7 +52,10 @@ class Embedding:
         """Float32 bytes for each text; None without an embedder. A text that was embedded lately is not embedded again."""
         if self.embedder is None:
             return None
-        found = {text: vector for text in texts if (vector := self._known.get(text)) is not None} if len(texts) <= _FEW else {}
+        lent: Mapping[str, bytes] = getattr(self._lent, "vectors", {})
+        found = {text: lent[text] for text in texts if text in lent}
+        if len(texts) <= _FEW:
+            found |= {text: vector for text in texts if text not in found and (vector := self._known.get(text)) is not None}
         missing = list(dict.fromkeys(text for text in texts if text not in found))
         if missing:
             fresh = check_vectors(self.embedder.embed(missing, progress=progress), len(missing), self.embedder)
@@ -60,9 +65,14 @@ class Embedding:
                 self._known.update(made)
         return [found[text] for text in texts]
 
-    def know(self, text: str, vector: bytes) -> None:
-        """Remember the vector (float32 bytes) of a text, which this embedder made."""
-        self._known[text] = vector
+    @contextlib.contextmanager
+    def lending(self, vectors: Mapping[str, bytes]) -> Iterator[None]:
+        """Let this thread take these vectors (text → float32 bytes), which the embedder made before, instead of having them made anew."""
+        self._lent.vectors = vectors
+        try:
+            yield
+        finally:
+            self._lent.vectors = {}
 
     def drop(self, texts: Iterable[str]) -> None:
         """Forget that these texts were ever embedded, and, as it may speak of them, whatever was asked."""
