@@ -177,7 +177,9 @@ def test_any_value_can_stand_in_a_message(value: object) -> None:
 
 def test_what_a_caller_does_to_a_cube_changes_no_other() -> None:
     content = Content(id=UUID(int=1), version=1, created_at=0, text="x")
-    options: dict[str, Any] = {"space": "s", "state": State.GENERATED, "frozen": False, "updated_at": 0, "position": 1, "digest": b"", "text": "x"}
+    options: dict[str, Any] = {
+        "space": "s", "state": State.GENERATED, "frozen": False, "stale": False, "updated_at": 0, "position": 1, "digest": b"", "text": "x",
+    }  # fmt: skip
     memcube(content, **options).metadata["mine"] = 1  # type: ignore[index]
     assert memcube(content, **options).metadata == {}
     assert content.metadata == {}
@@ -186,7 +188,8 @@ def test_what_a_caller_does_to_a_cube_changes_no_other() -> None:
 
 def test_a_cube_as_json_is_json_without_empty_fields() -> None:
     content = Content(id=UUID(int=1), version=2, created_at=0, text="x", tags=("a",), derived_from=(Link(UUID(int=5), 1),), metadata={"k": [1]})
-    record = memcube(content, space="s", state=State.ARCHIVED, frozen=False, updated_at=0, position=3, digest=b"\x01", text="x").as_json()
+    standing: dict[str, Any] = {"space": "s", "state": State.ARCHIVED, "frozen": False, "stale": False}
+    record = memcube(content, **standing, updated_at=0, position=3, digest=b"\x01", text="x").as_json()
     assert json.loads(json.dumps(record)) == record
     assert record["derived_from"] == [{"id": str(UUID(int=5)), "version": 1, "relation": "derived_from"}]
     assert record["state"] == "archived"

@@ -40,6 +40,10 @@ def _compact(system: Mnemos, job: Running) -> None:
     system.store.compact()
 
 
+def _index(system: Mnemos, job: Running) -> None:
+    system.preload()
+
+
 def _reseal(system: Mnemos, job: Running) -> None:
     system.reseal(job.progress)
 
@@ -54,6 +58,7 @@ KINDS: dict[str, Kind] = {
     "tend": Kind(_tend),
     "rederive": Kind(_rederive),
     "compact": Kind(_compact),
+    "index": Kind(_index),
     "reseal": Kind(_reseal),
 }
 """The kinds of jobs that every open store can run. A new one is a function and a line here; a program adds its own with `Jobs.register`."""

@@ -75,7 +75,12 @@ class Indexes:
             self._guest = None
 
     def load_ahead(self, snapshot: Reader) -> int:
-        """Load the indexes of the spaces that are likely to be asked next; give how many."""
+        """Bring the indexes that are held to the snapshot's position, and load those of the spaces that are likely to be asked next; give how
+        many were loaded."""
+        for index in list(self._held.values()):
+            with index.lock:
+                if index.position <= snapshot.position:
+                    self.catch_up(index, snapshot)
         decisions = self._scheduler.ahead(self.name)
         for decision in decisions:
             assert isinstance(decision.key, int)

@@ -493,7 +493,8 @@ class Mnemos:
         return self.indexes.get(space)
 
     def preload(self) -> int:
-        """Load, in idle time, the indexes of the spaces that are likely to be asked next; give how many (`kernel.scheduling`)."""
+        """In idle time: bring the indexes to the end of the log, and load those of the spaces that are likely to be asked next; give how many
+        were loaded. The job "index" does it."""
         with self.store.snapshot() as snapshot:
             return self.indexes.load_ahead(snapshot)
 
