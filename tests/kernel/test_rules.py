@@ -350,3 +350,17 @@ def test_a_role_that_was_given_in_a_transaction_that_was_undone_is_not_remembere
     with pytest.raises(NotFound):
         bob.existing_space("a")
     assert bob.spaces() == ["b"]
+
+
+def test_a_space_that_detects_labels_what_is_written_and_never_lowers_a_label(mem: Mnemos) -> None:
+    space = mem.space("a", acl={"read": ["bob"]}, clearance={"bob": "internal"}, detect=True)
+    plain = space.add("The tram is yellow.")
+    mail = space.add("Write to alice.smith@example.org about the tram.")
+    own = space.add("The tram is secret, says alice.smith@example.org.", sensitivity="secret")
+    many = space.add_many([{"text": "The tram costs 2.40."}, {"text": "My password is: Tr4m-Gelb-99! for the tram."}])
+    assert [cube.sensitivity for cube in (plain, mail, own, *many)] == [None, "personal", "secret", None, "secret"]
+    assert {hit.cube.id for hit in seen_by(mem, "bob").search("tram")} == {plain.id, many[0].id}
+    later = space.update(plain.id, "The tram driver is alice.smith@example.org.")
+    assert later.sensitivity == "personal"
+    assert space.update(own.id, "The tram is nobody's secret.").sensitivity == "secret"
+    assert mem.space("b").add("Write to alice.smith@example.org.").sensitivity is None

@@ -38,6 +38,7 @@ def space(
     rate: Annotated[str | None, _setting("--rate", 'For each caller: {"reads_per_minute": 60, "writes_per_minute": 10}')] = None,
     lifecycle: Annotated[str | None, _setting("--lifecycle", 'How `mnemos tend` treats it: {"archive_after_days": 90}')] = None,
     read_only: Annotated[bool | None, typer.Option("--read-only/--writable", help="Forbid changes to everybody, or allow them again.")] = None,
+    detect: Annotated[bool | None, typer.Option("--detect/--no-detect", help="Label what is written by what is sensitive in it.")] = None,
     strategy: Annotated[str | None, typer.Option("--strategy", help="How it remembers (`mnemos strategies`).")] = None,
 ) -> None:
     """Show the settings of a space, or change those that are given.
@@ -48,7 +49,7 @@ def space(
 
     given = {"acl": acl, "deny": deny, "clearance": clearance, "licences": licences, "quota": quota, "rate": rate, "lifecycle": lifecycle}
     settings: dict[str, Any] = {key: json_object(value, f"--{key}") for key, value in given.items() if value is not None}
-    settings |= {key: value for key, value in (("read_only", read_only), ("strategy", strategy)) if value is not None}
+    settings |= {key: value for key, value in (("read_only", read_only), ("detect", detect), ("strategy", strategy)) if value is not None}
     session.space = name if name is not None else session.space
     with session.open() as mem:
         chosen = session.view(mem)

@@ -136,6 +136,10 @@ def check_settings(given: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(read_only, bool):
             raise Invalid(f"read_only: expected True or False, not {shown(read_only)}")
         out["read_only"] = read_only
+    if (detect := given.get("detect")) is not None:
+        if not isinstance(detect, bool):
+            raise Invalid(f"detect: expected True or False, not {shown(detect)}")
+        out["detect"] = detect
     if (clearance := given.get("clearance")) is not None:
         out["clearance"] = _by_name(clearance, "clearance", _label)
     if (licences := given.get("licences")) is not None:

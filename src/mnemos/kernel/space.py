@@ -48,6 +48,7 @@ class Space:
         self.omitted: Omitted | None = None
         """Log entries that searches look past: how a canary's other arm reads a space (`kernel.changes`)."""
         self.strategy_name: str = row.settings.get("strategy", "auto")
+        self.detects: bool = row.settings.get("detect", False)
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}{'' if self.position is None else f', at {self.position}'})"

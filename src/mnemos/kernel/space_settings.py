@@ -30,6 +30,7 @@ def described(space: Space) -> dict[str, Any]:
         "quota": settings.get("quota") or {},
         "rate": settings.get("rate") or {},
         "lifecycle": LifecyclePolicy.from_json(settings.get("lifecycle") or {}).as_json(),
+        "detect": settings.get("detect", False),
         "strategy": settings.get("strategy", "auto"),
         "holds": holds,
     }

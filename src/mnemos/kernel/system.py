@@ -149,6 +149,7 @@ class Mnemos:
         quota: Mapping[str, int] | None = None,
         rate: Mapping[str, int] | None = None,
         lifecycle: LifecyclePolicy | Mapping[str, Any] | None = None,
+        detect: bool | None = None,
     ) -> Space:
         """The space called `name`, created at first use. Keywords, where given, become its settings; an empty one takes a rule away.
 
@@ -156,12 +157,16 @@ class Mnemos:
         who may not after all ("derive" goes with "read" where it is not named). `read_only` forbids changes to everybody. `clearance` says up to
         which label of sensitivity others read: {"role:staff": "internal"}; whom it does not name reads what is public, and {"*": "secret"} lifts
         it. `licences`: {"bob": {"reads": 100, "until": a time}}. `quota`: {"cubes": …, "bytes": …} of text. `rate`: {"reads_per_minute": …,
-        "writes_per_minute": …} for each caller. `lifecycle` says how `tend` treats the space. Raises `Invalid`, `PermissionDenied`.
+        "writes_per_minute": …} for each caller. `lifecycle` says how `tend` treats the space. `detect` labels what is written by what is
+        sensitive in it (`text.sensitivity`). Raises `Invalid`, `PermissionDenied`.
         """
         name = check_space_name(name)
         if strategy is not None:
             self.strategy(strategy)
-        given = {"acl": acl, "deny": deny, "read_only": read_only, "clearance": clearance, "licences": licences, "quota": quota, "rate": rate}
+        given = {
+            "acl": acl, "deny": deny, "read_only": read_only, "clearance": clearance, "licences": licences, "quota": quota, "rate": rate,
+            "detect": detect,
+        }  # fmt: skip
         wanted = governance.check_settings(given) | ({"strategy": strategy} if strategy is not None else {})
         if lifecycle is not None:
             wanted["lifecycle"] = (lifecycle if isinstance(lifecycle, LifecyclePolicy) else LifecyclePolicy.from_json(lifecycle)).as_json()

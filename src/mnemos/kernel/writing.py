@@ -15,6 +15,7 @@ from mnemos.base.lineage import ASSOCIATIONS, PART_OF
 from mnemos.base.protocols import Progress
 from mnemos.kernel.batches import Batch, Vectors, embedded
 from mnemos.kernel.drafts import CHANGEABLE, draft, drafted, revised
+from mnemos.kernel.governance import label_level
 from mnemos.kernel.limits import use_quota
 from mnemos.kernel.lineage import ancestors
 from mnemos.kernel.viewing import Viewing
@@ -31,13 +32,13 @@ CHUNK = 512
 def add(space: Space, text: object, fields: Mapping[str, Any]) -> MemCube:
     """One new memory, durable when this returns."""
     system = space.system
-    return _write(space, [draft(text, fields, system.clock(), system.new_id)])[0]
+    return _write(space, [labelled(space, draft(text, fields, system.clock(), system.new_id))])[0]
 
 
 def add_many(space: Space, records: Iterable[Mapping[str, Any]], progress: Progress | None) -> list[MemCube]:
     """Many new memories: in one transaction, or, with `progress`, in chunks that are durable one by one."""
     system = space.system
-    drafts = drafted(records, system.clock, system.new_id)
+    drafts = (labelled(space, content) for content in drafted(records, system.clock, system.new_id))
     total = len(records) if isinstance(records, Sequence) else 0
     if progress is None:
         contents = list(drafts)
@@ -59,6 +60,16 @@ def add_many(space: Space, records: Iterable[Mapping[str, Any]], progress: Progr
                 out += _store(space, batch, wait())
                 progress(len(out), max(total, len(out)))
     return out if progress is not None else _store(space, Batch.joined(batches), vectors)
+
+
+def labelled(space: Space, content: Content) -> Content:
+    """The content with the label of what is sensitive in it, where the space detects that: a label is raised, and never lowered."""
+    if not space.detects or not content.text:
+        return content
+    from mnemos.text.sensitivity import label_of  # only where it is needed: it reads its patterns
+
+    found = label_of(content.text).word
+    return replace(content, sensitivity=found) if label_level(found) > label_level(content.sensitivity) else content
 
 
 def _encoder(space: Space) -> Any:
@@ -153,7 +164,7 @@ def revise(space: Space, cube: UUID, fields: dict[str, Any]) -> MemCube:
         was = viewing.text(current)
     if expected is not None and expected != current.content.version:
         raise Conflict(f"cube {cube} is at version {current.content.version}, not {shown(expected)}; read it again and repeat the change")
-    content = revised(current.content, was, fields)
+    content = labelled(space, revised(current.content, was, fields))
     if "derived_from" in fields:
         with system.snapshot() as snapshot:
             known: dict[UUID, int] = {}

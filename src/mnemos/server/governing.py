@@ -64,12 +64,13 @@ class Settings(models.Request):
     quota: Quota | None = None
     rate: Rate | None = None
     lifecycle: Lifecycle | None = Field(None, description="How `tend` treats its memories")
+    detect: bool | None = Field(None, description="Label what is written by what is sensitive in it")
     strategy: str = Field("auto", description="How it remembers")
 
     def keywords(self) -> dict[str, Any]:
         """As keywords of `Mnemos.space`, to which an empty rule is one that is taken away."""
         filled = self.model_dump(exclude_unset=True, exclude_none=True)
-        none = {"read_only": False, "clearance": {"*": "secret"}}
+        none = {"read_only": False, "detect": False, "clearance": {"*": "secret"}}
         return {name: filled.get(name, none.get(name, {})) for name in self.given()}
 
 
@@ -86,6 +87,7 @@ class SpaceSettings(BaseModel):
     quota: dict[str, int]
     rate: dict[str, int]
     lifecycle: Lifecycle
+    detect: bool
     strategy: str
     holds: dict[str, int] = Field(description="`cubes`, and `bytes` of text")
 
