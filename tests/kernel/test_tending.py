@@ -328,3 +328,10 @@ def test_settling_goes_on_where_it_was_interrupted(mem: Mnemos, monkeypatch: pyt
     mem.tend()
     assert sorted(texts(mem)) == sorted(f"{person} lives in Evora now." for person in people)
     assert mem.verify()
+
+
+def test_what_holds_beside_the_contradicted_keeps_a_memory_in_use(mem: Mnemos) -> None:
+    mem.space("a").add("Alice lives in Lisbon and has a dog called Rex.")
+    mem.space("a").add("Alice lives in Porto now.")
+    assert mem.tend().superseded == 0
+    assert len(texts(mem)) == 2

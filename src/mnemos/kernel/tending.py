@@ -43,6 +43,8 @@ class LifecyclePolicy:
     duplicate_confidence: float = 0.9
     update_confidence: float = 0.8
     """How sure the comparison of two memories (`text.agreement`, 0 to 1) has to be."""
+    outdated: float = 0.8
+    """How much of an older memory (0 to 1) must no longer hold before it is superseded."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -251,13 +253,18 @@ def _settle(system: Mnemos, row: SpaceRow, policy: LifecyclePolicy) -> Tended:
                 if agreement.relation is Relation.DUPLICATE and policy.merge_duplicates and agreement.confidence >= policy.duplicate_confidence:
                     fuller, other = (first, second) if agreement.fuller == 0 else (second, first)
                     done.merged += _absorb(transaction, fuller, other)
-                elif agreement.relation is Relation.UPDATE and policy.settle_contradictions and agreement.confidence >= policy.update_confidence:
+                elif agreement.relation is Relation.UPDATE and policy.settle_contradictions and _outdated(agreement, policy):
                     done.superseded += _replace(transaction, later, earlier, agreement.confidence)
                 elif agreement.relation is Relation.CONTRADICTION:
                     done.contradictions += 1
             transaction.count_up(mark, until - transaction.counter(mark))
         if len(fresh) < _CHUNK:
             return done
+
+
+def _outdated(agreement: Any, policy: LifecyclePolicy) -> bool:
+    """Whether the older of two memories no longer holds, for sure and (all but) whole: who also told of a dog keeps that when the home changes."""
+    return bool(agreement.confidence >= policy.update_confidence and agreement.outdated >= policy.outdated)
 
 
 def _settleable(transaction: Writer, cubes: Sequence[UUID]) -> bool:

@@ -51,6 +51,7 @@ class Lifecycle(models.Request):
     records: list[models.Word] = Field(["turn", "episode", "document"], description="Types that are neither merged nor superseded")
     duplicate_confidence: Share = 0.9
     update_confidence: Share = 0.8
+    outdated: Share = 0.8
 
     def policy(self) -> LifecyclePolicy:
         return LifecyclePolicy.from_json(self.given())
