@@ -136,7 +136,9 @@ _tests = st.one_of(
     _scalars,
     st.lists(_scalars, max_size=2),
     st.dictionaries(st.sampled_from(["eq", "ne"]), json_values, min_size=1, max_size=2),
-    st.dictionaries(st.sampled_from(["lt", "lte", "gt", "gte"]), st.integers(-3, 3) | st.floats(-3, 3) | texts | st.booleans(), min_size=1, max_size=2),
+    st.dictionaries(
+        st.sampled_from(["lt", "lte", "gt", "gte"]), st.integers(-3, 3) | st.floats(-3, 3) | texts | st.booleans(), min_size=1, max_size=2
+    ),
     st.fixed_dictionaries({"in": st.lists(_scalars, max_size=3)}),
     st.fixed_dictionaries({"exists": st.booleans() | st.none()}),
 )

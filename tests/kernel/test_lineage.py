@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from support import EMBEDDER
 
 import mnemos
 from mnemos.base.cube import Link, MemCube
@@ -17,6 +16,7 @@ from mnemos.base.errors import Invalid, NotFound
 from mnemos.kernel.lineage import Explanation
 from mnemos.kernel.system import Mnemos
 from mnemos.kernel.transfer import export_jsonl
+from support import EMBEDDER
 
 SECRET = "the vault opens with heliotrope"
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from support import START, HandClock
 
 from mnemos.base.errors import Invalid, MnemosError, NotFound, PermissionDenied, QuotaExceeded, RateLimited, StoreFull
 from mnemos.kernel.space import Space
 from mnemos.kernel.system import Mnemos
+from support import START, HandClock
 
 LONG = "The harbour office opens at nine. " * 120
 
@@ -159,7 +159,7 @@ def test_a_read_only_space_is_changed_by_nobody(mem: Mnemos) -> None:
             lambda one: one.add("x"), lambda one: one.update(cube.id, "x"), lambda one: one.forget(cube.id), lambda one: one.freeze(cube.id),
             lambda one: one.archive(cube.id), lambda one: one.add_many([{"text": "x"}]),
         ):  # fmt: skip
-            with pytest.raises(PermissionDenied, match="read-only|may not"):
+            with pytest.raises(PermissionDenied, match=r"read-only|may not"):
                 step(one)
         assert texts(one) == {cube.text}
     assert mem.position() == position

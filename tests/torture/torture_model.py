@@ -17,7 +17,10 @@ from typing import Any
 from uuid import UUID
 
 WINDOW = 8
-STEPS = {"archive": ("generated", "activated"), "restore": ("archived",), "quarantine": ("generated", "activated", "archived"), "release": ("quarantined",)}
+STEPS = {
+    "archive": ("generated", "activated"), "restore": ("archived",), "quarantine": ("generated", "activated", "archived"),
+    "release": ("quarantined",),
+}  # fmt: skip
 """Steps in a life, and the states that they lead from."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _RUNS = re.compile(rb"[a-z0-9]{8,}")

@@ -69,7 +69,8 @@ def paired(first: Callable[[int], Any], second: Callable[[int], Any], rounds: in
 
 def medians(values: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
     """The median of each `size` values in a row: what a busy moment does to a few of them does not show."""
-    return np.median(values[: len(values) // size * size].reshape(-1, size), axis=1)
+    middles: np.ndarray[Any, Any] = np.median(values[: len(values) // size * size].reshape(-1, size), axis=1)
+    return middles
 
 
 def run(benchmark: Benchmark, options: Options) -> Result:
@@ -84,8 +85,15 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         for space in (bare, ruled):
             space.search(asked[0])
         options.say(f"{cubes:,} memories in both")
-        adds = paired(*[lambda n, s=space: s.add(texts[cubes + n], type="turn", author="Ann") for space in (bare, ruled)], rounds)
-        searches = paired(*[lambda n, s=space: s.search(asked[n]) for space in (bare, ruled)], rounds)
+
+        def add(space: Space) -> Callable[[int], Any]:
+            return lambda number: space.add(texts[cubes + number], type="turn", author="Ann")
+
+        def search(space: Space) -> Callable[[int], Any]:
+            return lambda number: space.search(asked[number])
+
+        adds = paired(add(bare), add(ruled), rounds)
+        searches = paired(search(bare), search(ruled), rounds)
         for space in (bare, ruled):
             space.system.store.close()
     checks = []

@@ -71,7 +71,8 @@ def _interpolated(sizes: Any, known: Mapping[int, Cost], per_token: int) -> list
     """The cost of contexts of any size, between those that were measured."""
     tokens = sorted(known)
     parts = {part: np.exp(np.interp(np.log(sizes), np.log(tokens), np.log([getattr(known[t], part) for t in tokens]))) for part in PARTS}
-    return [Cost(*(float(parts[part][i]) for part in PARTS), int(size) * per_token) for i, size in enumerate(sizes.tolist())]
+    rows = zip(*(parts[part].tolist() for part in PARTS), sizes.tolist(), strict=True)
+    return [Cost(build, without, within, int(size) * per_token) for build, without, within, size in rows]
 
 
 # ---- latency --------------------------------------------------------------------------------------------------------
