@@ -1,0 +1,129 @@
+"""Bounds from benign data: each is the 99th percentile of what a memory shows when nobody attacks it, never a constant set by hand."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import orjson
+
+from mnemos.base.errors import Invalid
+from mnemos.kernel.guard import claims, independence
+from mnemos.kernel.guard.actions import Effect
+from mnemos.kernel.guard.divergence import compared, divergences
+from mnemos.kernel.guard.paths import Path, path_of
+from mnemos.kernel.guard.probing import Retrieve
+from mnemos.kernel.guard.records import Candidate, candidates_of
+from mnemos.kernel.guard.settings import Settings
+from mnemos.kernel.guard.vocabulary import Vocabulary
+from mnemos.kernel.guard.voting import Ballot, tally
+
+PERCENTILE = 99.0
+"""Share of benign cases, in per cent, that a bound lets pass."""
+LEAST_SAMPLES = 30
+"""Lists of records without which no percentile means anything."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The bounds, all from benign lists of retrieved records.
+
+    `divergence`: of D, leave-one-out; None where no data had paths to compare, and then nothing is excluded by D. `echo`: of the strength at
+    which `echo_size` records of a list make one claim; `echo_pair`: of that of two. `near`: of the overlap of the terms of two texts.
+    `vocabulary`: what is usual there; `actions`: signatures of what independent records did; `known`: ids of the records. `samples`: lists
+    that the bounds come from.
+    """
+
+    divergence: float | None
+    echo: float
+    echo_pair: float
+    near: float
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
+    actions: frozenset[str] = frozenset()
+    known: frozenset[str] = frozenset()
+    samples: int = 0
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Names the bounds and the vocabulary, for the log of decisions."""
+        return sha256(orjson.dumps(self.as_json(), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "divergence": self.divergence, "echo": self.echo, "echo_pair": self.echo_pair, "near": self.near,
+            "vocabulary": self.vocabulary.as_json(), "actions": sorted(self.actions), "known": sorted(self.known), "samples": self.samples,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Calibration:
+        """What `as_json` wrote. Raises `Invalid`."""
+        try:
+            bound = value["divergence"]
+            return cls(None if bound is None else float(bound), float(value["echo"]), float(value["echo_pair"]), float(value["near"]),
+                       Vocabulary.from_json(value["vocabulary"]), frozenset(map(str, value["actions"])),
+                       frozenset(map(str, value["known"])), int(value["samples"]))  # fmt: skip
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Invalid(f"calibration: {error!r}; give the JSON that the guard wrote, unchanged") from None
+
+
+REFERENCE = Calibration(divergence=None, echo=0.455, echo_pair=0.2, near=0.5)
+"""For a memory that has not been calibrated: from 1,582 benign lists of ten passages (Natural Questions and three multi-hop sets, retrieved by
+BM25), every term weighing 1. `mnemos bench poison` measures them anew. It has no vocabulary, so triggers are not looked for, and no bound for D."""
+
+
+def calibrate(
+    lists: Iterable[tuple[str, Sequence[object]]], settings: Settings | None = None, *, effects: Mapping[str, Effect] | None = None,
+    vocabulary: Vocabulary | None = None, known: Iterable[str] = (),
+) -> Calibration:
+    """The bounds from benign (query, retrieved records) pairs, `LEAST_SAMPLES` of them or more; see `leave_one_out` for a source of them.
+
+    `vocabulary` is that of the records of the lists where None; `known` are ids of further records that were there in benign times. Raises
+    `Invalid` for too few lists.
+    """
+    settings = settings or Settings()
+    read = [(query, candidates_of(found)) for query, found in lists]
+    if len(read) < LEAST_SAMPLES:
+        raise Invalid(f"calibrate: {len(read)} lists are too few for a percentile; give {LEAST_SAMPLES} benign queries with what they found, or more")
+    seen: dict[str, Path] = {}
+    for _, records in read:
+        for record in records:
+            if record.id not in seen:
+                seen[record.id] = path_of(record, effects)
+    words = vocabulary or Vocabulary.of(seen.values())
+    distances: list[float] = []
+    strengths: list[float] = []
+    echo_pairs: list[float] = []
+    overlaps: list[float] = []
+    usual: set[str] = set()
+    for query, records in read:
+        paths = [seen[record.id] for record in records]
+        echo, alike = claims.echoes(query, paths, words), independence.alike(paths)
+        upper = np.triu_indices(len(paths), 1)
+        strengths.append(claims.echo_strength(echo, settings.echo_size))
+        echo_pairs += echo[upper].tolist()
+        overlaps += alike[upper].tolist()
+        # No near-duplicates are joined here: how near benign records come to each other is what is being measured.
+        trusts = [independence.trust_of(record, settings) for record in records]
+        witness = independence.dependence(records, paths, trusts, settings, near=1.0)
+        distances += [d for d in divergences(paths, witness, settings.action_weight, compared(paths)) if d is not None]
+        ballots = [Ballot(r.id, p.action, 1.0, str(w)) for r, p, w in zip(records, paths, witness, strict=True) if p.action is not None]
+        vote = tally(ballots, settings)
+        if vote.quorum and vote.action is not None:
+            usual.add(vote.action.signature)
+    bound = _bound(distances) if distances else None
+    return Calibration(bound, _bound(strengths), _bound(echo_pairs), _bound(overlaps), words, frozenset(usual), frozenset({*seen, *known}), len(read))
+
+
+def leave_one_out(records: Sequence[object], retrieve: Retrieve, k: int = 10) -> Iterator[tuple[str, list[Candidate]]]:
+    """For each record, its text as the query, and the `k` records that are found for it, itself left out: benign lists of a memory as it is."""
+    for record in candidates_of(records):
+        found = [Candidate.of(other) for other in retrieve(record.text, k + 1)]
+        yield record.text, [other for other in found if other.id != record.id][:k]
+
+
+def _bound(values: Sequence[float]) -> float:
+    return float(np.percentile(np.asarray(values), PERCENTILE)) if values else 1.0

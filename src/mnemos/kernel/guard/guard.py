@@ -1,0 +1,415 @@
+"""The guard: `filter` between retriever and prompt, `check_action` before acting, `admit` before writing. Around any store or agent."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mnemos.base.clock import Clock, system_clock
+from mnemos.base.errors import Conflict, Invalid, ModelUnavailable
+from mnemos.base.protocols import ChatModel, Embedder
+from mnemos.kernel.guard import clustering, independence, lessons, modelled, probing
+from mnemos.kernel.guard.actions import REFUSAL, Action, Effect, Risk, of_answer, of_call, similarity
+from mnemos.kernel.guard.calibration import REFERENCE, Calibration
+from mnemos.kernel.guard.consensus import Evidence, decide
+from mnemos.kernel.guard.decisions import Decision, DecisionLog, Lookup
+from mnemos.kernel.guard.lessons import DAY, Lesson, LessonStore, MemoryLessons
+from mnemos.kernel.guard.paths import EXTRACTOR, Path, path_of, query_terms
+from mnemos.kernel.guard.probing import Probe, Retrieve
+from mnemos.kernel.guard.records import Candidate, Outcome, Plan, candidates_of
+from mnemos.kernel.guard.settings import Settings
+from mnemos.kernel.guard.suspicion import MemorySuspicions, Suspicion, Suspicions
+from mnemos.kernel.guard.verdicts import IN_ITSELF, ActionCheck, Admission, Check, Consensus, Inspection, Reason, Verdicts, Where
+
+Approve = Callable[[Plan, Verdicts | None], bool]
+"""Asked whether an action that cannot be taken back may be done although its consensus is not enough."""
+
+_CACHED = 20_000
+_POOL = 4
+"""A guarded retrieval looks at so many times k records, so that the cap on one witness leaves k of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """A guarded retrieval: at most k `records` that may be used, best first, and the decision that they come from."""
+
+    records: tuple[Candidate, ...]
+    verdicts: Verdicts
+
+
+class Guard:
+    """Consensus validation and dual memory (A-MemGuard, arXiv 2510.02373).
+
+    Without a model it is deterministic: paths come from structured calls and patterns, and are compared by D. With `chat` they come from a
+    model; `Settings.compare` says who compares. `calibration`: bounds from benign data of this memory (`calibrate`); without one those of
+    `REFERENCE` hold, which knows no bound for D and looks for no triggers. `effects` says what this system's tools do. `approve` is asked
+    where an action that cannot be taken back lacks a sufficient consensus; without it such an action is blocked. Safe to share between
+    threads. Raises `Invalid` where the comparison that `settings` name lacks its model.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        calibration: Calibration = REFERENCE,
+        chat: ChatModel | None = None,
+        embedder: Embedder | None = None,
+        effects: Mapping[str, Effect] | None = None,
+        lesson_store: LessonStore | None = None,
+        suspicions: Suspicions | None = None,
+        log: DecisionLog | None = None,
+        approve: Approve | None = None,
+        clock: Clock = system_clock,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
+        self.settings = settings or Settings()
+        if self.settings.compare == "judge" and chat is None:
+            raise Invalid("compare='judge' needs a chat model; give `chat`, or compare by 'divergence' or 'clustering'")
+        self.calibration = calibration
+        self.lessons: LessonStore = lesson_store or MemoryLessons()
+        self.suspicions: Suspicions = suspicions or MemorySuspicions()
+        self.log = log or DecisionLog()
+        self.events: list[Mapping[str, Any]] = []
+        """What was quarantined and released, by whom and why, oldest first."""
+        self._chat = chat
+        self._embedder = embedder
+        self._effects = dict(effects or {})
+        self._approve = approve
+        self._clock = clock
+        self._new_id = new_id
+        self._paths: OrderedDict[str, tuple[Candidate, Path]] = OrderedDict()
+        self._admitted: dict[str, str] = {}
+        self._alone: OrderedDict[str, Action] = OrderedDict()
+        self._lock = threading.RLock()
+
+    # -- between retriever and prompt --
+    def filter(
+        self,
+        query: str,
+        candidates: Iterable[object],
+        *,
+        retrieve: Retrieve | None = None,
+        without_memory: object = None,
+        risk: Risk | None = None,
+    ) -> Verdicts:
+        """The verdict on each retrieved record, in their order; none is invented, and none moved.
+
+        `candidates`: `Candidate`s, or dicts with their fields, best first. `retrieve` (query, k) lets the guard ask perturbed queries, which
+        bring witnesses against records that hang on a trigger. `without_memory` is what the agent would do had it no memory (a `Plan`, a
+        call, or an answer): it votes. `risk` overrides the risk class that follows from the records' actions. Raises `Invalid`.
+        """
+        found = candidates_of(candidates)
+        asked, fresh = self._probed(query, found, retrieve)
+        return self._decided(query, found, list(fresh.values()), asked, without_memory, risk, len(found))
+
+    def retrieve(self, query: str, search: Retrieve, k: int = 5, *, without_memory: object = None, risk: Risk | None = None) -> Retrieved:
+        """A guarded retrieval: `k` records of which at most ⌈k/3⌉ come from one witness, filtered, with the witnesses that perturbed queries
+        brought filling the places of those that were excluded."""
+        pool = candidates_of(search(query, _POOL * k))
+        paths = [self._path(record) for record in pool]
+        trusts = [independence.trust_of(record, self.settings) for record in pool]
+        witnesses = independence.dependence(pool, paths, trusts, self.settings, self.calibration.near)
+        chosen = [pool[i] for i in independence.capped(witnesses, k)]
+        asked, fresh = self._probed(query, chosen, search)
+        everyone = [*chosen, *fresh.values()]
+        verdicts = self._decided(query, everyone, [], asked, without_memory, risk, len(chosen))
+        kept = set(verdicts.kept)
+        return Retrieved(tuple(record for record in everyone if record.id in kept)[:k], verdicts)
+
+    # -- before acting --
+    def check_action(self, plan: object) -> ActionCheck:
+        """Whether a planned action may be done: ALLOW, REVISE (with the lessons that it repeats) or BLOCK.
+
+        A plan that repeats a lesson is sent back once, then blocked, unless the decision that it rests on has a consensus for just this
+        action. What changes the world needs that consensus; what cannot be taken back also the agreement of the plan without memory, or an
+        approval. A plan that rests on no memory (`decision` None) is held against the lessons alone. Raises `Invalid`, `NotFound`.
+        """
+        plan = Plan.of(plan)
+        action = self._action_of(plan)
+        verdicts = self.log.verdicts(plan.decision) if plan.decision is not None else None
+        alone = self._alone.get(plan.decision) if plan.decision is not None else None
+        supported = action is not None and verdicts is not None and self._same(verdicts.action, action)
+        claim = self._path(Candidate("plan", f"{plan.answer or ''}\n{plan.reasoning}")).keys
+        with self._lock:
+            matched = self._matching(action, claim, query_terms(plan.query), supported)
+        if matched:
+            warning = lessons.warning(matched)
+            sent_back = plan.attempt < self.settings.revisions
+            reasons = tuple(f"repeats lesson {lesson.id}" for lesson in matched)
+            return ActionCheck(Check.REVISE if sent_back else Check.BLOCK, reasons, tuple(matched), warning)
+        if action is None or verdicts is None or action.risk is Risk.READ_ONLY or self._same(alone, action):
+            return ActionCheck(Check.ALLOW)
+        if supported and not (action.risk is Risk.IRREVERSIBLE and verdicts.needs_approval):
+            return ActionCheck(Check.ALLOW)
+        why = "no consensus of independent records is for it"
+        if supported:
+            why = "it cannot be taken back, and the plan without memory does not share it"
+        if action.risk is Risk.IRREVERSIBLE and self._approve is not None:
+            if self._approve(plan, verdicts):
+                return ActionCheck(Check.ALLOW, ("approved",))
+            return ActionCheck(Check.BLOCK, (why, "not approved"))
+        return ActionCheck(Check.BLOCK, (why,))
+
+    # -- before writing --
+    def admit(self, record: object, outcome: Outcome | None = None) -> Admission:
+        """Where a record goes: into memory, into the lessons only, or into quarantine.
+
+        What tells of an action (`outcome`) is remembered only where the decision behind it was for that action, or the plan without memory
+        was; else it becomes a lesson. Without an outcome, a record is quarantined whose action a lesson knows, or whose text tells the
+        reader to change the world, or to give up, while nobody vouches for it. Raises `Invalid`, `NotFound` (an unknown decision).
+        """
+        record = Candidate.of(record)
+        path = self._path(record)
+        action = of_call(outcome.action, self._effects) if outcome is not None and outcome.action is not None else path.action
+        verdicts = self.log.verdicts(outcome.decision) if outcome is not None and outcome.decision is not None else None
+        supported = action is not None and verdicts is not None and self._same(verdicts.action, action)
+        if outcome is not None and outcome.decision is not None and verdicts is not None and action is not None and not supported:
+            advised = verdicts.consensus is Consensus.UNOPPOSED and action.risk is Risk.READ_ONLY
+            if not advised and not self._same(self._alone.get(outcome.decision), action):
+                cue = query_terms(self.log.get(outcome.decision).query)
+                lesson = self._learn(cue, record.id, Reason.OUTVOTED, path, action, verdicts)
+                return Admission(Where.LESSONS, ("its action was not in the consensus",), lesson)
+        with self._lock:
+            matched = self._matching(action, frozenset(), path.terms, supported) if action is not None else []
+        if matched:
+            self._event("quarantined", record.id, f"repeats lesson {matched[0].id}")
+            return Admission(Where.QUARANTINE, tuple(f"repeats lesson {lesson.id}" for lesson in matched))
+        vouched = independence.trust_of(record, self.settings) >= self.settings.attested_trust
+        if path.directive and not vouched and action is not None and (action.risk > Risk.READ_ONLY or action.tool == REFUSAL):
+            self._event("quarantined", record.id, "an instruction that nobody vouches for")
+            return Admission(Where.QUARANTINE, ("its text tells the reader what to do, and nobody vouches for it",))
+        with self._lock:
+            self._admitted[record.id] = record.content_digest()
+        return Admission(Where.MEMORY)
+
+    # -- for people --
+    def inspect(self, id: str) -> Inspection:
+        """All that the guard knows of a record: its counts, the decisions that it took part in, the lessons learnt from it."""
+        held = self.suspicions.get(id)
+        about = tuple(decision.as_json() for decision in self.log.about(id))
+        learnt = tuple(lesson for lesson in self.lessons.all() if id in lesson.sources)
+        return Inspection(id, {**held.as_json(), "probability": held.probability(self.settings.quarantine_rate)}, held.quarantined, about, learnt)
+
+    def release(self, id: str, *, by: str, reason: str) -> None:
+        """Clear a record: its counts start anew, and lessons that were learnt from it alone are retracted."""
+        if not by or not reason:
+            raise Invalid("release: say who releases the record, and why; both are kept")
+        with self._lock:
+            self.suspicions.put({id: Suspicion()})
+            for lesson in list(self.lessons.all()):
+                if set(lesson.sources) == {id} and lesson.status == "active":
+                    lessons.retract(self.lessons, lesson.id)
+            self._event("released", id, reason, by)
+
+    def quarantined(self, id: str) -> bool:
+        """Whether a record is in quarantine."""
+        return self.suspicions.get(id).quarantined
+
+    def replay(self, decision: str | Decision, lookup: Lookup) -> Verdicts:
+        """Decide again what was decided, from the log and the records that `lookup` gives. Raises `NotFound` where a record is gone,
+        `Conflict` where a record or the calibration is not what it was then, or the outcome is another."""
+        logged = self.log.get(decision) if isinstance(decision, str) else decision
+        if logged.calibration != self.calibration.fingerprint or logged.extractor != EXTRACTOR:
+            raise Conflict(f"decision {logged.id} was reached with another calibration or extractor; replay it with a guard that has those")
+        candidates, witnesses = logged.found(lookup)
+        paths, states, _ = self._read((*candidates, *witnesses), logged.replies)
+        evidence = Evidence(logged.query, candidates, tuple(paths), witnesses, logged.probes, logged.alone, {**logged.states, **states}, logged.risk,
+                            logged.labels, logged.failure)  # fmt: skip
+        verdicts = decide(logged.id, evidence, self.settings, self.calibration)
+        if verdicts.as_json() != logged.verdicts:
+            raise Conflict(f"decision {logged.id}: replayed, it comes out otherwise; its settings were others, or the log was changed")
+        return verdicts
+
+    # -- inside --
+    def _probed(self, query: str, found: Sequence[Candidate], retrieve: Retrieve | None) -> tuple[list[Probe], dict[str, Candidate]]:
+        """Perturbed queries and their new records: only where some record hangs on words that nothing else uses, and those can be known."""
+        words = self.calibration.vocabulary
+        paths = [self._path(record) for record in found]
+        if retrieve is None or not words.records or not any(bound for _, bound in probing.bindings(query, paths, words, self.settings)):
+            return [], {}
+        return probing.ask(probing.probes(query, paths, words, self.settings), retrieve, len(found), {record.id: record for record in found})
+
+    def _decided(
+        self,
+        query: str,
+        found: Sequence[Candidate],
+        witnesses: Sequence[Candidate],
+        asked: Sequence[Probe],
+        without_memory: object,
+        risk: Risk | None,
+        asked_for: int,
+    ) -> Verdicts:
+        """Decides, and learns from the first `asked_for` of the candidates: the others were found by other queries."""
+        everyone = (*found, *witnesses)
+        alone = None if without_memory is None else self._action_of(Plan.of(without_memory, query))
+        states = self._states(everyone)
+        replies, labels, failure = None, None, None
+        try:
+            if self._chat is not None:
+                replies = modelled.derive(self._chat, query, everyone)
+            paths, garbled, plan = self._read(everyone, replies)
+            states |= garbled
+            alone = alone or plan
+            labels = self._labels(query, paths[: len(found)])
+        except (ModelUnavailable, Invalid) as error:
+            failure = str(error)[:300]
+            replies = None
+            paths, _, _ = self._read(everyone, None)
+        evidence = Evidence(query, tuple(found), tuple(paths), tuple(witnesses), tuple(asked), alone, states, risk, labels, failure)
+        verdicts = decide(self._new_id(), evidence, self.settings, self.calibration)
+        with self._lock:
+            self._remember(evidence, verdicts, replies, asked_for)
+        return verdicts
+
+    def _read(self, records: Sequence[Candidate], replies: Sequence[str] | None) -> tuple[list[Path], dict[str, Reason], Action | None]:
+        """(paths of the records, those whose path could not be read as undecided, the action without memory by the model)."""
+        read = [self._path(record) for record in records]
+        if replies is None or self._chat is None:
+            return read, {}, None
+        if len(replies) != len(records) + 1:
+            raise Invalid(f"the model answered {len(replies)} of {len(records) + 1} questions")
+        paths: list[Path] = []
+        garbled: dict[str, Reason] = {}
+        for record, path, said in zip(records, read, replies, strict=False):
+            try:
+                paths.append(modelled.path_said(said, path, self._chat.fingerprint, self._effects))
+            except Invalid:  # who writes a record may try to garble its path: that must cost him his own vote only
+                garbled[record.id] = Reason.UNDECIDED
+                paths.append(path)
+        try:
+            alone = modelled.path_said(replies[-1], Path(), self._chat.fingerprint, self._effects).action
+        except Invalid:
+            alone = None
+        return paths, garbled, alone
+
+    def _labels(self, query: str, paths: Sequence[Path]) -> tuple[bool, ...] | None:
+        """Which paths the clustering or the judge finds consistent; None where paths are compared by D, or are too few."""
+        if self.settings.compare == "divergence" or len(paths) < 2:
+            return None
+        if self.settings.compare == "judge":
+            assert self._chat is not None
+            return modelled.judge(self._chat, query, paths, safely=self.settings.judge_safety)
+        embedder = self._embedder or _hashed()
+        vectors = embedder.embed([modelled.as_text(path) for path in paths])
+        labels = clustering.dbscan(vectors, self.settings.eps, self.settings.min_samples)
+        if (labels == clustering.NOISE).all():
+            raise Invalid("no two paths are near enough to each other to form a cluster")
+        return tuple(bool(not apart) for apart in clustering.outside_largest(labels))
+
+    def _states(self, records: Sequence[Candidate]) -> dict[str, Reason]:
+        """What is known against some records beforehand."""
+        out = {}
+        for record in records:
+            admitted = self._admitted.get(record.id)
+            if admitted is not None and admitted != record.content_digest():
+                out[record.id] = Reason.ALTERED
+            elif self.suspicions.get(record.id).quarantined:
+                out[record.id] = Reason.QUARANTINED
+        return out
+
+    def _remember(self, evidence: Evidence, verdicts: Verdicts, replies: tuple[str, ...] | None, asked_for: int) -> None:
+        """Log a decision, count its votes, and learn from what was excluded."""
+        decision = Decision.of(evidence, verdicts, at=self._clock(), replies=replies, calibration=self.calibration.fingerprint, extractor=EXTRACTOR)
+        self.log.add(decision, verdicts)
+        if evidence.alone is not None:
+            self._alone[verdicts.decision] = evidence.alone
+            while len(self._alone) > len(self.log):
+                self._alone.popitem(last=False)
+        changed: dict[str, Suspicion] = {}
+        for index, verdict in enumerate(verdicts.verdicts[:asked_for]):
+            held = self.suspicions.get(verdict.id)
+            out_of_place = verdict.reason not in IN_ITSELF and verdict.action is not None and self._usual(verdict.action)
+            if verdict.suspicious and not out_of_place:
+                changed[verdict.id] = held.after(verdict.divergence or 1.0, self.settings)
+                cue = verdict.hangs_on or query_terms(evidence.query)
+                self._learn(cue, verdict.id, verdict.reason, evidence.paths[index], verdict.action, verdicts)
+            elif verdict.reason is Reason.AGREES or (held.quarantined and self._same(verdicts.action, verdict.action)):
+                changed[verdict.id] = held.after(0.0, self.settings)
+            now = changed.get(verdict.id, held).quarantined
+            if now is not held.quarantined:
+                self._event("quarantined" if now else "released", verdict.id, verdict.reason.value, f"decision {verdicts.decision}")
+        if verdicts.consensus is Consensus.REACHED and verdicts.action is not None:
+            key = _good(verdicts.action)
+            changed[key] = self.suspicions.get(key).after(0.0, self.settings)
+        if changed:
+            self.suspicions.put(changed)
+
+    def _learn(self, cue: frozenset[int], id: str, reason: Reason, path: Path, action: Action | None, verdicts: Verdicts) -> Lesson | None:
+        """Keep a lesson from a bad path, or add to one that teaches the same. None where there is nothing to recognise it by."""
+        claim = path.keys - cue if action is None else frozenset()
+        if action is None and not claim:
+            return None
+        now = self._clock()
+        weight = next((verdict.weight for verdict in verdicts.verdicts if verdict.id == id), 0.0)
+        lesson = Lesson(self._new_id(), reason.value, (id,), cue, action, claim, verdicts.action,
+                        (weight, weight / max(1e-9, 1 - verdicts.share) if verdicts.share < 1 else weight), now,
+                        now + int(self.settings.lesson_days * DAY))  # fmt: skip
+        with self._lock:
+            known = next((held for held in self.lessons.all() if held.active(now) and lessons.same(held, lesson)), None)
+            if known is not None:
+                lesson = replace(known, sources=tuple(dict.fromkeys((*known.sources, id))), expires=lesson.expires)
+            self.lessons.put(lesson)
+        return lesson
+
+    def _matching(self, action: Action | None, claim: frozenset[int], cue: frozenset[int], supported: bool) -> list[Lesson]:
+        """The active lessons that a plan repeats, counted; none where the plan has a consensus of its own."""
+        shown = self.settings.lessons_shown
+        near = lessons.nearest(self.lessons, action, claim, cue, usual=self._usual, now=self._clock(), count=shown)
+        matched = [lesson for nearness, lesson in near if nearness >= self.settings.lesson_match]
+        for lesson in matched:
+            self.lessons.put(replace(lesson, matched=lesson.matched + (not supported), overridden=lesson.overridden + supported))
+        return [] if supported else matched
+
+    def _usual(self, action: Action) -> bool:
+        """Whether an action is known to be right somewhere: independent records did it in benign data, or agreed on it since."""
+        return action.signature in self.calibration.actions or self.suspicions.get(_good(action)).votes > 0
+
+    def _action_of(self, plan: Plan) -> Action | None:
+        if plan.action is not None:
+            return of_call(plan.action, self._effects)
+        return of_answer(plan.answer) if plan.answer is not None else None
+
+    def _same(self, a: Action | None, b: Action | None) -> bool:
+        return a is not None and b is not None and similarity(a, b) >= self.settings.same_action
+
+    def _path(self, record: Candidate) -> Path:
+        """The path of a record by the patterns; kept while the record is the same."""
+        held = self._paths.get(record.id)
+        if held is not None and held[0].text == record.text and held[0].metadata == record.metadata:
+            return held[1]
+        path = path_of(record, self._effects)
+        with self._lock:
+            self._paths[record.id] = (record, path)
+            while len(self._paths) > _CACHED:
+                self._paths.popitem(last=False)
+        return path
+
+    def _event(self, what: str, id: str, reason: str, by: str = "guard") -> None:
+        with self._lock:
+            self.events.append({"at": self._clock(), "what": what, "id": id, "reason": reason, "by": by})
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Let go of all that is held of some records: paths, counts, decisions; lessons stay, for they hold nothing that a record said."""
+        gone = list(ids)
+        with self._lock:
+            self.log.drop(gone)
+            for id in gone:
+                self._paths.pop(id, None)
+                self._admitted.pop(id, None)
+            self.suspicions.put({id: Suspicion() for id in gone})
+
+
+def _good(action: Action) -> str:
+    """The key under which agreements on a kind of action are counted, beside those on records."""
+    return f"action {action.signature}"
+
+
+def _hashed() -> Embedder:
+    from mnemos.models.hashed import HashedEmbedder
+
+    return HashedEmbedder()
+
