@@ -204,10 +204,14 @@ def test_wrong_calls_say_what_is_wrong(name: str) -> None:
 
 
 @every
-def test_a_page_that_is_removed_is_new_when_it_comes_back(name: str) -> None:
-    policy = EVERY[name](3)
-    for key in ["secret", "a", "b", "c", "d", "secret", "a", "b", "e", "f", "g"] * 4:
-        policy.request(key)
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**9), capacity=st.integers(1, 6), n=st.integers(1, 60))
+def test_of_a_page_that_is_removed_nothing_is_left(name: str, seed: int, capacity: int, n: int) -> None:
+    rng = random.Random(seed)
+    policy = EVERY[name](capacity)
+    for _ in range(n):
+        key = rng.choice(["secret", "a", "b", "c", "d", "e", "f"])
+        policy.request(key, Meta(bit=rng.choice([None, 0, 1]), cost=rng.choice([1.0, 5.0]), kind=rng.choice(["", "note"])))
     policy.on_remove("secret")
     policy.on_remove("never was there")
     assert "secret" not in policy

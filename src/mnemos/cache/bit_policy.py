@@ -61,6 +61,7 @@ class BitPolicy(Policy):
         del self.pages[key]
 
     def _forget(self, key: Key) -> None:
+        self.victim_bits.pop(key, None)
         self.predictor.forget(key)
 
     def _more_state(self) -> dict[str, Any]:

@@ -76,6 +76,10 @@ class GreedyDualSize(Policy):
     def _discard(self, key: Key) -> None:
         del self.pages[key]
 
+    def _forget(self, key: Key) -> None:
+        self._heap = [entry for entry in self._heap if entry[2] != key]
+        heapq.heapify(self._heap)
+
 
 class GreedyDual1Bit(LRU1Bit):
     """LRU1Bit for pages of different sizes and costs: 0-pages go in the order of GreedyDual-Size, 1-pages in increasing cost ÷ size ÷ age.
@@ -113,3 +117,7 @@ class GreedyDual1Bit(LRU1Bit):
     def _discard(self, key: Key) -> None:
         super()._discard(key)
         self._credits.drop(key)
+
+    def _forget(self, key: Key) -> None:
+        super()._forget(key)
+        self._credits.on_remove(key)

@@ -71,18 +71,19 @@ class History:
         return len(self._keys)
 
     def rows_of(self, keys: Sequence[Key]) -> tuple[Slots, list[int]]:
-        """The rows of pages, shape (keys,), made where there were none; and those that were made, some of them other pages' before."""
+        """The rows of fewer pages than `most`, shape (keys,), made where there were none; and the new ones, some of them other pages' before."""
         known = self.slots
-        slots = np.array([known.get(key, -1) for key in keys], dtype=np.int64)
-        self._seen[slots[slots >= 0]] = True  # none of these is to make way for another
+        slots = [known.get(key, -1) for key in keys]
         made = []
-        for place in np.flatnonzero(slots < 0).tolist():
-            slot = known.get(keys[place], -1)
+        in_use = set(slots)  # none of these is to make way for another
+        for place, slot in enumerate(slots):
             if slot < 0:
-                slot = self._make(keys[place])
-                made.append(slot)
-            slots[place] = slot
-        return slots, made
+                slots[place] = slot = known.get(keys[place], -1)
+                if slot < 0:
+                    slots[place] = slot = self._make(keys[place], in_use)
+                    made.append(slot)
+                    in_use.add(slot)
+        return np.array(slots, dtype=np.int64), made
 
     def forget(self, key: Key) -> int | None:
         """Nothing of the page stays; gives the row that it had."""
@@ -169,9 +170,9 @@ class History:
         self._novelty = float(shares[-1])
         return shares
 
-    def _make(self, key: Key) -> int:
+    def _make(self, key: Key, in_use: set[int]) -> int:
         if not self._free and len(self._keys) > self.most:
-            while self._seen[self._hand]:
+            while self._seen[self._hand] or self._hand in in_use:
                 self._seen[self._hand] = False
                 self._hand = self._hand % (len(self._keys) - 1) + 1
             self.forget(self._keys[self._hand])
@@ -183,7 +184,6 @@ class History:
             self._keys.append(key)
             if slot == len(self._last):
                 self._grow()
-        self._seen[slot] = True
         self.slots[key] = slot
         return slot
 

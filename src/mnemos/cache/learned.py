@@ -28,25 +28,28 @@ class Learning:
 
     window: float = 4.0
     """Requests after which a page that was not asked for again counts as one to discard, in multiples of k; above 0. The paper's sheet says 8."""
-    sample: int = 256
+    sample: int = 512
     """Pages of a cache so large that it is simulated in full to find labels; of a larger one, a share of the pages is simulated; at least 1."""
     history: int = 16
     """Pages remembered for each page held, at about 150 bytes each; at least 1. Caches of many pages remember 250,000, or twice what they hold."""
     warm: float = 2.0
     """Labels before bits count, in multiples of the pages simulated; above 0."""
     better: float = 0.05
-    """By how much the model must rank better than chance (0.5) on labels that it has not learnt from yet; 0 to 0.5. The sheet: 5 points."""
+    """By how much the model must rank labels that it has not learnt from better than chance (0.5); 0 to 0.5. The sheet: 5 points.
+
+    Once trusted, it stays so until it ranks worse than chance.
+    """
     rate: float = 0.05
     """Rate of learning of the logistic regression; above 0. The sheet's value."""
     batch: int = 128
     """Requests that are learnt from together, at most; fewer in caches of less than 8 times as many pages; at least 1."""
 
 
-_OWN = ("trusted", "_rng", "_pending", "_said", "_offered", "_waiting", "_described", "_threshold")
+_OWN = ("trusted", "_rng", "_pending", "_said", "_offered", "_waiting", "_described", "_threshold", "_look")
 _SAMPLES = 3  # of one page that wait for its label
 _FROM_CANDIDATES = 12  # samples taken at each scoring
-_TRIED = 64  # labels between two looks at how good the model is
-_LEAST_BATCH = 32
+_OFTEN, _RARELY = 16, 256  # labels between two looks at how good the model is
+_LEAST_BATCH = 16
 _SMALL = 128  # pages held below which every scoring learns first
 _GRADES = 100  # probabilities within a hundredth count as equal, and then the page goes that was served last: the paper evicts it right away
 _MOST_REMEMBERED = 250_000
@@ -69,6 +72,7 @@ class LearnedBit:
         self._rng = rng or random.Random(0)
         self._make = learner or (lambda width: Logistic(width, self.learning.rate))
         self.trusted = False
+        self._threshold: float | None = None  # of the latest labels, once it is asked for
         self._pending: list[Key] = []
         self._said: dict[Key, tuple[float, ...]] = {}  # of pages, since the last batch
         self._offered = bytearray()  # by slot, whether the page is among those that the simulated cache is asked for
@@ -91,6 +95,8 @@ class LearnedBit:
         self.settle()
         if not self.trusted:
             return 0.0
+        if self._threshold is None:
+            self._threshold = self._trial.threshold(self.k)
         slot = self._history.slots[key]
         return float(self._model.predict(self._rows(np.array([slot])))[0] > self._threshold)
 
@@ -121,12 +127,12 @@ class LearnedBit:
         slots, made = self._history.rows_of(self._pending)
         self._pending = []
         self._begin(made)
-        self._history.record(slots)
         if self._said:
             self._note_said()
-        asked = [slot for slot in slots.tolist() if self._offered[slot]]
+        self._history.record(slots)
         rows: list[Rows] = []
         bits: list[int] = []
+        asked = [slot for slot in slots.tolist() if self._offered[slot]]
         for slot in asked:
             for page, bit in self._optgen.request(slot):
                 self._history.label(page, bit)
@@ -184,7 +190,8 @@ class LearnedBit:
         self._optgen: OptGen[int] = OptGen(simulated, max(1, round(learning.window * simulated)))
         self._trial = Trial()
         self._model = self._make(FEATURES)
-        self._threshold = 0.5
+        self._threshold = None
+        self._look = 0  # number of labels at which the model is looked at again
         self.trusted = False
         self._pending, self._said, self._waiting = [], {}, {}
         self._offered = bytearray(1)
@@ -231,13 +238,15 @@ class LearnedBit:
                     waiting.append(row)
 
     def _learn(self, rows: Rows, labels: Rows) -> None:
-        before = self._trial.count // _TRIED
         self._trial.add(self._model.predict(rows), labels)
         self._model.learn(rows, labels)
-        if self._trial.count // _TRIED != before:
-            enough = self._trial.count >= self.learning.warm * self._optgen.capacity
-            self.trusted = enough and self._trial.ranking() >= 0.5 + self.learning.better
-            self._threshold = self._trial.threshold(self.k)
+        count = self._trial.count
+        if count >= self._look:
+            self._look = count + min(_RARELY, max(_OFTEN, count // 4))
+            ranking = self._trial.ranking()
+            enough = count >= self.learning.warm * self._optgen.capacity
+            self.trusted = enough and (ranking >= 0.5 + self.learning.better or (self.trusted and ranking >= 0.5))
+            self._threshold = None
 
 
 def _check(learning: Learning) -> None:

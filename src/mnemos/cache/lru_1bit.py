@@ -10,8 +10,8 @@ from mnemos.cache.base import Key, Meta, Predictor, Rescorer
 from mnemos.cache.bit_policy import BitPolicy
 from mnemos.cache.random_set import RandomSet
 
-_CANDIDATES = 256  # pages scored again under pressure
-_FLIPPED, _SHARE = 48, 12  # so many of them become 1-pages at most, and at most one in so many of all pages
+_CANDIDATES = 512  # pages scored again under pressure
+_FLIPPED, _SHARE = 48, 16  # so many of them become 1-pages at most, and at most one in so many of all pages
 
 
 class LRU1Bit(BitPolicy):

@@ -23,6 +23,8 @@ class SIEVE(Policy):
         self._behind: OrderedDict[Key, None] = OrderedDict()
 
     def _enter(self, key: Key) -> None:
+        if not self._ahead:  # the hand is through, and begins again with the oldest
+            self._ahead, self._behind = self._behind, self._ahead
         self.pages[key] = False
         self._ahead[key] = None
 

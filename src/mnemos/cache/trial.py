@@ -14,7 +14,7 @@ Rows = NDArray[np.float32]
 class Trial:
     """The latest `most` predictions with the labels that came later."""
 
-    def __init__(self, most: int = 512) -> None:
+    def __init__(self, most: int = 2048) -> None:
         self._predicted = np.zeros(most, dtype=np.float32)
         self._labels = np.zeros(most, dtype=np.float32)
         self.count = 0
