@@ -200,10 +200,29 @@ def test_decay_of_exact_shares_and_of_outcomes() -> None:
     assert (drawn.start, drawn.rate) == pytest.approx((0.95, 0.1), abs=0.02)
 
 
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 1)), min_size=2, max_size=40))
+def test_no_other_decay_is_likelier(asked: list[tuple[int, int]]) -> None:
+    times, outcomes = (np.array(column, dtype=float) for column in zip(*asked, strict=True))
+    found = stats.fit_decay(times, outcomes)
+    if math.isnan(found.rate) or outcomes.min() == 1:
+        return
+
+    def likelihood(start: float, rate: float) -> float:
+        p = start * np.exp(-rate * times)
+        with np.errstate(divide="ignore"):
+            return float(np.log(np.where(outcomes == 1, p, 1 - p)).sum()) if (p <= 1).all() else -math.inf
+
+    best = likelihood(found.start, found.rate)
+    assert math.isfinite(best)
+    others = [likelihood(start, rate) for start in np.linspace(0.02, 0.98, 25) for rate in np.linspace(-0.2, 2, 56)]
+    assert best >= max(others) - 1e-3
+
+
 def test_decay_at_the_edges() -> None:
     assert math.isinf(stats.fit_decay([0, 1, 2], [1, 1, 1]).half_life)
     assert math.isnan(stats.fit_decay([0, 1, 2], [0, 0, 0]).half_life)
     assert math.isnan(stats.fit_decay([3, 3], [0, 1]).half_life)
+    assert stats.fit_decay([0, 1, 2, 3, 3], [1, 1, 1, 1, 0]).rate > 0  # a single failure
     growing = stats.fit_decay([0, 0, 0, 0, 9, 9, 9, 9], [0, 0, 0, 1, 1, 1, 1, 0])
     assert growing.rate < 0
     assert math.isinf(growing.half_life)

@@ -33,7 +33,7 @@ from mnemos.kernel.forgetting import Certificate
 from mnemos.kernel.system import Mnemos
 from support import EMBEDDER
 
-TINY = card_bench.Size(2, (4, 12), (2, 3, 8), (3, 6), (60, 600), 1, 10, planted=100)
+TINY = card_bench.Size(2, (4, 12), (1, 2, 3, 8), (3, 6), (60, 600), 1, 10, planted=100)
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ class Decay:
 def fit_decay(elapsed: ArrayLike, success: ArrayLike) -> Decay:
     """The exponential that makes outcomes (0 or 1, or shares between) the most likely: a binomial model with a logarithmic link.
 
-    The likelihood is concave, and is climbed by Newton's method with halved steps. NaN where nothing succeeds, or all was asked at one time;
+    The likelihood is concave, and is climbed by Fisher's scoring with halved steps. NaN where nothing succeeds, or all was asked at one time;
     no decay where nothing fails. Raises `Invalid` for outcomes outside 0 to 1.
     """
     times, outcomes = pair(elapsed, success)
@@ -72,11 +72,10 @@ def fit_decay(elapsed: ArrayLike, success: ArrayLike) -> Decay:
     found = np.array([math.log(min(float(outcomes.mean()), 0.99)), 0.0])
     reached = likelihood(found)
     for _ in range(200):
-        p = np.exp(design @ found)
+        p = np.minimum(np.exp(design @ found), 1 - 1e-12)
         gradient = design.T @ ((outcomes - p) / (1 - p))
-        weights = (1 - outcomes) * p / (1 - p) ** 2
-        curvature = design.T @ (weights[:, None] * design) + 1e-12 * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
+        information = design.T @ ((p / (1 - p))[:, None] * design)
+        step = np.linalg.lstsq(information, gradient)[0]
         while (better := likelihood(found + step)) <= reached and np.abs(step).max() > 1e-12:
             step /= 2
         if better <= reached:
