@@ -16,6 +16,7 @@ from mnemos.kernel.changes.admission import NEIGHBOURHOOD, RETENTION, TARGET, Ga
 from mnemos.kernel.changes.ledger import Ledger, MemoryLedger, Stage, StoreLedger
 from mnemos.kernel.changes.loop import Changes, Terms
 from mnemos.kernel.changes.monitors import Action, Arm
+from mnemos.kernel.changes.routing import profile
 from mnemos.kernel.changes.spaces import SpaceChange
 from mnemos.kernel.changes.tiers import Arrays
 from mnemos.kernel.space import Space
@@ -291,6 +292,39 @@ def test_the_ledger_of_a_store_holds_no_text(space: Space, mem: Mnemos) -> None:
     written = " ".join(entry.body or "" for entry in mem.log() if entry.kind == "setting") + str([e.as_json() for e in changes.history(change)])
     assert "lives in house" not in written
     assert "77." not in written
+
+
+def test_words_that_stay_do_not_repeat_what_is_changed(space: Space) -> None:
+    changes = Changes(MemoryLedger())
+    for title in ("Person3 lives somewhere", "to house 77."):
+        with pytest.raises(Invalid, match="repeats"):
+            changes.propose(title, [moving(space, "Person3", 77)])
+    change, _ = admitted(changes, space)
+    changes.start(change)
+    with pytest.raises(Invalid, match="repeats"):
+        changes.roll_back(change, ["Person3 lives in house 77."])
+    assert house(space, "Person3") == "77."
+    seen = profile([{"text": "Nora was born in Ghent.", "entities": ["Nora"]}])
+    routed = changes.propose("A fact", [SpaceChange(space, add=[{"text": "Nora was born in Ghent."}])], seen)
+    body = changes.history(routed)[0].body
+    assert "Nora" not in str(body)
+    assert body["route"]["path"] == "edit"
+    assert body["profile"]["scope"]["entities"] == 1
+
+
+def test_a_memory_that_speaks_of_monitors_does_not_keep_them_from_rolling_back(space: Space) -> None:
+    changes = Changes(MemoryLedger())
+    part = SpaceChange(space, add=[{"text": "monitor:unsupported is what they said"}])
+    change = changes.propose("A note", [part])
+    changes.register(change, TERMS)
+    assert not changes.admit(change, measuring(space, {}), CARD)  # no target, no admission
+    change = changes.propose("A note", [part])
+    changes.register(change, Terms(gates=(Gate(RETENTION, "drawdown", 0.02, fewest=1),)))
+    assert changes.admit(change, measuring(space, {}), CARD)
+    changes.start(change)
+    while changes.stage(change) is Stage.CANARY:
+        changes.observe(change, {"unsupported": True})
+    assert changes.stage(change) is Stage.ROLLED_BACK
 
 
 def test_what_cannot_be_proposed(space: Space) -> None:

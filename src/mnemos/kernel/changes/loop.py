@@ -98,7 +98,7 @@ class Changes:
 
     # -- S1 to S4 --
     def propose(self, title: str, parts: Sequence[Changeable], profile: Profile | None = None) -> str:
-        """Enter a change; gives its id. `title` stays in the log for good: it must not repeat what the change says. With `profile` the entry
+        """Enter a change; gives its id. `title` stays in the log for good: it must not repeat what the change touches. With `profile` the entry
         says where the rule of thirds would have the update. Raises `Invalid`."""
         title = check_word(title, "title") or ""
         if not title or not parts:
@@ -106,6 +106,8 @@ class Changes:
         tiers = [part.tier for part in parts]
         if len(set(tiers)) < len(tiers):
             raise Invalid(f"propose: two parts change the same tier ({', '.join(tiers)}); make one part of them")
+        for part in parts:
+            part.check_words(title)
         change = str(self._ids.new(self._clock()))
         chosen = route(profile) if profile is not None else None
         self._enter(
@@ -114,7 +116,7 @@ class Changes:
             "proposed",
             reasons=tuple(f"{reason.step}:{reason.code}" for reason in chosen.reasons) if chosen else (),
             before={part.tier: part.version() for part in parts},
-            body={"title": title, "route": chosen.as_json() if chosen else None, "profile": asdict(profile) if profile else None},
+            body={"title": title, "route": chosen.as_json() if chosen else None, "profile": profile.as_json() if profile else None},
         )
         self._hold(change, parts, Terms())
         return change
@@ -214,7 +216,7 @@ class Changes:
                 return held.watch.action
             action = held.watch.observe(events)
             if action is Action.ROLL_BACK:
-                self.roll_back(change, tuple(f"monitor:{event}" for event in held.watch.alarms))
+                self._roll_back(change, tuple(f"monitor:{event}" for event in held.watch.alarms))
             elif action is Action.SERVE and stage is Stage.CANARY and held.watch.seen >= terms.canary_queries:
                 self.promote(change)
             elif action is Action.SERVE and stage is Stage.LIVE and held.watch.seen >= terms.canary_queries + terms.watch_queries:
@@ -245,8 +247,15 @@ class Changes:
         self._enter(change, Stage.LIVE, _FINISHED, metrics=self._rates(held), body={"finished": kept})
 
     def roll_back(self, change: str, reasons: Sequence[str]) -> None:
-        """Put every tier back as it was before the change, and check that it is. Raises `Conflict` for a change that is not in force, or is
-        finished."""
+        """Put every tier back as it was before the change, and check that it is. The reasons stay in the log, as the title does. Raises
+        `Conflict` for a change that is not in force, or is finished, and `Invalid`."""
+        for part in self._parts(change):
+            for reason in reasons:
+                part.check_words(reason)
+        self._roll_back(change, reasons)
+
+    def _roll_back(self, change: str, reasons: Sequence[str]) -> None:
+        """Roll back for reasons that are codes."""
         entries = self.ledger.entries(change)
         if entries[-1].stage not in (Stage.CANARY, Stage.LIVE):
             raise Conflict(f"change {change}: is {entries[-1].stage}, so there is nothing to roll back")

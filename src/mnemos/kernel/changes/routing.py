@@ -85,8 +85,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What the rule looks at. `volatile` and `disputed` list what was seen of either; `unclear` counts statements without a subject of their own.
-    The strings are codes and counts, never text of a memory: they go into the ledger."""
+    """What the rule looks at. `volatile` and `disputed` list what was seen of either; `unclear` counts statements without a subject of their own."""
 
     facts: int
     documents: int
@@ -95,6 +94,10 @@ class Profile:
     disputed: tuple[str, ...] = ()
     unclear: int = 0
     scope: Scope = Scope()
+
+    def as_json(self) -> dict[str, Any]:
+        """What the ledger keeps: codes and counts, and how many entities, not which."""
+        return {**asdict(self), "scope": {**asdict(self.scope), "entities": len(self.scope.entities)}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from mnemos.kernel.changes.ledger import SPACE_TIER
 from mnemos.kernel.drafts import CHANGEABLE
 from mnemos.kernel.forgetting import Certificate
 from mnemos.kernel.lifecycle import VISIBLE
+from mnemos.kernel.reasons import refuse_repetition, strings_of
 from mnemos.kernel.results import Context, Hit
 from mnemos.kernel.viewing import Viewing
 from mnemos.store.base import VersionRow
@@ -82,6 +83,19 @@ class SpaceChange:
             viewing = Viewing.of(self._space, snapshot)
             met = [_met(viewing, id) for id in (*self.added, *self._update, *self._aside)]
         return hashlib.sha256(orjson.dumps(met, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    def check_words(self, words: str) -> None:
+        """As for the reason of a forget: no eight bytes in a row of a text, and no author, source or tag, of what is written or touched."""
+        texts = [str(record.get("text", "")) for record in (*self._add, *self._update.values())]
+        strings: list[str] = []
+        with self._space.system.snapshot() as snapshot:
+            viewing = Viewing.of(self._space, snapshot)
+            for id in (*self._update, *self._aside):
+                row = self._present(snapshot, str(id))
+                if row is not None:
+                    texts.append(viewing.text(row))
+                    strings += strings_of(row.content)
+        refuse_repetition(words, texts, strings)
 
     @contextlib.contextmanager
     def trial(self) -> Iterator[None]:

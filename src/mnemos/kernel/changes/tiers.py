@@ -32,6 +32,10 @@ class Changeable(Protocol):
         Never written down: a digest without a salt lets guesses at a memory be tested."""
         ...
 
+    def check_words(self, words: str) -> None:
+        """Raise `Invalid` where `words`, which will stay in the log, repeat content that the change touches."""
+        ...
+
     def trial(self) -> AbstractContextManager[None]:
         """The change in force inside the block, for measuring, and taken back at its end whatever happens."""
         ...
@@ -83,6 +87,9 @@ class Arrays:
 
     def digest(self) -> str:
         return _digest(self._arrays)
+
+    def check_words(self, words: str) -> None:
+        """Numbers cannot be repeated in words."""
 
     @contextlib.contextmanager
     def trial(self) -> Iterator[None]:
