@@ -16,7 +16,6 @@ from mnemos.base.cube import Content, State
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied
 from mnemos.base.signing import PublicKey, SignedDocument, SigningKey
 from mnemos.kernel.lifecycle import revive_merged
-from mnemos.kernel.limits import recount
 from mnemos.kernel.lineage import descendants
 from mnemos.kernel.reasons import check_reason, refuse_repetition, strings_of
 from mnemos.kernel.viewing import Viewing, whole_of
@@ -170,9 +169,6 @@ def _forget_family(system: Mnemos, transaction: Writer, family: Sequence[UUID], 
     revive_merged(transaction, family)
     tombstones = transaction.forget(family, reason)
     position, head, at = transaction.newest()
-    for num in {stone.space for stone in tombstones}:
-        if names[num].settings.get("quota"):
-            recount(transaction, num)
 
     def finish() -> Certificate:
         system.embedding.drop(texts)

@@ -1,6 +1,7 @@
 """Limits of a space: how much it may hold, how often it may be used, and how many reads a licence allows.
 
-Quotas and licences are counted in the store, in the transaction that they are about, so that they are exact whatever processes there are.
+Quotas and licences hold in the transaction that they are about, by what the store holds and has counted, so that they are exact whatever
+processes there are.
 Rates are counted in the memory of one process: they keep a caller from taking more than its share, and cost nothing durable.
 """
 
@@ -68,21 +69,16 @@ def use_licence(access: Access, space: int, name: str, settings: Json, now: int,
 
 
 def use_quota(transaction: Writer, space: int, name: str, settings: Json, contents: Sequence[Content], cubes: int) -> None:
-    """Count `cubes` new memories, and the text of `contents`, against the quota of a space. Raises `QuotaExceeded`."""
+    """Hold `cubes` new memories, and the text of `contents`, which are about to be written, against the quota of a space. Raises
+    `QuotaExceeded`."""
     quota = settings.get("quota")
     if not quota:
         return
+    held = transaction.held(space)
     wanted = {"cubes": cubes, "bytes": sum(len((content.text or "").encode()) for content in contents)}
     for unit, limit in quota.items():
-        if transaction.count_up(f"usage/{unit}/{space}", wanted[unit]) > limit:
-            held = transaction.counter(f"usage/{unit}/{space}") - wanted[unit]
+        if held[unit] + wanted[unit] > limit and wanted[unit]:
             raise QuotaExceeded(
-                f"space {name!r} may hold {limit:,} {unit}, and holds {held:,}: {wanted[unit]:,} more do not fit; forget what is not needed, or "
-                "raise its quota"
+                f"space {name!r} may hold {limit:,} {unit}, and holds {held[unit]:,}: {wanted[unit]:,} more do not fit; "
+                "forget what is not needed, or raise its quota"
             )
-
-
-def recount(transaction: Writer, space: int) -> None:
-    """Count anew what a space with a quota holds: after something was forgotten, or when it gets its quota."""
-    for unit, held in transaction.usage(space).items():
-        transaction.count_up(f"usage/{unit}/{space}", held - transaction.counter(f"usage/{unit}/{space}"))

@@ -27,7 +27,7 @@ from mnemos.kernel.governance import Access
 from mnemos.kernel.heat import AccessTracker
 from mnemos.kernel.indexes import Indexes
 from mnemos.kernel.jobs import Jobs
-from mnemos.kernel.limits import RateLimiter, recount, use_licence
+from mnemos.kernel.limits import RateLimiter, use_licence
 from mnemos.kernel.pipeline import Pipeline, saved_pipeline, saved_pipelines
 from mnemos.kernel.results import Report
 from mnemos.kernel.scheduling import Scheduler
@@ -176,8 +176,6 @@ class Mnemos:
         if row is None:
             with self.writing() as transaction:
                 row = transaction.space(name) or transaction.create_space(name, {"owner": self.principal, **wanted})
-                if row.settings.get("quota"):
-                    recount(transaction, row.num)
         changed = any(row.settings.get(key) != value for key, value in wanted.items())
         if changed or (wanted and not access.may("read", row.settings)):  # or a list could be guessed at
             access.require("share", name, row.settings)
@@ -187,8 +185,6 @@ class Mnemos:
                 access.require("share", name, row.settings)
                 settings = {**row.settings, **wanted}
                 transaction.set_space(row.num, settings)
-                if settings.get("quota"):
-                    recount(transaction, row.num)
             row = SpaceRow(row.num, row.name, row.created_at, settings)
         return Space(self, row)
 

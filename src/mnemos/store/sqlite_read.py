@@ -69,6 +69,9 @@ def entry_of(row: tuple[Any, ...]) -> Entry:
 class Reader(JobReader):
     """The verbs of `Snapshot`. `position` is the newest entry that this reader sees."""
 
+    _text_size = "octet_length(text)"
+    """SQL for the bytes of a version's text."""
+
     def __init__(self, connection: apsw.Connection, path: str) -> None:
         self._db = connection
         self._path = path
@@ -227,7 +230,7 @@ class Reader(JobReader):
 
     def usage(self, space: int) -> dict[str, int]:
         """What a space holds: `cubes` (whole memories) and `bytes` (of the texts of all versions)."""
-        size = self._db.execute("SELECT coalesce(sum(octet_length(text)), 0) FROM version WHERE space = ?", (space,)).get
+        size = self._db.execute(f"SELECT coalesce(sum({self._text_size}), 0) FROM version WHERE space = ?", (space,)).get
         return {"cubes": self.count(space)["cubes"], "bytes": size}
 
     def idle(self, space: int, before: int) -> list[UUID]:

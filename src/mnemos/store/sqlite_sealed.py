@@ -63,6 +63,8 @@ def _columns() -> str:
 class _Sealed(Reader):
     """What readers and writers of a sealed store share."""
 
+    _text_size = "size"
+
     _version_columns = _columns()
 
     def __init__(self, connection: apsw.Connection, path: str, sealing: Sealing) -> None:
@@ -158,10 +160,6 @@ class _Sealed(Reader):
     def settings(self, prefix: str = "") -> dict[str, Any]:
         found = {self._said("setting", name): value for name, value in self._db.execute("SELECT name, value FROM setting")}
         return {name: orjson.loads(self._told(f"setting {name}", found[name])) for name in sorted(found) if name.startswith(prefix)}
-
-    def usage(self, space: int) -> dict[str, int]:
-        size = self._db.execute("SELECT coalesce(sum(size), 0) FROM version WHERE space = ?", (space,)).get
-        return {"cubes": self.count(space)["cubes"], "bytes": size}
 
     def _candidates(self, space: int, where: Filter, after: int, now: int, end: int, columns: str = _CANDIDATE) -> Iterator[Any]:
         inside = replace(where, types=None, author=None, source=None, readers=None, labels=None, tags=None)

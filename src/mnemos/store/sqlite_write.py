@@ -75,11 +75,13 @@ def openings_digest(salts: Sequence[bytes]) -> str:
 
 
 class Spaces:
-    """The highest number that a space got through this open store: also where its transaction was undone, the number is not given again, so
-    that nobody who still holds it writes to another space."""
+    """What writers of one open store know of its spaces. `highest`: the highest number that a space got, also where its transaction was undone:
+    the number is not given again, so that nobody who still holds it writes to another space. `held`: what a space held when the log ended at
+    an entry, by its position and hash."""
 
     def __init__(self) -> None:
         self.highest = 0
+        self.held: dict[int, tuple[int, bytes, dict[str, int]]] = {}
 
 
 class Mark(NamedTuple):
@@ -465,6 +467,26 @@ class Writer(JobWriter, Reader):
             "INSERT INTO counter VALUES(?1, ?2) ON CONFLICT DO UPDATE SET value = value + ?2 RETURNING value", (self._word("counter", name), by)
         ).fetchone()
         return int(row[0])
+
+    def held(self, space: int) -> dict[str, int]:
+        """What `usage` says, at the cost of what was written since it was asked last; where something was forgotten since, at that of all."""
+        position, hash_, known = self._spaces.held.get(space, (0, b"", {}))
+        since = "FROM log WHERE seq > ? AND space = ? AND kind = 'forget' LIMIT 1"
+        if (
+            not known
+            or self._db.execute("SELECT hash FROM log WHERE seq = ?", (position,)).get != hash_  # it was undone, and another entry is there
+            or self._db.execute(f"SELECT 1 {since}", (position, space)).get
+        ):
+            now = self.usage(space)
+        else:
+            row: Any = self._db.execute(
+                f"SELECT coalesce(sum(version = 1 AND part_of IS NULL), 0), coalesce(sum({self._text_size}), 0) FROM version "
+                "WHERE space = ? AND seq > ?",
+                (space, position),
+            ).fetchone()
+            now = {"cubes": known["cubes"] + row[0], "bytes": known["bytes"] + row[1]}
+        self._spaces.held[space] = (self.position, self._hash, now)
+        return dict(now)
 
     def put_heat(self, heats: Mapping[UUID, Heat]) -> None:
         """Remember how much cubes are used; of those that do not exist any more, nothing."""
