@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from embedding_server import DIMENSIONS, EmbeddingServer, Step, changed, ok, proper, raw, shuffled, slow, status
+from embedding_server import DIMENSIONS, EmbeddingServer, changed, proper, shuffled, slow
 
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.models.hashed import HashedEmbedder
 from mnemos.models.openai_embeddings import OpenAIEmbedder
+from scripted_server import Step, ok, raw, status
 
 KEY = "sk-very-secret-0123456789"
 TEXTS = ["first text", "second one", "and a third"]

@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 import pytest
-from chat_server import ChatServer, completion, says
-from embedding_server import Answer, Step, ok, raw, slow, status
 
+from chat_server import ChatServer, completion, says
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import ChatModel, Message
 from mnemos.models.openai_chat import OpenAIChat
+from scripted_server import Answer, Step, ok, raw, slowly, status
 
 KEY = "sk-very-secret-0123456789"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
@@ -96,7 +96,7 @@ def test_wrong_answers_give_a_typed_error(step: Step, match: str) -> None:
 def test_passing_faults_are_retried_and_lasting_ones_told() -> None:
     with ChatServer(status(503), status(429)) as server:
         assert client_of(server).complete([ask("x")]) == ["X"]
-    with ChatServer(*[slow(0.4)] * 2) as server, pytest.raises(ModelUnavailable, match="Timeout"):
+    with ChatServer(*[slowly(0.4, says("late"))] * 2) as server, pytest.raises(ModelUnavailable, match="Timeout"):
         client_of(server, timeout_s=0.1, retries=1).complete([ask("x")])
 
 

@@ -17,6 +17,7 @@ from mnemos.bench.datasets import data_folder, read_text
 from mnemos.bench.poison_scripted import Scores
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
+from mnemos.kernel.guard.calibration import REFERENCE
 
 GUARD, BLIND = "guard", "guard, no labels"
 
@@ -143,11 +144,15 @@ def _published(
 ) -> tuple[list[Check], dict[str, Any]]:
     """The claim on published poison: at least 95 % of successes cut, at most 5 % of utility lost."""
     options.say("PoisonedRAG")
-    rag = poison_rag.load(folder, rng, attacked=sizes.attacked, benign=sizes.benign)
+    rag = poison_rag.load(folder, rng, attacked=sizes.attacked, benign=sizes.benign, reference=not options.quick)
     keepers = poison_rag.defences(rag, english)
     outcomes = {name: poison_rag.measure(rag, keep) for name, keep in keepers.items()}
     none, blind = outcomes["none"], outcomes[BLIND]
     tables: dict[str, Any] = {"PoisonedRAG, 5 planted texts, K = 10": poison_rag.table(outcomes)}
+    bounds = {"of this memory": rag.calibration, "reference": REFERENCE} | ({"reference, measured anew": rag.anew} if rag.anew else {})
+    tables["bounds, 99th percentile of benign data"] = {
+        name: {"echo": found.echo, "echo of two": found.echo_pair, "near": found.near, "lists": found.samples} for name, found in bounds.items()
+    }
     tables["PoisonedRAG by set: ASR"] = {
         name: {
             chosen: _mean([hit for hit, item in zip(outcomes[name].attack, rag.attacked, strict=True) if item.set == chosen])

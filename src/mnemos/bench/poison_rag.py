@@ -15,8 +15,10 @@ from mnemos.bench.datasets import read_lines
 from mnemos.bench.poison_defences import CharacterModel, audit_flags
 from mnemos.index.terms import words
 from mnemos.kernel.guard import Calibration, Candidate, Guard, calibrate
+from mnemos.kernel.guard.calibration import REFERENCE
 from mnemos.kernel.guard.language import NUMBER_WORDS
 from mnemos.kernel.guard.paths import path_of, query_terms
+from mnemos.kernel.guard.vocabulary import Vocabulary
 from mnemos.kernel.space import Space
 from mnemos.kernel.system import Mnemos
 from mnemos.models.hashed import HashedEmbedder
@@ -52,12 +54,14 @@ class Asked:
 
 @dataclass
 class Case:
-    """A space with passages and planted texts, and what was found for each question, so that every defence sees the same."""
+    """A space with passages and planted texts, and what was found for each question, so that every defence sees the same. `anew` are the
+    bounds of `calibration.REFERENCE`, measured again."""
 
     space: Space
     attacked: Sequence[Attacked]
     benign: Sequence[Asked]
     calibration: Calibration
+    anew: Calibration | None
     passages: Sequence[str]
     found: dict[str, list[Candidate]] = field(default_factory=dict)
 
@@ -68,9 +72,12 @@ class Case:
         return self.found[question]
 
 
-def load(folder: Path, rng: np.random.Generator, *, attacked: int | None, benign: int | None) -> Case:
-    """Pools the passages of Natural Questions and three multi-hop sets with the planted texts of all questions. `attacked` questions of each
-    set and `benign` ones are drawn; None is all of them. The guard is calibrated on other benign questions, over the passages alone."""
+def load(folder: Path, rng: np.random.Generator, *, attacked: int | None, benign: int | None, reference: bool = False) -> Case:
+    """Pools the passages of Natural Questions and three multi-hop sets with the planted texts of all questions.
+
+    `attacked` questions of each set and `benign` ones are drawn; None is all of them. The guard is calibrated on other benign questions, over
+    the passages alone; `reference` measures its reference bounds, too.
+    """
     memory = Mnemos(":memory:", embedder=HashedEmbedder())
     space = memory.space("pool")
     corpora = [nq_open.load(folder), *multihop.load(folder, distractors=False)]
@@ -84,6 +91,10 @@ def load(folder: Path, rng: np.random.Generator, *, attacked: int | None, benign
     targets = {_plain(row["question"]) for rows in planted.values() for row in rows}
     others = [asked[i] for i in rng.permutation(len(asked)) if _plain(asked[i].question) not in targets]
     lists = [(item.question, [_candidate(hit) for hit in space.search(item.question, k=K)]) for item in others[:CALIBRATED_ON]]
+    anew = None
+    if reference:
+        benign_lists = ((q.text, [unlabelled(_candidate(hit)) for hit in space.search(q.text, k=K)]) for corpus in corpora for q in corpus.questions)
+        anew = calibrate(benign_lists, vocabulary=Vocabulary())
     chosen: list[Attacked] = []
     for name, rows in planted.items():
         space.add_many([
@@ -96,7 +107,7 @@ def load(folder: Path, rng: np.random.Generator, *, attacked: int | None, benign
             answers = (row["correct_answer"], row["incorrect_answer"])
             chosen.append(Attacked(name, f":{name}:{row['id']}", row["question"], *answers, twin.gold if twin else None))
     rest = others[CALIBRATED_ON:]
-    return Case(space, chosen, rest if benign is None else rest[:benign], calibrate(lists), [record["text"] for record in records])
+    return Case(space, chosen, rest if benign is None else rest[:benign], calibrate(lists), anew, [record["text"] for record in records])
 
 
 def is_planted(record: Candidate) -> bool:
@@ -172,8 +183,8 @@ def defences(case: Case, english: Sequence[str]) -> dict[str, Callable[[], Keep]
     """All defences by name, each to be made anew for each run, so that nothing that a guard learnt in one helps it in another."""
     model = CharacterModel(english, case.passages)
 
-    def guarded(labels: Callable[[Candidate], Candidate]) -> Keep:
-        guard = Guard(calibration=case.calibration)
+    def guarded(labels: Callable[[Candidate], Candidate], calibration: Calibration = case.calibration) -> Keep:
+        guard = Guard(calibration=calibration)
         return lambda question, found: set(guard.filter(question, map(labels, found)).kept)
 
     def each(flags: Callable[[Candidate], bool]) -> Keep:
@@ -184,6 +195,7 @@ def defences(case: Case, english: Sequence[str]) -> dict[str, Callable[[], Keep]
         "character model": lambda: each(lambda record: model.flags(record.text)),
         "isolated audit": lambda: each(audit_flags),
         "guard, no labels": lambda: guarded(unlabelled),
+        "guard, no labels, not calibrated": lambda: guarded(unlabelled, REFERENCE),
         "guard, curated corpus": lambda: guarded(curated),
     }
 

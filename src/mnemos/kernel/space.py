@@ -27,6 +27,8 @@ from mnemos.text.tokens import token_counter
 
 if TYPE_CHECKING:
     from mnemos.index.space_index import Omitted
+    from mnemos.kernel.guard.hooks import GuardedSpace
+    from mnemos.kernel.guard.settings import Settings as GuardSettings
     from mnemos.kernel.system import Mnemos
     from mnemos.kernel.transform import Outcome
 
@@ -320,6 +322,15 @@ class Space:
         """
         budget = count(budget_tokens, "budget_tokens")
         return assemble(self, question_text(query), budget, token_counter(tokenizer), where)
+
+    def guarded(self, settings: GuardSettings | None = None, **options: Any) -> GuardedSpace:
+        """This space with a guard around it: writes are admitted, searches and contexts filtered, planned actions checked (A-MemGuard).
+
+        `options`: chat, embedder, effects, trust, approve, as `GuardedSpace` says.
+        """
+        from mnemos.kernel.guard.hooks import GuardedSpace  # only where it is needed: it reads word lists
+
+        return GuardedSpace(self, settings, **options)
 
     def at(self, when: int | Moment) -> Space:
         """This space as it was: a view that can be read and searched, but not written."""

@@ -90,6 +90,11 @@ class Action:
         kinds = ",".join(f"{name}:{kind}" for name, kind in self.arguments)
         return f"{self.tool}({kinds})/{self.effect.value}" + (f"@{sorted(self.targets)}" if self.targets else "")
 
+    @property
+    def kind(self) -> str:
+        """The signature's hash (hex): equal for equal kinds of action, and no word of any record."""
+        return blake2b(self.signature.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
     def as_json(self) -> dict[str, Any]:
         return {"tool": self.tool, "effect": self.effect.value, "arguments": [list(pair) for pair in self.arguments],
                 "targets": sorted(self.targets), "extractor": self.extractor}  # fmt: skip

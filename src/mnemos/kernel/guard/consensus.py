@@ -86,6 +86,8 @@ class _Decision:
         for index, record in enumerate(self.records):
             if record.id in evidence.states:
                 self._strike(index, evidence.states[record.id], "")
+                if evidence.states[record.id] is Reason.UNDECIDED:
+                    self.alarms.append(f"undecided: the path of record {record.id} cannot be read")
         exclude, agree = claims.relations(evidence.query, self.paths, self.calibration.vocabulary, self.table)
         self._corrections(exclude)
         self._copies()
@@ -189,7 +191,7 @@ class _Decision:
         """Which of two suspects is none, if that can be said."""
         alone = self.evidence.alone
         sharing = [s for s in (a, b) if alone is not None and similarity(s.action, alone) >= self.settings.same_action]
-        older = [s for s in (a, b) if 2 * sum(self.records[i].id in self.calibration.known for i in s.members) > len(s.members)]
+        older = [s for s in (a, b) if 2 * sum(self.calibration.knows(self.records[i]) for i in s.members) > len(s.members)]
         return next((chosen[0] for chosen in (sharing, older) if len(chosen) == 1), None)
 
     def _labels(self) -> None:

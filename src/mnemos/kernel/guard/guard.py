@@ -6,24 +6,25 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mnemos.base.clock import Clock, system_clock
 from mnemos.base.errors import Conflict, Invalid, ModelUnavailable
 from mnemos.base.protocols import ChatModel, Embedder
 from mnemos.kernel.guard import clustering, independence, lessons, modelled, probing
-from mnemos.kernel.guard.actions import REFUSAL, Action, Effect, Risk, of_answer, of_call, similarity
+from mnemos.kernel.guard.actions import REFUSAL, Action, Effect, Risk, of_answer, of_call
 from mnemos.kernel.guard.calibration import REFERENCE, Calibration
 from mnemos.kernel.guard.consensus import Evidence, decide
 from mnemos.kernel.guard.decisions import Decision, DecisionLog, Lookup
-from mnemos.kernel.guard.lessons import DAY, Lesson, LessonStore, MemoryLessons
+from mnemos.kernel.guard.experience import Experience, alike
+from mnemos.kernel.guard.lessons import LessonStore, MemoryLessons
 from mnemos.kernel.guard.paths import EXTRACTOR, Path, path_of, query_terms
 from mnemos.kernel.guard.probing import Probe, Retrieve
 from mnemos.kernel.guard.records import Candidate, Outcome, Plan, candidates_of
 from mnemos.kernel.guard.settings import Settings
 from mnemos.kernel.guard.suspicion import MemorySuspicions, Suspicion, Suspicions
-from mnemos.kernel.guard.verdicts import IN_ITSELF, ActionCheck, Admission, Check, Consensus, Inspection, Reason, Verdicts, Where
+from mnemos.kernel.guard.verdicts import ActionCheck, Admission, Check, Consensus, Inspection, Reason, Verdicts, Where
 
 Approve = Callable[[Plan, Verdicts | None], bool]
 """Asked whether an action that cannot be taken back may be done although its consensus is not enough."""
@@ -35,9 +36,11 @@ _POOL = 4
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """A guarded retrieval: at most k `records` that may be used, best first, and the decision that they come from."""
+    """A guarded retrieval: at most k `records` that may be used, best first; `excluded` were found by the query itself and may not. `verdicts`
+    is the decision, on these and on the witnesses."""
 
     records: tuple[Candidate, ...]
+    excluded: tuple[Candidate, ...]
     verdicts: Verdicts
 
 
@@ -47,8 +50,8 @@ class Guard:
     Without a model it is deterministic: paths come from structured calls and patterns, and are compared by D. With `chat` they come from a
     model; `Settings.compare` says who compares. `calibration`: bounds from benign data of this memory (`calibrate`); without one those of
     `REFERENCE` hold, which knows no bound for D and looks for no triggers. `effects` says what this system's tools do. `approve` is asked
-    where an action that cannot be taken back lacks a sufficient consensus; without it such an action is blocked. Safe to share between
-    threads. Raises `Invalid` where the comparison that `settings` name lacks its model.
+    where an action that cannot be taken back lacks a sufficient consensus; without it such an action is blocked. `on_event` hears of every
+    quarantine and release. Safe to share between threads. Raises `Invalid` where the comparison that `settings` name lacks its model.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Guard:
         suspicions: Suspicions | None = None,
         log: DecisionLog | None = None,
         approve: Approve | None = None,
+        on_event: Callable[[Mapping[str, Any]], None] | None = None,
         clock: Clock = system_clock,
         new_id: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
@@ -70,20 +74,21 @@ class Guard:
         if self.settings.compare == "judge" and chat is None:
             raise Invalid("compare='judge' needs a chat model; give `chat`, or compare by 'divergence' or 'clustering'")
         self.calibration = calibration
-        self.lessons: LessonStore = lesson_store or MemoryLessons()
-        self.suspicions: Suspicions = suspicions or MemorySuspicions()
-        self.log = log or DecisionLog()
+        self.lessons: LessonStore = lesson_store if lesson_store is not None else MemoryLessons()
+        self.suspicions: Suspicions = suspicions if suspicions is not None else MemorySuspicions()
+        self.experience = Experience(self.settings, calibration, self.lessons, self.suspicions, clock, new_id)
+        self.log = log if log is not None else DecisionLog()
         self.events: list[Mapping[str, Any]] = []
         """What was quarantined and released, by whom and why, oldest first."""
         self._chat = chat
         self._embedder = embedder
         self._effects = dict(effects or {})
         self._approve = approve
+        self._on_event = on_event
         self._clock = clock
         self._new_id = new_id
         self._paths: OrderedDict[str, tuple[Candidate, Path]] = OrderedDict()
         self._admitted: dict[str, str] = {}
-        self._alone: OrderedDict[str, Action] = OrderedDict()
         self._lock = threading.RLock()
 
     # -- between retriever and prompt --
@@ -106,19 +111,24 @@ class Guard:
         asked, fresh = self._probed(query, found, retrieve)
         return self._decided(query, found, list(fresh.values()), asked, without_memory, risk, len(found))
 
-    def retrieve(self, query: str, search: Retrieve, k: int = 5, *, without_memory: object = None, risk: Risk | None = None) -> Retrieved:
-        """A guarded retrieval: `k` records of which at most ⌈k/3⌉ come from one witness, filtered, with the witnesses that perturbed queries
-        brought filling the places of those that were excluded."""
-        pool = candidates_of(search(query, _POOL * k))
-        paths = [self._path(record) for record in pool]
-        trusts = [independence.trust_of(record, self.settings) for record in pool]
-        witnesses = independence.dependence(pool, paths, trusts, self.settings, self.calibration.near)
-        chosen = [pool[i] for i in independence.capped(witnesses, k)]
+    def retrieve(
+        self, query: str, search: Retrieve, k: int = 5, *, without_memory: object = None, risk: Risk | None = None, cap: bool = True
+    ) -> Retrieved:
+        """A guarded retrieval: `k` records, filtered, with the witnesses that perturbed queries brought in the places of those that were
+        excluded. With `cap`, at most ⌈k/3⌉ of them come from one witness, and others move up; without, and without anything to exclude, they
+        are what `search` gives."""
+        chosen = candidates_of(search(query, _POOL * k if cap else k))
+        if cap:
+            paths = [self._path(record) for record in chosen]
+            trusts = [independence.trust_of(record, self.settings) for record in chosen]
+            witnesses = independence.dependence(chosen, paths, trusts, self.settings, self.calibration.near)
+            chosen = [chosen[i] for i in independence.capped(witnesses, k)]
         asked, fresh = self._probed(query, chosen, search)
         everyone = [*chosen, *fresh.values()]
         verdicts = self._decided(query, everyone, [], asked, without_memory, risk, len(chosen))
         kept = set(verdicts.kept)
-        return Retrieved(tuple(record for record in everyone if record.id in kept)[:k], verdicts)
+        usable = tuple(record for record in everyone if record.id in kept)[:k]
+        return Retrieved(usable, tuple(record for record in chosen if record.id not in kept), verdicts)
 
     # -- before acting --
     def check_action(self, plan: object) -> ActionCheck:
@@ -131,17 +141,16 @@ class Guard:
         plan = Plan.of(plan)
         action = self._action_of(plan)
         verdicts = self.log.verdicts(plan.decision) if plan.decision is not None else None
-        alone = self._alone.get(plan.decision) if plan.decision is not None else None
-        supported = action is not None and verdicts is not None and self._same(verdicts.action, action)
-        claim = self._path(Candidate("plan", f"{plan.answer or ''}\n{plan.reasoning}")).keys
-        with self._lock:
-            matched = self._matching(action, claim, query_terms(plan.query), supported)
+        alone = self.log.get(plan.decision).alone if plan.decision is not None else None
+        supported = verdicts is not None and alike(verdicts.action, action, self.settings)
+        claim = path_of(Candidate("plan", f"{plan.answer or ''}\n{plan.reasoning}")).keys
+        matched = self.experience.matching(action, claim, query_terms(plan.query), supported=supported)
         if matched:
             warning = lessons.warning(matched)
             sent_back = plan.attempt < self.settings.revisions
             reasons = tuple(f"repeats lesson {lesson.id}" for lesson in matched)
             return ActionCheck(Check.REVISE if sent_back else Check.BLOCK, reasons, tuple(matched), warning)
-        if action is None or verdicts is None or action.risk is Risk.READ_ONLY or self._same(alone, action):
+        if action is None or verdicts is None or action.risk is Risk.READ_ONLY or alike(alone, action, self.settings):
             return ActionCheck(Check.ALLOW)
         if supported and not (action.risk is Risk.IRREVERSIBLE and verdicts.needs_approval):
             return ActionCheck(Check.ALLOW)
@@ -165,16 +174,15 @@ class Guard:
         record = Candidate.of(record)
         path = self._path(record)
         action = of_call(outcome.action, self._effects) if outcome is not None and outcome.action is not None else path.action
-        verdicts = self.log.verdicts(outcome.decision) if outcome is not None and outcome.decision is not None else None
-        supported = action is not None and verdicts is not None and self._same(verdicts.action, action)
-        if outcome is not None and outcome.decision is not None and verdicts is not None and action is not None and not supported:
+        supported = False
+        if outcome is not None and outcome.decision is not None and action is not None:
+            decision, verdicts = self.log.get(outcome.decision), self.log.verdicts(outcome.decision)
+            supported = alike(verdicts.action, action, self.settings)
             advised = verdicts.consensus is Consensus.UNOPPOSED and action.risk is Risk.READ_ONLY
-            if not advised and not self._same(self._alone.get(outcome.decision), action):
-                cue = query_terms(self.log.get(outcome.decision).query)
-                lesson = self._learn(cue, record.id, Reason.OUTVOTED, path, action, verdicts)
+            if not supported and not advised and not alike(decision.alone, action, self.settings):
+                lesson = self.experience.learn(query_terms(decision.query), record.id, Reason.OUTVOTED, path, action, verdicts)
                 return Admission(Where.LESSONS, ("its action was not in the consensus",), lesson)
-        with self._lock:
-            matched = self._matching(action, frozenset(), path.terms, supported) if action is not None else []
+        matched = self.experience.matching(action, frozenset(), path.terms, supported=supported) if action is not None else []
         if matched:
             self._event("quarantined", record.id, f"repeats lesson {matched[0].id}")
             return Admission(Where.QUARANTINE, tuple(f"repeats lesson {lesson.id}" for lesson in matched))
@@ -198,16 +206,22 @@ class Guard:
         """Clear a record: its counts start anew, and lessons that were learnt from it alone are retracted."""
         if not by or not reason:
             raise Invalid("release: say who releases the record, and why; both are kept")
-        with self._lock:
-            self.suspicions.put({id: Suspicion()})
-            for lesson in list(self.lessons.all()):
-                if set(lesson.sources) == {id} and lesson.status == "active":
-                    lessons.retract(self.lessons, lesson.id)
-            self._event("released", id, reason, by)
+        self.experience.clear(id)
+        self._event("released", id, reason, by)
 
     def quarantined(self, id: str) -> bool:
         """Whether a record is in quarantine."""
         return self.suspicions.get(id).quarantined
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Let go of all that is held of some records: paths, counts, decisions; lessons stay, for they hold nothing that a record said."""
+        gone = list(ids)
+        with self._lock:
+            self.log.drop(gone)
+            for id in gone:
+                self._paths.pop(id, None)
+                self._admitted.pop(id, None)
+            self.suspicions.put({id: Suspicion() for id in gone})
 
     def replay(self, decision: str | Decision, lookup: Lookup) -> Verdicts:
         """Decide again what was decided, from the log and the records that `lookup` gives. Raises `NotFound` where a record is gone,
@@ -261,27 +275,27 @@ class Guard:
             paths, _, _ = self._read(everyone, None)
         evidence = Evidence(query, tuple(found), tuple(paths), tuple(witnesses), tuple(asked), alone, states, risk, labels, failure)
         verdicts = decide(self._new_id(), evidence, self.settings, self.calibration)
-        with self._lock:
-            self._remember(evidence, verdicts, replies, asked_for)
+        self._remember(evidence, verdicts, replies, asked_for)
         return verdicts
 
     def _read(self, records: Sequence[Candidate], replies: Sequence[str] | None) -> tuple[list[Path], dict[str, Reason], Action | None]:
         """(paths of the records, those whose path could not be read as undecided, the action without memory by the model)."""
         read = [self._path(record) for record in records]
-        if replies is None or self._chat is None:
+        if replies is None:
             return read, {}, None
+        derivation = self._chat.fingerprint if self._chat is not None else "model"
         if len(replies) != len(records) + 1:
             raise Invalid(f"the model answered {len(replies)} of {len(records) + 1} questions")
         paths: list[Path] = []
         garbled: dict[str, Reason] = {}
         for record, path, said in zip(records, read, replies, strict=False):
             try:
-                paths.append(modelled.path_said(said, path, self._chat.fingerprint, self._effects))
+                paths.append(modelled.path_said(said, path, derivation, self._effects))
             except Invalid:  # who writes a record may try to garble its path: that must cost him his own vote only
                 garbled[record.id] = Reason.UNDECIDED
                 paths.append(path)
         try:
-            alone = modelled.path_said(replies[-1], Path(), self._chat.fingerprint, self._effects).action
+            alone = modelled.path_said(replies[-1], Path(), derivation, self._effects).action
         except Invalid:
             alone = None
         return paths, garbled, alone
@@ -312,69 +326,17 @@ class Guard:
         return out
 
     def _remember(self, evidence: Evidence, verdicts: Verdicts, replies: tuple[str, ...] | None, asked_for: int) -> None:
-        """Log a decision, count its votes, and learn from what was excluded."""
+        """Log a decision, and learn from it."""
         decision = Decision.of(evidence, verdicts, at=self._clock(), replies=replies, calibration=self.calibration.fingerprint, extractor=EXTRACTOR)
-        self.log.add(decision, verdicts)
-        if evidence.alone is not None:
-            self._alone[verdicts.decision] = evidence.alone
-            while len(self._alone) > len(self.log):
-                self._alone.popitem(last=False)
-        changed: dict[str, Suspicion] = {}
-        for index, verdict in enumerate(verdicts.verdicts[:asked_for]):
-            held = self.suspicions.get(verdict.id)
-            out_of_place = verdict.reason not in IN_ITSELF and verdict.action is not None and self._usual(verdict.action)
-            if verdict.suspicious and not out_of_place:
-                changed[verdict.id] = held.after(verdict.divergence or 1.0, self.settings)
-                cue = verdict.hangs_on or query_terms(evidence.query)
-                self._learn(cue, verdict.id, verdict.reason, evidence.paths[index], verdict.action, verdicts)
-            elif verdict.reason is Reason.AGREES or (held.quarantined and self._same(verdicts.action, verdict.action)):
-                changed[verdict.id] = held.after(0.0, self.settings)
-            now = changed.get(verdict.id, held).quarantined
-            if now is not held.quarantined:
-                self._event("quarantined" if now else "released", verdict.id, verdict.reason.value, f"decision {verdicts.decision}")
-        if verdicts.consensus is Consensus.REACHED and verdicts.action is not None:
-            key = _good(verdicts.action)
-            changed[key] = self.suspicions.get(key).after(0.0, self.settings)
-        if changed:
-            self.suspicions.put(changed)
-
-    def _learn(self, cue: frozenset[int], id: str, reason: Reason, path: Path, action: Action | None, verdicts: Verdicts) -> Lesson | None:
-        """Keep a lesson from a bad path, or add to one that teaches the same. None where there is nothing to recognise it by."""
-        claim = path.keys - cue if action is None else frozenset()
-        if action is None and not claim:
-            return None
-        now = self._clock()
-        weight = next((verdict.weight for verdict in verdicts.verdicts if verdict.id == id), 0.0)
-        lesson = Lesson(self._new_id(), reason.value, (id,), cue, action, claim, verdicts.action,
-                        (weight, weight / max(1e-9, 1 - verdicts.share) if verdicts.share < 1 else weight), now,
-                        now + int(self.settings.lesson_days * DAY))  # fmt: skip
         with self._lock:
-            known = next((held for held in self.lessons.all() if held.active(now) and lessons.same(held, lesson)), None)
-            if known is not None:
-                lesson = replace(known, sources=tuple(dict.fromkeys((*known.sources, id))), expires=lesson.expires)
-            self.lessons.put(lesson)
-        return lesson
-
-    def _matching(self, action: Action | None, claim: frozenset[int], cue: frozenset[int], supported: bool) -> list[Lesson]:
-        """The active lessons that a plan repeats, counted; none where the plan has a consensus of its own."""
-        shown = self.settings.lessons_shown
-        near = lessons.nearest(self.lessons, action, claim, cue, usual=self._usual, now=self._clock(), count=shown)
-        matched = [lesson for nearness, lesson in near if nearness >= self.settings.lesson_match]
-        for lesson in matched:
-            self.lessons.put(replace(lesson, matched=lesson.matched + (not supported), overridden=lesson.overridden + supported))
-        return [] if supported else matched
-
-    def _usual(self, action: Action) -> bool:
-        """Whether an action is known to be right somewhere: independent records did it in benign data, or agreed on it since."""
-        return action.signature in self.calibration.actions or self.suspicions.get(_good(action)).votes > 0
+            self.log.add(decision, verdicts)
+        for turned in self.experience.count(evidence, verdicts, asked_for):
+            self._event("quarantined" if turned.quarantined else "released", turned.id, turned.reason.value, f"decision {verdicts.decision}")
 
     def _action_of(self, plan: Plan) -> Action | None:
         if plan.action is not None:
             return of_call(plan.action, self._effects)
         return of_answer(plan.answer) if plan.answer is not None else None
-
-    def _same(self, a: Action | None, b: Action | None) -> bool:
-        return a is not None and b is not None and similarity(a, b) >= self.settings.same_action
 
     def _path(self, record: Candidate) -> Path:
         """The path of a record by the patterns; kept while the record is the same."""
@@ -389,23 +351,11 @@ class Guard:
         return path
 
     def _event(self, what: str, id: str, reason: str, by: str = "guard") -> None:
+        event = {"at": self._clock(), "what": what, "id": id, "reason": reason, "by": by}
         with self._lock:
-            self.events.append({"at": self._clock(), "what": what, "id": id, "reason": reason, "by": by})
-
-    def forget(self, ids: Iterable[str]) -> None:
-        """Let go of all that is held of some records: paths, counts, decisions; lessons stay, for they hold nothing that a record said."""
-        gone = list(ids)
-        with self._lock:
-            self.log.drop(gone)
-            for id in gone:
-                self._paths.pop(id, None)
-                self._admitted.pop(id, None)
-            self.suspicions.put({id: Suspicion() for id in gone})
-
-
-def _good(action: Action) -> str:
-    """The key under which agreements on a kind of action are counted, beside those on records."""
-    return f"action {action.signature}"
+            self.events.append(event)
+        if self._on_event is not None:
+            self._on_event(event)
 
 
 def _hashed() -> Embedder:

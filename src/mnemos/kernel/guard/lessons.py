@@ -1,7 +1,7 @@
 """Lessons: what a bad path looked like, kept apart from memory, in a form that can be matched and shown but never obeyed.
 
-A lesson keeps signatures and hashes, and no word of the record that it was learnt from: pasting the bad path into the prompt under a warning
-would be a way in for it.
+A lesson keeps the signature of an action (tool, names and types of its arguments, class of effect) and hashes of terms, and no text of the
+record that it was learnt from: pasting the bad path into the prompt under a warning would be a way in for it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from embedding_server import Answer, ScriptedServer, Step, ok
+from scripted_server import Answer, ScriptedServer, Step, ok
 
 Reply = Callable[[list[dict[str, str]]], str]
 """What the served model says to a conversation."""
