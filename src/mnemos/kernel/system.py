@@ -44,6 +44,7 @@ from mnemos.text.registry import STRATEGIES, make
 from mnemos.text.strategy import Strategy
 
 _LONGEST_NAME = 200
+_PROGRAM = Access(None)
 
 
 class Mnemos:
@@ -214,11 +215,13 @@ class Mnemos:
     # -- who may --
     def access(self, snapshot: Snapshot) -> Access:
         """What the principal may do, by the roles that it has in this snapshot."""
-        position, known = self._access
-        if known is None or known.principal != self.principal or position != snapshot.position:
+        if self.principal is None:
+            return _PROGRAM
+        (position, known), changed = self._access, snapshot.settings_position()
+        if known is None or known.principal != self.principal or position != changed:
             known = governance.access(self.principal, snapshot)
             if not isinstance(snapshot, Writer):  # what a transaction sees may yet be undone, and its position be another's
-                self._access = snapshot.position, known
+                self._access = changed, known
         return known
 
     def admit(self, num: int, name: str, verb: str, *, counted: bool = True) -> None:
@@ -237,7 +240,8 @@ class Mnemos:
     def settings_for(self, snapshot: Snapshot, num: int, name: str, verb: str) -> Json:
         """The settings of a space whose rules, in this snapshot, allow `verb`. Raises `PermissionDenied`, `NotFound`."""
         settings = self.space_row(snapshot, num).settings
-        self.access(snapshot).require(verb, name, settings)
+        if self.principal is not None or settings.get("read_only"):
+            self.access(snapshot).require(verb, name, settings)
         return settings
 
     def set_role(self, name: str, members: Iterable[str] | None) -> None:

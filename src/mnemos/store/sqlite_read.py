@@ -223,6 +223,11 @@ class Reader(JobReader):
         rows = self._db.execute("SELECT name, value FROM setting WHERE substr(name, 1, ?2) = ?1 ORDER BY name", (prefix, len(prefix)))
         return {name: orjson.loads(value) for name, value in rows}
 
+    def settings_position(self) -> int:
+        """The position of the newest entry that changed a setting of the store; 0 where none ever did."""
+        found: int | None = self._db.execute("SELECT value FROM store WHERE key = 'newest setting'").get
+        return found or 0
+
     def counter(self, name: str) -> int:
         """What `count_up` has counted under a name."""
         found: int | None = self._db.execute("SELECT value FROM counter WHERE name = ?", (self._word("counter", name),)).get

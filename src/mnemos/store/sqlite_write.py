@@ -375,6 +375,7 @@ class Writer(JobWriter, Reader):
         else:
             row = (key, self._shut(f"setting {name}", orjson.dumps(value).decode()), seq)
             self._db.execute("INSERT OR REPLACE INTO setting VALUES(?,?,?)", row)
+        self._db.execute("INSERT OR REPLACE INTO store VALUES('newest setting', ?)", (seq,))
         return seq
 
     def set_frozen(self, cube: UUID, frozen: bool) -> int:
