@@ -23,4 +23,4 @@ class Auto(Tracking):
     def __init__(self, capacity: int, sized: bool = False, learning: Learning | None = None, seed: int = 0) -> None:
         learned = LearnedBit(capacity, learning, random.Random(seed))
         predicting = (GreedyDual1Bit if sized else LRU1Bit)(capacity, learned, random.Random(seed + 1))
-        super().__init__([S3FIFO(capacity), LRU(capacity), predicting])
+        super().__init__([S3FIFO(capacity), LRU(capacity), predicting], leader=2)

@@ -40,7 +40,7 @@ class Learning:
     Once trusted, it stays so until it ranks worse than chance.
     """
     rate: float = 0.05
-    """Rate of learning of the logistic regression; above 0. The sheet's value."""
+    """Rate of learning; above 0. The sheet's value."""
     batch: int = 128
     """Requests that are learnt from together, at most; fewer in caches of less than 8 times as many pages; at least 1."""
 
@@ -157,8 +157,9 @@ class LearnedBit:
 
     def state_dict(self) -> dict[str, Any]:
         """All that was learnt, as JSON values; see `EvictionPolicy`."""
-        return {"k": self.k, **{name: packed(vars(part)) for name, part in self._learning_parts().items()},
-                "own": {name: packed(getattr(self, name)) for name in _OWN}}
+        parts = {name: packed(vars(part)) for name, part in self._state_parts().items()}
+        own = {name: packed(getattr(self, name)) for name in _OWN}
+        return {"k": self.k, "own": own, "model": packed(self._model.parameters()), **parts}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave. Raises `Invalid` where it is of another kind of model, or nothing of the sort."""
@@ -167,17 +168,22 @@ class LearnedBit:
             own = {name: unpacked(state["own"][name]) for name in _OWN}
             if len(own["_described"]):
                 self._model = self._make(FEATURES + WIDTH)
-            for name, part in self._learning_parts().items():
+            learnt, into = unpacked(state["model"]), self._model.parameters()
+            if {name: values.shape for name, values in learnt.items()} != {name: values.shape for name, values in into.items()}:
+                raise ValueError("it is of another kind of model")
+            for name, part in self._state_parts().items():
                 values = unpacked(state[name])
                 if {key: type(value) for key, value in values.items()} != {key: type(value) for key, value in vars(part).items()}:
                     raise ValueError(f"{name} is of another kind")
                 vars(part).update(values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Invalid(f"cache state: no predictor of this kind wrote it ({error}); give what `state_dict` gave, unchanged") from None
+        for name, values in learnt.items():
+            into[name][...] = values
         vars(self).update(own)
 
-    def _learning_parts(self) -> dict[str, object]:
-        return {"history": self._history, "optgen": self._optgen, "trial": self._trial, "model": self._model}
+    def _state_parts(self) -> dict[str, object]:
+        return {"history": self._history, "optgen": self._optgen, "trial": self._trial}
 
     def _fit(self, k: int) -> None:
         """Begin anew for a cache of `k` pages."""

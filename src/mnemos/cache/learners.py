@@ -12,6 +12,7 @@ from mnemos.base.errors import Invalid
 Rows = NDArray[np.float32]
 _STEP = 32  # rows that one gradient step takes together
 _MOST = 30.0  # beyond which a probability is 0 or 1
+_LEAK = np.float32(0.02)
 
 
 class Learner(Protocol):
@@ -22,6 +23,9 @@ class Learner(Protocol):
 
     def learn(self, rows: Rows, labels: Rows) -> None:
         """One pass over rows in their order, `labels` of shape (rows,), 0 or 1."""
+
+    def parameters(self) -> dict[str, Rows]:
+        """What it has learnt, by name; writing into these arrays changes it."""
 
 
 class Logistic:
@@ -41,11 +45,14 @@ class Logistic:
             some = rows[start : start + _STEP]
             self.weights -= self.rate * ((self.predict(some) - labels[start : start + _STEP]) @ some)
 
+    def parameters(self) -> dict[str, Rows]:
+        return {"weights": self.weights}
+
 
 class TwoLayers:
     """A hidden layer of leaky rectifiers before the logistic one. `rng` draws the first weights."""
 
-    def __init__(self, width: int, rng: np.random.Generator, hidden: int = 16, rate: float = 0.05) -> None:
+    def __init__(self, width: int, rng: np.random.Generator, hidden: int = 8, rate: float = 0.05) -> None:
         if width < 1 or hidden < 1 or rate <= 0:
             raise Invalid(f"two layers: width {width}, hidden {hidden} and rate {rate} have to be above 0")
         self.rate = rate
@@ -65,8 +72,8 @@ class TwoLayers:
             self.outer -= self.rate * (wrong @ hidden)
             self.inner -= self.rate * (some.T @ back)
 
-
-_LEAK = np.float32(0.02)
+    def parameters(self) -> dict[str, Rows]:
+        return {"inner": self.inner, "outer": self.outer}
 
 
 def _rectified(values: Rows) -> Rows:

@@ -15,6 +15,8 @@ from mnemos.base.errors import Invalid
 from mnemos.cache.base import Key, Meta
 from mnemos.cache.policy import Policy
 
+_FEW = 64
+
 
 class Shadows(Policy):
     """What the rules share: running the experts, and coming to hold what the leader holds, lazily.
@@ -41,6 +43,7 @@ class Shadows(Policy):
         self.mean_cost = 1.0  # of the misses of the experts
         self._missed = 0
         self._requests = 0
+        self._entered = 0  # since the pages were written anew
         self._leaving: OrderedDict[Key, None] = OrderedDict()  # pages that the leader does not hold, as far as known
 
     @property
@@ -110,6 +113,10 @@ class Shadows(Policy):
 
     def _enter(self, key: Key) -> None:
         self.pages[key] = None
+        self._entered += 1
+        if self._entered > len(self.pages) // 2 + _FEW:  # what left has to give its room back: a dictionary does so only when it grows
+            self.pages = dict.fromkeys(self.pages)
+            self._entered = 0
 
     def _evict(self) -> Key:
         kept = self.leading.pages

@@ -45,7 +45,7 @@ class Tracking(Shadows):
 
     name = "tracking"
 
-    def __init__(self, experts: Sequence[Policy], leader: int = 0, half_life: float = 8.0, margin: float = 0.1) -> None:
+    def __init__(self, experts: Sequence[Policy], leader: int = 0, half_life: float = 8.0, margin: float = 0.05) -> None:
         super().__init__(experts, leader)
         if half_life <= 0 or margin <= 0:
             raise Invalid(f"tracking: half_life {half_life} and margin {margin} have to be above 0")

@@ -66,7 +66,7 @@ def read_csv(path: Path | str, key: str, size: str | None = None, at: str | None
                 metas.append(Meta(size=int(row[size]) if size else 1, at=float(row[at]) if at else None))
     except (ValueError, TypeError) as error:
         raise Corrupt(f"trace {path}, row {len(keys) + 1}: {error}; every row needs a number there") from None
-    return Trace(_name(path), keys, metas)
+    return Trace(_name(path), keys, metas or ())
 
 
 def read_jsonl(path: Path | str) -> list[Trace]:
