@@ -21,7 +21,7 @@ QUICK = Learning(window=2.0, warm=0.5, batch=4)
 """Learns so soon that short sequences reach it."""
 
 EVERY: dict[str, Make] = {
-    **{name: make for name, make in POLICIES.items()},
+    **POLICIES,
     "lru-1bit given": LRU1Bit,
     "guard given": Guard,
     "lru-1bit quick": lambda capacity: LRU1Bit(capacity, LearnedBit(capacity, QUICK, random.Random(1))),

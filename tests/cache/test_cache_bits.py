@@ -1,4 +1,4 @@
-"""What "Paging with Succinct Predictions" proves: exact with true bits, bounded by the errors of wrong ones. On few instances here, on thousands in torture."""
+"""What "Paging with Succinct Predictions" proves: exact with true bits, and bounded by the errors of wrong ones. Torture tries it on thousands."""
 
 from __future__ import annotations
 

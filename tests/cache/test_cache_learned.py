@@ -178,10 +178,9 @@ def test_ranking_is_the_share_of_pairs_in_order(pairs: list[tuple[int, bool]]) -
     trial = Trial(50)
     trial.add(np.array([p for p, _ in pairs], dtype=np.float32), np.array([y for _, y in pairs], dtype=np.float32))
     ones, zeros = [p for p, y in pairs if y], [p for p, y in pairs if not y]
+    wanted = 1.0 if ones else 0.5
     if ones and zeros:
         wanted = sum((a > b) + 0.5 * (a == b) for a in ones for b in zeros) / (len(ones) * len(zeros))
-    else:
-        wanted = 1.0 if ones else 0.5
     assert trial.ranking() == pytest.approx(wanted)
 
 
@@ -325,7 +324,7 @@ def test_what_is_said_becomes_numbers_of_the_order_of_1() -> None:
     assert described(Meta(kind="note")) != described(Meta(kind="letter"))
     assert described(Meta(open=True)) != described(Meta(open=False))
     assert len(described(Meta(kind="\ud800"))) == WIDTH
-    assert FEATURES == History(3, 70).features(np.array([NEW])).shape[1]
+    assert History(3, 70).features(np.array([NEW])).shape[1] == FEATURES
 
 
 @pytest.mark.parametrize("wrong", [{"window": 0}, {"sample": 0}, {"history": 0}, {"warm": -1}, {"better": 0.5}, {"rate": 0}, {"batch": 0},

@@ -65,7 +65,7 @@ def read_csv(path: Path | str, key: str, size: str | None = None, at: str | None
             if size is not None or at is not None:
                 metas.append(Meta(size=int(row[size]) if size else 1, at=float(row[at]) if at else None))
     except (ValueError, TypeError) as error:
-        raise Corrupt(f"trace {path}, row {len(keys) + 1}: {error}; every row needs a number there") from None
+        raise Corrupt(f"trace {path}, row {len(keys)}: {error}; every row needs a number there") from None
     return Trace(_name(path), keys, metas or ())
 
 
