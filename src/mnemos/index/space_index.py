@@ -121,6 +121,7 @@ class SpaceIndex:
         self._tags: dict[str, array[int]] = {}
         self._metadata: list[str | None] = []
         self._metadata_masks: dict[bytes, NDArray[np.bool_]] = {}
+        self._readers: dict[tuple[str, ...], NDArray[np.bool_]] = {}  # names → which of the rules let them read
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -280,9 +281,14 @@ class SpaceIndex:
         """Rows whose own rules, where they say who reads, list one of `names`."""
         if not self.acls.words:
             return np.ones(len(self), dtype=bool)
-        wanted = set(names)
-        listed = [orjson.loads(rules).get("read") for rules in self.acls.words]
-        may = np.array([readers is None or not wanted.isdisjoint(readers) for readers in listed] + [True])  # the last for -1
+        key = tuple(names)
+        may = self._readers.pop(key, None)
+        if may is None or len(may) != len(self.acls.words) + 1:
+            listed = [orjson.loads(rules).get("read") for rules in self.acls.words]
+            may = np.array([readers is None or not set(key).isdisjoint(readers) for readers in listed] + [True])  # the last for -1
+        self._readers[key] = may
+        while len(self._readers) > _CACHED_MASKS:
+            self._readers.pop(next(iter(self._readers)))
         return np.asarray(may[self.acl.view()])
 
     def with_label(self, labels: Iterable[str]) -> Mask:

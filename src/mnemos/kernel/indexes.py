@@ -38,7 +38,10 @@ class Indexes:
         decision = self._scheduler.use(self.name, space, self._sizes.get(space, _UNKNOWN), scene=space)
         with self._lock:
             if decision.action is not Action.DECLINE:
-                return self._held.setdefault(space, SpaceIndex(space))
+                index = self._held.get(space)
+                if index is None:
+                    index = self._held[space] = SpaceIndex(space)
+                return index
             if self._guest is None or self._guest.space != space:
                 self._guest = SpaceIndex(space)
             return self._guest

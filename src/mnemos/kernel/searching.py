@@ -12,7 +12,7 @@ from mnemos.base.clock import Moment
 from mnemos.index.space_index import UNKNOWN, Mask, Omitted, SpaceIndex
 from mnemos.kernel.viewing import Viewing
 from mnemos.store.base import Filter, Snapshot
-from mnemos.text.question import analyse
+from mnemos.text.question import Question, analyse
 from mnemos.text.strategy import Recall, Strategy, View
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def found(
     """Search a space for `text`, as it was at `as_of`; `vector` is the text's embedding where it is given."""
     system = space.system
     voiced, meant, attempts = None, vector, 0
+    looked: tuple[SpaceIndex, tuple[int, int, int], int, Mask, Question] | None = None
     while True:
         if voiced is not None:
             meant = system.embedding.question(voiced)
@@ -51,12 +52,16 @@ def found(
                     attempts += 1
                     continue
                 system.indexes.catch_up(index, snapshot)
-                now = system.clock()
-                mask = allowed(snapshot, index, position, viewing.narrowed(where), now, space.omitted)
-                # Whom and when the question means depends on what may be found; embedding it is not for here, where others wait.
-                question = analyse(text, index.speakers(mask), now, index.span(mask))
+                at = (index.position, snapshot.position, position)
+                if looked is not None and looked[0] is index and looked[1] == at:
+                    _, _, now, mask, question = looked
+                else:
+                    now = system.clock()
+                    mask = allowed(snapshot, index, position, viewing.narrowed(where), now, space.omitted)
+                    # Whom and when the question means depends on what may be found; embedding it is not for here, where others wait.
+                    question = analyse(text, index.speakers(mask), now, index.span(mask))
                 if vector is None and question.voiced != voiced:
-                    voiced = question.voiced
+                    voiced, looked = question.voiced, (index, at, now, mask, question)
                     continue
                 queries = system.embedding.align(question.voiced, meant, index.vectors, snapshot)
                 recall = strategy.recall(question, View(index, mask, index.cosines(queries), now), k)
