@@ -34,6 +34,24 @@ def lfu(requests: Sequence[int], k: int) -> Victims:
     return out
 
 
+def lrfu(requests: Sequence[int], k: int, half_life: float = 2.0) -> Victims:
+    """Counts of all pages are kept: for sequences so short that none is forgotten."""
+    counts: dict[int, float] = {}
+    pages: list[int] = []
+    out: Victims = []
+    for key in requests:
+        counts = {page: count * 2 ** (-1 / (half_life * k)) for page, count in counts.items()}
+        victim = None
+        if key not in pages:
+            if len(pages) == k:
+                victim = min(pages, key=lambda page: counts[page])
+                pages.remove(victim)
+            pages.append(key)
+        counts[key] = counts.get(key, 0.0) + 1
+        out.append(victim)
+    return out
+
+
 def arc(requests: Sequence[int], k: int) -> Victims:
     """As in figure 4 of the paper."""
     t1: list[int] = []

@@ -18,6 +18,7 @@ from mnemos.cache.belady import Belady
 from mnemos.cache.bounds import harmonic
 from mnemos.cache.greedy_dual import GreedyDual1Bit, GreedyDualSize
 from mnemos.cache.lfu import LFU
+from mnemos.cache.lrfu import LRFU
 from mnemos.cache.lru import LRU
 from mnemos.cache.marker import Marker
 from mnemos.cache.policy import Policy
@@ -46,6 +47,38 @@ def test_victim_for_victim_as_in_the_plainest_form(name: str, seed: int, kind: s
     policy = make(k)
     got = [policy.request(key) for key in requests]
     assert [victims[0] if victims else None for victims in got] == simple(requests, k)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**9), kind=st.sampled_from(KINDS), k=st.integers(8, 25), half_life=st.sampled_from([0.1, 2.0, 16.0]))
+def test_lrfu_evicts_what_has_the_least_faded_count(seed: int, kind: str, k: int, half_life: float) -> None:
+    requests = sequence(kind, random.Random(seed), 300, 3 * k // 2 - 1)  # so few pages that the policy, too, forgets none
+    policy = LRFU(k, half_life)
+    got = [policy.request(key) for key in requests]
+    assert [victims[0] if victims else None for victims in got] == plain.lrfu(requests, k, half_life)
+
+
+def test_lrfu_is_lru_where_requests_fade_at_once_and_goes_on_after_its_numbers_were_scaled() -> None:
+    requests = sequence("skewed", random.Random(2), 4000, 80)
+    policy = LRFU(20, 1 / 20)  # the last request counts more than all before
+    assert misses(policy, requests) == misses(LRU(20), requests)
+    assert 1 <= policy._weight <= 1e100 < 2 ** len(requests)
+
+
+def test_lrfu_remembers_what_left() -> None:
+    policy = LRFU(3, 16.0)
+    for key in "aaaaaabcdef":
+        policy.request(key)
+    assert "a" in policy
+    policy.drop("a")
+    for key in "ghi":
+        policy.request(key)
+    policy.request("a")
+    for key in "jklm":
+        policy.request(key)
+    assert "a" in policy
+    with pytest.raises(Invalid, match="half_life"):
+        LRFU(3, 0.0)
 
 
 @settings(max_examples=60, deadline=None)

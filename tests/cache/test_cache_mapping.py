@@ -89,7 +89,7 @@ def test_bytes_are_counted_and_what_is_too_large_changes_nothing() -> None:
 
 def test_the_default_weighs_size_and_cost() -> None:
     cache: EvictingCache[int, bytes] = EvictingCache(1000, size=len, cost=lambda key, value: float(key))
-    assert [expert.name for expert in cache.policy.experts] == ["s3-fifo", "lru", "greedy-dual-1bit"]  # type: ignore[attr-defined]
+    assert [expert.name for expert in cache.policy.experts] == ["s3-fifo", "lrfu", "lrfu", "greedy-dual-1bit"]  # type: ignore[attr-defined]
     for key in range(1, 300):
         cache[key] = bytes(1 + key % 50)
     assert cache.currsize <= 1000

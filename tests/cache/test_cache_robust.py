@@ -180,6 +180,6 @@ def test_after_a_change_of_regime_auto_is_back_with_the_best_within_4k_requests(
 
 def test_auto_tells_who_leads() -> None:
     auto = Auto(5)
-    assert auto.leading.name == "lru-1bit"
-    assert [expert.name for expert in auto.experts] == ["s3-fifo", "lru", "lru-1bit"]
-    assert [expert.name for expert in Auto(5, sized=True).experts] == ["s3-fifo", "lru", "greedy-dual-1bit"]
+    assert auto.leading.name == "s3-fifo"
+    assert [expert.name for expert in auto.experts] == ["s3-fifo", "lrfu", "lrfu", "lru-1bit"]
+    assert [expert.name for expert in Auto(5, sized=True).experts] == ["s3-fifo", "lrfu", "lrfu", "greedy-dual-1bit"]

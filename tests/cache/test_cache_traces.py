@@ -163,7 +163,7 @@ def vars_of(decision: Decision) -> dict[str, object]:
 
 def test_a_log_tells_who_led_and_which_bits_the_victims_had() -> None:
     log = _logged(Auto(8), sequence("skewed", random.Random(2), 1500, 80))
-    assert {decision.leader for decision in log} <= {"s3-fifo", "lru", "lru-1bit"}
+    assert {decision.leader for decision in log} <= {"s3-fifo", "lrfu", "lru-1bit"}
     plain = _logged(LRU1Bit(2), [11, 1, 2, 3])
     assert [decision.bit for decision in plain] == [1, 0, 0, 0]
     assert [decision.victims for decision in plain] == [(), (), ((11, 1),), ((1, 0),)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, ClassVar, Self
 
@@ -111,6 +112,10 @@ class Policy:
         """The size of a page that is held."""
         return self._sizes.get(key, 1)
 
+    def expected_pages(self) -> float:
+        """Pages that the cache holds when it is full, if they are as large as those it holds now; at least 1."""
+        return max(1.0, self.capacity * len(self.pages) / self.used) if self.used else float(self.capacity)
+
     def clean(self, key: Key) -> None:
         """The page has been written back; policies that follow bits prefer clean pages among those they would drop."""
         self._dirty.discard(key)
@@ -130,6 +135,10 @@ class Policy:
         if not 0 <= n <= self.capacity - self.held:
             raise Invalid(f"cache: room for {shown(n)} cannot be made in a capacity of {self.capacity} of which {self.held} is pinned")
         return self._twin()._room_for_new(n)
+
+    def table_bytes(self) -> int:
+        """Bytes of this policy's own tables; the keys, and the policies that it is made of, are not counted."""
+        return sum(sys.getsizeof(value) for name, value in vars(self).items() if name in self._own() and not isinstance(value, int | float | str))
 
     def state_dict(self) -> dict[str, Any]:
         """See `EvictionPolicy`."""

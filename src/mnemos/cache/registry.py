@@ -14,6 +14,7 @@ from mnemos.cache.greedy_dual import GreedyDual1Bit, GreedyDualSize
 from mnemos.cache.guard import Guard
 from mnemos.cache.learned import LearnedBit
 from mnemos.cache.lfu import LFU
+from mnemos.cache.lrfu import LRFU
 from mnemos.cache.lru import LRU
 from mnemos.cache.lru_1bit import LRU1Bit
 from mnemos.cache.mark_0 import Mark0
@@ -47,6 +48,7 @@ POLICIES: dict[str, Callable[..., Policy]] = {
     "auto": Auto,
     "lru": LRU,
     "lfu": LFU,
+    "lrfu": LRFU,
     "arc": ARC,
     "s3-fifo": S3FIFO,
     "sieve": SIEVE,

@@ -45,7 +45,7 @@ class Tracking(Shadows):
 
     name = "tracking"
 
-    def __init__(self, experts: Sequence[Policy], leader: int = 0, half_life: float = 8.0, margin: float = 0.05) -> None:
+    def __init__(self, experts: Sequence[Policy], leader: int = 0, half_life: float = 8.0, margin: float = 0.15) -> None:
         super().__init__(experts, leader)
         if half_life <= 0 or margin <= 0:
             raise Invalid(f"tracking: half_life {half_life} and margin {margin} have to be above 0")
@@ -54,7 +54,7 @@ class Tracking(Shadows):
         self._weighed = 0  # the request of the weight
 
     def _weigh(self) -> None:
-        self.weight *= 2 ** ((self._requests - self._weighed) / (self.half_life * max(1, len(self.pages))))
+        self.weight *= 2 ** ((self._requests - self._weighed) / (self.half_life * self.expected_pages()))
         self._weighed = self._requests
         if self.weight > _LARGE:
             self.losses = [loss / self.weight for loss in self.losses]
@@ -62,7 +62,7 @@ class Tracking(Shadows):
 
     def _choose(self) -> int:
         best = min(range(len(self.losses)), key=self.losses.__getitem__)
-        borne = self.margin * len(self.pages) * self.mean_cost * self.weight
+        borne = self.margin * self.expected_pages() * self.mean_cost * self.weight
         return best if self.losses[self.leader] - self.losses[best] > borne else self.leader
 
 
