@@ -16,7 +16,6 @@ from mnemos.bench.poison_world import Retriever
 from mnemos.index.terms import words
 from mnemos.kernel.guard import Calibration, Candidate, Guard, Plan, calibrate, leave_one_out
 from mnemos.kernel.guard.paths import path_of
-from mnemos.kernel.guard.vocabulary import Vocabulary
 
 K = 5
 INJECTED = 20
@@ -59,8 +58,7 @@ def load(folder: Path, rng: np.random.Generator, *, attacked: int | None, benign
         questions = [questions[i] for i in sorted(rng.choice(len(questions), min(attacked, len(questions)), replace=False))]
     clean = Retriever([d.record for d in pool])
     sample = [pool[i].record for i in rng.choice(len(pool), CALIBRATED_ON, replace=False)]
-    words = Vocabulary.of(path_of(d.record) for d in pool)
-    calibration = calibrate(leave_one_out(sample, clean, K), vocabulary=words, known=[d.record.id for d in pool])
+    calibration = calibrate(leave_one_out(sample, clean, K), memory=[d.record for d in pool])
     asked = [pool[i] for i in rng.choice(len(pool), benign, replace=False)]
     known = [(_reworded(d.record.text), d.answer) for d in asked]
     cases = []

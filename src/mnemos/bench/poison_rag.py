@@ -26,7 +26,7 @@ from mnemos.models.hashed import HashedEmbedder
 SETS = ("nq", "hotpotqa", "msmarco")
 PLANTED = "planted:"
 K = 10
-CALIBRATED_ON = 300
+CALIBRATED_ON = 600
 _DENIALS = frozenset({"not", "isnt", "wasnt", "arent", "werent", "rather", "unlike", "instead", "contrary", "never", "no", "neither"})
 _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from mnemos.models.hashed import HashedEmbedder
 
 START = 1_700_000_000_000_000
 MINUTE = 60_000_000
+_OCCASION = re.compile(r"\b[A-Z]\d{4}\b")
 PER_FAMILY = 10
 
 FAMILIES: Mapping[str, tuple[str, str]] = {
@@ -111,7 +113,7 @@ class World:
         """A memory of how a task of the family was done, in a session of its own."""
         query = self.occasion(family)
         tool, argument = FAMILIES[self.instructions[family]]
-        call = ToolCall(tool, {argument: query.split()[-1].strip("?.")})
+        call = ToolCall(tool, {argument: _OCCASION.findall(query)[-1]})
         return self.experience(query, call, author=f"user-{int(self._rng.integers(6))}")
 
     def experience(self, query: str, call: ToolCall, *, author: str, session: str | None = None, remark: str | None = None) -> Candidate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -20,7 +21,6 @@ from mnemos.kernel.guard.probing import Retrieve
 from mnemos.kernel.guard.records import Candidate, candidates_of
 from mnemos.kernel.guard.settings import Settings
 from mnemos.kernel.guard.vocabulary import Vocabulary
-from mnemos.kernel.guard.voting import Ballot, tally
 
 PERCENTILE = 99.0
 """Share of benign cases, in per cent, that a bound lets pass."""
@@ -78,54 +78,61 @@ class Calibration:
             raise Invalid(f"calibration: {error!r}; give the JSON that the guard wrote, unchanged") from None
 
 
-REFERENCE = Calibration(divergence=None, echo=0.502, echo_pair=0.352, near=0.344)
+REFERENCE = Calibration(divergence=None, echo=0.266, echo_pair=0.141, near=0.343)
 """For a memory that has not been calibrated: from 1,582 benign lists of ten passages (Natural Questions and three multi-hop sets, retrieved by
 Mnemos with hashed n-grams), every term weighing 1; `mnemos bench poison` measures them anew. There is no vocabulary in it, so that triggers are
 not looked for, and no bound for D."""
 
 
 def calibrate(
-    lists: Iterable[tuple[str, Sequence[object]]], settings: Settings | None = None, *, effects: Mapping[str, Effect] | None = None,
-    vocabulary: Vocabulary | None = None, known: Iterable[str] = (),
+    lists: Iterable[tuple[str, Sequence[object]]],
+    settings: Settings | None = None,
+    *,
+    memory: Iterable[object] = (),
+    effects: Mapping[str, Effect] | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> Calibration:
     """The bounds from benign (query, retrieved records) pairs, `LEAST_SAMPLES` of them or more; see `leave_one_out` for a source of them.
 
-    `vocabulary` is that of the records of the lists where None; `known` are ids of further records that were there in benign times. Raises
-    `Invalid` for too few lists.
+    `memory` are all records that were there in benign times, those of the lists or more: they tell what is usual. `vocabulary` replaces
+    theirs. Raises `Invalid` for too few lists.
     """
     settings = settings or Settings()
     read = [(query, candidates_of(found)) for query, found in lists]
     if len(read) < LEAST_SAMPLES:
         raise Invalid(f"calibrate: {len(read)} lists are too few for a percentile; give {LEAST_SAMPLES} benign queries with what they found, or more")
-    seen: dict[str, Path] = {}
-    for _, records in read:
-        for record in records:
-            if record.id not in seen:
-                seen[record.id] = path_of(record, effects)
+    records = {record.id: record for record in itertools.chain(map(Candidate.of, memory), *(found for _, found in read))}
+    seen = {id: path_of(record, effects) for id, record in records.items()}
     words = vocabulary if vocabulary is not None else Vocabulary.of(seen.values())
     distances: list[float] = []
     strengths: list[float] = []
     echo_pairs: list[float] = []
     overlaps: list[float] = []
-    usual: set[str] = set()
-    for query, records in read:
-        paths = [seen[record.id] for record in records]
+    for query, listed in read:
+        found = list({record.text: record for record in reversed(listed)}.values())[::-1]  # copies are no echo, and go before one is sought
+        paths = [seen[record.id] for record in found]
         echo, alike = claims.echoes(query, paths, words), independence.alike(paths)
         upper = np.triu_indices(len(paths), 1)
         strengths.append(claims.echo_strength(echo, settings.echo_size))
         echo_pairs += echo[upper].tolist()
         overlaps += alike[upper].tolist()
         # No near-duplicates are joined here: how near benign records come to each other is what is being measured.
-        trusts = [independence.trust_of(record, settings) for record in records]
-        witness = independence.dependence(records, paths, trusts, settings, near=1.0)
+        trusts = [independence.trust_of(record, settings) for record in found]
+        witness = independence.dependence(found, paths, trusts, settings, near=1.0)
         distances += [d for d in divergences(paths, witness, settings.action_weight, compared(paths)) if d is not None]
-        ballots = [Ballot(r.id, p.action, 1.0, str(w)) for r, p, w in zip(records, paths, witness, strict=True) if p.action is not None]
-        vote = tally(ballots, settings)
-        if vote.quorum and vote.action is not None:
-            usual.add(vote.action.kind)
     bound = _bound(distances) if distances else None
-    return Calibration(bound, _bound(strengths), _bound(echo_pairs), _bound(overlaps), words, frozenset(usual), frozenset({*seen, *known}),
-                       samples=len(read))  # fmt: skip
+    return Calibration(bound, _bound(strengths), _bound(echo_pairs), _bound(overlaps), words, _usual(records, seen, settings),
+                       frozenset(records), samples=len(read))  # fmt: skip
+
+
+def _usual(records: Mapping[str, Candidate], paths: Mapping[str, Path], settings: Settings) -> frozenset[str]:
+    """The kinds of action that enough independent records tell of."""
+    sources: dict[str, set[str]] = {}
+    for id, record in records.items():
+        action = paths[id].action
+        if action is not None:
+            sources.setdefault(action.kind, set()).add(record.session or record.source or record.author or id)
+    return frozenset(kind for kind, found in sources.items() if len(found) >= settings.independent_sources)
 
 
 def leave_one_out(records: Sequence[object], retrieve: Retrieve, k: int = 10) -> Iterator[tuple[str, list[Candidate]]]:

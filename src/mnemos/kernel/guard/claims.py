@@ -36,29 +36,31 @@ class Conclusion:
     affirms: bool | None = None
 
 
-def coverage(query: str, paths: Sequence[Path], vocabulary: Vocabulary) -> Matrix:
-    """Share of the query's weight that each path holds, shape (paths,), 0 to 1."""
-    asked = query_terms(query)
-    whole = vocabulary.weigh(asked)
-    return np.array([vocabulary.weigh(asked & path.terms) / whole if whole else 0.0 for path in paths])
-
-
 def echoes(query: str, paths: Sequence[Path], vocabulary: Vocabulary) -> Matrix:
     """How nearly each two paths make one claim about the query, 0 to 1, shape (paths, paths), 0 on the diagonal.
 
-    The lesser of their coverages, times the root of the weighted Jaccard index of what their claims turn on: names, numbers, and the words
-    of the query that they take up. Paraphrases of one claim differ in everything else.
+    The weighted Jaccard index of what their claims turn on (names, numbers, and the words of the query that they take up), times the root of
+    the lesser share of the query that one sentence holds, times the fourth root of the lesser share of the text that the query is. Paraphrases
+    of one claim differ in everything else. The form is ours, chosen on the development part of PoisonedRAG for its distance to benign passages.
     """
     asked = query_terms(query)
-    covered = coverage(query, paths, vocabulary)
+    whole = vocabulary.weigh(asked)
+    held = np.zeros(len(paths))
+    dense = np.zeros(len(paths))
     turns_on = [path.keys | (path.terms & asked) for path in paths]
     weights = [vocabulary.weigh(terms) for terms in turns_on]
+    for i, path in enumerate(paths):
+        taken = vocabulary.weigh(path.terms & asked)
+        if taken and whole:
+            held[i] = max(vocabulary.weigh(sentence.terms & asked) for sentence in path.sentences) / whole
+            dense[i] = taken / vocabulary.weigh(path.terms)
     out = np.zeros((len(paths), len(paths)))
     for i in range(len(paths)):
-        for j in range(i + 1, len(paths)):
+        for j in range(i):
             shared = vocabulary.weigh(turns_on[i] & turns_on[j])
-            union = weights[i] + weights[j] - shared
-            out[i, j] = out[j, i] = min(covered[i], covered[j]) * (shared / union) ** 0.5 if union else 0.0
+            if shared:
+                alike = shared / (weights[i] + weights[j] - shared)
+                out[i, j] = out[j, i] = alike * min(held[i], held[j]) ** 0.5 * min(dense[i], dense[j]) ** 0.25
     return out
 
 

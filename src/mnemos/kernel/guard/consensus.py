@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,10 +18,12 @@ from mnemos.kernel.guard.probing import Probe
 from mnemos.kernel.guard.records import Candidate
 from mnemos.kernel.guard.settings import Settings
 from mnemos.kernel.guard.verdicts import Answer, Consensus, Reason, Verdict, Verdicts
-from mnemos.kernel.guard.voting import Ballot, Tally, tally
+from mnemos.kernel.guard.voting import Ballot, Tally, alike, tally
 
 ALONE = "without memory"
 """The voter that stands for the plan without memory."""
+_STANDING = (None, Reason.CORRECTS, Reason.DISPUTED)
+"""What is noted of a record without striking it off."""
 _KEPT = frozenset({Reason.AGREES, Reason.CORRECTS, Reason.DISPUTED, Reason.UNOPPOSED})
 
 
@@ -29,7 +32,8 @@ class Evidence:
     """All that a decision rests on. `paths` are those of `candidates`, then of `witnesses` (records that only perturbed queries found).
 
     `alone` is the action without memory; `states` says what is known against a record beforehand; `labels` whether a clustering or a judge
-    found each candidate consistent; `failure` why no comparison came about.
+    found each candidate consistent; `failure` why no comparison came about. `silent` (start, stop) are candidates too far down for a vote on
+    what to do: they are background, and may be about anything.
     """
 
     query: str
@@ -42,6 +46,7 @@ class Evidence:
     risk: Risk | None = None
     labels: tuple[bool, ...] | None = None
     failure: str | None = None
+    silent: tuple[int, int] = (0, 0)
 
 
 def decide(decision: str, evidence: Evidence, settings: Settings, calibration: Calibration) -> Verdicts:
@@ -71,6 +76,7 @@ class _Decision:
         self.details: dict[int, str] = {}
         self.alarms: list[str] = []
         self.hangs_on: dict[int, frozenset[int]] = {}
+        self.silent = range(*evidence.silent)
         self.trusts = [independence.trust_of(record, settings) for record in self.records]
         self.witness = independence.dependence(self.records, self.paths, self.trusts, settings, calibration.near)
         self.weights = independence.weights(self.witness, self.trusts)
@@ -102,14 +108,14 @@ class _Decision:
 
     # -- striking off, reason by reason --
     def _strike(self, index: int, reason: Reason, detail: str) -> None:
-        if index not in self.reasons:
+        if self.reasons.get(index) in _STANDING:
             self.reasons[index] = reason
             self.details[index] = detail
 
     @property
     def standing(self) -> list[int]:
         """Indices of the records that nothing was found against."""
-        return [index for index in range(len(self.records)) if self.reasons.get(index) in (None, Reason.CORRECTS, Reason.DISPUTED)]
+        return [index for index in range(len(self.records)) if self.reasons.get(index) in _STANDING]
 
     def _corrections(self, exclude: claims.Flags) -> None:
         """Records that are corrected by one with the authority to do so."""
@@ -137,15 +143,28 @@ class _Decision:
         paths = [self.paths[i] for i in stating]
         echo = claims.echoes(self.evidence.query, paths, self.calibration.vocabulary)
         for group in claims.echo_groups(echo[np.ix_(doubtful, doubtful)], strong, self.settings.echo_size):
-            near = echo[:, [doubtful[at] for at in group]].max(1)
-            claim = claims.claim_of([paths[doubtful[at]] for at in group], self.evidence.query)
+            seeds = self._of_one_voice([doubtful[at] for at in group], paths)
+            if len(seeds) < self.settings.echo_size:
+                continue
+            near = echo[:, seeds].max(1)
+            claim = claims.claim_of([paths[at] for at in seeds], self.evidence.query)
             if any(at not in doubtful and near[at] > weak and claim and claims.says(paths[at], claim, 1.0) for at in range(len(paths))):
                 continue
             fainter = [at for at in doubtful if near[at] > weak and claims.says(paths[at], claim, 0.5)]
-            making = sorted({*(doubtful[at] for at in group), *fainter})
+            making = sorted({*seeds, *self._of_one_voice([*seeds, *fainter], paths)})
             for at in making:
                 self._strike(stating[at], Reason.ECHO, f"{len(making)} records say it")
             self.alarms.append(f"echo: {len(making)} records make one claim, and nobody independent does")
+
+    def _of_one_voice(self, members: Sequence[int], paths: Sequence[Path]) -> list[int]:
+        """Those of a group that do not answer the query with another figure than most of them."""
+        answers = dict(zip(members, claims.conclusions(self.evidence.query, [paths[at] for at in members], self.calibration.vocabulary), strict=True))
+        figures = Counter(figure for answer in answers.values() if answer is not None for figure in answer.figures)
+        usual = {figure for figure, count in figures.items() if 2 * count > len(members)}
+        return [
+            at for at, answer in answers.items()
+            if answer is None or not answer.figures or not usual or any(sentence.figures & usual for sentence in paths[at].sentences)
+        ]  # fmt: skip
 
     def _triggers(self) -> None:
         """Records that hang on words which nothing else here uses, and lead elsewhere than what is found without them.
@@ -175,7 +194,8 @@ class _Decision:
         out = []
         paths = [self.paths[i] for i in range(self.count)]
         for members, bound in probing.bindings(self.evidence.query, paths, self.calibration.vocabulary, self.settings):
-            probe = probing.collapsed([self.records[i].id for i in members], bound, self.evidence.probes)
+            voting = [self.records[i].id for i in members if i not in self.silent]
+            probe = probing.collapsed(voting, bound, self.evidence.probes) if voting else None
             if probe is not None and all(self.trusts[i] < self.settings.authority_trust for i in members):
                 out.append(_Suspect(members, bound, probe, self._action(members[0])))
         return out
@@ -214,7 +234,7 @@ class _Decision:
     def _held_back(self) -> None:
         """The influence test: a lone witness that changes what is done without memory, while others do not, or while nobody vouches for it."""
         alone = self.evidence.alone
-        acting = [i for i in self.standing if self.paths[i].action is not None]
+        acting = [i for i in self.standing if self.paths[i].action is not None and i not in self.silent]
         if alone is None:
             return
         swayed = [i for i in acting if similarity(self._action(i), alone) < self.settings.same_action]
@@ -230,6 +250,12 @@ class _Decision:
         standing = set(self.standing)
         self.distance = divergences(self.paths, self.witness, self.settings.action_weight, self.table, standing)
         for index in [i for i in sorted(standing) if i < self.count and self.paths[i].action is not None]:
+            if index in self.silent:
+                action = self._action(index)
+                known = action.kind in self.calibration.actions or alike(action, self.tally.action, self.settings)
+                if action.risk > Risk.READ_ONLY and not known:
+                    self._strike(index, Reason.OUTVOTED, "an unusual action, too far down for a vote")
+                continue
             if not self.tally.quorum or self.records[index].id in self.tally.voters:
                 continue
             distance, bound = self.distance[index], self.calibration.divergence
@@ -258,7 +284,7 @@ class _Decision:
         weights = self._witnesses(standing)
         for index, weight in weights.items():
             self.weights[index] = weight
-        self.tally = tally(self._ballots(standing, weights), self.settings)
+        self.tally = tally(self._ballots([i for i in standing if i not in self.silent], weights), self.settings)
 
     def _action(self, index: int) -> Action:
         action = self.paths[index].action
@@ -268,7 +294,7 @@ class _Decision:
     # -- the end --
     def _conclusion(self, decision: str) -> Verdicts:
         kept = [i for i in self.standing if i < self.count]
-        acting = [self._action(i) for i in kept if self.paths[i].action is not None]
+        acting = [self._action(i) for i in kept if self.paths[i].action is not None and i not in self.silent]
         risk = self.evidence.risk if self.evidence.risk is not None else max((action.risk for action in acting), default=Risk.READ_ONLY)
         final = {i: self.reasons[i] for i in range(self.count) if i in self.reasons}
         for index in kept:

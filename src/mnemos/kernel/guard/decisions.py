@@ -34,6 +34,7 @@ class Decision:
     risk: Risk | None
     labels: tuple[bool, ...] | None
     failure: str | None
+    silent: tuple[int, int]
     replies: tuple[str, ...] | None
     calibration: str
     extractor: str
@@ -43,8 +44,10 @@ class Decision:
     def of(cls, evidence: Evidence, verdicts: Verdicts, *, at: int, replies: tuple[str, ...] | None, calibration: str, extractor: str) -> Decision:
         """The decision that was reached on this evidence."""
         records = tuple((record.id, record.digest()) for record in (*evidence.candidates, *evidence.witnesses))
-        return cls(verdicts.decision, at, evidence.query, records, len(evidence.candidates), evidence.probes, evidence.alone, dict(evidence.states),
-                   evidence.risk, evidence.labels, evidence.failure, replies, calibration, extractor, verdicts.as_json())  # fmt: skip
+        return cls(
+            verdicts.decision, at, evidence.query, records, len(evidence.candidates), evidence.probes, evidence.alone, dict(evidence.states),
+            evidence.risk, evidence.labels, evidence.failure, evidence.silent, replies, calibration, extractor, verdicts.as_json(),
+        )  # fmt: skip
 
     def found(self, lookup: Lookup) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
         """(candidates, witnesses) as they were. Raises `NotFound` where one is gone, `Conflict` where one is not what it was."""
@@ -66,8 +69,8 @@ class Decision:
             "probes": [{"name": p.name, "query": p.query, "left_out": sorted(p.left_out), "found": list(p.found)} for p in self.probes],
             "alone": self.alone.as_json() if self.alone else None, "states": {id: reason.value for id, reason in self.states.items()},
             "risk": None if self.risk is None else int(self.risk), "labels": None if self.labels is None else list(self.labels),
-            "failure": self.failure, "replies": None if self.replies is None else list(self.replies), "calibration": self.calibration,
-            "extractor": self.extractor, "verdicts": dict(self.verdicts),
+            "failure": self.failure, "silent": list(self.silent), "replies": None if self.replies is None else list(self.replies),
+            "calibration": self.calibration, "extractor": self.extractor, "verdicts": dict(self.verdicts),
         }  # fmt: skip
 
     @classmethod
@@ -79,10 +82,10 @@ class Decision:
                 value["id"], int(value["at"]), value["query"], tuple((id, digest) for id, digest in value["records"]), int(value["candidates"]),
                 probes, None if value["alone"] is None else Action.from_json(value["alone"]),
                 {id: Reason(reason) for id, reason in value["states"].items()}, None if value["risk"] is None else Risk(value["risk"]),
-                None if value["labels"] is None else tuple(value["labels"]), value["failure"],
+                None if value["labels"] is None else tuple(value["labels"]), value["failure"], (int(value["silent"][0]), int(value["silent"][1])),
                 None if value["replies"] is None else tuple(value["replies"]), value["calibration"], value["extractor"], value["verdicts"],
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise Invalid(f"decision: {error!r}; give the JSON that the guard wrote, unchanged") from None
 
 

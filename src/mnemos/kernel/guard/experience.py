@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mnemos.base.clock import Clock
 from mnemos.kernel.guard import lessons
-from mnemos.kernel.guard.actions import Action, similarity
+from mnemos.kernel.guard.actions import Action
 from mnemos.kernel.guard.calibration import Calibration
 from mnemos.kernel.guard.consensus import Evidence
 from mnemos.kernel.guard.lessons import DAY, Lesson, LessonStore
@@ -16,6 +16,7 @@ from mnemos.kernel.guard.paths import Path, query_terms
 from mnemos.kernel.guard.settings import Settings
 from mnemos.kernel.guard.suspicion import Suspicion, Suspicions
 from mnemos.kernel.guard.verdicts import IN_ITSELF, Consensus, Reason, Verdicts
+from mnemos.kernel.guard.voting import alike
 
 _MOST_SOURCES = 50
 """Records that one lesson names, at most."""
@@ -108,11 +109,6 @@ class Experience:
             for lesson in list(self.lessons.all()):
                 if set(lesson.sources) == {id} and lesson.status == "active":
                     lessons.retract(self.lessons, lesson.id)
-
-
-def alike(a: Action | None, b: Action | None, settings: Settings) -> bool:
-    """Whether two actions count as the same."""
-    return a is not None and b is not None and similarity(a, b) >= settings.same_action
 
 
 def _key(action: Action) -> str:

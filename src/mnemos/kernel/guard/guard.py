@@ -17,7 +17,7 @@ from mnemos.kernel.guard.actions import REFUSAL, Action, Effect, Risk, of_answer
 from mnemos.kernel.guard.calibration import REFERENCE, Calibration
 from mnemos.kernel.guard.consensus import Evidence, decide
 from mnemos.kernel.guard.decisions import Decision, DecisionLog, Lookup
-from mnemos.kernel.guard.experience import Experience, alike
+from mnemos.kernel.guard.experience import Experience
 from mnemos.kernel.guard.lessons import LessonStore, MemoryLessons
 from mnemos.kernel.guard.paths import EXTRACTOR, Path, path_of, query_terms
 from mnemos.kernel.guard.probing import Probe, Retrieve
@@ -25,6 +25,7 @@ from mnemos.kernel.guard.records import Candidate, Outcome, Plan, candidates_of
 from mnemos.kernel.guard.settings import Settings
 from mnemos.kernel.guard.suspicion import MemorySuspicions, Suspicion, Suspicions
 from mnemos.kernel.guard.verdicts import ActionCheck, Admission, Check, Consensus, Inspection, Reason, Verdicts, Where
+from mnemos.kernel.guard.voting import alike
 
 Approve = Callable[[Plan, Verdicts | None], bool]
 """Asked whether an action that cannot be taken back may be done although its consensus is not enough."""
@@ -42,6 +43,20 @@ class Retrieved:
     records: tuple[Candidate, ...]
     excluded: tuple[Candidate, ...]
     verdicts: Verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What a decision is asked about. The first `asked_for` of the candidates were found by the query itself, the others by other queries."""
+
+    query: str
+    found: Sequence[Candidate]
+    witnesses: Sequence[Candidate]
+    asked: Sequence[Probe]
+    without_memory: object
+    risk: Risk | None
+    asked_for: int
+    voters: int | None
 
 
 class Guard:
@@ -100,32 +115,43 @@ class Guard:
         retrieve: Retrieve | None = None,
         without_memory: object = None,
         risk: Risk | None = None,
+        voters: int | None = None,
     ) -> Verdicts:
         """The verdict on each retrieved record, in their order; none is invented, and none moved.
 
         `candidates`: `Candidate`s, or dicts with their fields, best first. `retrieve` (query, k) lets the guard ask perturbed queries, which
         bring witnesses against records that hang on a trigger. `without_memory` is what the agent would do had it no memory (a `Plan`, a
-        call, or an answer): it votes. `risk` overrides the risk class that follows from the records' actions. Raises `Invalid`.
+        call, or an answer): it votes. `risk` overrides the risk class that follows from the records' actions. Of a long list only the first
+        `voters` vote on what to do; None lets all. Raises `Invalid`.
         """
         found = candidates_of(candidates)
-        asked, fresh = self._probed(query, found, retrieve)
-        return self._decided(query, found, list(fresh.values()), asked, without_memory, risk, len(found))
+        asked, fresh = self._probed(query, found, retrieve, voters)
+        given = _Given(query, found, list(fresh.values()), asked, without_memory, risk, len(found), voters)
+        return self._decided(given)
 
     def retrieve(
-        self, query: str, search: Retrieve, k: int = 5, *, without_memory: object = None, risk: Risk | None = None, cap: bool = True
+        self,
+        query: str,
+        search: Retrieve,
+        k: int = 5,
+        *,
+        without_memory: object = None,
+        risk: Risk | None = None,
+        voters: int | None = None,
+        cap: bool = True,
     ) -> Retrieved:
         """A guarded retrieval: `k` records, filtered, with the witnesses that perturbed queries brought in the places of those that were
         excluded. With `cap`, at most ⌈k/3⌉ of them come from one witness, and others move up; without, and without anything to exclude, they
-        are what `search` gives."""
+        are what `search` gives. The other keywords as `filter`."""
         chosen = candidates_of(search(query, _POOL * k if cap else k))
         if cap:
             paths = [self._path(record) for record in chosen]
             trusts = [independence.trust_of(record, self.settings) for record in chosen]
             witnesses = independence.dependence(chosen, paths, trusts, self.settings, self.calibration.near)
             chosen = [chosen[i] for i in independence.capped(witnesses, k)]
-        asked, fresh = self._probed(query, chosen, search)
+        asked, fresh = self._probed(query, chosen, search, voters)
         everyone = [*chosen, *fresh.values()]
-        verdicts = self._decided(query, everyone, [], asked, without_memory, risk, len(chosen))
+        verdicts = self._decided(_Given(query, everyone, [], asked, without_memory, risk, len(chosen), voters))
         kept = set(verdicts.kept)
         usable = tuple(record for record in everyone if record.id in kept)[:k]
         return Retrieved(usable, tuple(record for record in chosen if record.id not in kept), verdicts)
@@ -232,34 +258,29 @@ class Guard:
         candidates, witnesses = logged.found(lookup)
         paths, states, _ = self._read((*candidates, *witnesses), logged.replies)
         evidence = Evidence(logged.query, candidates, tuple(paths), witnesses, logged.probes, logged.alone, {**logged.states, **states}, logged.risk,
-                            logged.labels, logged.failure)  # fmt: skip
+                            logged.labels, logged.failure, logged.silent)  # fmt: skip
         verdicts = decide(logged.id, evidence, self.settings, self.calibration)
         if verdicts.as_json() != logged.verdicts:
             raise Conflict(f"decision {logged.id}: replayed, it comes out otherwise; its settings were others, or the log was changed")
         return verdicts
 
     # -- inside --
-    def _probed(self, query: str, found: Sequence[Candidate], retrieve: Retrieve | None) -> tuple[list[Probe], dict[str, Candidate]]:
-        """Perturbed queries and their new records: only where some record hangs on words that nothing else uses, and those can be known."""
+    def _probed(
+        self, query: str, found: Sequence[Candidate], retrieve: Retrieve | None, voters: int | None
+    ) -> tuple[list[Probe], dict[str, Candidate]]:
+        """Perturbed queries and their new records: only where some voter hangs on words that nothing else uses, and those can be known."""
         words = self.calibration.vocabulary
-        paths = [self._path(record) for record in found]
+        voting = found[:voters]
+        paths = [self._path(record) for record in voting]
         if retrieve is None or not words.records or not any(bound for _, bound in probing.bindings(query, paths, words, self.settings)):
             return [], {}
-        return probing.ask(probing.probes(query, paths, words, self.settings), retrieve, len(found), {record.id: record for record in found})
+        return probing.ask(probing.probes(query, paths, words, self.settings), retrieve, len(voting), {record.id: record for record in found})
 
-    def _decided(
-        self,
-        query: str,
-        found: Sequence[Candidate],
-        witnesses: Sequence[Candidate],
-        asked: Sequence[Probe],
-        without_memory: object,
-        risk: Risk | None,
-        asked_for: int,
-    ) -> Verdicts:
-        """Decides, and learns from the first `asked_for` of the candidates: the others were found by other queries."""
-        everyone = (*found, *witnesses)
-        alone = None if without_memory is None else self._action_of(Plan.of(without_memory, query))
+    def _decided(self, given: _Given) -> Verdicts:
+        """Decides, and learns."""
+        query, found = given.query, given.found
+        everyone = (*found, *given.witnesses)
+        alone = None if given.without_memory is None else self._action_of(Plan.of(given.without_memory, query))
         states = self._states(everyone)
         replies, labels, failure = None, None, None
         try:
@@ -273,9 +294,11 @@ class Guard:
             failure = str(error)[:300]
             replies = None
             paths, _, _ = self._read(everyone, None)
-        evidence = Evidence(query, tuple(found), tuple(paths), tuple(witnesses), tuple(asked), alone, states, risk, labels, failure)
+        silent = (0, 0) if given.voters is None else (min(given.voters, given.asked_for), given.asked_for)
+        evidence = Evidence(query, tuple(found), tuple(paths), tuple(given.witnesses), tuple(given.asked), alone, states, given.risk, labels, failure,
+                            silent)  # fmt: skip
         verdicts = decide(self._new_id(), evidence, self.settings, self.calibration)
-        self._remember(evidence, verdicts, replies, asked_for)
+        self._remember(evidence, verdicts, replies, given.asked_for)
         return verdicts
 
     def _read(self, records: Sequence[Candidate], replies: Sequence[str] | None) -> tuple[list[Path], dict[str, Reason], Action | None]:

@@ -22,6 +22,7 @@ from mnemos.kernel.guard.calibration import LEAST_SAMPLES, REFERENCE, Calibratio
 from mnemos.kernel.guard.guard import Approve, Guard
 from mnemos.kernel.guard.keeping import SpaceLessons, StoreSuspicions, keep_bounds, kept_bounds
 from mnemos.kernel.guard.paths import path_of
+from mnemos.kernel.guard.probing import Retrieve
 from mnemos.kernel.guard.records import Candidate, Outcome
 from mnemos.kernel.guard.settings import Settings
 from mnemos.kernel.guard.verdicts import ActionCheck, Admission, Inspection, Verdict, Verdicts, Where
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 MOST_VALIDATED = 200
 """Candidates that are compared with each other for one context; each two are, so that more would cost seconds."""
+VOTERS = 10
+"""Hits that vote on what to do; further ones are background. Ours: for so many a decision takes a few milliseconds (the paper compares 5)."""
 MOST_READ = 5_000
 """Memories that a calibration reads for its vocabulary, the newest."""
 ORIGINS: Mapping[str, str] = {"user": "user", "inference": "agent", "retrieval": "web", "training": "import"}
@@ -143,20 +146,14 @@ class GuardedSpace:
         `Guard.filter`; with `probe`, perturbed queries are asked where something hangs on unusual words, and what they find takes the places
         of what is excluded."""
         k, text = count(k, "k"), question_text(query)
-        hits: dict[str, Hit] = {}
-
-        def search(asked: str, most: int) -> list[Candidate]:
-            found = self.space.search(asked, most, **where)
-            hits.update({hit.cube.id: hit for hit in found if hit.cube.id not in hits})
-            return [self.candidate(hit) for hit in found]
-
+        hits, search = self._noting(where)
         if probe:
-            found = self.guard.retrieve(text, search, k, without_memory=without_memory, risk=risk, cap=False)
+            found = self.guard.retrieve(text, search, k, without_memory=without_memory, risk=risk, voters=VOTERS, cap=False)
             kept, verdicts = [record.id for record in found.records], found.verdicts
             out = [record.id for record in found.excluded]
         else:
             records = search(text, k)
-            verdicts = self.guard.filter(text, records, without_memory=without_memory, risk=risk)
+            verdicts = self.guard.filter(text, records, without_memory=without_memory, risk=risk, voters=VOTERS)
             kept, out = list(verdicts.kept), [record.id for record in records if record.id not in verdicts.kept]
         return GuardedHits(tuple(hits[id] for id in kept), tuple((hits[id], verdicts.of(id)) for id in out), verdicts)
 
@@ -167,15 +164,19 @@ class GuardedSpace:
         *,
         tokenizer: object = None,
         without_memory: object = None,
-        risk: Risk | None = None,
+        risk: Risk | None = Risk.READ_ONLY,
         **where: Any,
     ) -> GuardedContext:
-        """Text for a prompt, as `Space.context` gives it, of at most `MOST_VALIDATED` memories and without what the guard excludes."""
+        """Text for a prompt, as `Space.context` gives it, of at most `MOST_VALIDATED` memories and without what the guard excludes.
+
+        A context is for reading, so that a consensus on what to do is advice here, unless `risk` says otherwise: have what is planned on it
+        checked (`check_action`).
+        """
         text = question_text(query)
         shown = _Shown(self, without_memory, risk)
         context = assemble(cast("Space", shown), text, count(budget_tokens, "budget_tokens"), token_counter(tokenizer), where)
-        assert shown.found is not None  # assembling searches
-        return GuardedContext(context, shown.found.excluded, shown.found.verdicts)
+        assert shown.verdicts is not None  # assembling searches
+        return GuardedContext(context, shown.excluded, shown.verdicts)
 
     # -- acting --
     def check_action(self, plan: object) -> ActionCheck:
@@ -217,8 +218,7 @@ class GuardedSpace:
         for index in rng.choice(len(cubes), min(sample, len(cubes)), replace=False):
             found = [hit for hit in self.space.search(cubes[index].text[:2000], k + 1) if hit.cube.id != cubes[index].id][:k]
             lists.append((cubes[index].text, [self.candidate(hit) for hit in found]))
-        words = Vocabulary.of(path_of(self._record(cube)) for cube in cubes)
-        measured = calibrate(lists, self.guard.settings, effects=self._keywords["effects"], vocabulary=words)
+        measured = calibrate(lists, self.guard.settings, memory=map(self._record, cubes), effects=self._keywords["effects"])
         measured = replace(measured, known=frozenset(), until=until)
         keep_bounds(self.space, measured)
         self.guard = self._guard(self.guard.settings, measured)
@@ -234,6 +234,17 @@ class GuardedSpace:
         return replace(self._record(hit.cube), score=hit.score)
 
     # -- inside --
+    def _noting(self, where: Mapping[str, Any]) -> tuple[dict[str, Hit], Retrieve]:
+        """(the hits found so far by id, a search that notes its hits there)."""
+        hits: dict[str, Hit] = {}
+
+        def search(asked: str, most: int) -> list[Candidate]:
+            found = self.space.search(asked, most, **where)
+            hits.update({hit.cube.id: hit for hit in found if hit.cube.id not in hits})
+            return [self.candidate(hit) for hit in found]
+
+        return hits, search
+
     def _guard(self, settings: Settings, calibration: Calibration) -> Guard:
         return Guard(settings, calibration=calibration, lesson_store=self._lessons, suspicions=self._suspicions, on_event=self._set_aside,
                      clock=self.space.system.clock, **self._keywords)  # fmt: skip
@@ -284,13 +295,19 @@ def candidate_of(id: str, text: str, **fields: Any) -> Candidate:
 
 
 class _Shown:
-    """What a context is assembled from: a search that gives what the guard keeps."""
+    """What a context is assembled from: a search that gives what the guard keeps of what was found, in its order."""
 
     def __init__(self, guarded: GuardedSpace, without_memory: object, risk: Risk | None) -> None:
         self._guarded, self._without_memory, self._risk = guarded, without_memory, risk
-        self.found: GuardedHits | None = None
+        self.excluded: tuple[tuple[Hit, Verdict], ...] = ()
+        self.verdicts: Verdicts | None = None
 
     def search(self, query: str, k: int, **where: Any) -> list[Hit]:
-        found = self._guarded.search(query, min(k, MOST_VALIDATED), without_memory=self._without_memory, risk=self._risk, **where)
-        self.found = found
-        return list(found.hits)
+        hits, search = self._guarded._noting(where)
+        found = search(query, min(k, MOST_VALIDATED))
+        verdicts = self._guarded.guard.filter(
+            query, found, retrieve=search, without_memory=self._without_memory, risk=self._risk, voters=VOTERS
+        )
+        self.excluded = tuple((hits[verdict.id], verdict) for verdict in verdicts.verdicts if verdict.id not in verdicts.kept)
+        self.verdicts = verdicts
+        return [hits[id] for id in verdicts.kept]

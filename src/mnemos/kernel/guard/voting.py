@@ -32,13 +32,18 @@ class Tally:
     total: float = 0.0
 
 
+def alike(a: Action | None, b: Action | None, settings: Settings) -> bool:
+    """Whether two actions count as the same."""
+    return a is not None and b is not None and similarity(a, b) >= settings.same_action
+
+
 def tally(ballots: Sequence[Ballot], settings: Settings) -> Tally:
     """Counts the votes: like actions together, by the signature of the first of them. Ties go to the action that was named first."""
     groups: list[list[Ballot]] = []
     for ballot in ballots:
         if ballot.weight <= 0:
             continue
-        home = next((group for group in groups if similarity(group[0].action, ballot.action) >= settings.same_action), None)
+        home = next((group for group in groups if alike(group[0].action, ballot.action, settings)), None)
         if home is None:
             groups.append([ballot])
         else:
