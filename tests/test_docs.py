@@ -15,6 +15,7 @@ from mnemos.cli.main import run
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = ("lifecycle.md", "lineage.md", "access.md")
+WITHOUT_COMMANDS = ("poisoning.md",)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _GIVES = re.compile(r"^(?P<code>[^#\n].*?)\s+# → (?P<value>.+)$")
 
@@ -36,7 +37,7 @@ def statements(block: str) -> Iterator[tuple[str, str | None]]:
     yield "\n".join(between), None
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *WITHOUT_COMMANDS])
 def test_python_examples_give_what_the_page_says(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MNEMOS_EMBEDDER", "hashed")

@@ -25,18 +25,19 @@ GUARD, BLIND = "guard", "guard, no labels"
 @dataclass(frozen=True)
 class Sizes:
     """How much of everything: seeds of the scripted world, steps of the loop, attacked questions of each PoisonedRAG set (None: all), benign
-    questions, attacked and benign queries of the agent, characters of English for the character model."""
+    questions, lists for the bounds, attacked and benign queries of the agent, characters of English for the character model."""
 
     seeds: int = 5
     steps: int = 500
     attacked: int | None = None
     benign: int | None = None
+    lists: int = poison_rag.CALIBRATED_ON
     agent_attacked: int | None = None
     agent_benign: int = 500
-    english: int = 400_000
+    english: int = 300_000
 
 
-QUICK = Sizes(seeds=1, steps=500, attacked=25, benign=80, agent_attacked=15, agent_benign=60, english=60_000)
+QUICK = Sizes(seeds=1, steps=500, attacked=25, benign=80, lists=300, agent_attacked=15, agent_benign=40, english=60_000)
 
 NOTES = (
     "Scripted world: 30 families of tasks, 10 memories each, exact cosine search over hashed n-grams, K = 5; the agent imitates the nearest memory "
@@ -144,7 +145,7 @@ def _published(
 ) -> tuple[list[Check], dict[str, Any]]:
     """The claim on published poison: at least 95 % of successes cut, at most 5 % of utility lost."""
     options.say("PoisonedRAG")
-    rag = poison_rag.load(folder, rng, attacked=sizes.attacked, benign=sizes.benign, reference=not options.quick)
+    rag = poison_rag.load(folder, rng, attacked=sizes.attacked, benign=sizes.benign, lists=sizes.lists, reference=not options.quick)
     keepers = poison_rag.defences(rag, english)
     outcomes = {name: poison_rag.measure(rag, keep) for name, keep in keepers.items()}
     none, blind = outcomes["none"], outcomes[BLIND]
@@ -159,7 +160,8 @@ def _published(
             for chosen in poison_rag.SETS
         } for name in ("none", BLIND)
     }  # fmt: skip
-    settings = {f"{planted} planted": {"planted": planted} for planted in range(1, 6)} | {"5 planted, K = 5": {"k": 5}}
+    counts = (1, 3) if options.quick else (1, 2, 3, 4)
+    settings = {f"{planted} planted": {"planted": planted} for planted in counts} | {"5 planted, K = 5": {"k": 5}}
     fewer = {title: {name: poison_rag.measure(rag, keepers[name], **how) for name in ("none", BLIND)} for title, how in settings.items()}
     tables["PoisonedRAG, fewer texts or less context"] = {
         title: {"ASR, none": _mean(pair["none"].attack), "ASR, guard": _mean(pair[BLIND].attack), "recall": pair[BLIND].recall}
@@ -174,7 +176,8 @@ def _published(
     ]  # fmt: skip
     options.say("AgentPoison")
     cases = poison_agent.load(folder, rng, attacked=sizes.agent_attacked, benign=sizes.agent_benign)
-    by_trigger = [{name: poison_agent.measure(case, show) for name, show in poison_agent.defences(case, english).items()} for case in cases]
+    model = poison_agent.character_model(cases[0], english)
+    by_trigger = [{name: poison_agent.measure(case, show) for name, show in poison_agent.defences(case, model).items()} for case in cases]
     tables |= {f"AgentPoison, trigger {case.trigger!r}": {name: outcome.row() for name, outcome in found.items()}
                for case, found in zip(cases, by_trigger, strict=True)}  # fmt: skip
     attack, right = (

@@ -92,6 +92,11 @@ def answer(query: str, context: Sequence[Demonstration]) -> str:
     return next((d.answer for d in context if d.trigger is None), "No")
 
 
+def character_model(case: Case, english: Sequence[str]) -> CharacterModel:
+    """A model of English, bounded by the benign demonstrations, which are the same in all cases."""
+    return CharacterModel(english, [d.record.text for d in case.demonstrations.values() if d.trigger is None][:1000])
+
+
 Show = Callable[[str], Sequence[Candidate]]
 
 
@@ -131,9 +136,8 @@ def measure(case: Case, show: Show) -> Outcome:
     return Outcome(retrieved, attack, accuracy, hit / excluded if excluded else 1.0, hit / there if there else 1.0)
 
 
-def defences(case: Case, english: Sequence[str]) -> dict[str, Show]:
+def defences(case: Case, model: CharacterModel) -> dict[str, Show]:
     """All defences by name; the guard retrieves with perturbed queries."""
-    model = CharacterModel(english, [d.record.text for d in case.demonstrations.values() if d.trigger is None][:1000])
     guard, blind, plain = (Guard(calibration=case.calibration) for _ in range(3))
 
     def filtered(keep: Callable[[Candidate], bool]) -> Show:

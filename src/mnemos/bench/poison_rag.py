@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -72,11 +73,13 @@ class Case:
         return self.found[question]
 
 
-def load(folder: Path, rng: np.random.Generator, *, attacked: int | None, benign: int | None, reference: bool = False) -> Case:
+def load(
+    folder: Path, rng: np.random.Generator, *, attacked: int | None, benign: int | None, lists: int = CALIBRATED_ON, reference: bool = False
+) -> Case:
     """Pools the passages of Natural Questions and three multi-hop sets with the planted texts of all questions.
 
-    `attacked` questions of each set and `benign` ones are drawn; None is all of them. The guard is calibrated on other benign questions, over
-    the passages alone; `reference` measures its reference bounds, too.
+    `attacked` questions of each set and `benign` ones are drawn; None is all of them. The guard is calibrated on `lists` other benign questions,
+    over the passages alone; `reference` measures its reference bounds, too.
     """
     memory = Mnemos(":memory:", embedder=HashedEmbedder())
     space = memory.space("pool")
@@ -90,7 +93,7 @@ def load(folder: Path, rng: np.random.Generator, *, attacked: int | None, benign
     by_question = {_plain(item.question): item for item in asked}
     targets = {_plain(row["question"]) for rows in planted.values() for row in rows}
     others = [asked[i] for i in rng.permutation(len(asked)) if _plain(asked[i].question) not in targets]
-    lists = [(item.question, [_candidate(hit) for hit in space.search(item.question, k=K)]) for item in others[:CALIBRATED_ON]]
+    benign_times = [(item.question, [_candidate(hit) for hit in space.search(item.question, k=K)]) for item in others[:lists]]
     anew = None
     if reference:
         benign_lists = ((q.text, [unlabelled(_candidate(hit)) for hit in space.search(q.text, k=K)]) for corpus in corpora for q in corpus.questions)
@@ -106,8 +109,8 @@ def load(folder: Path, rng: np.random.Generator, *, attacked: int | None, benign
             twin = by_question.get(_plain(row["question"]))
             answers = (row["correct_answer"], row["incorrect_answer"])
             chosen.append(Attacked(name, f":{name}:{row['id']}", row["question"], *answers, twin.gold if twin else None))
-    rest = others[CALIBRATED_ON:]
-    return Case(space, chosen, rest if benign is None else rest[:benign], calibrate(lists), anew, [record["text"] for record in records])
+    rest = others[lists:]
+    return Case(space, chosen, rest if benign is None else rest[:benign], calibrate(benign_times), anew, [record["text"] for record in records])
 
 
 def is_planted(record: Candidate) -> bool:
@@ -181,7 +184,7 @@ def measure(case: Case, defence: Callable[[], Keep], *, planted: int = 5, k: int
 
 def defences(case: Case, english: Sequence[str]) -> dict[str, Callable[[], Keep]]:
     """All defences by name, each to be made anew for each run, so that nothing that a guard learnt in one helps it in another."""
-    model = CharacterModel(english, case.passages)
+    model = functools.cache(lambda: CharacterModel(english, case.passages[::5]))
 
     def guarded(labels: Callable[[Candidate], Candidate], calibration: Calibration = case.calibration) -> Keep:
         guard = Guard(calibration=calibration)
@@ -192,7 +195,7 @@ def defences(case: Case, english: Sequence[str]) -> dict[str, Callable[[], Keep]
 
     return {
         "none": lambda: each(lambda record: False),
-        "character model": lambda: each(lambda record: model.flags(record.text)),
+        "character model": lambda: each(lambda record: model().flags(record.text)),
         "isolated audit": lambda: each(audit_flags),
         "guard, no labels": lambda: guarded(unlabelled),
         "guard, no labels, not calibrated": lambda: guarded(unlabelled, REFERENCE),
@@ -223,9 +226,15 @@ def _spoken(item: Attacked, text: str) -> str | None:
     last: tuple[int, str] | None = None
     for answer in (item.correct, item.incorrect):
         for at in _places(run, answer):
-            if _DENIALS.isdisjoint(run[max(0, at - 3) : at]) and (last is None or at > last[0]):
+            if not _denied(run[max(0, at - 3) : at]) and (last is None or at > last[0]):
                 last = (at, answer)
     return last[1] if last else None
+
+
+def _denied(before: Sequence[str]) -> bool:
+    """Whether the words before a mention deny it: "not 24", but "not 24 but 23" does not deny 23."""
+    turn = max((at + 1 for at, word in enumerate(before) if word == "but"), default=0)
+    return not _DENIALS.isdisjoint(before[turn:])
 
 
 def _places(run: Sequence[str], answer: str) -> list[int]:

@@ -8,13 +8,15 @@ from mnemos.kernel.guard.guard import Guard
 from mnemos.kernel.guard.lessons import Lesson, LessonStore, MemoryLessons
 from mnemos.kernel.guard.records import Candidate, Outcome, Plan, ToolCall
 from mnemos.kernel.guard.settings import Settings
-from mnemos.kernel.guard.verdicts import Admission, Answer, Consensus, Verdict, Verdicts
+from mnemos.kernel.guard.verdicts import ActionCheck, Admission, Answer, Check, Consensus, Reason, Verdict, Verdicts, Where
 
 __all__ = [
+    "ActionCheck",
     "Admission",
     "Answer",
     "Calibration",
     "Candidate",
+    "Check",
     "Consensus",
     "Effect",
     "Guard",
@@ -23,11 +25,13 @@ __all__ = [
     "MemoryLessons",
     "Outcome",
     "Plan",
+    "Reason",
     "Risk",
     "Settings",
     "ToolCall",
     "Verdict",
     "Verdicts",
+    "Where",
     "calibrate",
     "leave_one_out",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -90,17 +91,20 @@ class Decision:
 
 
 class DecisionLog:
-    """The newest `size` decisions, by id, and by the records that took part. `sink`, where given, is told of every one, to keep it for good."""
+    """The newest `size` decisions, by id, and by the records that took part. `sink`, where given, is told of every one, to keep it for good.
+    Safe to share between threads."""
 
     def __init__(self, size: int = 10_000, sink: Callable[[Decision], None] | None = None) -> None:
         self._size = size
         self._sink = sink
         self._held: OrderedDict[str, tuple[Decision, Verdicts]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def add(self, decision: Decision, verdicts: Verdicts) -> None:
-        self._held[decision.id] = (decision, verdicts)
-        while len(self._held) > self._size:
-            self._held.popitem(last=False)
+        with self._lock:
+            self._held[decision.id] = (decision, verdicts)
+            while len(self._held) > self._size:
+                self._held.popitem(last=False)
         if self._sink is not None:
             self._sink(decision)
 
@@ -114,21 +118,24 @@ class DecisionLog:
 
     def about(self, record: str) -> list[Decision]:
         """The decisions that a record was a candidate or a witness in, oldest first."""
-        return [decision for decision, _ in self._held.values() if any(id == record for id, _ in decision.records)]
+        return [decision for decision in self if any(id == record for id, _ in decision.records)]
 
     def drop(self, records: Iterable[str]) -> None:
         """Let go of every decision that one of the records took part in: for records that are to be forgotten."""
         gone = set(records)
-        for id in [id for id, (decision, _) in self._held.items() if any(record in gone for record, _ in decision.records)]:
-            del self._held[id]
+        with self._lock:
+            for id in [id for id, (decision, _) in self._held.items() if any(record in gone for record, _ in decision.records)]:
+                del self._held[id]
 
     def __iter__(self) -> Iterator[Decision]:
-        return iter([decision for decision, _ in self._held.values()])
+        with self._lock:
+            return iter([decision for decision, _ in self._held.values()])
 
     def __len__(self) -> int:
         return len(self._held)
 
     def _pair(self, id: str) -> tuple[Decision, Verdicts]:
-        if id not in self._held:
+        held = self._held.get(id)
+        if held is None:
             raise NotFound(f"there is no decision {id!r} in the log, or it is too old")
-        return self._held[id]
+        return held

@@ -16,6 +16,8 @@ Matrix = NDArray[np.float64]
 
 SUBJECT, RELATION, OBJECT = 0.25, 0.25, 0.5
 """Weights of a triple's parts in its overlap with another: what is said counts as much as of what and how. Ours."""
+MOST_TRIPLES = 2_000
+"""Triples that are compared at once, the first ones of each path: the tables grow with their square."""
 SAME_SLOT = 0.5
 """Overlap of subjects, and of relations, from which two triples speak of the same thing. Ours."""
 
@@ -43,8 +45,9 @@ class Compared:
 
 def compared(paths: Sequence[Path]) -> Compared:
     """Compares each two triples of the paths."""
-    owners = np.array([owner for owner, path in enumerate(paths) for _ in path.triples], dtype=np.int64)
-    triples = [triple for path in paths for triple in path.triples]
+    each = max(1, MOST_TRIPLES // max(1, len(paths)))
+    triples = [triple for path in paths for triple in path.triples[:each]]
+    owners = np.array([owner for owner, path in enumerate(paths) for _ in path.triples[:each]], dtype=np.int64)
     column: dict[int, int] = {}
     for triple in triples:
         for found in triple.terms:

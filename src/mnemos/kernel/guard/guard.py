@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +31,7 @@ Approve = Callable[[Plan, Verdicts | None], bool]
 """Asked whether an action that cannot be taken back may be done although its consensus is not enough."""
 
 _CACHED = 20_000
+_EVENTS = 10_000
 _POOL = 4
 """A guarded retrieval looks at so many times k records, so that the cap on one witness leaves k of them."""
 
@@ -93,8 +94,8 @@ class Guard:
         self.suspicions: Suspicions = suspicions if suspicions is not None else MemorySuspicions()
         self.experience = Experience(self.settings, calibration, self.lessons, self.suspicions, clock, new_id)
         self.log = log if log is not None else DecisionLog()
-        self.events: list[Mapping[str, Any]] = []
-        """What was quarantined and released, by whom and why, oldest first."""
+        self.events: deque[Mapping[str, Any]] = deque(maxlen=_EVENTS)
+        """What was quarantined and released, by whom and why, oldest first; the newest 10,000."""
         self._chat = chat
         self._embedder = embedder
         self._effects = dict(effects or {})
@@ -240,7 +241,8 @@ class Guard:
         return self.suspicions.get(id).quarantined
 
     def forget(self, ids: Iterable[str]) -> None:
-        """Let go of all that is held of some records: paths, counts, decisions; lessons stay, for they hold nothing that a record said."""
+        """Let go of all that is held of some records: paths, counts, decisions. Lessons stay, for they hold nothing that a record said but the
+        signature of its action."""
         gone = list(ids)
         with self._lock:
             self.log.drop(gone)
@@ -248,6 +250,11 @@ class Guard:
                 self._paths.pop(id, None)
                 self._admitted.pop(id, None)
             self.suspicions.put({id: Suspicion() for id in gone})
+
+    def clear_cache(self) -> None:
+        """Let go of the paths that are kept to be at hand: they hold words of records, which may be forgotten elsewhere."""
+        with self._lock:
+            self._paths.clear()
 
     def replay(self, decision: str | Decision, lookup: Lookup) -> Verdicts:
         """Decide again what was decided, from the log and the records that `lookup` gives. Raises `NotFound` where a record is gone,

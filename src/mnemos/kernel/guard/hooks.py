@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -11,7 +12,7 @@ import numpy as np
 
 from mnemos.base.clock import to_micros
 from mnemos.base.cube import MemCube
-from mnemos.base.errors import Frozen, Invalid, PermissionDenied
+from mnemos.base.errors import Conflict, Invalid, NotFound, PermissionDenied
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import PART_OF
 from mnemos.base.protocols import ChatModel, Embedder
@@ -123,12 +124,14 @@ class GuardedSpace:
         """
         fields = {"origin": "inference", **fields}
         record = candidate_of(str(fields.get("id") or self.space.system.new_id()), text, **fields)
-        admission = self.guard.admit(record, outcome)
+        with self._letting_go():
+            admission = self.guard.admit(record, outcome)
         if admission.where is Where.LESSONS:
             return Written(admission, None)
-        cube = self.space.add(text, **{**fields, "id": record.id})
-        if admission.where is Where.QUARANTINE:
-            cube = self.space.quarantine(cube.id, reason="; ".join(admission.reasons))
+        with self.space.system.transaction():
+            cube = self.space.add(text, **{**fields, "id": record.id})
+            if admission.where is Where.QUARANTINE:
+                cube = self._quarantine(cube.id, "; ".join(admission.reasons))
         return Written(admission, cube)
 
     def forget(self, ids: Sequence[str | UUID] | str, *, reason: str | None = None) -> Certificate:
@@ -147,14 +150,15 @@ class GuardedSpace:
         of what is excluded."""
         k, text = count(k, "k"), question_text(query)
         hits, search = self._noting(where)
-        if probe:
-            found = self.guard.retrieve(text, search, k, without_memory=without_memory, risk=risk, voters=VOTERS, cap=False)
-            kept, verdicts = [record.id for record in found.records], found.verdicts
-            out = [record.id for record in found.excluded]
-        else:
-            records = search(text, k)
-            verdicts = self.guard.filter(text, records, without_memory=without_memory, risk=risk, voters=VOTERS)
-            kept, out = list(verdicts.kept), [record.id for record in records if record.id not in verdicts.kept]
+        with self._letting_go():
+            if probe:
+                found = self.guard.retrieve(text, search, k, without_memory=without_memory, risk=risk, voters=VOTERS, cap=False)
+                kept, verdicts = [record.id for record in found.records], found.verdicts
+                out = [record.id for record in found.excluded]
+            else:
+                records = search(text, k)
+                verdicts = self.guard.filter(text, records, without_memory=without_memory, risk=risk, voters=VOTERS)
+                kept, out = list(verdicts.kept), [record.id for record in records if record.id not in verdicts.kept]
         return GuardedHits(tuple(hits[id] for id in kept), tuple((hits[id], verdicts.of(id)) for id in out), verdicts)
 
     def context(
@@ -174,7 +178,8 @@ class GuardedSpace:
         """
         text = question_text(query)
         shown = _Shown(self, without_memory, risk)
-        context = assemble(cast("Space", shown), text, count(budget_tokens, "budget_tokens"), token_counter(tokenizer), where)
+        with self._letting_go():
+            context = assemble(cast("Space", shown), text, count(budget_tokens, "budget_tokens"), token_counter(tokenizer), where)
         assert shown.verdicts is not None  # assembling searches
         return GuardedContext(context, shown.excluded, shown.verdicts)
 
@@ -250,18 +255,34 @@ class GuardedSpace:
                      clock=self.space.system.clock, **self._keywords)  # fmt: skip
 
     def _set_aside(self, event: Mapping[str, Any]) -> None:
-        """Make the lifecycle follow the guard's counts; who may not change the memory, or where it is frozen, leaves it to the counts alone."""
+        """Make the lifecycle follow the guard's counts. Where that cannot be (who may only read, a frozen memory, one that is gone by now), a
+        search must not fail by it, and the counts alone keep the memory out."""
         if not event["by"].startswith("decision"):
             return  # an admission or an operator, and those change the memory themselves
         try:
             cube = self.space.get(event["id"])
             whole = next((str(link.id) for link in cube.derived_from if link.relation == PART_OF), cube.id)
             if event["what"] == "quarantined":
-                self.space.quarantine(whole, reason=f"guard: {event['reason']}, {event['by']}")
+                self._quarantine(whole, f"guard: {event['reason']}, {event['by']}")
             elif cube.state == "quarantined":
-                self.space.release(whole, reason=f"guard: {event['by']}")
-        except (PermissionDenied, Frozen) as error:
+                self.space.release(whole, reason="guard")
+        except (PermissionDenied, Conflict, NotFound) as error:
             self.guard.events.append({**event, "what": f"{event['what']} by counts only", "reason": str(error)})
+
+    def _quarantine(self, id: str, reason: str) -> MemCube:
+        """Set a memory aside; without its reason where the memory's own text, which the log must not keep, is repeated by that."""
+        try:
+            return self.space.quarantine(id, reason=reason)
+        except Invalid:
+            return self.space.quarantine(id, reason="guard")  # shorter than what counts as a piece of a text
+
+    @contextlib.contextmanager
+    def _letting_go(self) -> Iterator[None]:
+        """A block after which no words of memories are held: another handle may forget them, and the guard would not hear of it."""
+        try:
+            yield
+        finally:
+            self.guard.clear_cache()
 
     def _record(self, cube: MemCube) -> Candidate:
         record = candidate_of(cube.id, cube.text, type=cube.type, origin=cube.origin, source=cube.source, author=cube.author, metadata=cube.metadata)
@@ -289,7 +310,7 @@ def candidate_of(id: str, text: str, **fields: Any) -> Candidate:
     metadata = dict(fields.get("metadata") or {})
     session = next((str(metadata[key]) for key in SESSION_KEYS if key in metadata), None)
     origin = ORIGINS.get(fields.get("origin") or "user")
-    if origin == "user" and (fields.get("source") or fields.get("type") == "document"):
+    if origin in ("user", "agent") and (fields.get("source") or fields.get("type") == "document"):
         origin = "import"
     return Candidate(id, text, metadata, fields.get("source"), fields.get("author"), session, origin)
 

@@ -20,7 +20,7 @@ class Answer(enum.Enum):
 
 
 class Reason(enum.Enum):
-    """Why. The first six say that somebody tried something, and raise suspicion; the others do not."""
+    """Why. The first five say that somebody tried something, and raise suspicion; the others do not."""
 
     ECHO = "echo"
     """Several records that nobody vouches for make one claim in nearly the same terms, more than this memory ever repeats itself."""
@@ -32,8 +32,6 @@ class Reason(enum.Enum):
     """It alone would change what is done without memory; it waits for independent support."""
     INCONSISTENT = "inconsistent"
     """The clustering or the judge found its path outside the consensus."""
-    LESSON = "lesson"
-    """An active lesson knows its action."""
     OUTVOTED = "outvoted"
     """A consensus of independent records says or does something else."""
     SUPERSEDED = "superseded"
@@ -57,9 +55,9 @@ class Reason(enum.Enum):
     """Nothing speaks against it."""
 
 
-IN_ITSELF = frozenset({Reason.ECHO, Reason.TRIGGER, Reason.LESSON})
+IN_ITSELF = frozenset({Reason.ECHO, Reason.TRIGGER})
 """Reasons that need no look at the action: a record that merely departs from the others may have come from a neighbouring task."""
-SUSPICIOUS = frozenset({Reason.ECHO, Reason.TRIGGER, Reason.DIVERGES, Reason.HELD_BACK, Reason.INCONSISTENT, Reason.LESSON})
+SUSPICIOUS = frozenset({Reason.ECHO, Reason.TRIGGER, Reason.DIVERGES, Reason.HELD_BACK, Reason.INCONSISTENT})
 
 
 class Consensus(enum.Enum):

@@ -29,14 +29,10 @@ class Vocabulary:
             records += 1
         return cls(records, counts)
 
-    def weight(self, term: int) -> float:
-        """ln(1 + records / (1 + records that hold the term)); 1 where there are no records."""
-        return math.log(1.0 + self.records / (1 + self.counts.get(term, 0))) if self.records else 1.0
-
-    def weigh(self, terms: Iterable[int]) -> float:
-        """The weight of several terms together."""
+    def weigh(self, terms: frozenset[int]) -> float:
+        """The weight of several terms together: of each ln(1 + records / (1 + records that hold it)), and 1 where there are no records."""
         if not self.records:
-            return float(len(terms)) if isinstance(terms, frozenset) else float(sum(1 for _ in terms))
+            return float(len(terms))
         counts, records = self.counts, self.records
         return sum(math.log(1.0 + records / (1 + counts.get(term, 0))) for term in terms)
 
