@@ -106,17 +106,15 @@ class LearnedBit:
             self._fit(held)
         if self.k < _SMALL:
             self.settle()
-        waiting = set(self._pending)
-        known = self._history.slots
+        known, just = self._history.slots, set(self._pending)
         slots = np.array([known.get(key, NEW) for key in keys], dtype=np.int64)
         rows = self._rows(slots)
         scores = np.floor(self._model.predict(rows) * _GRADES) + 1 / (1 + self._history.ages(slots))
-        for place, key in enumerate(keys):
-            if slots[place] == NEW:
-                if key not in waiting:
-                    scores[place] = _GRADES + 1
-            elif key in waiting:
-                scores[place] = -1
+        for place in np.flatnonzero(slots == NEW).tolist():
+            if keys[place] not in just:
+                scores[place] = _GRADES + 1
+        if just:
+            scores[np.isin(slots, [known[key] for key in just if key in known])] = -1
         self._wait(slots[:_FROM_CANDIDATES].tolist(), rows)
         return scores
 

@@ -32,13 +32,18 @@ class LRFU(Policy):
         self._heap: list[tuple[float, int, Key]] = []  # (value, number of the entry, page); one that is outdated comes up too early
         self._weight = 1.0  # of a request now
         self._pushed = 0
+        self._fitted = 0.0  # pages held when full, for which the next two are right
+        self._growth = 1.0  # of the weight from one request to the next
+        self._most_left = 0  # counts kept of pages that left
 
     def _miss(self, key: Key, meta: Meta) -> None:
+        if self._sizes or self._fitted != self.capacity:
+            self._fit(self.expected_pages())
         self._fade()
 
     def _admit(self, key: Key, meta: Meta) -> None:
-        self._left_counts[key] = self._left_counts.get(key, 0.0) + self._weight
-        self._enter(key)
+        self.pages[key] = self._left_counts.pop(key, 0.0) + self._weight
+        self._push(key)
 
     def _enter(self, key: Key) -> None:
         self.pages[key] = self._left_counts.pop(key, self._weight)
@@ -51,18 +56,18 @@ class LRFU(Policy):
             self._push(key)
 
     def _evict(self) -> Key:
+        heap = self._heap
         while True:
-            value, _, key = self._heap[0]
+            value, _, key = heap[0]
             if key not in self.pages:
-                heapq.heappop(self._heap)
+                heapq.heappop(heap)
             elif self._value(key) > value:
-                heapq.heapreplace(self._heap, self._entry(key))
+                heapq.heapreplace(heap, self._entry(key))
             else:
                 break
-        heapq.heappop(self._heap)
+        heapq.heappop(heap)
         self._left_counts[key] = self.pages.pop(key)
-        most = int(max(2.0, self.half_life / 2) * self.expected_pages())
-        while len(self._left_counts) > most:
+        if len(self._left_counts) > self._most_left:
             self._left_counts.popitem(last=False)
         return key
 
@@ -75,6 +80,8 @@ class LRFU(Policy):
         heapq.heapify(self._heap)
 
     def _value(self, key: Key) -> float:
+        if not (self._sizes or self._costs):
+            return self.pages[key]
         return self.pages[key] * self._costs.get(key, 1.0) / self.size_of(key)
 
     def _entry(self, key: Key) -> tuple[float, int, Key]:
@@ -90,8 +97,15 @@ class LRFU(Policy):
         self._heap = [self._entry(page) for page in self.pages]
         heapq.heapify(self._heap)
 
+    def _fit(self, pages: float) -> None:
+        self._fitted = pages
+        self._growth = 2 ** (1 / (self.half_life * pages))
+        self._most_left = int(max(2.0, self.half_life / 2) * pages)
+        while len(self._left_counts) > self._most_left:
+            self._left_counts.popitem(last=False)
+
     def _fade(self) -> None:
-        self._weight *= 2 ** (1 / (self.half_life * self.expected_pages()))
+        self._weight *= self._growth
         if self._weight > _LARGE:
             self.pages = {key: count / self._weight for key, count in self.pages.items()}
             self._left_counts = OrderedDict((key, count / self._weight) for key, count in self._left_counts.items())

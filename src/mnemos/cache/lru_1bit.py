@@ -11,7 +11,7 @@ from mnemos.cache.bit_policy import BitPolicy
 from mnemos.cache.random_set import RandomSet
 
 _CANDIDATES = 512  # pages scored again under pressure
-_FLIPPED, _SHARE = 48, 16  # so many of them become 1-pages at most, and at most one in so many of all pages
+_FLIPPED, _SHARE = 64, 16  # so many of them become 1-pages at most, and at most one in so many of all pages
 
 
 class LRU1Bit(BitPolicy):
@@ -57,18 +57,18 @@ class LRU1Bit(BitPolicy):
         return key
 
     def _choose(self) -> Key:
-        return self._first_clean(self._ones or self.pages)
+        return self._first_clean(self._ones or self.pages) if self._dirty else next(iter(self._ones or self.pages))
 
     def _flip(self, rescorer: Rescorer) -> None:
         candidates = self._drawn.draw(_CANDIDATES, self._rng)
         scores = rescorer.scores(candidates, len(self.pages))
         most = max(1, min(_FLIPPED, len(self.pages) // _SHARE))
-        for place in (-scores).argsort(kind="stable")[:most]:
-            self._ones[candidates[place]] = None
+        self._ones.update((candidates[place], None) for place in (-scores).argsort(kind="stable")[:most].tolist())
 
     def _discard(self, key: Key) -> None:
         super()._discard(key)
-        self._drawn.discard(key)
+        if self._rescorer is not None:
+            self._drawn.discard(key)
 
     def _twin(self) -> Self:
         twin = super()._twin()

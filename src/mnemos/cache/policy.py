@@ -44,7 +44,7 @@ class Policy:
                 self._note(key, meta)
             self._touch(key, meta)
             return None
-        return self.on_miss(key, meta)
+        return self._load(key, meta)
 
     def on_hit(self, key: Key, meta: Meta = UNIT) -> None:
         """See `EvictionPolicy`. A page keeps its size: one that grew is removed and comes in anew."""
@@ -56,20 +56,7 @@ class Policy:
         """See `EvictionPolicy`."""
         if key in self.pages:
             raise Invalid(f"cache: page {shown(key)} is held already; report it with on_hit")
-        size = meta.size
-        if size < 1:
-            raise Invalid(f"cache: page {shown(key)} has size {shown(size)}; sizes are at least 1")
-        if size > self.capacity - self.held:
-            return [key]
-        self._miss(key, meta)
-        victims = self._make_room(size)
-        self.used += size
-        if meta is not UNIT:
-            self._note(key, meta)
-            if size != 1:
-                self._sizes[key] = size
-        self._admit(key, meta)
-        return victims
+        return self._load(key, meta)
 
     def on_remove(self, key: Key) -> None:
         """See `EvictionPolicy`."""
@@ -114,7 +101,7 @@ class Policy:
 
     def expected_pages(self) -> float:
         """Pages that the cache holds when it is full, if they are as large as those it holds now; at least 1."""
-        return max(1.0, self.capacity * len(self.pages) / self.used) if self.used else float(self.capacity)
+        return max(1.0, self.capacity * len(self.pages) / self.used) if self._sizes else float(self.capacity)
 
     def clean(self, key: Key) -> None:
         """The page has been written back; policies that follow bits prefer clean pages among those they would drop."""
@@ -172,6 +159,22 @@ class Policy:
     def __iter__(self) -> Iterator[Key]:
         return iter(self.pages)
 
+    def _load(self, key: Key, meta: Meta) -> list[Key]:
+        size = meta.size
+        if size < 1:
+            raise Invalid(f"cache: page {shown(key)} has size {shown(size)}; sizes are at least 1")
+        if size > self.capacity - self.held:
+            return [key]
+        self._miss(key, meta)
+        victims = self._make_room(size)
+        self.used += size
+        if meta is not UNIT:
+            self._note(key, meta)
+            if size != 1:
+                self._sizes[key] = size
+        self._admit(key, meta)
+        return victims
+
     def _room_for_new(self, size: int) -> list[Key]:
         """What `_make_room` gives when a new page is loaded."""
         return self._make_room(size)
@@ -180,7 +183,11 @@ class Policy:
         """Evict until a page of `size` fits; gives the victims."""
         victims = []
         while self.used + size > self.capacity:
-            victims.append(self._drop())
+            if self._pinned or self._sizes or self._costs or self._dirty:
+                victims.append(self._drop())
+            else:
+                victims.append(self._evict())
+                self.used -= 1
         return victims
 
     def _drop(self) -> Key:
@@ -197,9 +204,6 @@ class Policy:
         return key
 
     def _left(self, key: Key) -> None:
-        if not (self._sizes or self._costs or self._dirty):
-            self.used -= 1
-            return
         self.used -= self._sizes.pop(key, 1)
         self._costs.pop(key, None)
         self._dirty.discard(key)

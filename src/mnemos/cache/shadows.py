@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from mnemos.base.errors import Invalid
-from mnemos.cache.base import Key, Meta
+from mnemos.cache.base import UNIT, Key, Meta
 from mnemos.cache.policy import Policy
 
 _FEW = 64
@@ -40,8 +40,8 @@ class Shadows(Policy):
         self.led_misses = 0
         self.losses = [0.0] * len(experts)  # cost of each expert's misses, in units of 1 / weight
         self.weight = 1.0  # of a miss now
-        self.mean_cost = 1.0  # of the misses of the experts
-        self._missed = 0
+        self._missed = 0  # of all experts
+        self._missed_cost = 0.0
         self._requests = 0
         self._entered = 0  # since the pages were written anew
         self._leaving: OrderedDict[Key, None] = OrderedDict()  # pages that the leader does not hold, as far as known
@@ -84,26 +84,36 @@ class Shadows(Policy):
 
     def _run(self, key: Key, meta: Meta) -> None:
         self._requests += 1
-        led, led_missed, missed = self.leader, False, False
+        led, led_missed, missed = self.leader, False, 0
         for number, expert in enumerate(self._experts):
-            dropped = expert.request(key, meta)
-            if dropped is None:
+            if key in expert.pages:
+                expert._touch(key, meta) if meta is UNIT else expert.on_hit(key, meta)
                 continue
             if not missed:
-                missed = True
                 self._weigh()
-            self._missed += 1
-            self.mean_cost += (meta.cost - self.mean_cost) / self._missed
+            missed += 1
             self.losses[number] += meta.cost * self.weight
+            dropped = expert._load(key, meta)
             if number == led:
                 led_missed = True
                 self._expect_to_leave(dropped)
+        if missed:
+            self._missed += missed
+            self._missed_cost += missed * meta.cost
         if led_missed:
             self.led_misses += 1
             self.leader = self._choose()
             if self.leader != led:
                 self.switches += 1
                 self._leaving.clear()
+
+    @property
+    def mean_cost(self) -> float:
+        """Of a miss."""
+        return self._missed_cost / self._missed if self._missed else 1.0
+
+    def _best(self) -> int:
+        return self.losses.index(min(self.losses))
 
     def _expect_to_leave(self, dropped: Sequence[Key]) -> None:
         for key in dropped:
@@ -119,14 +129,14 @@ class Shadows(Policy):
             self._entered = 0
 
     def _evict(self) -> Key:
-        kept = self.leading.pages
-        while self._leaving:
-            key, _ = self._leaving.popitem(last=False)
+        kept, leaving = self._experts[self.leader].pages, self._leaving
+        while leaving:
+            key, _ = leaving.popitem(last=False)
             if key not in kept:
                 del self.pages[key]
                 return key
-        self._leaving.update((key, None) for key in self.pages if key not in kept)
-        key = next(iter(self._leaving or self.pages.keys()))  # nothing is left that the leader does not hold only where pinned pages are in the way
+        leaving.update((key, None) for key in self.pages if key not in kept)
+        key = next(iter(leaving or self.pages.keys()))  # nothing is left that the leader does not hold only where pinned pages are in the way
         self._discard_own(key)
         return key
 

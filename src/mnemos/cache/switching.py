@@ -31,7 +31,7 @@ class Switching(Shadows):
         self.eps = eps
 
     def _choose(self) -> int:
-        best = min(range(len(self.losses)), key=self.losses.__getitem__)
+        best = self._best()
         borne = (1 + self.eps) * self.losses[best] + len(self.pages) * self.mean_cost
         return best if self.losses[self.leader] > borne else self.leader
 
@@ -61,9 +61,10 @@ class Tracking(Shadows):
             self.weight = 1.0
 
     def _choose(self) -> int:
-        best = min(range(len(self.losses)), key=self.losses.__getitem__)
-        borne = self.margin * self.expected_pages() * self.mean_cost * self.weight
-        return best if self.losses[self.leader] - self.losses[best] > borne else self.leader
+        more = self.losses[self.leader] - min(self.losses)
+        if more <= 0 or more <= self.margin * self.expected_pages() * self.mean_cost * self.weight:
+            return self.leader
+        return self._best()
 
 
 class Hedge(Shadows):

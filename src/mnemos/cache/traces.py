@@ -7,7 +7,7 @@ import gzip
 import io
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def cut(self, requests: int) -> Trace:
+        """The first requests."""
+        return replace(self, keys=self.keys[:requests], metas=self.metas[:requests])
 
     @property
     def pages(self) -> int:
