@@ -153,15 +153,21 @@ def test_state_of_text_tuples_bytes_and_none_as_keys(name: str) -> None:
 
 @every
 def test_state_that_is_none_is_refused_and_changes_nothing(name: str) -> None:
-    policy, other = EVERY[name](3), EVERY["lru" if name != "lru" else "lfu"](3)
-    policy.request("a")
-    good = policy.state_dict()
+    policy, other, further = EVERY[name](3), EVERY["lru" if name != "lru" else "lfu"](3), EVERY[name](3)
+    for key in "abacada":
+        policy.request(key)
+        further.request(ord(key))
+    before, good = policy.state_dict(), further.state_dict()
     bad = [None, {}, [], {"policy": name}, other.state_dict(), {**good, "own": {}}, {**good, "own": {**good["own"], "pages": 3}},
            {**good, "own": {**good["own"], "pages": ["dict", [[1]]]}}, {**good, "own": {**good["own"], "pages": ["eval", "1"]}}]
+    bad += [{**good, "parts": {**good["parts"], part: {}}} for part in good["parts"]]
+    bad += [{**good, "predictor": {**good["predictor"], "trial": 3}}] if "predictor" in good else []
     for state in bad:
         with pytest.raises(Invalid, match="cache state"):
             policy.load(state)  # type: ignore[arg-type]
-    assert list(policy) == ["a"]
+        assert policy.state_dict() == before
+    policy.load(good)
+    assert policy.state_dict() == good
 
 
 @every

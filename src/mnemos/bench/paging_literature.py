@@ -42,7 +42,7 @@ def reproduce(name: str, traces: Sequence[Trace], quick: bool) -> tuple[list[Che
     k = CAPACITIES[name]
     truth = [discard_bits(trace.keys, k) for trace in traces]
     in_phases = [phase_bits(trace.keys, k) for trace in traces]
-    fewest = _misses(traces, lambda trace, _: Belady(k, trace.keys))
+    fewest = _fewest(traces, k)
 
     def ratio(make: Callable[[Trace, int], Policy]) -> float:
         return _misses(traces, make) / fewest
@@ -54,10 +54,9 @@ def reproduce(name: str, traces: Sequence[Trace], quick: bool) -> tuple[list[Che
             row[f"{share:.0%} wrong"] = ratio(lambda _, number, wrong=wrong: make(k, Recorded(wrong[number])))  # type: ignore[misc]
         return row
 
-    table: Table = {
-        classical: {"true bits or none": ratio(lambda _, number, classical=classical: policy(classical, k)), "published": published}  # type: ignore[misc]
-        for classical, published in zip(CLASSICAL, PUBLISHED[name], strict=True)
-    }
+    measured = ratios(traces, k, CLASSICAL)
+    published = dict(zip(CLASSICAL, PUBLISHED[name], strict=True))
+    table: Table = {one: {"true bits or none": measured[one], "published": published[one]} for one in CLASSICAL}
     algorithms = {"mark0": (Mark0, truth), "flush-when-all-0s": (FlushWhenAll0s, truth), "mark-and-predict": (MarkAndPredict, in_phases)}
     for algorithm, (make, bits) in algorithms.items():
         row = flips(make, bits)
@@ -76,6 +75,12 @@ def reproduce(name: str, traces: Sequence[Trace], quick: bool) -> tuple[list[Che
         Check(f"{name}, k = {k}: Mark0 and FlushWhenAll0s with true bits ÷ Belady, the worse", exact, 1.0, at_least=False, n=n),
         Check(f"{name}, k = {k}: Mark&Predict with true bits ÷ Belady", table["mark-and-predict"]["true bits or none"], 2.0, at_least=False, n=n),
     ], table
+
+
+def ratios(traces: Sequence[Trace], k: int, names: Sequence[str]) -> dict[str, float]:
+    """Total misses of policies of the registry over Belady's."""
+    fewest = _fewest(traces, k)
+    return {name: _misses(traces, lambda *_, name=name: policy(name, k)) / fewest for name in names}
 
 
 def adversarial(name: str, traces: Sequence[Trace]) -> list[Check]:
@@ -109,6 +114,10 @@ def drift(rng: np.random.Generator, k: int = 500) -> Check:
 
 
 _TOLD = {bit: Meta(bit=bit) for bit in (0, 1)}
+
+
+def _fewest(traces: Sequence[Trace], k: int) -> int:
+    return _misses(traces, lambda trace, _: Belady(k, trace.keys))
 
 
 def _misses(traces: Sequence[Trace], make: Callable[[Trace, int], Policy]) -> int:

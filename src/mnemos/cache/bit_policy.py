@@ -64,6 +64,10 @@ class BitPolicy(Policy):
         self.victim_bits.pop(key, None)
         self.predictor.forget(key)
 
+    def _attributes(self) -> list[tuple[object, dict[str, Any]]]:
+        owned = [(self.predictor, dict(vars(self.predictor)))] if hasattr(self.predictor, "load") else []
+        return [*super()._attributes(), *owned]
+
     def _more_state(self) -> dict[str, Any]:
         written = getattr(self.predictor, "state_dict", None)
         return {} if written is None else {"predictor": written()}

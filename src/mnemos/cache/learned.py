@@ -239,7 +239,7 @@ class LearnedBit:
             if self._optgen.waits(slot):
                 waiting = self._waiting.setdefault(slot, [])
                 if len(waiting) < _SAMPLES:
-                    waiting.append(row)
+                    waiting.append(row.copy())  # a view would keep all rows
 
     def _learn(self, rows: Rows, labels: Rows) -> None:
         self._trial.add(self._model.predict(rows), labels)

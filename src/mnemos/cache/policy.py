@@ -134,7 +134,30 @@ class Policy:
         return {"policy": self.name, "own": own, "parts": parts, **self._more_state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """See `EvictionPolicy`."""
+        """See `EvictionPolicy`. What was held before is replaced; where the state is refused, nothing changes."""
+        kept = self._attributes()
+        try:
+            self._take_over(state)
+        except Invalid:
+            for owner, attributes in kept:
+                vars(owner).clear()
+                vars(owner).update(attributes)
+            raise
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.pages
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.pages)
+
+    def _attributes(self) -> list[tuple[object, dict[str, Any]]]:
+        """Of this policy and all that belongs to it, as they are now; `load` replaces attributes, and changes none in place."""
+        return [(self, dict(vars(self))), *(pair for part in self._parts.values() for pair in part._attributes())]
+
+    def _take_over(self, state: Mapping[str, Any]) -> None:
         try:
             name, own, parts = state["policy"], dict(state["own"]), dict(state["parts"])
         except (TypeError, KeyError, ValueError):
@@ -149,15 +172,6 @@ class Policy:
             self._parts[part].load(written)
         self._load_more(state)
         vars(self).update(restored)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.pages
-
-    def __len__(self) -> int:
-        return len(self.pages)
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self.pages)
 
     def _load(self, key: Key, meta: Meta) -> list[Key]:
         size = meta.size
