@@ -56,17 +56,18 @@ class LRFU(Policy):
             self._push(key)
 
     def _evict(self) -> Key:
-        heap = self._heap
+        heap, pages = self._heap, self.pages
+        plain = not (self._sizes or self._costs)
         while True:
             value, _, key = heap[0]
-            if key not in self.pages:
+            if key not in pages:
                 heapq.heappop(heap)
-            elif self._value(key) > value:
+            elif (pages[key] if plain else self._value(key)) > value:
                 heapq.heapreplace(heap, self._entry(key))
             else:
                 break
         heapq.heappop(heap)
-        self._left_counts[key] = self.pages.pop(key)
+        self._left_counts[key] = pages.pop(key)
         if len(self._left_counts) > self._most_left:
             self._left_counts.popitem(last=False)
         return key

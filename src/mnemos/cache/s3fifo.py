@@ -49,22 +49,22 @@ class S3FIFO(Policy):
         small_target = max(1, int(self.capacity * self.small_share))
         while True:
             if self._small and (self._small_size >= small_target or not self._main):
-                key = next(iter(self._small))
+                key, _ = self._small.popitem(last=False)
+                size = self._sizes.get(key, 1)
+                self._small_size -= size
                 if self.pages[key] < 2:
-                    self._remember(key)
-                    self._discard(key)
+                    del self.pages[key]
+                    self._remember(key, size)
                     return key
-                self._small_size -= self.size_of(key)
-                del self._small[key]
                 self._main[key] = None
                 self.pages[key] = 0
             else:
-                key = next(iter(self._main))
+                key, _ = self._main.popitem(last=False)
                 if not self.pages[key]:
-                    self._discard(key)
+                    del self.pages[key]
                     return key
                 self.pages[key] -= 1
-                self._main.move_to_end(key)
+                self._main[key] = None
 
     def _discard(self, key: Key) -> None:
         del self.pages[key]
@@ -74,8 +74,7 @@ class S3FIFO(Policy):
         else:
             del self._main[key]
 
-    def _remember(self, key: Key) -> None:
-        size = self.size_of(key)
+    def _remember(self, key: Key, size: int) -> None:
         self._ghosts[key] = size
         self._ghost_size += size
         most = max(1, int(self.capacity * (1 - self.small_share)))

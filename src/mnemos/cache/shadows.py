@@ -84,15 +84,16 @@ class Shadows(Policy):
 
     def _run(self, key: Key, meta: Meta) -> None:
         self._requests += 1
-        led, led_missed, missed = self.leader, False, 0
+        led, led_missed, missed, loss = self.leader, False, 0, 0.0
         for number, expert in enumerate(self._experts):
             if key in expert.pages:
                 expert._touch(key, meta) if meta is UNIT else expert.on_hit(key, meta)
                 continue
             if not missed:
                 self._weigh()
+                loss = meta.cost * self.weight
             missed += 1
-            self.losses[number] += meta.cost * self.weight
+            self.losses[number] += loss
             dropped = expert._load(key, meta)
             if number == led:
                 led_missed = True
