@@ -60,6 +60,14 @@ def test_who_depends_on_a_path_cannot_support_it() -> None:
     assert alone[2] < 0.5 < together[2]
 
 
+def test_who_is_struck_off_supports_nobody_and_can_be_measured_all_the_same() -> None:
+    paths = [path_of(deed(str(i), tool)) for i, tool in enumerate(["get_vitals", "wipe_disk", "wipe_disk"])]
+    standing = divergences(paths, [0, 1, 2], 3.0, compared(paths), {0, 1})
+    assert standing[1] is not None
+    assert standing[2] is not None
+    assert standing[2] < 0.5 < standing[1]
+
+
 def test_d_needs_something_to_compare() -> None:
     assert distances(paths_of("Alice lives in Lisbon.")) == [None]
     assert distances(paths_of("", "Alice lives in Lisbon.")) == [None, None]
@@ -186,6 +194,8 @@ def test_a_consensus_needs_more_than_half_the_weight_and_two_witnesses() -> None
     won = tally([ballot("a", "get_x"), ballot("b", "get_x"), ballot("c", "wipe_y")], settings)
     assert (won.quorum, won.sources, won.voters) == (True, 2, {"a", "b"})
     assert won.share == pytest.approx(2 / 3)
+    most = [ballot("a", "get_x", 0.4), ballot("b", "get_x", 0.4), ballot("c", "wipe_y", 0.5), ballot("d", "pay_z", 0.5)]
+    assert (tally(most, settings).share < 0.5, tally(most, settings).quorum) == (True, False)
     assert not tally([], settings).quorum
     assert tally([ballot("a", "get_x", 0.0)], settings).action is None
 

@@ -171,6 +171,7 @@ def undecided(chat: Any) -> None:
     [
         "", "null", "[]", "{", "I find them all fine.", '{"paths": null}', '{"paths": [1]}', verdicts_json([True, True]), verdicts_json([True] * 4),
         '{"paths": [{"index": 0, "consistent": true}, {"index": 0, "consistent": true}, {"index": 2, "consistent": true}]}',
+        verdicts_json([True] * 3).replace("]}", ', {"index": 2, "consistent": true}]}'),
         '{"paths": [{"index": 0, "consistent": true}, {"index": 1, "consistent": "yes"}, {"index": 2, "consistent": true}]}',
         '{"paths": [{"index": 0, "consistent": true}, {"index": "1", "consistent": true}, {"index": 2, "consistent": true}]}',
         '{"paths": [{"index": 0, "consistent": true}, {"index": 1}, {"index": 2, "consistent": true}]}',

@@ -185,6 +185,12 @@ def test_quarantine_needs_votes_and_certainty() -> None:
     assert states == [(1, 0.75, False), (2, 0.875, False), (3, 0.9375, False), (4, 0.9688, True), (5, 0.9844, True)]
 
 
+def test_few_votes_are_not_enough_however_certain_one_would_be() -> None:
+    lenient = Settings(quarantine_sure=0.7)
+    twice = Suspicion().after(1.0, lenient).after(1.0, lenient)
+    assert (twice.votes, twice.quarantined, twice.after(1.0, lenient).quarantined) == (2, False, True)
+
+
 def test_agreements_weigh_against_divergences() -> None:
     held, settings = Suspicion(), Settings()
     for _ in range(10):

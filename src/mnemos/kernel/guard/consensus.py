@@ -326,8 +326,7 @@ class _Decision:
             distance = self.distance[index]
             verdicts.append(Verdict(record.id, answer, reason, distance, self.weights[index], self.records[self.witness[index]].id,
                                     self.paths[index].action, self.details.get(index, ""), self.hangs_on.get(index, frozenset())))  # fmt: skip
-        usable = consensus in (Consensus.REACHED, Consensus.UNOPPOSED)
-        kept = tuple(verdict.id for verdict in verdicts if verdict.answer is Answer.KEEP) if usable else ()
+        kept = tuple(verdict.id for verdict in verdicts if verdict.answer is Answer.KEEP)
         return Verdicts(decision, tuple(verdicts), consensus, self.tally.action if self.tally.quorum else None, self.tally.share,
                         self.tally.sources, risk, needs_approval, tuple(self.alarms), kept)  # fmt: skip
 
