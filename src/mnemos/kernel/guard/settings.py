@@ -48,7 +48,7 @@ class Settings:
     lessons_shown: int = 4
     """Nearest lessons, 1 or more, that an action is held against (the paper's K_L)."""
     lesson_match: float = 0.8
-    """Similarity of signatures, 0 to 1, from which a lesson applies (the paper's)."""
+    """Similarity of signatures, 0 to 1, from which a lesson applies. Ours."""
     lesson_days: float = 180.0
     """Days that a lesson lasts, above 0. Ours."""
     revisions: int = 1
