@@ -16,7 +16,7 @@ from mnemos import errors
 if TYPE_CHECKING:
     from mnemos.base.cube import MemCube
     from mnemos.kernel.forgetting import Certificate, Verdict, verify_certificate
-    from mnemos.kernel.results import Context, Hit, Report
+    from mnemos.kernel.reading.results import Context, Hit, Report
     from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
     from mnemos.kernel.system import Mnemos as open
@@ -29,9 +29,9 @@ _HOMES = {
     "Certificate": ("mnemos.kernel.forgetting", "Certificate"),
     "Verdict": ("mnemos.kernel.forgetting", "Verdict"),
     "verify_certificate": ("mnemos.kernel.forgetting", "verify_certificate"),
-    "Context": ("mnemos.kernel.results", "Context"),
-    "Hit": ("mnemos.kernel.results", "Hit"),
-    "Report": ("mnemos.kernel.results", "Report"),
+    "Context": ("mnemos.kernel.reading.results", "Context"),
+    "Hit": ("mnemos.kernel.reading.results", "Hit"),
+    "Report": ("mnemos.kernel.reading.results", "Report"),
     "Space": ("mnemos.kernel.space", "Space"),
     "Mnemos": ("mnemos.kernel.system", "Mnemos"),
     "open": ("mnemos.kernel.system", "Mnemos"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mnemos.bench.access import Watcher, World, twins
-from mnemos.kernel import governance
-from mnemos.kernel.viewing import Viewing
+from mnemos.kernel.reading.viewing import Viewing
+from mnemos.kernel.rights import governance
 
 
 def watched(requests: int = 1200) -> Watcher:

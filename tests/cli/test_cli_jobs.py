@@ -9,8 +9,8 @@ from cli_outcome import Mnemos
 
 import mnemos as library
 from mnemos.errors import Invalid
-from mnemos.kernel.background import KINDS
-from mnemos.kernel.running import Kind
+from mnemos.kernel.work.background import KINDS
+from mnemos.kernel.work.running import Kind
 
 
 def ask(kind: str, **how: Any) -> int:

@@ -12,7 +12,7 @@ import pytest
 import mnemos
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import Progress, Vectors
-from mnemos.kernel.writing import CHUNK
+from mnemos.kernel.writing.writes import CHUNK
 from mnemos.models.hashed import HashedEmbedder
 
 RECORDS = [{"text": f"number {n}"} for n in range(2 * CHUNK + 100)]

@@ -11,8 +11,8 @@ import pytest
 
 from mnemos.base.clock import from_micros
 from mnemos.base.errors import Conflict, Frozen, Invalid, NotFound, PermissionDenied, StoreFull
-from mnemos.kernel.drafts import CHANGEABLE
 from mnemos.kernel.system import Mnemos
+from mnemos.kernel.writing.drafts import CHANGEABLE
 from store_contents import rankings, rows
 from support import EMBEDDER, HandClock
 

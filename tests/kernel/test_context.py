@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from mnemos.base.errors import Invalid
-from mnemos.kernel.results import Context
+from mnemos.kernel.reading.results import Context
 from mnemos.kernel.space import Space
 from mnemos.kernel.system import Mnemos
 from mnemos.text.tokens import count_tokens

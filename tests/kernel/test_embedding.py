@@ -15,8 +15,8 @@ import pytest
 
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import Progress
-from mnemos.kernel import embedding as embedding_module
 from mnemos.kernel.system import Mnemos
+from mnemos.kernel.writing import embedding as embedding_module
 from mnemos.models.hashed import HashedEmbedder
 from support import EMBEDDER
 
@@ -152,7 +152,7 @@ def test_searches_are_answered_while_the_new_embedder_works(open_memory: Callabl
 
 KILLED = """
     import os, sys
-    from mnemos.kernel import embedding
+    from mnemos.kernel.writing import embedding
     from mnemos.kernel.system import Mnemos
     from test_embedding import Watched
     embedding._BATCH = 5

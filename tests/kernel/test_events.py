@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from mnemos.base.errors import Invalid, PermissionDenied, RateLimited
-from mnemos.kernel import subscriptions
-from mnemos.kernel.events import Event
+from mnemos.kernel.stream import subscriptions
+from mnemos.kernel.stream.events import Event
 from mnemos.kernel.system import Mnemos
 from support import HandClock
 

@@ -18,8 +18,8 @@ from mnemos.base.cube import Content
 from mnemos.base.errors import Conflict, Corrupt, FingerprintMismatch, Invalid, NotFound, PermissionDenied, QuotaExceeded
 from mnemos.base.signing import SignedDocument
 from mnemos.kernel.exchange import Limits, diff, export_archive, import_archive, read_manifest, sync, verify_archive
+from mnemos.kernel.exchange.transfer import import_jsonl
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.transfer import import_jsonl
 from mnemos.models.hashed import HashedEmbedder
 from mnemos.store.base import NewVersion
 from support import EMBEDDER

@@ -16,10 +16,10 @@ import pytest
 import mnemos
 from mnemos.base.cube import Content
 from mnemos.base.errors import Conflict, Frozen, Invalid, NotFound
+from mnemos.kernel.exchange.transfer import export_jsonl, import_jsonl
 from mnemos.kernel.forgetting import Certificate
 from mnemos.kernel.space import Space
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.transfer import export_jsonl, import_jsonl
 from mnemos.store.base import NewVersion
 from support import EMBEDDER
 

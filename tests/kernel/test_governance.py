@@ -11,8 +11,8 @@ import pytest
 
 import mnemos
 from mnemos.base.errors import Invalid, MnemosError, NotFound, PermissionDenied
+from mnemos.kernel.exchange.transfer import export_jsonl, import_jsonl
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.transfer import export_jsonl, import_jsonl
 from mnemos.text.formats.jsonlines import write_export
 
 SECRET = "the hidden harbour of Atlantis"

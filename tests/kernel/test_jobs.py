@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from mnemos.base.errors import Conflict, Invalid, ModelUnavailable, NotFound, PermissionDenied, StoreUnavailable
-from mnemos.kernel import workers
-from mnemos.kernel.background import KINDS
-from mnemos.kernel.running import Kind, Running, Stopped
 from mnemos.kernel.system import Mnemos
+from mnemos.kernel.work import workers
+from mnemos.kernel.work.background import KINDS
+from mnemos.kernel.work.running import Kind, Running, Stopped
 from support import EMBEDDER, HandClock
 
 SECOND = 1_000_000

@@ -13,9 +13,9 @@ import pytest
 import mnemos
 from mnemos.base.cube import Link, MemCube
 from mnemos.base.errors import Invalid, NotFound
+from mnemos.kernel.exchange.transfer import export_jsonl
 from mnemos.kernel.lineage import Explanation
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.transfer import export_jsonl
 from support import EMBEDDER
 
 SECRET = "the vault opens with heliotrope"

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from mnemos.base.errors import Conflict, Frozen, Invalid, NotFound, PermissionDenied
-from mnemos.kernel.pipeline_steps import FUNCTIONS, STEPS
+from mnemos.kernel.pipelines.steps import FUNCTIONS, STEPS
 from mnemos.kernel.system import Mnemos
 from store_contents import rows
 

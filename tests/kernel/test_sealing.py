@@ -14,9 +14,9 @@ pytest.importorskip("cryptography", reason="sealed stores need the package crypt
 import mnemos
 from mnemos.base.cube import Content
 from mnemos.errors import Conflict, Invalid, NotFound, PermissionDenied, StoreUnavailable, WrongKey
+from mnemos.kernel.exchange.transfer import export_jsonl, import_jsonl
 from mnemos.kernel.sealing import key_from, key_from_environment, key_in
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.transfer import export_jsonl, import_jsonl
 from mnemos.models.hashed import HashedEmbedder
 from mnemos.store.base import NewVersion
 from mnemos.store.sqlite_renew import begin

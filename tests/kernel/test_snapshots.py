@@ -13,8 +13,8 @@ from mnemos.base.clock import from_micros
 from mnemos.base.cube import MemCube
 from mnemos.base.errors import Conflict, Frozen, Invalid, NotFound, PermissionDenied, StoreFull
 from mnemos.base.protocols import Progress
-from mnemos.kernel.drafts import CHANGEABLE
 from mnemos.kernel.system import Mnemos
+from mnemos.kernel.writing.drafts import CHANGEABLE
 from mnemos.models.hashed import HashedEmbedder
 from store_contents import rankings, rows
 from support import HandClock

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied
-from mnemos.kernel import heat
-from mnemos.kernel.heat import RECENT, TAU, AccessTracker
+from mnemos.kernel.life import heat
+from mnemos.kernel.life.heat import RECENT, TAU, AccessTracker
+from mnemos.kernel.life.tending import LifecyclePolicy, Tended
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.tending import LifecyclePolicy, Tended
 from mnemos.store.base import Heat
 from support import START, HandClock
 
@@ -114,7 +114,7 @@ def test_what_one_process_used_another_tends(open_memory: Callable[..., Mnemos])
 def test_uses_are_not_lost_where_they_cannot_be_kept(mem: Mnemos, monkeypatch: pytest.MonkeyPatch) -> None:
     cube = mem.space("a").add("The tram is yellow.")
     mem.space("a").search("tram")
-    monkeypatch.setattr("mnemos.kernel.tending._keep", lambda *_: 1 / 0)
+    monkeypatch.setattr("mnemos.kernel.life.tending._keep", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         mem.tend(policy=QUIET)
     monkeypatch.undo()
@@ -305,7 +305,7 @@ def test_what_has_other_rules_or_is_frozen_is_not_settled(mem: Mnemos) -> None:
 
 
 def test_settling_goes_on_where_it_was_interrupted(mem: Mnemos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnemos.kernel.tending._CHUNK", 4)
+    monkeypatch.setattr("mnemos.kernel.life.tending._CHUNK", 4)
     space = mem.space("a")
     towns = ("Lisbon", "Porto", "Faro", "Braga", "Evora")
     people = ("Alice", "Bob", "Carol", "Dave", "Erin", "Frank")

@@ -13,7 +13,7 @@ import mnemos
 from mnemos.base.clock import system_clock
 from mnemos.base.cube import State
 from mnemos.errors import Conflict, Invalid, NotFound, QuotaExceeded
-from mnemos.kernel.transfer import export_jsonl, import_jsonl
+from mnemos.kernel.exchange.transfer import export_jsonl, import_jsonl
 from mnemos.text.formats import read_export, write_export
 
 QUESTIONS = ("Where is Lisbon?", "When is the flight?", "paragraph 3", "section 5", "what Bob wrote", "derived")

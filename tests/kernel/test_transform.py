@@ -13,13 +13,13 @@ import pytest
 from mnemos.base.clock import from_micros
 from mnemos.base.errors import Conflict, Invalid, ModelUnavailable, NotFound, PermissionDenied
 from mnemos.base.lineage import MERGED, SUMMARISED
-from mnemos.kernel import transform as transforming
 from mnemos.kernel.scheduling.costs import Cost
 from mnemos.kernel.space import Space
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.transform import TRANSFORMATIONS, demote, last_declined, rederive, rederive_stale, transform
-from mnemos.kernel.transform_gates import Product, Source, Trial, adds_nothing, fingerprint_given, not_sensitive, pays
-from mnemos.kernel.transformation import Transformation, Transformations
+from mnemos.kernel.transforms import transform as transforming
+from mnemos.kernel.transforms.gates import Product, Source, Trial, adds_nothing, fingerprint_given, not_sensitive, pays
+from mnemos.kernel.transforms.transform import TRANSFORMATIONS, demote, last_declined, rederive, rederive_stale, transform
+from mnemos.kernel.transforms.transformation import Transformation, Transformations
 from test_docs import blocks, statements
 
 CRANE = [

@@ -14,7 +14,7 @@ import pytest
 from server_support import LOCAL, bearer, is_problem
 
 import mnemos
-from mnemos.kernel.events import KINDS
+from mnemos.kernel.stream.events import KINDS
 from mnemos.server import events, models
 from mnemos.server.app import create_app
 

@@ -154,7 +154,7 @@ def test_a_full_disk_names_no_file(guarded: Any, diary: Any, monkeypatch: pytest
     def full(*_: Any, **__: Any) -> None:
         raise mnemos.errors.StoreFull("/srv/memory.db: the disk is full")
 
-    monkeypatch.setattr("mnemos.kernel.writing.add", full)
+    monkeypatch.setattr("mnemos.kernel.writing.writes.add", full)
     refused = is_problem(guarded.post(f"{DIARY}/memories", json={"text": "one"}, headers=ALICE), 507)
     assert refused["type"] == "urn:mnemos:problem:store-full"
     assert "srv" not in refused["detail"]

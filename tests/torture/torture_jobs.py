@@ -20,7 +20,7 @@ from typing import Any
 
 import mnemos
 from mnemos import errors
-from mnemos.kernel.running import Running
+from mnemos.kernel.work.running import Running
 
 LEASE = 0.5
 CHAINS = 12

@@ -19,7 +19,7 @@ from mnemos.bench.result import Check, Result
 from mnemos.bench.sensitive_texts import NAMES, samples
 from mnemos.bench.store_texts import questions, recombined, sentences
 from mnemos.kernel.exchange import diff, export_archive, import_archive, sync, verify_archive
-from mnemos.kernel.transfer import export_jsonl, import_jsonl
+from mnemos.kernel.exchange.transfer import export_jsonl, import_jsonl
 from mnemos.models.hashed import HashedEmbedder
 from mnemos.text.detectors.folding import Folded
 from mnemos.text.sensitivity import Redactor

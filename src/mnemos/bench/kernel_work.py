@@ -20,7 +20,7 @@ from mnemos.base.errors import MnemosError
 from mnemos.base.meter import Latency, Seconds, fsync_seconds, machine
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
-from mnemos.kernel.running import Running
+from mnemos.kernel.work.running import Running
 from mnemos.models.hashed import HashedEmbedder
 
 Table = dict[str, dict[str, Any]]

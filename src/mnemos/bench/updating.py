@@ -22,7 +22,7 @@ from mnemos.bench.embedding import CountingEmbedder, vector_folder
 from mnemos.bench.fact_families import FAMILIES, PARTS, Family, stated
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
-from mnemos.kernel.results import Hit
+from mnemos.kernel.reading.results import Hit
 from mnemos.models.minilm import MiniLM
 
 PEOPLE, CHANGES, STABLE, OTHERS, QUICK_PEOPLE = 50, 10, 15, 10, 10

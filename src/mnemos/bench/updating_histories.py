@@ -17,7 +17,7 @@ from mnemos.bench.metrics import score, unique
 from mnemos.bench.registry import Options
 from mnemos.bench.result import Check
 from mnemos.bench.updating_relations import Findings
-from mnemos.kernel.tending import LifecyclePolicy
+from mnemos.kernel.life.tending import LifecyclePolicy
 
 K = 10
 TYPE = "knowledge-update"

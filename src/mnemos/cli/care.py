@@ -24,7 +24,7 @@ from mnemos.cli.session import Session, command, stored_embedder
 from mnemos.cli.vouching import verify_checkpoints
 
 if TYPE_CHECKING:
-    from mnemos.kernel.results import Report
+    from mnemos.kernel.reading.results import Report
     from mnemos.kernel.system import Mnemos
 
 _MARKS = {"ok": ("✓", "green"), "note": ("·", "cyan"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
@@ -85,7 +85,7 @@ def verify(
 
 def unreadable(path: Path, error: Corrupt) -> Report:
     """What can be said of a store too damaged to be opened or read through: which pages of its file are wrong."""
-    from mnemos.kernel.results import Report
+    from mnemos.kernel.reading.results import Report
     from mnemos.store.base import Finding as Damage
     from mnemos.store.sqlite_verify import verify_pages
 

@@ -22,7 +22,7 @@ from mnemos.cli.residue import files_of, found_in, pieces_of
 from mnemos.cli.session import Session
 
 if TYPE_CHECKING:
-    from mnemos.kernel.results import Hit
+    from mnemos.kernel.reading.results import Hit
     from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
 

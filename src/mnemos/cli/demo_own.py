@@ -69,7 +69,7 @@ def show_own(session: Session, view: View, path: Path, input: Path, questions: l
 
 def _restore(session: Session, mem: Mnemos, path: Path) -> tuple[list[Space], int]:
     """Import an export; give its spaces, the fullest first, and how many memories and parts of documents the file holds."""
-    from mnemos.kernel.transfer import import_jsonl
+    from mnemos.kernel.exchange.transfer import import_jsonl
     from mnemos.text.formats import read_export
 
     held = Counter(entry["space"] for entry in read_export(path) if "record" in entry and entry["record"]["version"] == 1)

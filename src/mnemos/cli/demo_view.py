@@ -16,7 +16,7 @@ from rich.text import Text
 from mnemos.cli.output import one_line, shortened, why
 
 if TYPE_CHECKING:
-    from mnemos.kernel.results import Hit
+    from mnemos.kernel.reading.results import Hit
 
 WIDEST = 100
 _LEFT = 3

@@ -47,7 +47,7 @@ def export(
         return
     if redact is not None or names is not None or sign is not None:
         raise Invalid("--redact, --names and --sign are for archives; give a FILE that ends in .zip, or --folder")
-    from mnemos.kernel.transfer import export_jsonl
+    from mnemos.kernel.exchange.transfer import export_jsonl
 
     if file == "-" and session.json:
         raise Invalid("--json: the export itself goes to standard output; give a FILE, or leave --json out")

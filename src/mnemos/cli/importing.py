@@ -80,7 +80,7 @@ def import_(
 
 
 def _import_export(session: Session, path: Path) -> int:
-    from mnemos.kernel.transfer import import_jsonl
+    from mnemos.kernel.exchange.transfer import import_jsonl
 
     with session.open(create=True, embeds=True) as mem, progress(session.err, "importing", "entries", quiet=session.json) as tick:
         try:

@@ -13,7 +13,7 @@ from mnemos.cli.session import Session, command
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mnemos.kernel.jobs import Job, Jobs
+    from mnemos.kernel.work.jobs import Job, Jobs
 
 NumberArgument = Annotated[int, typer.Argument(help="The job's number, as `mnemos jobs list` shows it.", metavar="NUMBER")]
 KindArgument = Annotated[str | None, typer.Argument(help="Only jobs of this kind.", metavar="KIND")]

@@ -12,7 +12,7 @@ from mnemos.cli.output import counted, print_json
 from mnemos.cli.session import Session, command
 
 if TYPE_CHECKING:
-    from mnemos.kernel.tending import Tended
+    from mnemos.kernel.life.tending import Tended
 
 
 @command
@@ -71,7 +71,7 @@ def tend(
     What was used comes to life, what is over expires, what is cold goes to the archive (where its space says after how many days), and what
     overlaps or is contradicted is settled.
     """
-    from mnemos.kernel.tending import LifecyclePolicy
+    from mnemos.kernel.life.tending import LifecyclePolicy
 
     rules = None if policy is None else LifecyclePolicy.from_json(json_object(policy, "--policy"))
     with session.open() as mem:

@@ -18,7 +18,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from mnemos.base.cube import MemCube
     from mnemos.base.protocols import Progress
-    from mnemos.kernel.results import Hit
+    from mnemos.kernel.reading.results import Hit
 
 # Control characters, halves of surrogates, and marks that turn the direction of writing: stored text must not steer a terminal.
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")

@@ -45,7 +45,7 @@ def space(
 
     {} takes one away; a clearance is lifted by {"*": "secret"}.
     """
-    from mnemos.kernel.space_settings import described
+    from mnemos.kernel.rights.space_settings import described
 
     given = {"acl": acl, "deny": deny, "clearance": clearance, "licences": licences, "quota": quota, "rate": rate, "lifecycle": lifecycle}
     settings: dict[str, Any] = {key: json_object(value, f"--{key}") for key, value in given.items() if value is not None}
@@ -72,7 +72,7 @@ def space(
 
 def _shown(key: str, value: Any) -> str:
     """A setting for reading; of the lifecycle what differs from the default."""
-    from mnemos.kernel.tending import LifecyclePolicy
+    from mnemos.kernel.life.tending import LifecyclePolicy
 
     if key == "owner":
         return one_line(value) if value is not None else "whoever owns the file"

@@ -24,9 +24,9 @@ from mnemos.cli.main import BROKEN_PIPE, INTERRUPTED
 from mnemos.cli.output import clean, progress
 
 if TYPE_CHECKING:
-    from mnemos.kernel.embedding import Embedding
     from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
+    from mnemos.kernel.writing.embedding import Embedding
 
 DEFAULT_STORE = "memory.db"
 

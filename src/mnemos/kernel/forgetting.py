@@ -15,10 +15,10 @@ from mnemos.base.clock import iso
 from mnemos.base.cube import Content, State
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied
 from mnemos.base.signing import PublicKey, SignedDocument, SigningKey
-from mnemos.kernel.lifecycle import revive_merged
+from mnemos.kernel.life.lifecycle import revive_merged
+from mnemos.kernel.life.reasons import check_reason, refuse_repetition, strings_of
 from mnemos.kernel.lineage import descendants
-from mnemos.kernel.reasons import check_reason, refuse_repetition, strings_of
-from mnemos.kernel.viewing import Viewing, whole_of
+from mnemos.kernel.reading.viewing import Viewing, whole_of
 from mnemos.store.base import Filter, Snapshot
 from mnemos.store.sqlite_write import Writer, openings_digest
 from mnemos.text.encoding import terms_text

@@ -11,8 +11,8 @@ from mnemos.base.chain import Entry
 from mnemos.base.clock import iso
 from mnemos.base.cube import Json, MemCube, State
 from mnemos.base.lineage import ASSOCIATIONS
-from mnemos.kernel.governance import Access, told
-from mnemos.kernel.viewing import Viewing
+from mnemos.kernel.reading.viewing import Viewing
+from mnemos.kernel.rights.governance import Access, told
 from mnemos.store.base import Derivation, Snapshot
 
 if TYPE_CHECKING:

@@ -11,17 +11,19 @@ from mnemos.base.cube import Json, MemCube
 from mnemos.base.errors import Invalid
 from mnemos.base.ids import parse_id
 from mnemos.base.protocols import Progress
-from mnemos.kernel import lifecycle, snapshots, writing
-from mnemos.kernel.branch_merge import Branch
-from mnemos.kernel.conditions import conditions, count, cursor_position, position_of, question_text
-from mnemos.kernel.context import assemble
 from mnemos.kernel.forgetting import Certificate, forget
+from mnemos.kernel.history import snapshots
+from mnemos.kernel.history.branch_merge import Branch
+from mnemos.kernel.history.reverting import revert
+from mnemos.kernel.history.snapshots import NamedPosition, Rewound
+from mnemos.kernel.life import lifecycle
 from mnemos.kernel.lineage import Explanation, explain
-from mnemos.kernel.results import Context, Hit, Page
-from mnemos.kernel.reverting import revert
-from mnemos.kernel.searching import found
-from mnemos.kernel.snapshots import NamedPosition, Rewound
-from mnemos.kernel.viewing import Viewing, whole_of
+from mnemos.kernel.reading.conditions import conditions, count, cursor_position, position_of, question_text
+from mnemos.kernel.reading.context import assemble
+from mnemos.kernel.reading.results import Context, Hit, Page
+from mnemos.kernel.reading.searching import found
+from mnemos.kernel.reading.viewing import Viewing, whole_of
+from mnemos.kernel.writing import writes
 from mnemos.store.base import Filter, Snapshot, SpaceRow
 from mnemos.text.tokens import token_counter
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.guard.settings import Settings as GuardSettings
     from mnemos.kernel.system import Mnemos
-    from mnemos.kernel.transform import Outcome
+    from mnemos.kernel.transforms.transform import Outcome
 
 # `Space.list` hides the builtin inside the class.
 Cubes = list[MemCube]
@@ -63,19 +65,19 @@ class Space:
         origin, sensitivity, priority, derived_from (ids of cubes), id, created_at. A long text becomes a document that is searched by its
         parts. Raises `Invalid`, `Conflict` (the id is taken, or was forgotten), `PermissionDenied`, `StoreFull`, `StoreUnavailable`.
         """
-        return writing.add(self, text, fields)
+        return writes.add(self, text, fields)
 
     def add_many(self, records: Iterable[Mapping[str, Any]], *, progress: Progress | None = None) -> list[MemCube]:
         """Remember many: each record has "text" and the keywords of `add`. Without `progress` all of them in one transaction, or none;
         with it in chunks that are durable one by one, `progress(done, total)` after each. Gives the cubes, in the order of the records."""
-        return writing.add_many(self, records, progress)
+        return writes.add_many(self, records, progress)
 
     def update(self, id: str | UUID, text: str | None = None, **fields: Any) -> MemCube:
         """Write the next version of a cube: `text` and the given keywords change, the rest stays. The version before stays in its history.
 
         `if_version` makes the change only where the cube still is at that version. Raises `NotFound`, `Frozen`, `Conflict`, `Invalid`.
         """
-        return writing.revise(self, parse_id(id), fields | ({"text": text} if text is not None else {}))
+        return writes.revise(self, parse_id(id), fields | ({"text": text} if text is not None else {}))
 
     def rollback(self, id: str | UUID, version: int) -> MemCube:
         """Make a new version that says what `version` said, with the vectors that it had. Raises `NotFound` where there is no such version."""
@@ -147,7 +149,7 @@ class Space:
         What does not pass its gates is declined and not written; `gates` are other bounds. `fields` are keywords of `add` for the product.
         Raises `NotFound`, `Invalid`, `PermissionDenied`, `ModelUnavailable`.
         """
-        from mnemos.kernel.transform import transform  # only where it is needed: it reads word lists
+        from mnemos.kernel.transforms.transform import transform  # only where it is needed: it reads word lists
 
         chosen = {"types": types, "tags": tags, "author": author, "source": source, "since": since, "until": until, "filter": filter}
         where = {condition: value for condition, value in chosen.items() if value is not None}
@@ -155,13 +157,13 @@ class Space:
 
     def rederive(self, id: str | UUID, *, force: bool = False) -> Outcome:
         """Make what a transformation made again, from its sources as they are now, where any has changed. Twice is the same as once."""
-        from mnemos.kernel.transform import rederive
+        from mnemos.kernel.transforms.transform import rederive
 
         return rederive(self, id, force=force)
 
     def demote(self, id: str | UUID, reason: str | None = None) -> MemCube:
         """Let go of what a transformation made: it goes to the archive, and the texts that it was made of stay, or are in use again."""
-        from mnemos.kernel.transform import demote
+        from mnemos.kernel.transforms.transform import demote
 
         return demote(self, id, reason)
 

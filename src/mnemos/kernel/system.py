@@ -17,24 +17,25 @@ from mnemos.base.errors import Invalid, NotFound, PermissionDenied, StoreUnavail
 from mnemos.base.ids import IdSource
 from mnemos.base.protocols import Embedder, Progress
 from mnemos.index.space_index import SpaceIndex
-from mnemos.kernel import governance, sealing
-from mnemos.kernel.background import Work, start_embedding
+from mnemos.kernel import sealing
 from mnemos.kernel.checking import check_derived
-from mnemos.kernel.embedding import Embedding
-from mnemos.kernel.events import Event, Wanted
 from mnemos.kernel.forgetting import Certificate, forget_again
-from mnemos.kernel.governance import Access
-from mnemos.kernel.heat import AccessTracker
 from mnemos.kernel.indexes import Indexes
-from mnemos.kernel.jobs import Jobs
-from mnemos.kernel.limits import RateLimiter, use_licence
-from mnemos.kernel.pipeline import Pipeline, saved_pipeline, saved_pipelines
-from mnemos.kernel.results import Report
+from mnemos.kernel.life.heat import AccessTracker
+from mnemos.kernel.life.tending import LifecyclePolicy, Tended, expire, keep_uses, tend
+from mnemos.kernel.pipelines.pipeline import Pipeline, saved_pipeline, saved_pipelines
+from mnemos.kernel.reading.results import Report
+from mnemos.kernel.reading.viewing import Viewing
+from mnemos.kernel.rights import governance
+from mnemos.kernel.rights.governance import Access
+from mnemos.kernel.rights.limits import RateLimiter, use_licence
 from mnemos.kernel.scheduling import Scheduler
 from mnemos.kernel.space import Space
-from mnemos.kernel.subscriptions import Subscription
-from mnemos.kernel.tending import LifecyclePolicy, Tended, expire, keep_uses, tend
-from mnemos.kernel.viewing import Viewing
+from mnemos.kernel.stream.events import Event, Wanted
+from mnemos.kernel.stream.subscriptions import Subscription
+from mnemos.kernel.work.background import Work, start_embedding
+from mnemos.kernel.work.jobs import Jobs
+from mnemos.kernel.writing.embedding import Embedding
 from mnemos.store.base import Finding, NewVersion, Snapshot, SpaceRow
 from mnemos.store.sqlite import SqliteStore
 from mnemos.store.sqlite_read import Reader
@@ -107,7 +108,7 @@ class Mnemos:
 
     @property
     def jobs(self) -> Jobs:
-        """Work that waits in the store, and the workers that do it (`kernel.jobs`). Raises `PermissionDenied` for a principal."""
+        """Work that waits in the store, and the workers that do it (`kernel.work.jobs`). Raises `PermissionDenied` for a principal."""
         return Jobs(self, self.work)
 
     def __enter__(self) -> Mnemos:
@@ -392,7 +393,7 @@ class Mnemos:
         return subscription
 
     def pipeline(self, steps: Sequence[Mapping[str, Any]] | str, *, space: str | None = None) -> Pipeline:
-        """Steps that are done as one transaction, all or nothing (`kernel.pipeline.Pipeline`), or the name of a template that was saved.
+        """Steps that are done as one transaction, all or nothing (`kernel.pipelines.pipeline.Pipeline`), or the name of a template that was saved.
 
         `space` is meant where a step names none. Raises `Invalid`, saying what is wrong with which step, `NotFound`.
         """

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
 from mnemos.base.errors import MnemosError
-from mnemos.kernel.subscriptions import Subscription
+from mnemos.kernel.stream.subscriptions import Subscription
 from mnemos.kernel.system import Mnemos
 from mnemos.server import models, problems
 from mnemos.server.routing import POSITION_IN_DIGITS, Memory, StrictRoute, Truth, fails, parse_json

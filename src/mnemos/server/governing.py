@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from mnemos.base.errors import NotFound
-from mnemos.kernel.space_settings import described
+from mnemos.kernel.rights.space_settings import described
 from mnemos.kernel.system import Mnemos
 from mnemos.server import models
 from mnemos.server.guard import with_slashes

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from mnemos.base.errors import MnemosError, QuotaExceeded, StoreUnavailable
 from mnemos.kernel.space import Space
-from mnemos.kernel.writing import CHUNK
+from mnemos.kernel.writing.writes import CHUNK
 from mnemos.server import models, problems
 from mnemos.server.guard import NDJSON
 from mnemos.server.routing import parse_json

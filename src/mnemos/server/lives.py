@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from mnemos.base.cube import MAX_WORD
-from mnemos.kernel.tending import LifecyclePolicy
+from mnemos.kernel.life.tending import LifecyclePolicy
 from mnemos.server import models
 from mnemos.server.routing import READS, WRITES, Answer, Existing, Id, Memory, StrictRoute, fails
 

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 import mnemos
 from mnemos.base.errors import NotFound
-from mnemos.kernel.results import Context, Page
+from mnemos.kernel.reading.results import Context, Page
 from mnemos.kernel.space import Space
 from mnemos.kernel.system import Mnemos
 from mnemos.server import problems

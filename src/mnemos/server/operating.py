@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse
 
 from mnemos.base.clock import iso
 from mnemos.kernel.forgetting import verify_certificate
-from mnemos.kernel.governance import told
+from mnemos.kernel.rights.governance import told
 from mnemos.server import models, pages
 from mnemos.server.routing import DIGITS, Answer, Memory, StrictRoute, fails
 

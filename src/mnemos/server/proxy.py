@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 
 from mnemos.base.clock import from_micros
 from mnemos.base.errors import Invalid
-from mnemos.kernel.results import Context
+from mnemos.kernel.reading.results import Context
 from mnemos.kernel.space import Space
 from mnemos.kernel.system import Mnemos
 from mnemos.server import problems

@@ -15,9 +15,9 @@ from mnemos.base.errors import Conflict
 from mnemos.bench.evaluation.items import History, Item
 from mnemos.bench.evaluation.systems import MnemosSystem
 from mnemos.bench.evaluation.timeline import asked_about, statement
+from mnemos.kernel.exchange.transfer import export_jsonl
 from mnemos.kernel.forgetting import Certificate, verify_certificate
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.transfer import export_jsonl
 
 K = 20
 

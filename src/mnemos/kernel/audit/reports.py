@@ -19,7 +19,7 @@ from mnemos.base.clock import Moment, iso, to_micros
 from mnemos.base.cube import Json, State, check_words
 from mnemos.base.errors import Invalid, NotFound, shown
 from mnemos.base.ids import parse_id
-from mnemos.kernel.governance import VERBS, Access, told
+from mnemos.kernel.rights.governance import VERBS, Access, told
 from mnemos.store.base import Snapshot
 
 if TYPE_CHECKING:

@@ -20,12 +20,12 @@ from mnemos.base.errors import Invalid, NotFound
 from mnemos.base.ids import parse_id
 from mnemos.index.space_index import Omitted
 from mnemos.kernel.changes.ledger import SPACE_TIER
-from mnemos.kernel.drafts import CHANGEABLE
 from mnemos.kernel.forgetting import Certificate
-from mnemos.kernel.lifecycle import VISIBLE
-from mnemos.kernel.reasons import refuse_repetition, strings_of
-from mnemos.kernel.results import Context, Hit
-from mnemos.kernel.viewing import Viewing
+from mnemos.kernel.life.lifecycle import VISIBLE
+from mnemos.kernel.life.reasons import refuse_repetition, strings_of
+from mnemos.kernel.reading.results import Context, Hit
+from mnemos.kernel.reading.viewing import Viewing
+from mnemos.kernel.writing.drafts import CHANGEABLE
 from mnemos.store.base import VersionRow
 
 if TYPE_CHECKING:

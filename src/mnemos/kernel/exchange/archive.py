@@ -23,7 +23,7 @@ from mnemos.base.signing import PublicKey, SignedDocument
 from mnemos.kernel.exchange.containers import members
 from mnemos.kernel.exchange.files import CUBES, FORGOTTEN, MANIFEST, Region
 from mnemos.kernel.exchange.manifest import ARCHIVE, Manifest, Vectors
-from mnemos.kernel.transfer import Line
+from mnemos.kernel.exchange.transfer import Line
 from mnemos.text.formats.jsonlines import read_export_stream
 
 _COPY_BYTES = 1 << 20
@@ -76,7 +76,7 @@ class Archive:
 
     # -- what is in it --
     def lines(self) -> Iterator[Line]:
-        """What the spaces say, in order, as `kernel.transfer` writes it. Raises `Invalid`."""
+        """What the spaces say, in order, as `kernel.exchange.transfer` writes it. Raises `Invalid`."""
         with self._open(CUBES) as stream:
             yield from read_export_stream(stream, f"{self.path}/{CUBES}", longest=self.limits.line_bytes)
 

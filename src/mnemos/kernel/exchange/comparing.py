@@ -17,7 +17,7 @@ from mnemos.base.ids import parse_id
 from mnemos.base.lineage import ASSOCIATIONS
 from mnemos.kernel.exchange.importing import KeyLike, open_archive
 from mnemos.kernel.exchange.lines import Told
-from mnemos.kernel.transfer import Line
+from mnemos.kernel.exchange.transfer import Line
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos

@@ -19,13 +19,13 @@ from mnemos.base.cube import Content, Json
 from mnemos.base.errors import Invalid
 from mnemos.base.protocols import Progress
 from mnemos.base.signing import SigningKey
-from mnemos.kernel.conditions import conditions
 from mnemos.kernel.exchange.containers import create
 from mnemos.kernel.exchange.files import CUBES, FORGOTTEN, MANIFEST, Sink
 from mnemos.kernel.exchange.lines import Told
 from mnemos.kernel.exchange.manifest import Manifest, Payload, SpaceEntry, Vectors
 from mnemos.kernel.exchange.redaction import Redaction
-from mnemos.kernel.transfer import Line
+from mnemos.kernel.exchange.transfer import Line
+from mnemos.kernel.reading.conditions import conditions
 from mnemos.store.base import Filter
 from mnemos.text.encoding import terms_text
 from mnemos.text.formats.jsonlines import write_export_stream

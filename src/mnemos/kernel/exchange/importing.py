@@ -14,8 +14,8 @@ from mnemos.base.signing import PublicKey
 from mnemos.kernel.exchange.archive import DEFAULT_LIMITS, Archive, Limits
 from mnemos.kernel.exchange.files import CUBES
 from mnemos.kernel.exchange.manifest import Manifest
+from mnemos.kernel.exchange.transfer import Incoming, batches
 from mnemos.kernel.forgetting import Verdict
-from mnemos.kernel.transfer import Incoming, batches
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos

@@ -1,4 +1,4 @@
-"""What a store says, as an archive says it: the lines of `kernel.transfer`, large payloads named by their content."""
+"""What a store says, as an archive says it: the lines of `kernel.exchange.transfer`, large payloads named by their content."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from uuid import UUID
 
 from mnemos.base.cube import State
 from mnemos.base.protocols import Progress
-from mnemos.kernel.transfer import Line, Outgoing, chosen_spaces
-from mnemos.kernel.viewing import Viewing
+from mnemos.kernel.exchange.transfer import Line, Outgoing, chosen_spaces
+from mnemos.kernel.reading.viewing import Viewing
 from mnemos.store.base import Filter
 from mnemos.store.sqlite_read import Reader
 

@@ -15,8 +15,8 @@ from uuid import UUID
 
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import PART_OF
-from mnemos.kernel.governance import EVERYBODY, ROLE
-from mnemos.kernel.transfer import Line
+from mnemos.kernel.exchange.transfer import Line
+from mnemos.kernel.rights.governance import EVERYBODY, ROLE
 from mnemos.text.detectors.folding import Folded
 from mnemos.text.detectors.span import Label, Span
 from mnemos.text.sensitivity import Redactor

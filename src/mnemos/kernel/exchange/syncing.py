@@ -18,8 +18,8 @@ from mnemos.base.protocols import Progress
 from mnemos.kernel.exchange.comparing import Figure, Picture, common, common_standing
 from mnemos.kernel.exchange.importing import KeyLike, check_models, open_archive
 from mnemos.kernel.exchange.lines import Told
+from mnemos.kernel.exchange.transfer import Incoming, Line, batches, portable
 from mnemos.kernel.forgetting import forget
-from mnemos.kernel.transfer import Incoming, Line, batches, portable
 from mnemos.store.base import Filter, Snapshot
 
 if TYPE_CHECKING:

@@ -16,8 +16,6 @@ from mnemos.base.errors import Conflict, Invalid, NotFound, PermissionDenied
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import PART_OF
 from mnemos.base.protocols import ChatModel, Embedder
-from mnemos.kernel.conditions import count, question_text
-from mnemos.kernel.context import assemble
 from mnemos.kernel.guard.actions import Effect, Risk
 from mnemos.kernel.guard.calibration import LEAST_SAMPLES, REFERENCE, Calibration, calibrate
 from mnemos.kernel.guard.guard import Approve, Guard
@@ -28,7 +26,9 @@ from mnemos.kernel.guard.records import Candidate, Outcome
 from mnemos.kernel.guard.settings import Settings
 from mnemos.kernel.guard.verdicts import ActionCheck, Admission, Inspection, Verdict, Verdicts, Where
 from mnemos.kernel.guard.vocabulary import Vocabulary
-from mnemos.kernel.results import Context, Hit
+from mnemos.kernel.reading.conditions import count, question_text
+from mnemos.kernel.reading.context import assemble
+from mnemos.kernel.reading.results import Context, Hit
 from mnemos.text.encoding import SESSION_KEYS
 from mnemos.text.tokens import token_counter
 

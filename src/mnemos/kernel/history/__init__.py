@@ -1,0 +1,1 @@
+"""The past of a space: snapshots, going back, and what-if branches."""

@@ -1,0 +1,1 @@
+"""The lives of memories: states, use, expiry, and bringing them up to date."""

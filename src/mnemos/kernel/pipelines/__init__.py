@@ -1,0 +1,1 @@
+"""Steps that are done as one transaction."""

@@ -1,0 +1,1 @@
+"""Reading: who sees what, as of when; searches, contexts, and what they give."""

@@ -1,0 +1,102 @@
+"""One search: a snapshot, the index caught up to it, the rows that may be found, the question as it is meant there, and the strategy's recall."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mnemos.base.clock import Moment
+from mnemos.index.space_index import UNKNOWN, Mask, Omitted, SpaceIndex
+from mnemos.kernel.reading.viewing import Viewing
+from mnemos.store.base import Filter, Snapshot
+from mnemos.text.question import Question, analyse
+from mnemos.text.strategy import Recall, Strategy, View
+
+if TYPE_CHECKING:
+    from mnemos.base.protocols import Vectors
+    from mnemos.kernel.space import Space
+
+_ATTEMPTS = 8
+"""Times that a search takes a newer snapshot, because another thread has brought the index further, before it makes an index of its own."""
+
+
+class Found(NamedTuple):
+    """What a search found, in the look at the space that it took: `seqs`, best first, as they stood when the log ended at `position`."""
+
+    viewing: Viewing
+    position: int
+    seqs: list[int]
+    recall: Recall
+
+
+@contextlib.contextmanager
+def found(
+    space: Space, text: str, k: int, where: Filter, strategy: Strategy, as_of: int | Moment | None, vector: Vectors | None
+) -> Iterator[Found]:
+    """Search a space for `text`, as it was at `as_of`; `vector` is the text's embedding where it is given."""
+    system = space.system
+    voiced, meant, attempts = None, vector, 0
+    looked: tuple[SpaceIndex, tuple[int, int, int], int, Mask, Question] | None = None
+    while True:
+        if voiced is not None:
+            meant = system.embedding.question(voiced)
+        with system.snapshot() as snapshot:
+            viewing = Viewing.of(space, snapshot)
+            position = viewing.shown_position(as_of)
+            index = system.index(space.num, snapshot, fresh=attempts == _ATTEMPTS)
+            with index.lock:
+                if index.position > snapshot.position:  # another thread has seen a newer store: so must this one
+                    attempts += 1
+                    continue
+                system.indexes.catch_up(index, snapshot)
+                at = (index.position, snapshot.position, position)
+                if looked is not None and looked[0] is index and looked[1] == at:
+                    _, _, now, mask, question = looked
+                else:
+                    now = system.clock()
+                    mask = allowed(snapshot, index, position, viewing.narrowed(where), now, space.omitted)
+                    # Whom and when the question means depends on what may be found; embedding it is not for here, where others wait.
+                    question = analyse(text, index.speakers(mask), now, index.span(mask))
+                if vector is None and question.voiced != voiced:
+                    voiced, looked = question.voiced, (index, at, now, mask, question)
+                    continue
+                queries = system.embedding.align(question.voiced, meant, index.vectors, snapshot)
+                recall = strategy.recall(question, View(index, mask, index.cosines(queries), now), k)
+                seqs = index.seq.view()[recall.rows].tolist()
+            yield Found(viewing, position, seqs, recall)
+            return
+
+
+def allowed(snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter, now: int, omitted: Omitted | None = None) -> Mask:
+    """The rows that a search at `position` may find, past the `omitted` entries of the log. The caller holds the index's lock."""
+    then = snapshot.states_at(index.space, position) if position < snapshot.position else None
+    mask = index.visible(position, then, omitted=omitted) & (index.expires_at.view() > now)
+    if where.types is not None:
+        mask &= index.with_type(where.types)
+    if where.tags is not None:
+        mask &= index.with_tags(where.tags)
+    if where.author is not None:
+        mask &= index.with_author(where.author)
+    if where.source is not None:
+        mask &= index.with_source(where.source)
+    if where.since is not None or where.until is not None:
+        event, made = index.event_at.view(), index.created_at.view()
+        when = np.where(event == UNKNOWN, made, event)
+        if where.since is not None:
+            mask &= when >= where.since
+        if where.until is not None:
+            mask &= when < where.until
+    if where.valid_at is not None:
+        mask &= (index.valid_from.view() <= where.valid_at) & (index.valid_to.view() > where.valid_at)
+    if where.readers is not None:
+        mask &= index.readable(where.readers)
+    if where.labels is not None:
+        mask &= index.with_label(where.labels)
+    if where.stale is not None:
+        mask &= (index.stale.view() <= position) == where.stale
+    if where.where:
+        mask &= index.with_metadata(where.where, snapshot)
+    return mask

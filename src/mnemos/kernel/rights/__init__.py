@@ -1,0 +1,1 @@
+"""Who may: roles, rules, labels, rates, quotas and licences."""

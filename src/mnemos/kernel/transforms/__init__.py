@@ -1,0 +1,1 @@
+"""Deriving one memory from others, with gates, lineage and cost."""

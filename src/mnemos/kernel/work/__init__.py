@@ -1,0 +1,1 @@
+"""Work that waits in the store, and the workers that do it."""

@@ -1,0 +1,117 @@
+"""What goes on in the background of an open store: workers, subscriptions, and the kinds of jobs that every store can run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+from mnemos.kernel.stream.subscriptions import Subscription
+from mnemos.kernel.work.running import Kind, Running
+from mnemos.kernel.work.workers import Workers
+
+if TYPE_CHECKING:
+    from mnemos.kernel.system import Mnemos
+
+
+def _embed(system: Mnemos, job: Running) -> None:
+    system.embedding.work(system.store, job.progress)
+
+
+def _expire(system: Mnemos, job: Running) -> None:
+    system.expire()
+
+
+def _tend(system: Mnemos, job: Running) -> None:
+    system.tend()
+
+
+def _rederive(system: Mnemos, job: Running) -> None:
+    from mnemos.kernel.transforms.transform import rederive_stale  # only where it is needed: it reads word lists
+
+    done = 0
+    while changed := sum(outcome.changed for outcome in rederive_stale(system)):  # what is declined stays stale, and ends it
+        done += changed
+        job.progress(done)
+
+
+def _compact(system: Mnemos, job: Running) -> None:
+    system.store.compact()
+
+
+def _index(system: Mnemos, job: Running) -> None:
+    system.preload()
+
+
+def _reseal(system: Mnemos, job: Running) -> None:
+    system.reseal(job.progress)
+
+
+def _own_embedder(system: Mnemos) -> str | None:
+    return system.embedding.fingerprint
+
+
+KINDS: dict[str, Kind] = {
+    "embedding": Kind(_embed, key=_own_embedder),
+    "expire": Kind(_expire),
+    "tend": Kind(_tend),
+    "rederive": Kind(_rederive),
+    "compact": Kind(_compact),
+    "index": Kind(_index),
+    "reseal": Kind(_reseal),
+}
+"""The kinds of jobs that every open store can run. A new one is a function and a line here; a program adds its own with `Jobs.register`."""
+
+
+class Work:
+    """What goes on in the background of an open store, shared by all its views: the kinds of jobs that it can run, workers, subscriptions."""
+
+    def __init__(self) -> None:
+        self.kinds = dict(KINDS)
+        self._lock = threading.Lock()
+        self._pools: list[Workers] = []
+        self._subscriptions: WeakSet[Subscription] = WeakSet()
+        self._closed = False
+
+    def keep(self, subscription: Subscription) -> Subscription:
+        """Close a subscription with the store."""
+        with self._lock:
+            self._subscriptions.add(subscription)
+        return subscription
+
+    def start(self, pool: Workers) -> Workers:
+        """Start workers; they are stopped with the store."""
+        with self._lock:
+            self._pools = [each for each in self._pools if each.alive]
+            if not self._closed:
+                self._pools.append(pool)
+                pool.start()
+        return pool
+
+    def stop(self) -> None:
+        """Close all subscriptions; stop all workers, each after the step that it is at."""
+        with self._lock:
+            self._closed = True
+            pools, self._pools = self._pools, []
+            subscriptions = list(self._subscriptions)
+        for subscription in subscriptions:
+            subscription.close()
+        for pool in pools:
+            pool.stop()
+
+
+def start_embedding(system: Mnemos, work: Work) -> None:
+    """Make the vectors that an open store lacks, in the background, and let `system.embedding` wait for it."""
+    kinds: Mapping[str, Kind] = {"embedding": work.kinds["embedding"]}
+
+    def ask() -> None:
+        own, now = system.embedding.fingerprint, system.clock()
+        if own is not None and system.embedding.lacking(system.store):
+            with system.store.transaction() as transaction:
+                for row in transaction.jobs(("waiting",), ("embedding",)):
+                    if row.key != own:  # of an embedder that the store was opened with before
+                        transaction.cancel_job(row.id, now)
+                transaction.enqueue("embedding", own, None, run_at=now, priority=0, every=None, now=now)
+
+    work.start(Workers(system, kinds, 1, first=ask, until_idle=True, ended=system.embedding.begin()))

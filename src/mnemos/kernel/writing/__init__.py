@@ -1,0 +1,1 @@
+"""Writing: what callers give is checked, encoded, embedded and stored."""
