@@ -25,26 +25,25 @@ from mnemos.kernel.life.heat import AccessTracker
 from mnemos.kernel.life.tending import LifecyclePolicy, Tended, expire, keep_uses, tend
 from mnemos.kernel.pipelines.pipeline import Pipeline, saved_pipeline, saved_pipelines
 from mnemos.kernel.reading.results import Report
-from mnemos.kernel.reading.viewing import Viewing
-from mnemos.kernel.rights import governance
+from mnemos.kernel.rights import governance, roles
 from mnemos.kernel.rights.governance import Access
 from mnemos.kernel.rights.limits import RateLimiter, use_licence
+from mnemos.kernel.rights.space_settings import check_space_name, opened
 from mnemos.kernel.scheduling import Scheduler
 from mnemos.kernel.space import Space
 from mnemos.kernel.stream.events import Event, Wanted
+from mnemos.kernel.stream.log import entries
 from mnemos.kernel.stream.subscriptions import Subscription
 from mnemos.kernel.work.background import Work, start_embedding
 from mnemos.kernel.work.jobs import Jobs
 from mnemos.kernel.writing.embedding import Embedding
-from mnemos.store.base import Finding, NewVersion, Snapshot, SpaceRow
+from mnemos.store.base import Finding, Snapshot, SpaceRow
 from mnemos.store.sqlite import SqliteStore
 from mnemos.store.sqlite_read import Reader
 from mnemos.store.sqlite_write import Writer
-from mnemos.text.encoding import terms_text
 from mnemos.text.registry import STRATEGIES, make
 from mnemos.text.strategy import Strategy
 
-_LONGEST_NAME = 200
 _PROGRAM = Access(None)
 
 
@@ -80,7 +79,6 @@ class Mnemos:
         self._strategies: dict[str, Strategy] = {}
         self.scheduler = Scheduler(clock, kept=4096)
         self.indexes = Indexes(self.scheduler)
-        self._embedder_number: int | None = None
         self._view = False
         self._access: tuple[int, Access | None] = (-1, None)
         self.work = Work()
@@ -172,23 +170,7 @@ class Mnemos:
         wanted = governance.check_settings(given) | ({"strategy": strategy} if strategy is not None else {})
         if lifecycle is not None:
             wanted["lifecycle"] = (lifecycle if isinstance(lifecycle, LifecyclePolicy) else LifecyclePolicy.from_json(lifecycle)).as_json()
-        with self.store.snapshot() as snapshot:
-            row = snapshot.space(name)
-            access = self.access(snapshot)
-        if row is None:
-            with self.writing() as transaction:
-                row = transaction.space(name) or transaction.create_space(name, {"owner": self.principal, **wanted})
-        changed = any(row.settings.get(key) != value for key, value in wanted.items())
-        if changed or (wanted and not access.may("read", row.settings)):  # or a list could be guessed at
-            access.require("share", name, row.settings)
-        if changed:
-            with self.writing() as transaction:
-                row = self.space_row(transaction, row.num)
-                access.require("share", name, row.settings)
-                settings = {**row.settings, **wanted}
-                transaction.set_space(row.num, settings)
-            row = SpaceRow(row.num, row.name, row.created_at, settings)
-        return Space(self, row)
+        return Space(self, opened(self, name, wanted))
 
     def spaces(self) -> list[str]:
         """The names of the spaces that the principal may read, oldest first."""
@@ -248,19 +230,13 @@ class Mnemos:
     def set_role(self, name: str, members: Iterable[str] | None) -> None:
         """Give the role `name` its members, all of them; None removes the role. Rules name it "role:NAME". Raises `PermissionDenied`, `Invalid`."""
         self._owner_only("roles are given")
-        role = check_text(name, "role")
-        if not role.strip() or len(role) > _LONGEST_NAME:
-            raise Invalid(f"role: a name has 1 to {_LONGEST_NAME} characters, not all blank")
-        listed = None if members is None else governance.check_principals(list(members), "members")
-        with self.writing() as transaction:
-            if transaction.setting(f"role/{role}") != listed:
-                transaction.set_setting(f"role/{role}", listed)
+        roles.give(self, name, members)
 
     def roles(self) -> dict[str, list[str]]:
         """Each role and its members. Raises `PermissionDenied`."""
         self._owner_only("roles are shown")
         with self.store.snapshot() as snapshot:
-            return {name.removeprefix("role/"): members for name, members in snapshot.settings("role/").items()}
+            return roles.given(snapshot)
 
     def set_setting(self, name: str, value: Any) -> None:
         """Keep a setting of the store (plain JSON; None removes it): durable, and an entry of the log. Raises `PermissionDenied`, `Invalid`."""
@@ -332,35 +308,7 @@ class Mnemos:
 
     def log(self, since: int = 0, limit: int | None = None) -> list[Entry]:
         """Entries of the change log after position `since`, of the spaces that the principal may read."""
-        if not isinstance(since, int) or isinstance(since, bool) or not 0 <= since < 2**63:
-            raise Invalid("since: expected a position of the log, 0 or more")
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
-            raise Invalid("limit: expected how many entries, 1 or more")
-        with self.store.snapshot() as snapshot:
-            shown = self.log_filter(snapshot)
-            out = []
-            for entry in snapshot.log(since):
-                if shown(entry):
-                    out.append(entry)
-                    if limit is not None and len(out) >= limit:
-                        break
-            return out
-
-    def log_filter(self, snapshot: Snapshot) -> Callable[[Entry], bool]:
-        """Whether the principal may see an entry of the log: those of spaces, and of memories in them, that it may read."""
-        if self.principal is None:
-            return lambda entry: True
-        access = self.access(snapshot)
-        looks = {row.num: Viewing(snapshot, row, access) for row in snapshot.spaces() if access.may("read", row.settings)}
-
-        def shown(entry: Entry) -> bool:
-            viewing = looks.get(entry.space)
-            if viewing is None or entry.cube is None:
-                return viewing is not None
-            standing = snapshot.standing(entry.cube)
-            return standing is None or viewing.shows(snapshot.versions([standing.seq])[standing.seq])
-
-        return shown
+        return entries(self, since, limit)
 
     def subscribe(
         self,
@@ -435,11 +383,6 @@ class Mnemos:
         """
         return tend(self, spaces, policy)
 
-    @staticmethod
-    def check_space_name(name: object) -> str:
-        """`name` where a space can be called so. Raises `Invalid`."""
-        return check_space_name(name)
-
     # -- for spaces --
     def new_id(self) -> UUID:
         return self._ids.new(self.clock())
@@ -462,29 +405,6 @@ class Mnemos:
             raise NotFound("the space does not exist: the transaction that created it was undone; get the space again by its name")
         return row
 
-    def embed_versions(self, versions: Sequence[NewVersion]) -> list[bytes | None]:
-        """The vectors of the searchable ones among `versions`; None for the rest."""
-        texts = [terms_text(v.content) if v.derived.terms is not None else None for v in versions]
-        found = self.embedding.vectors([text for text in texts if text is not None])
-        if found is None:
-            return [None] * len(versions)
-        vectors = iter(found)
-        return [None if text is None else next(vectors) for text in texts]
-
-    def put_vectors(self, transaction: Writer, seqs: Sequence[int], vectors: Iterable[bytes | None]) -> None:
-        """Write vectors beside their versions."""
-        embedder = self.embedding.embedder
-        pairs = [(seq, vector) for seq, vector in zip(seqs, vectors, strict=True) if vector is not None]
-        if embedder is None or not pairs:
-            return
-        if self._embedder_number is None:
-            number = transaction.embedder(embedder.fingerprint, embedder.dimensions)
-            transaction.put_vectors(number, pairs)
-            if not transaction.new_embedder:
-                self._embedder_number = number
-            return
-        transaction.put_vectors(self._embedder_number, pairs)
-
     def index(self, space: int, snapshot: Reader, *, fresh: bool = False) -> SpaceIndex:
         """The index of a space, made at first use; the scheduler says which ones are held.
 
@@ -503,10 +423,3 @@ class Mnemos:
         were loaded. The job "index" does it."""
         with self.store.snapshot() as snapshot:
             return self.indexes.load_ahead(snapshot)
-
-
-def check_space_name(name: object) -> str:
-    text = check_text(name, "space")
-    if not text.strip() or len(text) > _LONGEST_NAME or any(ord(character) < 32 or ord(character) == 127 for character in text):
-        raise Invalid(f"space: a name has 1 to {_LONGEST_NAME} characters, not all blank, none of them a control character")
-    return text

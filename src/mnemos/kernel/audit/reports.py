@@ -20,6 +20,7 @@ from mnemos.base.cube import Json, State, check_words
 from mnemos.base.errors import Invalid, NotFound, shown
 from mnemos.base.ids import parse_id
 from mnemos.kernel.rights.governance import VERBS, Access, told
+from mnemos.kernel.stream import log
 from mnemos.store.base import Snapshot
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def activity(
         chosen = _space_numbers(memory, snapshot, spaces)
         first, last = _span(snapshot, since, until)
         entries = _entries(snapshot, first, last, cube)
-        shown_to, settings, access = memory.log_filter(snapshot), {row.num: row.settings for row in snapshot.spaces()}, memory.access(snapshot)
+        shown_to, settings, access = log.shown_to(memory, snapshot), {row.num: row.settings for row in snapshot.spaces()}, memory.access(snapshot)
         for entry in entries:
             actor = entry.actor or OWNER
             unwanted = (wanted is not None and entry.kind not in wanted) or (actors is not None and actor not in actors)
@@ -132,7 +133,7 @@ def permission_changes(
         access = memory.access(snapshot)
         chosen = _space_numbers(memory, snapshot, spaces)
         first, last = _span(snapshot, since, until)
-        shown_to = memory.log_filter(snapshot)
+        shown_to = log.shown_to(memory, snapshot)
         before: dict[Any, Any] = {}
         for entry in snapshot.log(0):
             if entry.seq > last:

@@ -27,6 +27,7 @@ from mnemos.kernel.reading.viewing import Viewing, whole_of
 from mnemos.kernel.rights import governance
 from mnemos.kernel.rights.governance import Access
 from mnemos.kernel.rights.limits import use_quota
+from mnemos.kernel.rights.space_settings import check_space_name
 from mnemos.store.base import NewVersion, Snapshot, SpaceRow, VersionRow
 from mnemos.store.sqlite_read import Reader
 from mnemos.store.sqlite_write import Writer
@@ -251,7 +252,7 @@ class Incoming:
 
     def _vectors(self, versions: list[NewVersion]) -> Iterator[bytes | None]:
         known = [self.vector(version.content) for version in versions]
-        rest = iter(self.memory.embed_versions([version for version, vector in zip(versions, known, strict=True) if vector is None]))
+        rest = iter(self.memory.embedding.of_versions([version for version, vector in zip(versions, known, strict=True) if vector is None]))
         return iter([vector if vector is not None else next(rest) for vector in known])
 
     def _take(self, transaction: Writer, line: Line, version: NewVersion | None, vector: bytes | None, where: str) -> int:
@@ -278,7 +279,7 @@ class Incoming:
             self._read_only.add(space)
         if row is not None:
             return 0
-        self.memory.check_space_name(space)
+        check_space_name(space)
         owner = given.get("owner")
         if not all(value is None or isinstance(value, str) for value in (owner, given.get("strategy"))):
             raise Invalid(f"{where}: owner and strategy of a space are texts")
@@ -307,7 +308,7 @@ class Incoming:
             seq = transaction.add(row.num, [version])[0]
         else:
             seq = transaction.supersede(row.num, version, body if isinstance(body, Mapping) else None)
-        self.memory.put_vectors(transaction, [seq], [vector])
+        self.memory.embedding.put(transaction, [seq], [vector])
         return 1
 
     def _linked(self, snapshot: Snapshot, space: int, content: Content, where: str) -> Content:

@@ -21,6 +21,7 @@ from mnemos.kernel.history.reverting import copy_vectors, derived_from_row
 from mnemos.kernel.history.snapshots import NamedPosition, position_meant
 from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.reading.viewing import Viewing
+from mnemos.kernel.rights.space_settings import check_space_name
 from mnemos.store.base import Derived, Filter, NewVersion, Snapshot, SpaceRow, VersionRow
 from mnemos.store.sqlite_write import Writer
 from mnemos.text.encoding import restore
@@ -60,7 +61,7 @@ def branch(space: Space, name: str, at: NamedPosition | int | Moment | None) -> 
     Raises `Conflict` where there is such a space, `NotFound`, `Invalid`, `PermissionDenied` (it takes the rights to read and to derive).
     """
     system = space.system
-    name = system.check_space_name(name)
+    name = check_space_name(name)
     space.admit("read")
     with system.writing(alone=True) as transaction:
         settings = space.settings_for(transaction, "derive")

@@ -160,7 +160,7 @@ def merge(space: Space, cubes: Sequence[UUID], text: str | None, fields: Mapping
         texts = [viewing.text(row) for row in rows]
     content = _merged(rows, combined(texts) if text is None else text, fields, system.clock(), system.new_id)
     versions = list(system.strategy_of(space).encode(content, system.new_id))
-    vectors = system.embed_versions(versions)
+    vectors = system.embedding.of_versions(versions)
     with system.writing() as transaction:
         settings = space.settings_for(transaction, "write")
         if settings.get("quota"):
@@ -174,7 +174,7 @@ def merge(space: Space, cubes: Sequence[UUID], text: str | None, fields: Mapping
         if rows[0].acl is not None:
             for version in versions:
                 transaction.set_acl(version.content.id, rows[0].acl)
-        system.put_vectors(transaction, seqs, vectors)
+        system.embedding.put(transaction, seqs, vectors)
         return Viewing.of(space, transaction).cube(transaction.versions(seqs[:1])[seqs[0]], content.text)
 
 

@@ -17,6 +17,7 @@ from mnemos.base.cube import MemCube, plain_json
 from mnemos.base.errors import Invalid, MnemosError, NotFound, shown
 from mnemos.kernel.pipelines.steps import STEPS, Scene, Step, filled, known_arguments
 from mnemos.kernel.pipelines.values import as_text, names_in, resolved
+from mnemos.kernel.rights.space_settings import check_space_name
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
@@ -114,7 +115,7 @@ class Pipeline:
         if len(steps) > _MOST_STEPS:
             raise Invalid(f"pipeline: {len(steps):,} steps; at most {_MOST_STEPS:,} are accepted")
         self._system = system
-        self._space = None if space is None else system.check_space_name(space)
+        self._space = None if space is None else check_space_name(space)
         self._raw = copy.deepcopy(list(steps))
         self._steps = [_declared(number, step) for number, step in enumerate(self._raw, 1)]
         given: set[str] = set()

@@ -1,14 +1,49 @@
-"""The settings of a space as plain JSON: those that were never set with their defaults, and what the space holds."""
+"""The settings of a space: how they are given, and as plain JSON with their defaults and what the space holds."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from mnemos.base.clock import iso
+from mnemos.base.cube import Json, check_text
+from mnemos.base.errors import Invalid
 from mnemos.kernel.life.tending import LifecyclePolicy
+from mnemos.store.base import SpaceRow
 
 if TYPE_CHECKING:
     from mnemos.kernel.space import Space
+    from mnemos.kernel.system import Mnemos
+
+LONGEST_NAME = 200
+
+
+def check_space_name(name: object) -> str:
+    """`name` where a space can be called so. Raises `Invalid`."""
+    text = check_text(name, "space")
+    if not text.strip() or len(text) > LONGEST_NAME or any(ord(character) < 32 or ord(character) == 127 for character in text):
+        raise Invalid(f"space: a name has 1 to {LONGEST_NAME} characters, not all blank, none of them a control character")
+    return text
+
+
+def opened(system: Mnemos, name: str, wanted: Json) -> SpaceRow:
+    """The row of the space called `name`, created where there is none, with the settings `wanted`. Raises `PermissionDenied`."""
+    with system.snapshot() as snapshot:
+        row = snapshot.space(name)
+        access = system.access(snapshot)
+    if row is None:
+        with system.writing() as transaction:
+            row = transaction.space(name) or transaction.create_space(name, {"owner": system.principal, **wanted})
+    changed = any(row.settings.get(key) != value for key, value in wanted.items())
+    if changed or (wanted and not access.may("read", row.settings)):  # or a list could be guessed at
+        access.require("share", name, row.settings)
+    if not changed:
+        return row
+    with system.writing() as transaction:
+        row = system.space_row(transaction, row.num)
+        access.require("share", name, row.settings)
+        settings = {**row.settings, **wanted}
+        transaction.set_space(row.num, settings)
+    return SpaceRow(row.num, row.name, row.created_at, settings)
 
 
 def described(space: Space) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mnemos.base.errors import Invalid, NotFound, shown
 from mnemos.kernel.reading.conditions import question_text
 from mnemos.kernel.reading.viewing import Viewing, whole_of
 from mnemos.kernel.rights.governance import told
+from mnemos.kernel.stream import log
 from mnemos.store.base import Snapshot, VersionRow
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Look:
         self._wanted = wanted
         self._meaning = meaning
         self._spaces = {row.num: row for row in snapshot.spaces()}
-        self._shown = system.log_filter(snapshot)
+        self._shown = log.shown_to(system, snapshot)
         self._access = system.access(snapshot)
 
     def events(self, since: int, limit: int) -> Iterator[tuple[int, Event | None]]:

@@ -13,7 +13,8 @@ from mnemos.base.protocols import Embedder, Progress, Vectors
 from mnemos.cache.mapping import EvictingCache
 from mnemos.kernel.work.running import Stopped
 from mnemos.models.catalog import from_fingerprint, open_embedder
-from mnemos.store.base import Snapshot, Store
+from mnemos.store.base import NewVersion, Snapshot, Store
+from mnemos.store.sqlite_write import Writer
 from mnemos.text.encoding import terms_text
 
 _REMEMBERED = 4096
@@ -36,6 +37,7 @@ class Embedding:
         self._asked: EvictingCache[str, Vectors] = EvictingCache(_ASKED, _POLICY)
         self._others: dict[str, Embedder | None] = {}
         self._fingerprints: dict[int, str] = {}
+        self._put_as: int | None = None
         self.done, self.total = 0, 0
         self.failure: Exception | None = None
         """What made the work in the background fail; None where it did not, or where it went well since."""
@@ -65,6 +67,26 @@ class Embedding:
             if len(made) <= _FEW:
                 self._known.update(made)
         return [found[text] for text in texts]
+
+    def of_versions(self, versions: Sequence[NewVersion]) -> list[bytes | None]:
+        """The vectors of the searchable ones among `versions`; None for the rest."""
+        found = self.vectors([terms_text(v.content) for v in versions if v.derived.terms is not None])
+        if found is None:
+            return [None] * len(versions)
+        vectors = iter(found)
+        return [None if v.derived.terms is None else next(vectors) for v in versions]
+
+    def put(self, transaction: Writer, seqs: Sequence[int], vectors: Iterable[bytes | None]) -> None:
+        """Write vectors beside their versions."""
+        pairs = [(seq, vector) for seq, vector in zip(seqs, vectors, strict=True) if vector is not None]
+        if self.embedder is None or not pairs:
+            return
+        number = self._put_as
+        if number is None:
+            number = transaction.embedder(self.embedder.fingerprint, self.embedder.dimensions)
+        transaction.put_vectors(number, pairs)
+        if not transaction.new_embedder:
+            self._put_as = number
 
     @contextlib.contextmanager
     def lending(self, vectors: Mapping[str, bytes]) -> Iterator[None]:

@@ -51,7 +51,7 @@ def add_many(space: Space, records: Iterable[Mapping[str, Any]], progress: Progr
     out: list[MemCube] = []
     vectors: Vectors = []
     batches: list[Batch] = []
-    with contextlib.closing(embedded(chunks, _encoder(space), system.embed_versions)) as ready:
+    with contextlib.closing(embedded(chunks, _encoder(space), system.embedding.of_versions)) as ready:
         for batch, wait in ready:
             if progress is None:
                 batches.append(batch)
@@ -82,7 +82,7 @@ def _write(space: Space, contents: Sequence[Content]) -> list[MemCube]:
     if not contents:
         return []
     batch = Batch.of(contents, _encoder(space))
-    return _store(space, batch, space.system.embed_versions(batch.versions))
+    return _store(space, batch, space.system.embedding.of_versions(batch.versions))
 
 
 def _store(space: Space, batch: Batch, vectors: Vectors) -> list[MemCube]:
@@ -95,7 +95,7 @@ def _store(space: Space, batch: Batch, vectors: Vectors) -> list[MemCube]:
         if any(content.derived_from for content in batch.contents):
             batch = _with_sources(space, transaction, batch)
         seqs = transaction.add(space.num, batch.versions)
-        system.put_vectors(transaction, seqs, vectors)
+        system.embedding.put(transaction, seqs, vectors)
         written, stale = transaction.written, transaction.stale_from_birth
     heads = itertools.accumulate(batch.sizes[:-1], initial=0)
     return [
@@ -174,7 +174,7 @@ def revise(space: Space, cube: UUID, fields: dict[str, Any]) -> MemCube:
                 if link.relation not in ASSOCIATIONS and cube in ancestors(snapshot, link.id):
                     raise Invalid(f"derived_from: cube {link.id} is derived from cube {cube} itself, which would make a circle")
     versions = list(system.strategy_of(space).encode(content, system.new_id))
-    vectors = system.embed_versions(versions)
+    vectors = system.embedding.of_versions(versions)
     with system.writing() as transaction:
         settings = space.settings_for(transaction, "write")
         if settings.get("quota"):
@@ -188,7 +188,7 @@ def revise(space: Space, cube: UUID, fields: dict[str, Any]) -> MemCube:
             revive(transaction, standing, content, system.clock())
         seqs = [transaction.supersede(space.num, versions[0]), *(transaction.add(space.num, versions[1:]) if versions[1:] else ())]
         _like_the_whole(transaction, content.id, [version.content.id for version in versions[1:]])
-        system.put_vectors(transaction, seqs, vectors)
+        system.embedding.put(transaction, seqs, vectors)
         row = transaction.versions(seqs[:1])[seqs[0]]
         return Viewing.of(space, transaction).cube(row, content.text)
 
