@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mnemos.base.errors import Invalid, NotFound, PermissionDenied
+from mnemos.kernel.changes.loop import Terms
 from mnemos.kernel.changes.spaces import SpaceChange
 from mnemos.kernel.forgetting import verify_certificate
 from mnemos.kernel.space import Space
@@ -63,6 +64,16 @@ def test_apply_and_restore_bring_back_what_a_reader_meets(space: Space) -> None:
     change.restore(undo)  # twice does no harm
     assert met(space) == before
     assert space.system.verify()
+
+
+def test_an_open_store_has_its_changes_at_hand(mem: Mnemos, space: Space) -> None:
+    change = mem.changes.propose("one more pet", [SpaceChange(space, add=[{"text": "Ingrid keeps a ferret."}])])
+    mem.changes.register(change, Terms())  # the same object: it holds the parts
+    assert mem.changes.ledger.changes() == [change]
+    alice = mem.as_principal("alice")
+    assert alice.changes is mem.as_principal("alice").changes
+    assert (alice.changes.actor, mem.changes.actor) == ("alice", None)
+    assert alice.changes.ledger.changes() == []
 
 
 def test_without_updates_even_the_scores_come_back(space: Space) -> None:

@@ -16,6 +16,7 @@ from mnemos.base.errors import Invalid, NotFound
 from mnemos.kernel.exchange.transfer import export_jsonl
 from mnemos.kernel.lineage import Explanation
 from mnemos.kernel.system import Mnemos
+from mnemos.store.ledger import ForgottenLedger
 from support import EMBEDDER
 
 SECRET = "the vault opens with heliotrope"
@@ -250,6 +251,49 @@ def test_the_ledger_survives_damage_loss_and_a_torn_record(open_memory: Callable
         mem.close()
         assert len(ledger.read_bytes()) >= len(whole)
         assert (tmp_path / "memory.db-forgotten").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_flipped_record_of_the_ledger_is_told_once_and_written_anew(open_memory: Callable[..., Mnemos], tmp_path: Path) -> None:
+    ledger = tmp_path / "memory.db-forgotten"
+    mem = open_memory()
+    gone = {UUID(mem.space("a").forget(mem.space("a").add(f"number {number} of the list").id).cubes[0].id) for number in range(3)}
+    mem.close()
+    whole = ledger.read_bytes()
+    for at in (5, 28 + 3, 28 + 20 + 19, 28 + 40):  # the header, an id, a checksum, the last record
+        damaged = bytearray(whole)
+        damaged[at] ^= 0x10
+        ledger.write_bytes(damaged)
+        mem = open_memory()
+        told = [finding.problem for finding in mem.verify().findings]
+        assert len(told) == 1
+        assert "checksum does not match; it is written anew" in told[0]
+        mem.close()
+        assert ForgottenLedger(str(ledger), whole[8:24]).ids() == gone
+        assert ledger.stat().st_size == len(whole)
+        mem = open_memory()
+        assert mem.verify()
+        mem.close()
+
+
+def test_what_an_older_backup_has_to_forget_outlives_damage_of_the_ledger(open_memory: Callable[..., Mnemos], tmp_path: Path) -> None:
+    mem = open_memory()
+    first, second = (mem.space("a").add(f"number {number} of the list").id for number in range(2))
+    mem.space("a").forget(first)
+    mem.close()
+    _backup(tmp_path, tmp_path / "backup")
+    mem = open_memory()
+    mem.space("a").forget(second)
+    mem.close()
+    shutil.copy(tmp_path / "backup" / "memory.db", tmp_path / "memory.db")
+    (tmp_path / "memory.db-head").unlink()
+    data = bytearray((tmp_path / "memory.db-forgotten").read_bytes())
+    data[28] ^= 1  # of the record that the backup knows itself
+    (tmp_path / "memory.db-forgotten").write_bytes(data)
+    mem = open_memory()
+    with pytest.raises(NotFound, match="was forgotten"):
+        mem.space("a").get(second)
+    mem.close()
+    assert ForgottenLedger(str(tmp_path / "memory.db-forgotten"), bytes(data[8:24])).ids() == {UUID(first), UUID(second)}
 
 
 def test_what_is_undone_is_not_in_the_ledger(open_memory: Callable[..., Mnemos], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from mnemos.base.chain import Entry
@@ -43,6 +43,9 @@ from mnemos.store.sqlite_read import Reader
 from mnemos.store.sqlite_write import Writer
 from mnemos.text.registry import STRATEGIES, make
 from mnemos.text.strategy import Strategy
+
+if TYPE_CHECKING:
+    from mnemos.kernel.changes.loop import Changes
 
 _PROGRAM = Access(None)
 
@@ -80,6 +83,7 @@ class Mnemos:
         self.scheduler = Scheduler(clock, kept=4096)
         self.indexes = Indexes(self.scheduler)
         self._view = False
+        self._changes: dict[str | None, Changes] = {}
         self._access: tuple[int, Access | None] = (-1, None)
         self.work = Work()
         self.tracker = AccessTracker()
@@ -108,6 +112,14 @@ class Mnemos:
     def jobs(self) -> Jobs:
         """Work that waits in the store, and the workers that do it (`kernel.work.jobs`). Raises `PermissionDenied` for a principal."""
         return Jobs(self, self.work)
+
+    @property
+    def changes(self) -> Changes:
+        """The governed changes of memory of whoever acts here, the same object at each call (`kernel.changes`): proposed, admitted by gates, tried
+        on some of the traffic, watched, and undone where they do harm."""
+        from mnemos.kernel.changes.loop import Changes  # only where it is needed: its statistics are heavy
+
+        return self._changes.get(self.principal) or self._changes.setdefault(self.principal, Changes.of(self))
 
     def __enter__(self) -> Mnemos:
         return self

@@ -6,9 +6,10 @@ back to an older day. It begins with the store's id, and each record is an id; b
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 try:
@@ -29,6 +30,11 @@ def _sound(record: bytes) -> bool:
     return record == _checked(record[:-4])
 
 
+def _records(data: bytes) -> Iterator[bytes]:
+    """The whole records of a file's bytes."""
+    return (data[at : at + _RECORD] for at in range(_HEADER, len(data) - _RECORD + 1, _RECORD))
+
+
 class ForgottenLedger:
     """The ledger of the store `store_id` (16 bytes) in the file `path`, which is made at the first forget."""
 
@@ -44,10 +50,7 @@ class ForgottenLedger:
     def ids(self) -> set[UUID]:
         """The ids in it, of records that are sound. Raises `OSError`."""
         data = self._read()
-        if data[:_HEADER] != self._header:
-            return set()
-        records = (data[at : at + _RECORD] for at in range(_HEADER, len(data) - _RECORD + 1, _RECORD))
-        return {UUID(bytes=record[:16]) for record in records if _sound(record)}
+        return {UUID(bytes=record[:16]) for record in _records(data) if _sound(record)} if data[:_HEADER] == self._header else set()
 
     def damage(self) -> list[tuple[str, str]]:
         """(place, what is wrong) for all that does not check. Raises `OSError`."""
@@ -66,10 +69,7 @@ class ForgottenLedger:
         records = b"".join(_checked(id.bytes) for id in ids)
         if not records:
             return
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)  # until it is closed: other processes forget, too
+        with self._locked() as descriptor:
             if os.pread(descriptor, _HEADER, 0) != self._header:
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, self._header + records, 0)
@@ -77,6 +77,29 @@ class ForgottenLedger:
                 whole = (os.fstat(descriptor).st_size - _HEADER) // _RECORD  # a record that was torn is written over
                 os.pwrite(descriptor, records, _HEADER + whole * _RECORD)
             os.fsync(descriptor)
+
+    def renew(self, ids: Iterable[UUID]) -> None:
+        """Write the file anew: its sound records, each once, in their order, and then those of `ids` that were not among them. Raises `OSError`.
+
+        Sound records only move towards the beginning, so that a stop in the middle loses none of them.
+        """
+        with self._locked() as descriptor:
+            data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+            sound = [record for record in _records(data) if _sound(record)] if data[:_HEADER] == self._header else []
+            kept = dict.fromkeys([*sound, *(_checked(id.bytes) for id in ids)])
+            new = self._header + b"".join(kept)
+            os.pwrite(descriptor, new, 0)
+            os.ftruncate(descriptor, len(new))
+            os.fsync(descriptor)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        """The file, made where there is none, with nobody else writing it: other processes forget, too."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield descriptor
         finally:
             os.close(descriptor)
 

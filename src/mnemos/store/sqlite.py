@@ -224,17 +224,21 @@ class SqliteStore:
                 self._ledger.append(forgotten)
 
     def _compare_with_ledger(self) -> None:
-        """Bring the ledger up to date; where the file is an older one than the ledger, note what it has to forget again."""
+        """Bring the ledger up to date, and write it anew where it is damaged; where the file is older than it, note what is to be forgotten again."""
         self._ledger = ForgottenLedger(self.path + "-forgotten", bytes(self._db.execute("SELECT value FROM store WHERE key = 'id'").get))
         known: int = self._db.execute("SELECT count(*) FROM forgotten").get
-        if self._ledger.count() == known:
-            return
         with explain_system(self.path, "opening the store"):
-            entered = self._ledger.ids()
             damage = self._ledger.damage()
-        self.opened_with += [Finding(self._ledger.path, place, f"{problem}; what is missing is written anew") for place, problem in damage]
+            if not damage and self._ledger.count() == known:
+                return
+            entered = self._ledger.ids()
+        self.opened_with += [Finding(self._ledger.path, place, f"{problem}; it is written anew from the store") for place, problem in damage]
         gone = {UUID(bytes=key) for (key,) in self._db.execute("SELECT id FROM forgotten")}
-        self._enter(sorted(gone - entered))
+        if damage:
+            with contextlib.suppress(OSError):  # tried again at the next opening
+                self._ledger.renew(sorted(gone))
+        else:
+            self._enter(sorted(gone - entered))
         self.to_forget_again = sorted(id for id in entered - gone if self._db.execute("SELECT 1 FROM cube WHERE id = ?", (id.bytes,)).get)
 
     def _head(self) -> Head:
