@@ -77,6 +77,19 @@ def test_rows_that_are_not_allowed_do_not_exist(texts: list[str], data: st.DataO
     assert a[mask] == pytest.approx(b, abs=1e-5)
 
 
+def test_a_few_hidden_rows_count_as_little_as_many() -> None:
+    rng = np.random.default_rng(5)
+    texts = [" ".join(f"w{i}" for i in rng.integers(0, 12, 6)) for _ in range(80)]
+    whole, query, weights = index(texts), query_terms("w1"), np.array([1.0, 0.5], dtype=np.float32)
+    for share in (0.02, 0.03, 0.5, 0.05, 0.0, 0.9, 0.02):  # one after the other: what one search hid must not stay hidden for the next
+        mask = rng.random(len(texts)) >= share
+        kept = np.flatnonzero(mask)
+        alone = index([texts[i] for i in kept]).expand(query, np.array([0, 1]), weights)
+        assert whole.expand(query, kept[:2], weights, mask)[mask] == pytest.approx(alone, abs=1e-5)
+        texts.append("w1 w2 w3")
+        whole.append([pack_terms(texts[-1])])
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 7), max_size=12))
 def test_growth_in_any_steps_gives_the_same_index(steps: list[int]) -> None:

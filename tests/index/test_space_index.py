@@ -304,3 +304,38 @@ def test_an_author_of_later_does_not_change_what_the_past_answers() -> None:
         assert scores(late.space, query, as_of=position) == scores(early.space, query)
     late.act("forget", 12, "", {})
     assert scores(late.space, "What did Lisbon Tram say?") == scores(early.space, "What did Lisbon Tram say?")
+
+
+def test_what_may_be_read_follows_every_change_of_rules_and_labels(mem: Mnemos) -> None:
+    space, index = mem.space("s"), SpaceIndex(1)
+    readers, levels = (("bob", "*"), ("carol", "*")), (("public", "internal"), ("public",))
+
+    def same() -> None:
+        fresh = SpaceIndex(space.num)
+        with mem.store.snapshot() as snapshot:
+            index.catch_up(snapshot)
+            fresh.catch_up(snapshot)
+            followed, made = (one.died.view() > 0 for one in (index, fresh))  # rows of what was forgotten stay in an index that followed
+        for names in readers:
+            assert index.readable(names)[followed].tolist() == fresh.readable(names)[made].tolist()
+        for labels in levels:
+            assert index.with_label(labels)[followed].tolist() == fresh.with_label(labels)[made].tolist()
+
+    assert index.space == space.num
+    first = space.add("one")
+    same()
+    assert index.readable(readers[0]).tolist() == [True]
+    space.set_acl(first.id, {"read": ["carol"]})
+    same()
+    assert (index.readable(readers[0]).tolist(), index.readable(readers[1]).tolist()) == ([False], [True])
+    second = space.add("two", sensitivity="internal")
+    space.update(first.id, "one again", sensitivity="secret")
+    same()
+    assert index.with_label(levels[1]).tolist() == [True, False, False]
+    space.set_acl(first.id, None)
+    space.set_acl(second.id, {"read": ["*"]})
+    same()
+    assert index.readable(readers[0]).all()
+    space.set_acl(second.id, {"write": []})
+    space.forget(first.id)
+    same()

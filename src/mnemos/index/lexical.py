@@ -63,6 +63,8 @@ class LexicalIndex:
         self._counts = Growing(np.uint8)
         self._ends = Growing(np.int64)
         self._waiting: list[bytes] = []
+        self._hidden: tuple[Numbers, Hashes] = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint32)
+        """Rows that a search did not allow, and their terms, sorted: the next search mostly hides the same ones."""
 
     def __len__(self) -> int:
         return len(self._lengths) + len(self._waiting)
@@ -198,7 +200,7 @@ class LexicalIndex:
             return out
         unique, place = np.unique(hashes, return_inverse=True)
         first, last = self._ranges(unique)
-        frequency = self._frequencies(first, last, allowed)
+        frequency = self._frequencies(unique, first, last, allowed)
         idf = np.log1p((alive - frequency + 0.5) / (frequency + 0.5)).astype(np.float32)
         norm = 0.9 * (0.6 + 0.4 * lengths[rows] / max(average, 1.0))
         share = weights[which] * counts / (counts + norm[which]).astype(np.float32) * idf[place]
@@ -216,11 +218,27 @@ class LexicalIndex:
             out /= peak
         return np.maximum(out, 0, out=out)
 
-    def _frequencies(self, first: NDArray[np.int64], last: NDArray[np.int64], allowed: Mask | None) -> NDArray[np.int64]:
+    def _terms_of_hidden(self, hidden: Numbers) -> Hashes:
+        """The terms of all rows of `hidden`, sorted, once for each row that holds them."""
+        if not np.array_equal(self._hidden[0], hidden):
+            ends = self._ends.view()
+            starts = np.where(hidden > 0, ends[hidden - 1], 0)
+            sizes = ends[hidden] - starts
+            at = np.arange(int(sizes.sum())) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
+            self._hidden = hidden, np.sort(self._hashes.view()[at])
+        return self._hidden[1]
+
+    def _frequencies(
+        self, hashes: Hashes, first: NDArray[np.int64], last: NDArray[np.int64], allowed: Mask | None
+    ) -> NDArray[np.int64]:
         """Allowed rows that hold each of several hashes."""
+        total: NDArray[np.int64] = (last - first).sum(axis=0)
         if allowed is None:
-            total: NDArray[np.int64] = (last - first).sum(axis=0)
             return total
+        hidden = np.flatnonzero(~allowed)
+        if len(hidden) * len(self._hashes) < int(total.sum()) * len(allowed):  # fewer terms in all hidden rows than rows that hold a hash
+            terms = self._terms_of_hidden(hidden)
+            return total - (terms.searchsorted(hashes, side="right") - terms.searchsorted(hashes))
         out = np.zeros(first.shape[1], dtype=np.int64)
         for run, a, b in zip(self._runs, first, last, strict=True):
             sizes = b - a

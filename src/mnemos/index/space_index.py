@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -84,6 +84,12 @@ def rules_text(acl: Json | None) -> str | None:
     return None if acl is None else orjson.dumps(acl).decode()
 
 
+def _lets_read(rules: str, names: Iterable[str]) -> bool:
+    """Whether rules of a cube's own, as the store writes them, let one of `names` read."""
+    readers = orjson.loads(rules).get("read")
+    return readers is None or not set(names).isdisjoint(readers)
+
+
 class SpaceIndex:
     """The rows of one space. Hold `lock` while reading more than one of its parts; `catch_up` first."""
 
@@ -121,7 +127,8 @@ class SpaceIndex:
         self._tags: dict[str, array[int]] = {}
         self._metadata: list[str | None] = []
         self._metadata_masks: dict[bytes, NDArray[np.bool_]] = {}
-        self._readers: dict[tuple[str, ...], NDArray[np.bool_]] = {}  # names → which of the rules let them read
+        self._readable: dict[tuple[str, ...], Mask] = {}  # names → which rows their own rules let them read, of those so far
+        self._labelled: dict[tuple[str, ...], Mask] = {}  # labels → which rows carry one of them, or none
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -162,6 +169,7 @@ class SpaceIndex:
                 stale[rows[-1]] = min(stale[rows[-1]], entry.seq)
             elif entry.kind == "permission":
                 acl[rows] = self.acls.encode([rules_text(entry.body_json()["acl"])])[0]
+                self._readable.clear()
             elif entry.kind == "forget":
                 assert entry.cube is not None
                 died[rows] = _FORGOTTEN
@@ -278,24 +286,30 @@ class SpaceIndex:
         return np.asarray(self.author.view() == (-2 if number is None else number))
 
     def readable(self, names: Iterable[str]) -> Mask:
-        """Rows whose own rules, where they say who reads, list one of `names`."""
-        if not self.acls.words:
-            return np.ones(len(self), dtype=bool)
+        """Rows whose own rules, where they say who reads, list one of `names`; read-only."""
         key = tuple(names)
-        may = self._readers.pop(key, None)
-        if may is None or len(may) != len(self.acls.words) + 1:
-            listed = [orjson.loads(rules).get("read") for rules in self.acls.words]
-            may = np.array([readers is None or not set(key).isdisjoint(readers) for readers in listed] + [True])  # the last for -1
-        self._readers[key] = may
-        while len(self._readers) > _CACHED_MASKS:
-            self._readers.pop(next(iter(self._readers)))
-        return np.asarray(may[self.acl.view()])
+        return self._extended(self._readable, key, self.acl, self.acls, lambda rules: _lets_read(rules, key))
 
     def with_label(self, labels: Iterable[str]) -> Mask:
-        """Rows that carry one of `labels`, or none."""
-        wanted = set(labels)
-        may = np.array([word in wanted for word in self.labels.words] + [True])
-        return np.asarray(may[self.label.view()])
+        """Rows that carry one of `labels`, or none; read-only."""
+        key = tuple(labels)
+        return self._extended(self._labelled, key, self.label, self.labels, key.__contains__)
+
+    def _extended(self, known: dict[tuple[str, ...], Mask], key: tuple[str, ...], column: Growing, codes: Codes, may: Callable[[str], bool]) -> Mask:
+        """Which rows have no word in a column, or one that `may`: what is `known` for the key, and the rows that have come since."""
+        mask = known.pop(key, None)
+        done = 0 if mask is None else len(mask)
+        if mask is None or done < len(self):
+            fresh = column.view()[done:]
+            allowed = np.ones(len(codes.words) + 1, dtype=bool)  # the last for -1
+            for code in np.unique(fresh[fresh >= 0]).tolist():
+                allowed[code] = may(codes.words[code])
+            mask = allowed[fresh] if mask is None else np.concatenate([mask, allowed[fresh]])
+            mask.setflags(write=False)
+        known[key] = mask
+        while len(known) > _CACHED_MASKS:
+            known.pop(next(iter(known)))
+        return mask
 
     def speakers(self, mask: Mask) -> tuple[str, ...]:
         """The authors by their codes; in the place of one who wrote none of the rows of `mask`, an empty word."""

@@ -109,7 +109,10 @@ def rank(
     if allowed is not None and allowed.all():
         allowed = None
     if recipe is None:
-        recipe = WORDS_ONLY if dense is None or np.isnan(dense if allowed is None else dense[allowed]).all() else DEFAULT
+        unknown = None if dense is None else np.isnan(dense)
+        if unknown is not None and allowed is not None:
+            unknown |= ~allowed
+        recipe = WORDS_ONLY if unknown is None or unknown.all() else DEFAULT
     scores = np.full(n, -np.inf, dtype=np.float32)
     if not n or (allowed is not None and not allowed.any()):
         nothing = np.zeros(0, dtype=np.float32)
@@ -139,8 +142,8 @@ def own_evidence(
     """All allowed rows with what words and meaning say of each."""
     found = lexical.search(question.terms, allowed, recipe.bm25)
     chosen = None if allowed is None else np.flatnonzero(allowed)
-    first = rows.first if rows.first is None or chosen is None else rows.first[chosen]
-    threads = Threads(rows.thread if chosen is None else rows.thread[chosen], first)
+    first = rows.first if rows.first is None or chosen is None else rows.first.take(chosen)
+    threads = Threads(rows.thread if chosen is None else rows.thread.take(chosen), first)
     if threads.order is not None:
         places = threads.order if chosen is None else chosen[threads.order]
     else:
@@ -148,7 +151,7 @@ def own_evidence(
     whole = chosen is None and threads.order is None
 
     def at(column: Floats) -> Floats:
-        return column if whole else column[places]
+        return column if whole else column.take(places)
 
     meaning = _standing(None if dense is None else at(dense), len(places))
     own = (_peaked(at(found.bm25)), at(found.coverage), at(found.heading), meaning)
