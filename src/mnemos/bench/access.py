@@ -186,9 +186,10 @@ class Watcher:
             return view.existing_space(name)
         messages = []
         for asked, group in ((name, "hidden"), (f"{name}-no", "missing")):
+            fresh = world.mem.as_principal(principal)  # a view's first call looks up its roles: both are first calls
             start = time.perf_counter()
             try:
-                view.existing_space(asked)
+                fresh.existing_space(asked)
                 self.leak(f"{principal} is given space {asked}")
             except NotFound as error:
                 self.seconds[group].append(time.perf_counter() - start)
