@@ -133,7 +133,9 @@ def test_serve_answers_and_stops_gracefully(tmp_path: Path) -> None:
     pytest.importorskip("uvicorn", reason="serving needs the [server] extra")
     mnemos(tmp_path, "add", "I moved to Lisbon.")
     environment = {**os.environ, "MNEMOS_EMBEDDER": "hashed"}
-    with subprocess.Popen([*COMMAND, "serve", "--port", "0"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    mnemos(tmp_path, "signing-key", "signing.key")
+    serve = [*COMMAND, "serve", "--port", "0", "--sign", "signing.key"]
+    with subprocess.Popen(serve, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             address = process.stdout.readline().split()[-1].removesuffix("/docs")
@@ -141,10 +143,14 @@ def test_serve_answers_and_stops_gracefully(tmp_path: Path) -> None:
             request = urllib.request.Request(f"{address}/v1/spaces/default/search", body, {"Content-Type": "application/json"})
             with urllib.request.urlopen(request, timeout=30) as answer:
                 assert "I moved to Lisbon." in answer.read().decode()
+            deadline = time.monotonic() + 30
+            while not (tmp_path / "memory.db-checkpoints").exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == 0
         finally:
             process.kill()
+    assert mnemos(tmp_path, "verify", "--checkpoints", "--public-key", "signing.key.pub").returncode == 0
 
 
 def test_mcp_speaks_on_standard_output_alone(tmp_path: Path) -> None:

@@ -59,6 +59,33 @@ def test_checkpoints_of_an_honest_store_hold(kept: Path) -> None:
     assert stat.S_IMODE(checkpoints_path(kept).stat().st_mode) == 0o600
 
 
+def test_a_process_with_a_key_makes_checkpoints_as_a_job(open_memory: Callable[..., Mnemos], tmp_path: Path) -> None:
+    path, now = tmp_path / "memory.db", [1_700_000_000_000_000]
+    mem = open_memory(clock=lambda: now[0])
+    fill(mem, "first")
+    assert (mem.jobs.enqueue("checkpoint", key=KEY.id).state, mem.jobs.run_once()) == ("waiting", None)  # nobody here can sign
+    with pytest.raises(Invalid, match="expected a SigningKey"):
+        mem.jobs.sign_checkpoints("signing.key")  # type: ignore[arg-type]
+    job = mem.jobs.sign_checkpoints(KEY, every=60)
+    assert mem.jobs.drain(10)
+    (made,) = read_checkpoints(checkpoints_path(path))
+    assert (made.document["position"], made.key, job.every) == (mem.position(), KEY.id, 60.0)
+    for written in (0, 1, 0):  # where nothing was written since, there is no other one
+        now[0] += 61_000_000
+        fill(mem, "more", written)
+        assert mem.jobs.run_once() is not None
+    assert [signed.document["position"] for signed in read_checkpoints(checkpoints_path(path))] == [4, 5]
+    now[0] += 61_000_000
+    mem.close()
+    mem = open_memory(clock=lambda: now[0])
+    mem.work.signer = OTHER
+    assert mem.jobs.run_once() is None
+    assert checkpoint(mem, OTHER, repeat=False).document["number"] == 3  # another key says it anew
+    mem.close()
+    assert verify_checkpoints(path, [KEY.public, OTHER.public])
+    assert KEY.secret not in path.read_bytes()
+
+
 def test_a_log_that_was_cut_is_noticed(kept: Path) -> None:
     put(kept, kept.with_name("old.db"))
     verdict = verify_checkpoints(kept, KEY.public)

@@ -57,13 +57,13 @@ def test_a_stopped_server_finishes_what_runs_and_closes_the_store(serving: Any, 
 def test_a_server_runs_the_jobs_of_its_store(serving: Any, tmp_path: Any) -> None:
     served = serving()
     with mnemos.open(tmp_path / "memory.db", embedder="none") as memory:
-        number = memory.jobs.enqueue("tend").id
+        number = memory.jobs.enqueue("index").id
         deadline = time.monotonic() + 30
         while memory.jobs.get(number).state != "done" and time.monotonic() < deadline:
             time.sleep(0.01)
         assert memory.jobs.get(number).state == "done"
     found = httpx.get(f"{served.url}/v1/jobs").json()
-    assert {job["kind"]: job.get("every") for job in found["jobs"]} == {"expire": 3600, "compact": 86400, "tend": None}
+    assert {job["kind"]: job.get("every") for job in found["jobs"]} == {"expire": 3600, "tend": 21600, "compact": 86400, "index": None}
     code, _, err = served.stop()
     assert (code, err) == (0, "")
 

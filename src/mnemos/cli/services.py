@@ -6,7 +6,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -14,6 +14,9 @@ from rich.text import Text
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.cli.output import clean, print_json, table
 from mnemos.cli.session import Session, command
+
+if TYPE_CHECKING:
+    from mnemos.base.signing import SigningKey
 
 
 def _need(packages: tuple[str, ...], what: str, extra: str) -> None:
@@ -83,6 +86,10 @@ def serve(
     upstream: Annotated[
         str | None, typer.Option("--upstream", help="The OpenAI-compatible service that the proxy asks. Else MNEMOS_UPSTREAM_URL.", metavar="URL")
     ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option("--sign", help="Sign checkpoints of the log with this key, daily. Else MNEMOS_SIGNING_KEY_FILE.", metavar="FILE"),
+    ] = None,
 ) -> None:
     """Serve the store over REST, MCP and an OpenAI-compatible proxy.
 
@@ -108,8 +115,17 @@ def serve(
             session.out.print(Text.assemble((f"{name:<8}", "bold cyan"), clean(what)), soft_wrap=True)
         session.out.print(Text("Ctrl-C stops it.", style="dim"))
 
-    embedder = session.right_embedder()
-    run(session.path, host=host, port=port, tokens=tokens, upstream=service, embedder=embedder, key=session.key, ready=ready)
+    signer = _signer(sign)
+    store: dict[str, Any] = {"embedder": session.right_embedder(), "key": session.key, "signing_key": signer}
+    run(session.path, host=host, port=port, tokens=tokens, upstream=service, ready=ready, **store)
+
+
+def _signer(file: Path | None) -> SigningKey | None:
+    """The key that signs checkpoints, of the file that is named here or in the environment."""
+    from mnemos.base.signing import SigningKey
+
+    named = file or os.environ.get("MNEMOS_SIGNING_KEY_FILE")
+    return SigningKey.load(Path(named).expanduser()) if named else None
 
 
 @command

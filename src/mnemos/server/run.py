@@ -15,6 +15,7 @@ import uvicorn
 
 from mnemos.base.errors import Invalid, StoreUnavailable
 from mnemos.base.protocols import Embedder
+from mnemos.base.signing import SigningKey
 from mnemos.kernel.system import Mnemos
 from mnemos.server.app import MAX_BODY_BYTES, create_app
 from mnemos.server.guard import is_loopback
@@ -23,7 +24,7 @@ from mnemos.server.proxy import Upstream
 PORT = 7077
 GRACE_SECONDS = 30
 """How long running requests may take to finish after the server was told to stop."""
-UPKEEP = {"expire": 3600.0, "compact": 86_400.0}
+UPKEEP = {"expire": 3600.0, "tend": 21_600.0, "compact": 86_400.0}
 """Kind of job → seconds after which it recurs while a server runs."""
 
 
@@ -36,14 +37,16 @@ def serve(
     upstream: Upstream | None = None,
     embedder: str | Embedder | None = None,
     key: object | None = None,
+    signing_key: SigningKey | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a store until SIGTERM or SIGINT; then finish running requests, close the store, and return.
 
     Meanwhile it runs the jobs of the store. `memory`: an open store, or where one is, which `key` opens where it is sealed; in both cases it is
-    closed at the end. `port` 0 takes a free one. `ready` is called with the address once the server answers. Raises `Invalid` where it would
-    listen beyond this machine without tokens, `StoreUnavailable` where the address is taken, and what opening the store raises.
+    closed at the end. `signing_key` signs a checkpoint of the log every day, and when the owner asks for one. `port` 0 takes a free one. `ready`
+    is called with the address once the server answers. Raises `Invalid` where it would listen beyond this machine without tokens,
+    `StoreUnavailable` where the address is taken, and what opening the store raises.
     """
     if not tokens and not is_loopback(host):
         raise Invalid(
@@ -57,7 +60,7 @@ def serve(
         listening.close()
         raise
     try:
-        _work(store)
+        _work(store, signing_key)
         app = create_app(store, tokens=tokens, upstream=upstream, max_body_bytes=max_body_bytes)
         options = {"log_level": "warning", "access_log": False, "server_header": False, "ws": "none", "lifespan": "on"}
         config = uvicorn.Config(app, timeout_graceful_shutdown=GRACE_SECONDS, **options)
@@ -69,12 +72,14 @@ def serve(
         store.close()
 
 
-def _work(store: Mnemos) -> None:
+def _work(store: Mnemos, signing_key: SigningKey | None) -> None:
     """Run jobs while the server runs: those that anybody asks for, and the upkeep that recurs. They stop with the store."""
     if store.principal is None:
         logging.getLogger("mnemos.jobs").addHandler(logging.StreamHandler())
         for kind, seconds in UPKEEP.items():
             store.jobs.enqueue(kind, every=seconds)
+        if signing_key is not None:
+            store.jobs.sign_checkpoints(signing_key)
         store.jobs.work()
 
 

@@ -44,11 +44,12 @@ def checkpoints_path(store: str | Path) -> Path:
     return Path(f"{store}-checkpoints")
 
 
-def checkpoint(memory: Mnemos, key: SigningKey) -> SignedDocument:
+def checkpoint(memory: Mnemos, key: SigningKey, *, repeat: bool = True) -> SignedDocument:
     """Sign where the log stands now, and append that to the file beside the store, durably; of a store in memory it is only given.
 
-    What was written since the checkpoint before is checked to follow from it. Raises `Corrupt` where it does not, or where the file is not what
-    was written, `PermissionDenied`, `StoreUnavailable`.
+    Without `repeat` none is made where the last one, signed with this key too, stands at the end of the log already: that one is given. What was
+    written since the checkpoint before is checked to follow from it. Raises `Corrupt` where it does not, or where the file is not what was
+    written, `PermissionDenied`, `StoreUnavailable`.
     """
     if memory.principal is not None:
         raise PermissionDenied("a checkpoint covers every space; open the store without a principal")
@@ -61,6 +62,8 @@ def checkpoint(memory: Mnemos, key: SigningKey) -> SignedDocument:
             last = _last_line(handle, path)
             with memory.snapshot() as snapshot:
                 made = _made(snapshot, memory.clock(), key, last)
+            if not repeat and last is not None and _says_the_same(before := SignedDocument.from_bytes(last), made):
+                return before
             os.write(handle, made.as_bytes())
             os.fsync(handle)
     except OSError as error:
@@ -68,6 +71,11 @@ def checkpoint(memory: Mnemos, key: SigningKey) -> SignedDocument:
             raise
         raise StoreUnavailable(f"{path}: the checkpoint cannot be kept ({error.strerror}); free space, or check its permissions") from error
     return made
+
+
+def _says_the_same(one: SignedDocument, other: SignedDocument) -> bool:
+    """Whether two checkpoints, of one store, stand at the same end of the log and are of the same key."""
+    return (one.key, one.document["position"], one.document["head"]) == (other.key, other.document["position"], other.document["head"])
 
 
 def _made(snapshot: Snapshot, now: int, key: SigningKey, last: bytes | None) -> SignedDocument:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from mnemos.base.errors import Invalid
+from mnemos.base.signing import SigningKey
 from mnemos.kernel.stream.subscriptions import Subscription
 from mnemos.kernel.work.running import Kind, Running
 from mnemos.kernel.work.workers import Workers
@@ -48,6 +50,19 @@ def _reseal(system: Mnemos, job: Running) -> None:
     system.reseal(job.progress)
 
 
+def _checkpoint(system: Mnemos, job: Running) -> None:
+    from mnemos.kernel.audit.checkpoints import checkpoint  # only where it is needed: signing is an extra
+
+    signer = system.work.signer
+    if signer is None:
+        raise Invalid("checkpoint: this process holds no signing key any more; give it one with `mem.jobs.sign_checkpoints(key)`")
+    checkpoint(system, signer, repeat=False)
+
+
+def _own_signer(system: Mnemos) -> str | None:
+    return None if system.work.signer is None else system.work.signer.id
+
+
 def _own_embedder(system: Mnemos) -> str | None:
     return system.embedding.fingerprint
 
@@ -60,15 +75,20 @@ KINDS: dict[str, Kind] = {
     "compact": Kind(_compact),
     "index": Kind(_index),
     "reseal": Kind(_reseal),
+    "checkpoint": Kind(_checkpoint, key=_own_signer),
 }
 """The kinds of jobs that every open store can run. A new one is a function and a line here; a program adds its own with `Jobs.register`."""
 
 
 class Work:
-    """What goes on in the background of an open store, shared by all its views: the kinds of jobs that it can run, workers, subscriptions."""
+    """What goes on in the background of an open store, shared by all its views: the kinds of jobs that it can run, workers, subscriptions.
+
+    `signer`: the key that this process signs checkpoints with, where it holds one. It is never written into the store.
+    """
 
     def __init__(self) -> None:
         self.kinds = dict(KINDS)
+        self.signer: SigningKey | None = None
         self._lock = threading.Lock()
         self._pools: list[Workers] = []
         self._subscriptions: WeakSet[Subscription] = WeakSet()

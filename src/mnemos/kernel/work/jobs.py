@@ -17,6 +17,7 @@ import orjson
 from mnemos.base.clock import Moment, from_micros, optional_datetime, to_micros
 from mnemos.base.cube import check_word, plain_json
 from mnemos.base.errors import Conflict, Invalid, NotFound, PermissionDenied, shown
+from mnemos.base.signing import SigningKey
 from mnemos.kernel.reading.conditions import count
 from mnemos.kernel.work.background import Work
 from mnemos.kernel.work.running import PAUSED, Kind, Running, paused_kinds, take_and_run
@@ -132,6 +133,15 @@ class Jobs:
             row = transaction.job(id)
         assert row is not None
         return Job.of(row)
+
+    def sign_checkpoints(self, key: SigningKey, every: float = 86_400.0) -> Job:
+        """Hold a signing key while the store is open, and let a checkpoint of the log be made now and after every so many seconds, where the log
+        has grown. Only a process that holds that key runs the job; the store knows the key by its name alone. Raises `Invalid`."""
+        if not isinstance(key, SigningKey):
+            raise Invalid(f"key: expected a SigningKey (mnemos.base.signing), not {type(key).__name__}")
+        job = self.enqueue("checkpoint", key=key.id, every=every)
+        self._work.signer = key
+        return job
 
     def cancel(self, id: int) -> Job:
         """Cancel a job that waits; ask one that runs to stop, which it does when it next says how far it is. Neither recurs."""
