@@ -9,6 +9,8 @@ SUMMARISED = "summarised"
 BRANCHED_FROM = "branched_from"
 SUPERSEDES = "supersedes"
 ABSORBS = "absorbs"
+VIEW_OF = "view_of"
+"""A view says what its sources say, in another form, so that they are found better: a note, a summary, a relation. Plain searches leave it out."""
 
 ASSOCIATIONS = frozenset({SUPERSEDES, ABSORBS, "related", "contradicts", "mentions"})
 """Relations that carry no content from one memory to the other: what happens to one does not make the other stale, or gone."""

@@ -228,9 +228,9 @@ def spaces(session: Session) -> None:
 @command
 def strategies(session: Session) -> None:
     """List the strategies by which a space can remember."""
-    from mnemos.text.registry import STRATEGIES
+    from mnemos.text.registry import STRATEGIES, make
 
-    found = [{"name": name, "about": strategy.about} for name, strategy in STRATEGIES.items()]
+    found = [{"name": name, "about": make(name).about} for name in STRATEGIES]
     if session.json:
         print_json({"strategies": found})
         return

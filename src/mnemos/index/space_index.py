@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -31,6 +31,7 @@ _VISIBLE = (State.GENERATED, State.ACTIVATED)
 _CACHED_MASKS = 32
 
 Mask = NDArray[np.bool_]
+Attached = TypeVar("Attached")
 
 
 class Source(Protocol):
@@ -105,6 +106,8 @@ class SpaceIndex:
         self.source = Growing(np.int32)
         self.thread = Growing(np.int32)
         self.flags = Growing(np.int64)
+        self.all_flags = 0
+        """Every flag that any row has."""
         self.first = Growing(np.int64)  # the row of the first version of a row's memory: where it stands among the others
         self.in_order = True  # every row is its own first one: nothing was ever changed
         self.whole = Growing(np.int32)  # what a row is a part of; -1 for a row that is a whole memory
@@ -129,6 +132,7 @@ class SpaceIndex:
         self._metadata_masks: dict[bytes, NDArray[np.bool_]] = {}
         self._readable: dict[tuple[str, ...], Mask] = {}  # names → which rows their own rules let them read, of those so far
         self._labelled: dict[tuple[str, ...], Mask] = {}  # labels → which rows carry one of them, or none
+        self._attached: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -174,6 +178,7 @@ class SpaceIndex:
                 assert entry.cube is not None
                 died[rows] = _FORGOTTEN
                 del self._rows_of[entry.cube.bytes]
+                self._attached.clear()  # what it holds of what is gone is nobody's any more
 
     def _append(self, rows: list[tuple[Any, ...]]) -> None:
         if not rows:
@@ -191,6 +196,7 @@ class SpaceIndex:
         self.source.extend(self.sources.encode(source))
         self.thread.extend(self.threads.encode(thread))
         self.flags.extend(flags)
+        self.all_flags |= int(np.bitwise_or.reduce(self.flags.view()[first:]))
         self.whole.extend(self.wholes.encode(None if key is None else key.hex() for key in whole))
         self.created_at.extend(created)
         self.event_at.extend(event)
@@ -246,6 +252,22 @@ class SpaceIndex:
     def rows_at(self, seqs: NDArray[np.int64]) -> NDArray[np.int64]:
         """The row numbers of log positions that are known to be rows."""
         return np.searchsorted(self.seq.view(), seqs)
+
+    def has_row(self, seq: int) -> bool:
+        """Whether the version at a log position has a row: it is searched itself."""
+        at = int(np.searchsorted(self.seq.view(), seq))
+        return at < len(self) and int(self.seq.view()[at]) == seq
+
+    def rows_of(self, cube: UUID) -> list[int]:
+        """The rows of a cube's versions, oldest first; empty where it has none."""
+        return list(self._rows_of.get(cube.bytes, ()))
+
+    def attached(self, name: str, make: Callable[[], Attached]) -> Attached:
+        """What a strategy holds in memory beside the rows, made at first use. It goes with the index, and when anything is forgotten."""
+        held: Attached | None = self._attached.get(name)
+        if held is None:
+            held = self._attached[name] = make()
+        return held
 
     # -- who is visible --
     def visible(self, position: int, states: Mapping[UUID, State] | None = None, hidden: bool = False, omitted: Omitted | None = None) -> Mask:

@@ -29,6 +29,7 @@ from mnemos.text.tokens import token_counter
 
 if TYPE_CHECKING:
     from mnemos.index.space_index import Omitted
+    from mnemos.kernel.consolidation import Consolidated
     from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.guard.settings import Settings as GuardSettings
     from mnemos.kernel.system import Mnemos
@@ -166,6 +167,13 @@ class Space:
         from mnemos.kernel.transforms.transform import demote
 
         return demote(self, id, reason)
+
+    def consolidate(self, progress: Progress | None = None) -> Consolidated:
+        """Let the space's strategy make the views that it lacks, and renew those that are out of date; the recurring job "consolidate" does the
+        same where workers run. Twice is the same as once. Raises `PermissionDenied`, `Conflict`."""
+        from mnemos.kernel.consolidation import consolidate
+
+        return consolidate(self, progress)
 
     def supersede(self, newer: str | UUID, older: str | UUID, reason: Any = None) -> MemCube:
         """Say that `newer` holds instead of `older`, which goes to the archive and stays in the history of `newer`. Gives `newer`."""

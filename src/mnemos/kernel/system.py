@@ -25,6 +25,7 @@ from mnemos.kernel.life.heat import AccessTracker
 from mnemos.kernel.life.tending import LifecyclePolicy, Tended, expire, keep_uses, tend
 from mnemos.kernel.pipelines.pipeline import Pipeline, saved_pipeline, saved_pipelines
 from mnemos.kernel.reading.results import Report
+from mnemos.kernel.reading.searching import Masks
 from mnemos.kernel.rights import governance, roles
 from mnemos.kernel.rights.governance import Access
 from mnemos.kernel.rights.limits import RateLimiter, use_licence
@@ -42,7 +43,7 @@ from mnemos.store.sqlite import SqliteStore
 from mnemos.store.sqlite_read import Reader
 from mnemos.store.sqlite_write import Writer
 from mnemos.text.registry import STRATEGIES, make
-from mnemos.text.strategy import Strategy
+from mnemos.text.strategy import Floats, Strategy, View
 
 if TYPE_CHECKING:
     from mnemos.kernel.changes.loop import Changes
@@ -416,6 +417,11 @@ class Mnemos:
         if row is None:
             raise NotFound("the space does not exist: the transaction that created it was undone; get the space again by its name")
         return row
+
+    def view(self, index: SpaceIndex, masks: Masks, cosines: Floats | None, now: int, snapshot: Reader) -> View:
+        """What a strategy sees of an index that is caught up to `snapshot`, and locked."""
+        vectors = next((vectors for number, vectors in index.vectors.items() if self.embedding.is_own(number, snapshot)), None)
+        return View(index, masks.allowed, cosines, now, masks.views, masks.relations, snapshot, vectors, self.embedding.matrix)
 
     def index(self, space: int, snapshot: Reader, *, fresh: bool = False) -> SpaceIndex:
         """The index of a space, made at first use; the scheduler says which ones are held.

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from mnemos.base.clock import from_micros
 from mnemos.base.cube import Content, Link
-from mnemos.base.lineage import PART_OF
+from mnemos.base.lineage import PART_OF, VIEW_OF
 from mnemos.index.terms import pack_terms
 from mnemos.store.base import Derived, NewVersion
 from mnemos.text.chunking import chunk
-from mnemos.text.reading import read
+from mnemos.text.reading import Flag, read
 
 LONGEST_WHOLE = 1400
 """Characters up to which a text is one memory: about what the default embedder reads at once (256 word pieces)."""
@@ -76,7 +76,8 @@ def _own_thread(document: UUID, version: int) -> str:
 def _searchable(content: Content, thread: str | None, part_of: UUID | None) -> NewVersion:
     assert content.text is not None
     reading = read(content.text, type=content.type, author=content.author, event_at=content.event_at)
-    return NewVersion(content, Derived(thread, reading.flags, reading.moments or None, pack_terms(terms_text(content)), part_of))
+    view = Flag.VIEW if any(link.relation == VIEW_OF for link in content.derived_from) else 0
+    return NewVersion(content, Derived(thread, reading.flags | view, reading.moments or None, pack_terms(terms_text(content)), part_of))
 
 
 def terms_text(content: Content) -> str:

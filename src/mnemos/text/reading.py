@@ -44,9 +44,11 @@ class Flag(IntFlag):
     """Holds an image's caption."""
     FIRST_PERSON = 32
     """Speaks of its author."""
+    VIEW = 64
+    """Is a view of other memories (`base.lineage.VIEW_OF`). Said by its links, not by its text."""
 
 
-_ASKS, _ENDS_ASKING, _TIME, _NUMBER, _IMAGE_FLAG, _FIRST_PERSON_FLAG = (flag.value for flag in Flag)
+_ASKS, _ENDS_ASKING, _TIME, _NUMBER, _IMAGE_FLAG, _FIRST_PERSON_FLAG, _ = (flag.value for flag in Flag)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from mnemos.text.auto import Auto
+import importlib
+
 from mnemos.text.strategy import Strategy
 
-STRATEGIES: dict[str, type[Strategy]] = {"auto": Auto}
+STRATEGIES: dict[str, str] = {
+    "auto": "mnemos.text.auto:Auto",
+    "plain": "mnemos.text.plain:Plain",
+}
+"""Name → where it is; loaded at first use, as some read word lists."""
 
 
 def make(name: str) -> Strategy:
     """A strategy of its own for one open store."""
-    return STRATEGIES[name]()
+    module, _, made = STRATEGIES[name].partition(":")
+    strategy: Strategy = getattr(importlib.import_module(module), made)()
+    return strategy
 
 
 def strategies() -> list[str]:

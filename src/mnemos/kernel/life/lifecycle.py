@@ -13,10 +13,10 @@ from uuid import UUID
 
 from mnemos.base.cube import Content, Json, Link, MemCube, State
 from mnemos.base.errors import Conflict, Frozen, Invalid, PermissionDenied
-from mnemos.base.lineage import ABSORBS, MERGED, SUPERSEDES
+from mnemos.base.lineage import ABSORBS, MERGED, SUPERSEDES, VIEW_OF
 from mnemos.kernel.life.reasons import check_reason, refuse_repetition, strings_of
 from mnemos.kernel.reading.viewing import Viewing
-from mnemos.kernel.rights.governance import LABELS, check_rules, label_level
+from mnemos.kernel.rights.governance import LABELS, check_rules, common_rules, label_level
 from mnemos.kernel.rights.limits import use_quota
 from mnemos.kernel.writing.drafts import draft
 from mnemos.store.base import Snapshot, Standing, VersionRow
@@ -140,8 +140,25 @@ def set_acl(space: Space, cube: UUID, acl: Any) -> MemCube:
         for one in (standing, *_parts(transaction, standing)):
             if one.acl != rules:
                 transaction.set_acl(one.id, rules)
+                _narrow_views(transaction, one.id)
         row = transaction.versions([standing.seq])[standing.seq]
         return viewing.cube(row)
+
+
+def _narrow_views(transaction: Writer, source: UUID) -> None:
+    """Give the views of a memory, and the views of those, the rules that all that they were made of have in common."""
+    changed, seen = [source], {source}
+    for cube in changed:
+        for view in dict.fromkeys(child for child, _, relation in transaction.children(cube) if relation == VIEW_OF):
+            standing = transaction.standing(view)
+            if standing is None or view in seen:
+                continue
+            made_of = [edge.parent for edge in transaction.derivations(view) if edge.child == view and edge.version == standing.version]
+            rules = common_rules([parent.acl for one in made_of if (parent := transaction.standing(one)) is not None])
+            if standing.acl != rules:
+                transaction.set_acl(view, rules)
+                changed.append(view)
+                seen.add(view)
 
 
 # ---- several memories as one ----------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ import numpy as np
 
 from mnemos.base.cube import State, check_words
 from mnemos.base.errors import Invalid, MnemosError, shown
-from mnemos.base.lineage import ABSORBS
+from mnemos.base.lineage import ABSORBS, VIEW_OF
 from mnemos.kernel.life import heat, lifecycle
 from mnemos.store.base import Heat, SpaceRow
 from mnemos.store.sqlite_write import Writer
+from mnemos.text.reading import Flag
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
@@ -204,7 +205,10 @@ def _archive_idle(system: Mnemos, row: SpaceRow, policy: LifecyclePolicy) -> int
                 standing = transaction.standing(cube)
                 if standing is None or standing.frozen or standing.state not in lifecycle.VISIBLE:
                     continue
-                priority = transaction.versions([standing.seq])[standing.seq].content.priority
+                content = transaction.versions([standing.seq])[standing.seq].content
+                if any(link.relation == VIEW_OF for link in content.derived_from):  # nobody uses a view but by way of what it is a view of
+                    continue
+                priority = content.priority
                 warm = heat.at(known[cube], now) if cube in known else 0.0
                 if warm < policy.heat_floor and (priority is None or priority < policy.important):
                     lifecycle.move(transaction, standing, State.ARCHIVED, {"reason": "idle"})
@@ -232,6 +236,7 @@ def _settle(system: Mnemos, row: SpaceRow, policy: LifecyclePolicy) -> Tended:
                     continue
                 system.indexes.catch_up(index, snapshot)
                 allowed = index.visible(snapshot.position) & (index.expires_at.view() > system.clock()) & (index.whole.view() < 0)
+                allowed &= (index.flags.view() & Flag.VIEW) == 0  # a view repeats what it was made of
                 seqs = index.seq.view()
                 if policy.records:
                     allowed &= ~index.with_type(policy.records)

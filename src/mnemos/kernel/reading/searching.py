@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mnemos.base.clock import Moment
+from mnemos.index.relations import Relations
 from mnemos.index.space_index import UNKNOWN, Mask, Omitted, SpaceIndex
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.store.base import Filter, Snapshot
 from mnemos.text.question import Question, analyse
-from mnemos.text.strategy import Recall, Strategy, View
+from mnemos.text.reading import Flag
+from mnemos.text.strategy import Recall, Strategy
 
 if TYPE_CHECKING:
     from mnemos.base.protocols import Vectors
@@ -39,7 +41,7 @@ def found(
     """Search a space for `text`, as it was at `as_of`; `vector` is the text's embedding where it is given."""
     system = space.system
     voiced, meant, attempts = None, vector, 0
-    looked: tuple[SpaceIndex, tuple[int, int, int], int, Mask, Question] | None = None
+    looked: tuple[SpaceIndex, tuple[int, int, int], int, Masks, Question] | None = None
     while True:
         if voiced is not None:
             meant = system.embedding.question(voiced)
@@ -54,20 +56,43 @@ def found(
                 system.indexes.catch_up(index, snapshot)
                 at = (index.position, snapshot.position, position)
                 if looked is not None and looked[0] is index and looked[1] == at:
-                    _, _, now, mask, question = looked
+                    _, _, now, masks, question = looked
                 else:
                     now = system.clock()
-                    mask = allowed(snapshot, index, position, viewing.narrowed(where), now, space.omitted)
+                    masks = findable(snapshot, index, position, viewing.narrowed(where), now, space.omitted)
                     # Whom and when the question means depends on what may be found; embedding it is not for here, where others wait.
-                    question = analyse(text, index.speakers(mask), now, index.span(mask))
+                    question = analyse(text, index.speakers(masks.allowed), now, index.span(masks.allowed))
                 if vector is None and question.voiced != voiced:
-                    voiced, looked = question.voiced, (index, at, now, mask, question)
+                    voiced, looked = question.voiced, (index, at, now, masks, question)
                     continue
                 queries = system.embedding.align(question.voiced, meant, index.vectors, snapshot)
-                recall = strategy.recall(question, View(index, mask, index.cosines(queries), now), k)
+                view = system.view(index, masks, index.cosines(queries), now, snapshot)
+                recall = strategy.recall(question, view, k)
                 seqs = index.seq.view()[recall.rows].tolist()
             yield Found(viewing, position, seqs, recall)
             return
+
+
+class Masks(NamedTuple):
+    """Which rows a search may find (`allowed`), and, where the space has views, which of them may bear on it, with what they say."""
+
+    allowed: Mask
+    views: Mask | None = None
+    relations: Relations | None = None
+
+
+def findable(snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter, now: int, omitted: Omitted | None = None) -> Masks:
+    """What a search at `position` may find. Views are found where their type is asked for; the others are there for strategies, whatever else
+    the caller asks for, as far as the caller may read them and all that they were made of. The caller holds the index's lock."""
+    mask = allowed(snapshot, index, position, where, now, omitted)
+    if not index.all_flags & Flag.VIEW:
+        return Masks(mask)
+    is_view: Mask = (index.flags.view() & Flag.VIEW) != 0
+    relations = Relations.of(index, snapshot, is_view)
+    seen = allowed(snapshot, index, position, Filter(readers=where.readers, labels=where.labels), now, omitted)
+    views = relations.usable(seen, is_view)
+    mask &= ~is_view if where.types is None else ~is_view | views
+    return Masks(mask, views, relations)
 
 
 def allowed(snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter, now: int, omitted: Omitted | None = None) -> Mask:

@@ -111,6 +111,20 @@ def check_rules(acl: Any, keyword: str = "acl") -> dict[str, list[str]] | None:
     return out
 
 
+def common_rules(rules: Iterable[Json | None]) -> dict[str, list[str]] | None:
+    """Rules that let somebody do only what each of `rules` lets: for each verb, the names that all that list it have in common. None where none
+    says anything. Names are compared as they are: whom one names by a role, and another by name, both do not have in common."""
+    out: dict[str, list[str]] = {}
+    for one in rules:
+        for verb, names in (one or {}).items():
+            known = out.get(verb)
+            if known is None or known == [EVERYBODY]:
+                out[verb] = list(names)
+            elif EVERYBODY not in names:
+                out[verb] = [name for name in known if name in names]
+    return out or None
+
+
 def check_principals(values: Any, keyword: str) -> list[str]:
     """Names of principals, checked and in order: nobody is called like a role, or like everybody. Raises `Invalid`."""
     names = sorted(check_words(values, keyword))

@@ -9,12 +9,15 @@ from mnemos.base.cube import Json, check_text
 from mnemos.base.errors import Invalid
 from mnemos.kernel.life.tending import LifecyclePolicy
 from mnemos.store.base import SpaceRow
+from mnemos.store.sqlite_write import Writer
 
 if TYPE_CHECKING:
     from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
 
 LONGEST_NAME = 200
+EVERY_SECONDS = 60.0
+"""How often a space whose strategy consolidates is looked after, where workers run."""
 
 
 def check_space_name(name: object) -> str:
@@ -32,7 +35,10 @@ def opened(system: Mnemos, name: str, wanted: Json) -> SpaceRow:
         access = system.access(snapshot)
     if row is None:
         with system.writing() as transaction:
-            row = transaction.space(name) or transaction.create_space(name, {"owner": system.principal, **wanted})
+            row = transaction.space(name)
+            if row is None:
+                row = transaction.create_space(name, {"owner": system.principal, **wanted})
+                _look_after(system, transaction, name, wanted)
     changed = any(row.settings.get(key) != value for key, value in wanted.items())
     if changed or (wanted and not access.may("read", row.settings)):  # or a list could be guessed at
         access.require("share", name, row.settings)
@@ -43,7 +49,21 @@ def opened(system: Mnemos, name: str, wanted: Json) -> SpaceRow:
         access.require("share", name, row.settings)
         settings = {**row.settings, **wanted}
         transaction.set_space(row.num, settings)
+        _look_after(system, transaction, name, wanted)
     return SpaceRow(row.num, row.name, row.created_at, settings)
+
+
+def _look_after(system: Mnemos, transaction: Writer, name: str, wanted: Json) -> None:
+    """Let a space whose strategy consolidates be looked after by a recurring job."""
+    if "strategy" not in wanted:
+        return
+    now = system.clock()
+    if system.strategy(wanted["strategy"]).consolidates:
+        transaction.enqueue("consolidate", name, None, run_at=now, priority=0, every=int(EVERY_SECONDS * 1e6), now=now)
+        return
+    for row in transaction.jobs(("waiting",), ("consolidate",)):
+        if row.key == name:
+            transaction.cancel_job(row.id, now)
 
 
 def described(space: Space) -> dict[str, Any]:

@@ -63,6 +63,12 @@ def _own_signer(system: Mnemos) -> str | None:
     return None if system.work.signer is None else system.work.signer.id
 
 
+def _consolidate(system: Mnemos, job: Running) -> None:
+    from mnemos.kernel.consolidation import consolidate_job
+
+    consolidate_job(system, job)
+
+
 def _own_embedder(system: Mnemos) -> str | None:
     return system.embedding.fingerprint
 
@@ -75,6 +81,7 @@ KINDS: dict[str, Kind] = {
     "compact": Kind(_compact),
     "index": Kind(_index),
     "reseal": Kind(_reseal),
+    "consolidate": Kind(_consolidate, backoff_seconds=10.0),
     "checkpoint": Kind(_checkpoint, key=_own_signer),
 }
 """The kinds of jobs that every open store can run. A new one is a function and a line here; a program adds its own with `Jobs.register`."""

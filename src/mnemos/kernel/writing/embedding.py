@@ -88,6 +88,13 @@ class Embedding:
         if not transaction.new_embedder:
             self._put_as = number
 
+    def matrix(self, texts: Sequence[str]) -> Vectors | None:
+        """(len(texts), dimensions) unit vectors; None without an embedder."""
+        found = self.vectors(texts)
+        if found is None or self.embedder is None:
+            return None
+        return np.frombuffer(b"".join(found), dtype="<f4").reshape(-1, self.embedder.dimensions)
+
     @contextlib.contextmanager
     def lending(self, vectors: Mapping[str, bytes]) -> Iterator[None]:
         """Let this thread take these vectors (text → float32 bytes), which the embedder made before, instead of having them made anew."""
@@ -130,9 +137,7 @@ class Embedding:
         if self.embedder is None or vector is None:
             return out
         for number in numbers:
-            if number not in self._fingerprints:
-                self._fingerprints |= {n: fingerprint for n, (fingerprint, _) in snapshot.embedders().items()}
-            fingerprint = self._fingerprints[number]
+            fingerprint = self._fingerprint(number, snapshot)
             if fingerprint == self.embedder.fingerprint:
                 out[number] = vector
                 continue
@@ -142,6 +147,15 @@ class Embedding:
             except ModelUnavailable:  # as good as unknown here: what has its vectors is found by words until it has new ones
                 self._others[fingerprint] = None
         return out
+
+    def is_own(self, number: int, snapshot: Snapshot) -> bool:
+        """Whether an embedder's number in the store is that of this embedder."""
+        return self.embedder is not None and self._fingerprint(number, snapshot) == self.embedder.fingerprint
+
+    def _fingerprint(self, number: int, snapshot: Snapshot) -> str:
+        if number not in self._fingerprints:
+            self._fingerprints |= {n: fingerprint for n, (fingerprint, _) in snapshot.embedders().items()}
+        return self._fingerprints[number]
 
     def _by_fingerprint(self, fingerprint: str) -> Embedder | None:
         if fingerprint not in self._others:
@@ -154,10 +168,10 @@ class Embedding:
         if self.embedder is None:
             return False
         with store.snapshot() as snapshot:
-            number = self._number(snapshot)
+            number = self.number(snapshot)
             return bool(snapshot.unembedded(-1 if number is None else number, 0, 1))
 
-    def _number(self, snapshot: Snapshot) -> int | None:
+    def number(self, snapshot: Snapshot) -> int | None:
         """The embedder's number in a store that it was used in."""
         return next((number for number, (fingerprint, _) in snapshot.embedders().items() if fingerprint == self.fingerprint), None)
 
@@ -167,7 +181,7 @@ class Embedding:
         if embedder is None:
             return 0
         with store.snapshot() as snapshot:
-            number = self._number(snapshot)
+            number = self.number(snapshot)
         if number is None:
             with store.transaction() as transaction:
                 number = transaction.embedder(embedder.fingerprint, embedder.dimensions)

@@ -1,0 +1,175 @@
+"""The relations of a space: which memories a view is of, edges between two memories, and n-ary relations, each asserted by a view.
+
+A view (`base.lineage.VIEW_OF`) keeps edges in its metadata as {"edges": [{"to": id, "kind": word, "weight": number}]}, from itself to another
+memory, and, being a relation itself, the memories that it relates as {"members": [{"id": id, "role": word, "weight": number}]}. So the provenance
+of each is a version of a cube: who made it, when, from what. Nodes are memories, named by the row of their first version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.base.cube import Content
+from mnemos.base.ids import parse_id
+from mnemos.base.lineage import VIEW_OF
+from mnemos.index.growing import Growing
+from mnemos.index.space_index import Codes, Mask, SpaceIndex
+
+Rows = NDArray[np.int64]
+_DEEPEST = 8
+"""Views of views of … that are followed to their sources."""
+
+
+class Versions(Protocol):
+    """What is read of a store's snapshot."""
+
+    def versions(self, seqs: Sequence[int]) -> Mapping[int, Any]: ...
+    def version_seq(self, cube: UUID, version: int) -> int | None: ...
+    def parts(self, cube: UUID, version: int) -> list[int]: ...
+
+
+class Edges(NamedTuple):
+    """Edges as columns of one length: `source` and `target` are nodes, `weight` is as it was given (1 where it was not)."""
+
+    source: Rows
+    target: Rows
+    weight: NDArray[np.float64]
+
+
+class Incidence(NamedTuple):
+    """N-ary relations as columns of one length: the row of the relation, a node that it relates, in which role (`Relations.roles`), how much."""
+
+    relation: Rows
+    node: Rows
+    role: Rows
+    weight: NDArray[np.float64]
+
+
+class Relations:
+    """What the views among the rows of one index say. The caller holds the index's lock."""
+
+    def __init__(self) -> None:
+        self.kinds, self.roles, self.strategies = Codes(), Codes(), Codes()
+        self._read = 0
+        self._sources = Growing(np.int64, 2)  # (row of a view, row that it is a view of)
+        self._edges = Growing(np.int64, 3)  # (row of the view that says so, node, kind)
+        self._weights = Growing(np.float64)
+        self._members = Growing(np.int64, 3)  # (row of the relation, node, role)
+        self._shares = Growing(np.float64)
+        self._strategy = Growing(np.int64, 2)  # (row of a view, strategy)
+
+    @classmethod
+    def of(cls, index: SpaceIndex, snapshot: Versions, is_view: Mask) -> Relations:
+        """The relations of an index that is caught up to the snapshot; `is_view` says which rows are views."""
+        held = index.attached("relations", cls)
+        held._catch_up(index, snapshot, is_view)
+        return held
+
+    def _catch_up(self, index: SpaceIndex, snapshot: Versions, is_view: Mask) -> None:
+        fresh = self._read + np.flatnonzero(is_view[self._read :])
+        self._read = len(index)
+        if not len(fresh):
+            return
+        stored = snapshot.versions(index.seq.view()[fresh].tolist())
+        first = index.first.view()
+        for row, seq in zip(fresh.tolist(), index.seq.view()[fresh].tolist(), strict=True):
+            if seq not in stored:  # forgotten since
+                continue
+            content: Content = stored[seq].content
+            self._sources.extend([(row, source) for source in self._rows_of_sources(index, snapshot, content)] or np.empty((0, 2)))
+            self._strategy.extend([(row, self.strategies.encode([_word(content.metadata.get("strategy"))])[0])])
+            edges = list(_said(index, content.metadata.get("edges"), "to", "kind"))
+            if edges:
+                self._edges.extend([(row, first[node], self.kinds.encode([kind])[0]) for node, kind, _ in edges])
+                self._weights.extend([weight for _, _, weight in edges])
+            members = list(_said(index, content.metadata.get("members"), "id", "role"))
+            if members:
+                self._members.extend([(row, first[node], self.roles.encode([role])[0]) for node, role, _ in members])
+                self._shares.extend([weight for _, _, weight in members])
+
+    @staticmethod
+    def _rows_of_sources(index: SpaceIndex, snapshot: Versions, content: Content) -> Iterator[int]:
+        """The rows of the very versions that a view was made of; those of a document are its parts. -1 where one is not there any more."""
+        for link in content.derived_from:
+            if link.relation != VIEW_OF:
+                continue
+            seq = snapshot.version_seq(link.id, link.version)
+            if seq is None:
+                yield -1
+                continue
+            seqs = [seq] if index.has_row(seq) else [part for part in snapshot.parts(link.id, link.version) if index.has_row(part)]
+            yield from index.rows_at(np.array(seqs, dtype=np.int64)).tolist() if seqs else (-1,)
+
+    # -- asking --
+    def usable(self, seen: Mask, is_view: Mask) -> Mask:
+        """The views all of whose sources are seen, too: what anybody may not see has no bearing on what is found, by no detour."""
+        usable = seen & is_view
+        pairs = self._sources.view()
+        if not len(pairs):
+            return usable & False
+        views, sources = pairs[:, 0], pairs[:, 1]
+        with_sources = np.zeros(len(seen), dtype=bool)
+        with_sources[views] = True
+        usable &= with_sources
+        for _ in range(_DEEPEST):
+            lacking = views[(sources < 0) | ~np.where(is_view[sources], usable[sources], seen[sources])]
+            before = int(np.count_nonzero(usable))
+            usable[lacking] = False
+            if int(np.count_nonzero(usable)) == before:
+                break
+        return usable
+
+    def sources(self, views: Mask) -> tuple[Rows, Rows]:
+        """(view, source) rows, pair by pair, of the views in the mask."""
+        pairs = self._sources.view()
+        pairs = pairs[views[pairs[:, 0]]]
+        return pairs[:, 0], pairs[:, 1]
+
+    def of_strategy(self, name: str, n: int) -> Mask:
+        """Which of `n` rows are views that the strategy `name` made."""
+        mask = np.zeros(n, dtype=bool)
+        number, said = self.strategies.number(name), self._strategy.view()
+        if number is not None:
+            mask[said[said[:, 1] == number, 0]] = True
+        return mask
+
+    def edges(self, first: Rows, views: Mask, kinds: Iterable[str] | None = None) -> Edges:
+        """The edges that the views in the mask assert, of some kinds (None: of all). `first`: the index's column of that name."""
+        said = self._edges.view()
+        chosen = views[said[:, 0]] & _among(said[:, 2], self.kinds, kinds)
+        return Edges(first[said[chosen, 0]], said[chosen, 1], self._weights.view()[chosen])
+
+    def incidence(self, views: Mask, roles: Iterable[str] | None = None) -> Incidence:
+        """The n-ary relations among the views in the mask, with their members in some roles (None: in all)."""
+        said = self._members.view()
+        chosen = views[said[:, 0]] & _among(said[:, 2], self.roles, roles)
+        return Incidence(said[chosen, 0], said[chosen, 1], said[chosen, 2], self._shares.view()[chosen])
+
+
+def _among(codes: Rows, words: Codes, wanted: Iterable[str] | None) -> Mask:
+    if wanted is None:
+        return np.ones(len(codes), dtype=bool)
+    return np.isin(codes, [number for word in wanted if (number := words.number(word)) is not None])
+
+
+def _said(index: SpaceIndex, listed: Any, id_key: str, word_key: str) -> Iterator[tuple[int, str | None, float]]:
+    """(row, word, weight) of what metadata list, where it is there; what a caller wrote into metadata by hand may be anything."""
+    for one in listed if isinstance(listed, (list, tuple)) else ():
+        if not isinstance(one, Mapping) or not isinstance(one.get(id_key), str):
+            continue
+        try:
+            rows = index.rows_of(parse_id(one[id_key]))
+        except ValueError:
+            continue
+        weight = one.get("weight", 1.0)
+        if rows and isinstance(weight, (int, float)) and np.isfinite(weight):
+            yield rows[0], _word(one.get(word_key)), float(weight)
+
+
+def _word(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
