@@ -72,6 +72,7 @@ def test_within_is_a_breadth_first_search(graph: tuple[int, np.ndarray, np.ndarr
 
 def test_one_way_edges_are_walked_one_way() -> None:
     graph = Graph(3, np.array([0, 1]), np.array([1, 2]), both_ways=False)
-    assert graph.neighbours(0).tolist() == [1] and graph.neighbours(2).tolist() == []
+    assert graph.neighbours(0).tolist() == [1]
+    assert graph.neighbours(2).tolist() == []
     assert graph.within(np.array([2]), 5).tolist() == [False, False, True]
     assert graph.pagerank(np.array([1.0, 0, 0]), 0.5).sum() == pytest.approx(1.0)

@@ -15,7 +15,8 @@ from mnemos.kernel.space import Space
 from mnemos.text import registry
 from mnemos.text.strategy import Recall, View
 
-TEXTS = [f"The {animal} lives in room {n}." for n, animal in enumerate(["heron", "otter", "badger", "lynx", "stoat", "vole", "marten", "hare", "mole"])]
+ANIMALS = ("heron", "otter", "badger", "lynx", "stoat", "vole", "marten", "hare", "mole")
+TEXTS = [f"The {animal} lives in room {n}." for n, animal in enumerate(ANIMALS)]
 
 
 @pytest.fixture(autouse=True)
@@ -70,8 +71,10 @@ def test_a_view_inherits_and_says_who_made_it(space: Space) -> None:
     space.consolidate()
     (note,) = space.list(types=["note"])
     assert (note.sensitivity, note.origin, note.tags) == ("personal", "inference", ("echo",))
-    assert note.event_at is not None and note.event_at.year == 2024
-    assert note.metadata["strategy"] == "echo" and note.metadata["by"] == "rules"
+    assert note.event_at is not None
+    assert note.event_at.year == 2024
+    assert note.metadata["strategy"] == "echo"
+    assert note.metadata["by"] == "rules"
 
 
 def test_what_becomes_of_a_source_becomes_of_its_views(space: Space) -> None:
@@ -80,7 +83,8 @@ def test_what_becomes_of_a_source_becomes_of_its_views(space: Space) -> None:
     space.update(cubes[0].id, "The heron lives in the attic.")
     assert [note.text for note in space.list(types=["note"], stale=True)] == [TEXTS[0].upper()]
     done = space.consolidate()
-    assert done.revised == 1 and not space.list(types=["note"], stale=True)
+    assert done.revised == 1
+    assert not space.list(types=["note"], stale=True)
     space.forget([cubes[1].id])
     assert TEXTS[1].upper() not in {note.text for note in space.list(types=["note"], limit=100)}
     assert len(space.list(types=["note"], limit=100)) == 8
@@ -125,9 +129,11 @@ def test_relations_are_those_of_the_views_in_sight(space: Space) -> None:
     cubes = space.add_many([{"text": text} for text in TEXTS[:3]])
     space.consolidate()
     view = look(space)
-    assert view.relations is not None and view.views is not None
+    assert view.relations is not None
+    assert view.views is not None
     edges = view.relations.edges(view.index.first.view(), view.views, ["after"])
-    assert edges.weight.tolist() == [0.5, 0.5] and len(set(edges.source.tolist() + edges.target.tolist())) == 3
+    assert edges.weight.tolist() == [0.5, 0.5]
+    assert len(set(edges.source.tolist() + edges.target.tolist())) == 3
     members = view.relations.incidence(view.views, ["subject"])
     assert sorted(members.node.tolist()) == [view.index.rows_of(cube_id(cube.id))[0] for cube in cubes]
     assert not len(view.relations.edges(view.index.first.view(), view.views, ["unheard of"]).source)
