@@ -19,7 +19,7 @@ def named(text: str, kind: str | None = None, statistics: Statistics | None = No
 
 
 @pytest.mark.parametrize(
-    "text, expected",
+    ("text", "expected"),
     [
         ("Yesterday I met Anna Karenina at the Gare de Lyon.", ["Anna Karenina", "Gare de Lyon"]),
         ("Looks good! Congrats, Maria.", ["Maria"]),
@@ -58,12 +58,16 @@ def test_scripts_without_capitals_give_n_grams() -> None:
 def test_one_key_for_spellings_of_one_name() -> None:
     assert {key_of(name) for name in ("J.K. Rowling", "J. K. Rowling", "JK Rowling", "jk rowling's")} == {"jk rowling"}
     assert key_of("The Zone (2017 film)") == key_of("the zone") == "zone"
-    assert key_of("U.S.") == key_of("US") and key_of("Malmö") == key_of("Malmo") and key_of("The") == "the" and key_of("(…)") == ""
+    assert key_of("U.S.") == key_of("US")
+    assert key_of("Malmö") == key_of("Malmo")
+    assert key_of("The") == "the"
+    assert key_of("(…)") == ""
 
 
 def test_the_corpus_tells_words_from_names() -> None:
     statistics = Statistics(["We like fantasy a lot.", "More fantasy, and a visit to Ginger at home.", "To Ginger with love."])
-    assert named("Fantasy rocks.", "name", statistics) == [] and named("Fantasy rocks.", "name") == ["Fantasy"]
+    assert named("Fantasy rocks.", "name", statistics) == []
+    assert named("Fantasy rocks.", "name") == ["Fantasy"]
     assert named("Ginger rocks.", "name", statistics) == ["Ginger"]
 
 
@@ -76,7 +80,8 @@ def test_noun_phrases_by_what_is_rare_in_the_corpus() -> None:
     assert "solar battery" in named(text, "phrase", statistics)
     for gone in reversed(texts):
         statistics.remove(gone)
-    assert statistics.texts == 0 and statistics.written("meeting") is None
+    assert statistics.texts == 0
+    assert statistics.written("meeting") is None
     with pytest.raises(Invalid, match="no text is left"):
         statistics.remove("more")
 
@@ -118,6 +123,7 @@ def test_aliases_do_not_depend_on_the_order_and_can_be_taken_back() -> None:
         assert aliases.groups() != expected
         rng.shuffle(extra)
         aliases.remove(extra)
-        assert aliases.groups() == expected and len(aliases) == len(NAMES)
+        assert aliases.groups() == expected
+        assert len(aliases) == len(NAMES)
     with pytest.raises(Invalid, match="peter"):
         aliases.remove(["peter barrie"])
