@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from mnemos.base.errors import Conflict, Frozen, Invalid, NotFound, PermissionDenied
+import mnemos
+from mnemos.base.errors import Conflict, Frozen, Invalid, MnemosError, NotFound, PermissionDenied
 from mnemos.kernel.pipelines.steps import FUNCTIONS, STEPS
 from mnemos.kernel.system import Mnemos
 from store_contents import rows
@@ -334,3 +336,49 @@ def test_templates_are_kept_and_used_by_name(open_memory: Callable[..., Mnemos])
         with pytest.raises(Invalid, match="is no name"):
             mem.pipeline(steps, space="a").save(name)
     assert mem.verify().ok
+
+
+# -- what is known only when a pipeline runs --
+NASTY = (None, True, -1, 1.5, 2**70, "", "x", "\x00", "{x}", [None], [["a"]], {"a": 1}, {"name": 1, "ids": 2}, {"lt": []})
+GIVEN = {
+    "query": "tram", "text": "The tram is yellow.", "sources": ["a"], "name": "merge", "items": [1], "where": {"value": 1}, "value": [1],
+    "function": "count", "that": 1, "kind": "expire",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_arguments_that_come_late_are_checked_like_others(name: str) -> None:
+    step = STEPS[name]
+    with mnemos.open(":memory:", embedder="none") as mem:
+        space = mem.space("a")
+        for argument in (*step.required, *step.optional):
+            for value in NASTY:
+                one, two, three = (space.add(f"The tram leaves at {hour}.").id for hour in ("nine", "ten", "noon"))
+                given = {**GIVEN, "id": one, "cube": one, "cubes": [one, two], "to": two, "newer": one, "older": three}
+                raw = {"step": name, **{key: given[key] for key in step.required}, argument: "$late"}
+                if name == "forget":
+                    raw.setdefault("cubes", [one])
+                with contextlib.suppress(MnemosError):
+                    mem.pipeline([raw], space="a").run(late=value)
+        assert mem.verify()
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"step": "map", "value": [1], "function": "$late"}, "function: there is none called 'x'"),
+        ({"step": "map", "value": "$late", "function": "ids"}, "value: expected memories"),
+        ({"step": "retrieve", "query": "tram", "min_score": "$late"}, "min_score: expected a number"),
+        ({"step": "transform", "name": "$late", "cubes": []}, "transformation"),
+        ({"step": "transform", "name": "merge", "cubes": [], "options": "$late"}, "options: expected an object"),
+    ],
+)
+def test_what_comes_late_and_is_wrong_is_told(mem: Mnemos, space: Any, step: dict[str, Any], message: str) -> None:
+    position = mem.position()
+    with pytest.raises((Invalid, NotFound), match=message):
+        mem.pipeline([{"step": "add", "text": "goes again"}, step], space="a").run(late="x")
+    assert mem.position() == position
+
+
+def test_an_input_may_have_any_name(mem: Mnemos) -> None:
+    assert mem.pipeline([{"step": "map", "value": "$self", "function": "count", "as": "n"}]).run(self=[1, 2])["n"] == 2

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnemos.base.cube import MemCube, plain_json
 from mnemos.base.errors import Invalid, MnemosError, NotFound, shown
-from mnemos.kernel.pipelines.steps import STEPS, Scene, Step, filled, known_arguments
+from mnemos.kernel.pipelines.steps import STEPS, Scene, Step, done, known_arguments
 from mnemos.kernel.pipelines.values import as_text, names_in, resolved
 from mnemos.kernel.rights.space_settings import check_space_name
 
@@ -136,7 +136,7 @@ class Pipeline:
         """
         self._system.set_setting(TEMPLATES + _template_name(name), plain_json({"space": self._space, "steps": self._raw}, "pipeline"))
 
-    def run(self, **inputs: Any) -> Run:
+    def run(self, /, **inputs: Any) -> Run:
         """Do all steps in one transaction, which is durable when this returns. Where a step fails nothing is kept, and its error is raised, saying
         which step it was. Other writers wait meanwhile. Raises `Invalid` where not exactly `inputs` are given."""
         if unknown := sorted(set(inputs) ^ set(self.inputs)):
@@ -175,11 +175,11 @@ class Pipeline:
 
     def _given(self, scene: Scene, step: _Declared, state: Mapping[str, Any]) -> Any:
         if step.each is None:
-            return step.kind.run(scene, **filled(step.kind, step.arguments, state, resolved))
+            return done(step.kind, scene, step.arguments, state)
         items = resolved(step.each, state)
         if not isinstance(items, (list, tuple)):
             raise Invalid(f"each: expected a list, not {type(items).__name__}")
-        return [step.kind.run(scene, **filled(step.kind, step.arguments, {**state, "item": item}, resolved)) for item in items]
+        return [done(step.kind, scene, step.arguments, {**state, "item": item}) for item in items]
 
 
 def saved_pipeline(system: Mnemos, name: str) -> Pipeline:

@@ -13,7 +13,7 @@ from mnemos.base.errors import Conflict, Invalid, NotFound, shown
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import ABSORBS, ASSOCIATIONS, BRANCHED_FROM, MERGED, PART_OF, SUPERSEDES
 from mnemos.kernel.lineage import ancestors
-from mnemos.kernel.pipelines.values import as_text, refers, rendered
+from mnemos.kernel.pipelines.values import as_text, refers, rendered, resolved
 from mnemos.kernel.reading.conditions import conditions, count
 from mnemos.kernel.reading.results import Hit
 from mnemos.kernel.reading.viewing import Viewing
@@ -171,7 +171,7 @@ def _transform(
 
 def _summarise(scene: Scene, cubes: Any, budget: int | None = None, by: str | None = None, space: Any = None, **fields: Any) -> MemCube:
     options = {name: value for name, value in (("budget", budget), ("by", by)) if value is not None}
-    return _transform(scene, "summary", cubes, options, fields, space)
+    return _transform(scene, "summary", cubes, options, {name: value for name, value in fields.items() if value is not None}, space)
 
 
 def _of_one_space(scene: Scene, cubes: Any, space: Any) -> tuple[Space, list[str]]:
@@ -234,10 +234,18 @@ def _unique(value: Any) -> list[Any]:
     return list({getattr(item, "id", None) or shown(item, 10_000): item for item in _as_list(value)}.values())
 
 
+def _id(value: Any) -> str:
+    if isinstance(value, Hit):
+        value = value.cube
+    if not isinstance(value, MemCube):
+        raise Invalid(f"value: expected memories, not {shown(value)}")
+    return value.id
+
+
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "texts": lambda value: [as_text(item) for item in _as_list(value)],
     "lines": as_text,
-    "ids": lambda value: [item.id for item in _as_list(value)],
+    "ids": lambda value: [_id(item) for item in _as_list(value)],
     "count": lambda value: len(_as_list(value)),
     "first": lambda value: next(iter(_as_list(value)), None),
     "last": lambda value: next(iter(reversed(_as_list(value))), None),
@@ -255,7 +263,7 @@ def _map(scene: Scene, value: Any, function: Any) -> Any:
 
 
 def _check_fields(known: Mapping[str, Any]) -> None:
-    fields = {name: value for name, value in known.items() if name in _WRITTEN}
+    fields = _with_sources({name: value for name, value in known.items() if name in _WRITTEN})
     draft("text", fields, 0, lambda: UUID(int=0))
 
 
@@ -264,6 +272,9 @@ def _check_where(known: Mapping[str, Any]) -> None:
     for name in ("k", "limit", "budget_tokens"):
         if name in known:
             count(known[name], name)
+    least = known.get("min_score")
+    if least is not None and (isinstance(least, bool) or not isinstance(least, (int, float))):
+        raise Invalid(f"min_score: expected a number, not {shown(least)}")
 
 
 def _check_condition(known: Mapping[str, Any]) -> None:
@@ -272,8 +283,8 @@ def _check_condition(known: Mapping[str, Any]) -> None:
 
 
 def _check_function(known: Mapping[str, Any]) -> None:
-    function = known.get("function")
-    if function is not None and not callable(function) and (not isinstance(function, str) or function not in FUNCTIONS):
+    function = known.get("function", "texts")
+    if not callable(function) and (not isinstance(function, str) or function not in FUNCTIONS):
         raise Invalid(f"function: there is none called {shown(function)}; there are {', '.join(FUNCTIONS)}")
 
 
@@ -282,6 +293,12 @@ def _check_transformation(known: Mapping[str, Any]) -> None:
 
     if "name" in known:
         TRANSFORMATIONS.find(known["name"])
+    for name in ("options", "fields"):
+        if not isinstance(known.get(name) or {}, Mapping):
+            raise Invalid(f"{name}: expected an object, not {shown(known[name])}")
+    if own := sorted({"name", "ids", "fields"} & set(known.get("options") or {})):
+        raise Invalid(f"options: {own[0]!r} is an argument of the step itself")
+    _check_fields(known.get("fields") or {})
 
 
 def _check_relation(known: Mapping[str, Any]) -> None:
@@ -320,6 +337,8 @@ def known_arguments(arguments: Mapping[str, Any], texts: Sequence[str]) -> dict[
     return {name: value for name, value in arguments.items() if name not in texts and not refers(value)}
 
 
-def filled(step: Step, arguments: Mapping[str, Any], state: Mapping[str, Any], resolve: Callable[[Any, Mapping[str, Any]], Any]) -> dict[str, Any]:
-    """The arguments with everything that they refer to in its place."""
-    return {name: rendered(value, state) if name in step.texts else resolve(value, state) for name, value in arguments.items()}
+def done(step: Step, scene: Scene, arguments: Mapping[str, Any], state: Mapping[str, Any]) -> Any:
+    """What a step gives, with everything that its arguments refer to in its place, and checked there."""
+    filled = {name: rendered(value, state) if name in step.texts else resolved(value, state) for name, value in arguments.items()}
+    step.check({name: value for name, value in filled.items() if name not in step.texts})
+    return step.run(scene, **filled)
