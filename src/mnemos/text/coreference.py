@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mnemos.index.terms import fold
-from mnemos.text.agreement.words import FORMS
+from mnemos.text.agreement.words import FORMS, form_of
 from mnemos.text.mentions import PERSON, PLURAL, THING, Mention, mentions
 from mnemos.text.name_words import CLASS_OF
 from mnemos.text.sentence_spans import Sentence, sentence_spans
@@ -227,6 +227,6 @@ def _third_person(text: str, end: int) -> tuple[str, int]:
     if match[1]:
         return _JOINED[match[1]], match.end()
     form = {"am": "is", "are": "is", "were": "was", "do": "does", "have": "has"}.get(match[4])
-    if form is None and FORMS.get(match[4], ("", ""))[1] == "base":
+    if form is None and form_of(match[4]) == "base":
         form = _S_FORM.get(FORMS[match[4]][0])
     return (f"{match[2]}{match[3] or ''}{form}", match.end()) if form else ("", end)
