@@ -10,7 +10,7 @@ import pytest
 
 from chat_server import ChatServer, completion, says
 from mnemos.base.errors import Invalid, ModelUnavailable
-from mnemos.base.protocols import ChatModel, Message
+from mnemos.base.protocols import ChatModel, Message, ReplyModel, Tool
 from mnemos.models.openai_chat import OpenAIChat
 from scripted_server import Answer, Step, ok, raw, slowly, status
 
@@ -109,12 +109,77 @@ def test_one_failure_fails_the_batch_and_tells_no_key() -> None:
 
 def test_it_is_a_chat_model_with_a_name_that_tells_endpoints_apart() -> None:
     made = [OpenAIChat("a"), OpenAIChat("b"), OpenAIChat("a", temperature=1), OpenAIChat("a", base_url="http://localhost/v1")]
-    assert all(isinstance(model, ChatModel) for model in made)
+    assert all(isinstance(model, ChatModel) and isinstance(model, ReplyModel) for model in made)
     assert len({model.fingerprint for model in made}) == len(made)
     assert "pass" not in repr(OpenAIChat("m", base_url="https://user:pass@example.org/v1"))
 
 
-@pytest.mark.parametrize("keywords", [{"model": ""}, {"parallel": 0}, {"temperature": 3}, {"json_format": "xml"}, {"base_url": "x"}, {"retries": -1}])
+LOOK: Tool = {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {}}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+
+
+def test_tools_are_offered_called_and_their_results_told() -> None:
+    with ChatServer(says(None, "tool_calls", tool_calls=[CALL]), says("seen")) as server:
+        chat = client_of(server)
+        (reply,) = chat.respond([ask("look")], tools=[LOOK], tool_choice="look")
+        assert (reply.text, reply.finish, reply.calls) == ("", "tools", ({"id": "c1", "name": "look", "arguments": "{}"},))
+        told: list[Message] = [
+            *ask("look"), {"role": "assistant", "content": "", "tool_calls": reply.calls}, {"role": "tool", "content": "a cat", "tool_call_id": "c1"},
+        ]  # fmt: skip
+        (last,) = chat.respond([told], tools=[LOOK])
+        assert (last.text, last.finish, last.tokens_in, last.tokens_out) == ("seen", "stop", 1, 1)
+        first, second = (body for _, body in server.requests)
+    assert first["tools"] == [{"type": "function", "function": LOOK}]
+    assert first["tool_choice"] == {"type": "function", "function": {"name": "look"}}
+    assert second["tool_choice"] == "auto"
+    assert second["messages"][2:] == [
+        {"role": "assistant", "content": "", "tool_calls": [CALL]}, {"role": "tool", "content": "a cat", "tool_call_id": "c1"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("step", "finish", "reason"),
+    [
+        (says("ab", "length"), "length", None), (says(None, "length"), "length", None), (says(None, "content_filter"), "refusal", None),
+        (says(None, refusal="no"), "refusal", None), (says("x", "odd"), "length", None), (says("", tool_calls=[CALL]), "tools", None),
+        (says(None, tool_calls=[{"id": "c"}]), "failed", "malformed"), (says(None), "failed", "malformed"), (raw(b"{"), "failed", "malformed"),
+        (status(429), "failed", "rate limit"), (status(504), "failed", "timeout"), (status(400), "failed", "unavailable"),
+        (slowly(0.5, says("x")), "failed", "timeout"),
+    ],
+)  # fmt: skip
+def test_how_a_turn_ended_is_told_in_its_reply(step: Step, finish: str, reason: str | None) -> None:
+    with ChatServer(step) as server:
+        bad, good = client_of(server, timeout_s=0.2, retries=0, parallel=1).respond([ask("x"), ask("y")])
+    assert (bad.finish, bad.problem and bad.problem.reason) == (finish, reason)
+    assert (good.text, good.finish) == ("Y", "stop")
+
+
+@pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": "7"}, {"prompt_tokens": True}, {"prompt_tokens": -1}, [1]])
+def test_tokens_that_a_server_does_not_tell_are_none(usage: Any) -> None:
+    with ChatServer(lambda body: ok({"choices": [{"message": {"content": "x"}}], "usage": usage})) as server:
+        (reply,) = client_of(server).respond([ask("x")])
+    assert (reply.text, reply.tokens_in, reply.tokens_out) == ("x", None, None)
+
+
+def test_tokens_are_counted_rather_too_high_or_by_the_models_own_tokenizer() -> None:
+    assert OpenAIChat("m").count_tokens("Four words of English.") == 8
+    assert OpenAIChat("m").count_tokens("\ud800") == 1
+    assert OpenAIChat("m", count=len).count_tokens("four") == 4
+    assert OpenAIChat("m").context_window is None
+    assert OpenAIChat("m", context_window=10).context_window == 10
+
+
+def test_tools_that_nobody_takes_are_refused() -> None:
+    with pytest.raises(Invalid, match="with_tools"):
+        OpenAIChat("m", takes_tools=False).respond([ask("x")], tools=[LOOK])
+    with pytest.raises(Invalid, match="no tool has that name"):
+        OpenAIChat("m").respond([ask("x")], tools=[LOOK], tool_choice="see")
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [{"model": ""}, {"parallel": 0}, {"temperature": 3}, {"json_format": "xml"}, {"base_url": "x"}, {"retries": -1}, {"context_window": 0}],
+)
 def test_wrong_arguments(keywords: dict[str, Any]) -> None:
     with pytest.raises(Invalid):
         OpenAIChat(**{"model": "m", **keywords})

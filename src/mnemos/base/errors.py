@@ -69,4 +69,9 @@ class FingerprintMismatch(MnemosError):
 
 
 class ModelUnavailable(MnemosError, RuntimeError):
-    """A model that the call needs is not installed, not reachable, or failed its check."""
+    """A model that the call needs is not installed, not reachable, or failed its check. Of a chat model, `reason` says what it was: "timeout",
+    "rate limit", "refusal", "truncated", "malformed" (an answer that is none), or "unavailable", which is all else."""
+
+    def __init__(self, message: str, reason: str = "unavailable") -> None:
+        super().__init__(message)
+        self.reason = reason

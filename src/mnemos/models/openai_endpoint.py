@@ -13,6 +13,7 @@ from mnemos.base.errors import Invalid, ModelUnavailable
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 
 _RETRIED_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_REASONS = {408: "timeout", 429: "rate limit", 504: "timeout"}
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 60.0
 _EXCERPT_CHARACTERS = 300
@@ -69,15 +70,16 @@ class Endpoint:
         try:
             return response.json()
         except ValueError as error:  # covers malformed JSON and bytes that are not UTF-8
-            raise self.error(f"its answer is not JSON: {self._excerpt(response.text)}") from error
+            raise self.error(f"its answer is not JSON: {self._excerpt(response.text)}", "malformed") from error
 
     def misshapen(self, form: str, answer: object) -> ModelUnavailable:
         """The error for an answer that is JSON, but not the form that the protocol has."""
-        return self.error(f"its answer has not the form of {form}: {self._excerpt(str(answer))}")
+        return self.error(f"its answer has not the form of {form}: {self._excerpt(str(answer))}", "malformed")
 
-    def error(self, problem: str) -> ModelUnavailable:
+    def error(self, problem: str, reason: str = "unavailable") -> ModelUnavailable:
+        """The error that tells `problem`, with the `reason` that `ModelUnavailable` has for it."""
         return ModelUnavailable(
-            f"the {self.kind} model {self.model!r} at {self.address} failed: {problem}. Check the address, the model's name and the key"
+            f"the {self.kind} model {self.model!r} at {self.address} failed: {problem}. Check the address, the model's name and the key", reason
         )
 
     def close(self) -> None:
@@ -91,22 +93,25 @@ class Endpoint:
         client, httpx = self._open()
         wait = _FIRST_WAIT_S
         for attempt in range(self.retries + 1):
-            asked = None
+            asked, reason = None, "unavailable"
             try:
                 response = client.post(f"{self.base_url}{path}", json=body)
             except httpx.TransportError as error:  # timeouts included
                 problem = f"no answer ({type(error).__name__}: {self._redacted(str(error))})"
+                if isinstance(error, httpx.TimeoutException):
+                    reason = "timeout"
             else:
                 if response.is_success:
                     return response
                 problem = f"it answered with status {response.status_code}: {self._excerpt(response.text)}"
                 if response.status_code not in _RETRIED_STATUS:
                     raise self.error(problem)
+                reason = _REASONS.get(response.status_code, reason)
                 asked = _retry_after(response.headers.get("retry-after"), self._now())
             if attempt < self.retries:
                 self._sleep(min(wait if asked is None else asked, _LONGEST_WAIT_S))
                 wait *= 2
-        raise self.error(f"{problem} (tried {self.retries + 1} times)")
+        raise self.error(f"{problem} (tried {self.retries + 1} times)", reason)
 
     def _open(self) -> tuple[Any, Any]:
         try:
