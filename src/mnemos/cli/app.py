@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mnemos.cli import care, exchanging, explaining, forgetting, importing, jobs, keys, lives, reading, rules, services, vouching, writing
+from mnemos.cli import care, exchanging, explaining, forgetting, importing, jobs, keys, lives, reading, rules, services, strategies, vouching, writing
 from mnemos.cli.session import EmbedderOption, KeyOption, Session, SpaceOption, StoreOption
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ _COMMANDS = {
         ("quarantine", lives.quarantine),
         ("release", lives.release),
         ("tend", lives.tend),
+        ("consolidate", strategies.consolidate),
     ),
     "Forget and prove": (
         ("forget", forgetting.forget),
@@ -63,7 +64,7 @@ _COMMANDS = {
         ("mcp", services.mcp),
     ),
     "Seal": (("new-key", keys.new_key), ("seal", keys.seal), ("rotate-keys", keys.rotate_keys)),
-    "Know": (("spaces", reading.spaces), ("strategies", reading.strategies), ("bench", services.bench)),
+    "Know": (("spaces", reading.spaces), ("strategies", strategies.strategies), ("bench", services.bench)),
 }
 
 for _panel, _members in _COMMANDS.items():

@@ -225,18 +225,6 @@ def spaces(session: Session) -> None:
     table(session.out, ("space", "memories", "versions and parts", "strategy"), rows)
 
 
-@command
-def strategies(session: Session) -> None:
-    """List the strategies by which a space can remember."""
-    from mnemos.text.registry import STRATEGIES, make
-
-    found = [{"name": name, "about": make(name).about} for name in STRATEGIES]
-    if session.json:
-        print_json({"strategies": found})
-        return
-    table(session.out, ("strategy", "what it is for"), [list(row.values()) for row in found], flexible="what it is for")
-
-
 def _text(session: Session, text: str) -> str:
     """A text for a table's cell: short at a terminal, whole in a pipe."""
     return shortened(text, max(session.out.width, 60)) if session.out.is_terminal else text
