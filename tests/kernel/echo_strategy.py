@@ -25,8 +25,9 @@ class Echo(Plain):
                 source = next((one for one in portion.fresh if one.id == content.id), None)
                 if source is not None:
                     portion.revise(view, Draft(source.text.upper(), "note", [source]), "its source has changed")
+            known = portion.views_of([memory.id for memory in portion.fresh])
             for memory in portion.fresh:
-                if portion.view_of(memory.id):
+                if memory.id in known:
                     continue
                 edges = [{"to": str(last), "kind": "after", "weight": 0.5}] if last else []
                 last = portion.add(Draft(memory.text.upper(), "note", [memory], {"edges": edges}, tags=["echo"]))

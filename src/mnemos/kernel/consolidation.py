@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -150,13 +150,20 @@ class _Portion:
         with _looking(self._work.space, self._work.strategy) as (snapshot, index, masks, _):
             yield system.view(index, masks, None, self._work.now, snapshot)
 
-    def view_of(self, source: UUID) -> list[Memory]:
+    def views_of(self, sources: Iterable[UUID]) -> dict[UUID, list[Memory]]:
         with _looking(self._work.space, self._work.strategy) as (snapshot, index, masks, own):
             if masks.relations is None:
-                return []
-            views, sources = masks.relations.sources(own)
-            rows = np.unique(views[np.isin(sources, index.rows_of(source))])
-            return _memories(snapshot, index, rows.tolist())
+                return {}
+            owner = {row: source for source in sources for row in index.rows_of(source)}
+            views, made_of = masks.relations.sources(own)
+            chosen = np.isin(made_of, list(owner))
+            pairs = sorted({(int(view), owner[int(row)]) for view, row in zip(views[chosen], made_of[chosen], strict=True)})
+            known = {memory.row: memory for memory in _memories(snapshot, index, sorted({view for view, _ in pairs}))}
+            out: dict[UUID, list[Memory]] = {}
+            for view, source in pairs:
+                if view in known:
+                    out.setdefault(source, []).append(known[view])
+            return out
 
     def embed(self, texts: Sequence[str]) -> Vectors | None:
         return self._work.space.system.embedding.matrix(texts)

@@ -8,7 +8,7 @@ views themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -130,8 +130,9 @@ class Portion(Protocol):
         """The space as it stands: `allowed` are its sources, `views` its views. The index is locked inside: look, and go."""
         ...
 
-    def view_of(self, source: UUID) -> list[Memory]:
-        """The views that this strategy has made of a source, oldest first."""
+    def views_of(self, sources: Iterable[UUID]) -> dict[UUID, list[Memory]]:
+        """The views that this strategy has made of each of some sources, oldest first; those that are out of date among them. A source without
+        views is left out."""
         ...
 
     def embed(self, texts: Sequence[str]) -> Vectors | None:
