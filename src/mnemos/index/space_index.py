@@ -133,6 +133,7 @@ class SpaceIndex:
         self._readable: dict[tuple[str, ...], Mask] = {}  # names → which rows their own rules let them read, of those so far
         self._labelled: dict[tuple[str, ...], Mask] = {}  # labels → which rows carry one of them, or none
         self._attached: dict[str, Any] = {}
+        self._cubes: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -208,6 +209,7 @@ class SpaceIndex:
         self.label.extend(self.labels.encode(label))
         self.lexical.append(terms)
         rows_of = self._rows_of
+        self._cubes += cube
         begins = []
         for row, key in enumerate(cube, first):
             versions = rows_of.setdefault(key, [])
@@ -261,6 +263,10 @@ class SpaceIndex:
     def rows_of(self, cube: UUID) -> list[int]:
         """The rows of a cube's versions, oldest first; empty where it has none."""
         return list(self._rows_of.get(cube.bytes, ()))
+
+    def id_at(self, row: int) -> UUID:
+        """The cube that a row is a version of."""
+        return UUID(bytes=self._cubes[row])
 
     def attached(self, name: str, make: Callable[[], Attached]) -> Attached:
         """What a strategy holds in memory beside the rows, made at first use. It goes with the index, and when anything is forgotten."""

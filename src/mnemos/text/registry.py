@@ -9,6 +9,7 @@ from mnemos.text.strategy import Strategy
 STRATEGIES: dict[str, str] = {
     "auto": "mnemos.text.auto:Auto",
     "plain": "mnemos.text.plain:Plain",
+    "granularity": "mnemos.text.granularity.strategy:Granularity",
 }
 """Name → where it is; loaded at first use, as some read word lists."""
 

@@ -1,0 +1,1 @@
+"""Several grains of one history at once (MemGAS, arXiv 2505.19549)."""
