@@ -15,6 +15,7 @@ from mnemos.base.errors import Conflict, Invalid, NotFound
 from mnemos.bench.scheduler import serve_classically, serve_scheduled, zipf_trace
 from mnemos.bench.tiny_transformer import TinyTransformer, nbytes
 from mnemos.kernel.scheduling import Action, Cost, CostModel, SceneModel, Scenes, Scheduler, replay
+from mnemos.kernel.scheduling.ledger import Ledger, Offer
 from mnemos.kernel.scheduling.scenes import SceneUse
 
 
@@ -178,6 +179,28 @@ def test_what_is_used_more_takes_the_place_of_what_is_used_no_more() -> None:
     assert tier.held == {"new": 100}
     displacing = next(decision for decision in made.decisions() if decision.displaced)
     assert (displacing.key, displacing.displaced) == ("new", ("old",))
+
+
+@pytest.mark.parametrize(("build", "taken"), [(0.005, True), (0.0185, False), (0.1, False)])
+def test_what_saves_by_being_built_takes_the_place_of_what_is_worth_somewhat_more(build: float, taken: bool) -> None:
+    made, tier = scheduler(100)
+    teach(made, build, 0.02, 0.001)  # built in the course of a use, 0.006 seconds or all that building takes less 0.019
+    while use(made, tier, "old", 100) is not Action.HELD:
+        pass
+    use(made, tier, "old", 100)
+    assert use(made, tier, "new", 100) is (Action.BUILD if taken else Action.DECLINE)  # its first use is worth half of one, the old one three
+    assert replay(made.log()) == made.decisions()
+
+
+def test_what_others_displace_soon_anyway_gives_way_sooner() -> None:
+    ledger = Ledger(Kept(), 100, 0.0, 1, "value")  # no costs are known: a use of 100 bytes counts 100
+    for _ in range(3):
+        ledger.count_use("old", 100, 0.0)
+    ledger.hold("old", 100)
+    offer = Offer(worth=50.0, reuse=0.5, extra=-60.0)
+    assert ledger.victims(100, offer) is None  # 250 are lost, and 60 had for each of 3.5 uses
+    ledger.displacements.add(ledger.time)
+    assert ledger.victims(100, offer) == ["old"]
 
 
 def test_priority_and_rent_weigh() -> None:

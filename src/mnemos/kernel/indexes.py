@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mnemos.index.space_index import SpaceIndex
 from mnemos.kernel.scheduling import Action, Scheduler
-from mnemos.kernel.scheduling.scheduler import Key
+from mnemos.kernel.scheduling.decisions import Key
 
 if TYPE_CHECKING:
     from mnemos.store.sqlite_read import Reader

@@ -1,7 +1,10 @@
 """The scheduler: which memories are held in a form that is quick to use, at what cost, and why."""
 
 from mnemos.kernel.scheduling.costs import Cost, CostModel
+from mnemos.kernel.scheduling.decisions import Action, Decision
+from mnemos.kernel.scheduling.ledger import Tier
+from mnemos.kernel.scheduling.replay import replay
 from mnemos.kernel.scheduling.scenes import SceneModel, Scenes
-from mnemos.kernel.scheduling.scheduler import Action, Decision, Scheduler, Tier, replay
+from mnemos.kernel.scheduling.scheduler import Scheduler
 
 __all__ = ["Action", "Cost", "CostModel", "Decision", "SceneModel", "Scenes", "Scheduler", "Tier", "replay"]
