@@ -9,11 +9,13 @@ SUMMARISED = "summarised"
 BRANCHED_FROM = "branched_from"
 SUPERSEDES = "supersedes"
 ABSORBS = "absorbs"
+DREW_ON = "drew_on"
+"""What a program wrote or said after it had read a file: gone with the file, and not stale where the file changes, since it drew on it as it was."""
 VIEW_OF = "view_of"
 """A view says what its sources say, in another form, so that they are found better: a note, a summary, a relation. Plain searches leave it out."""
 
 ASSOCIATIONS = frozenset({SUPERSEDES, ABSORBS, "related", "contradicts", "mentions"})
 """Relations that carry no content from one memory to the other: what happens to one does not make the other stale, or gone."""
 
-SETTLED = ASSOCIATIONS | {BRANCHED_FROM}
+SETTLED = ASSOCIATIONS | {BRANCHED_FROM, DREW_ON}
 """Relations along which nothing becomes stale: a branch is made from a version as it was. What is forgotten is gone from branches, too."""

@@ -21,7 +21,7 @@ from mnemos.base.chain import Entry
 from mnemos.base.clock import Clock
 from mnemos.base.cube import Content
 from mnemos.base.errors import StoreFull
-from mnemos.base.lineage import ASSOCIATIONS, BRANCHED_FROM, DERIVED_FROM, MERGED, PART_OF, SUMMARISED
+from mnemos.base.lineage import ASSOCIATIONS, BRANCHED_FROM, DERIVED_FROM, DREW_ON, MERGED, PART_OF, SUMMARISED
 from mnemos.store import sealed_blobs, sealing
 from mnemos.store.base import Filter, NewVersion, Standing
 from mnemos.store.key_tree import Destroyed
@@ -41,7 +41,7 @@ INSERT INTO store VALUES('era', 1);
 """
 """What a sealed store has beside the tables of every store. Runs inside the caller's transaction."""
 
-RELATIONS = ASSOCIATIONS | {DERIVED_FROM, PART_OF, MERGED, SUMMARISED, BRANCHED_FROM}
+RELATIONS = ASSOCIATIONS | {DERIVED_FROM, PART_OF, MERGED, SUMMARISED, BRANCHED_FROM, DREW_ON}
 """The words of the lineage that stay readable; a caller's own are sealed."""
 
 SEALED, CONVERTED = "S", "C"

@@ -73,6 +73,12 @@ def _own_embedder(system: Mnemos) -> str | None:
     return system.embedding.fingerprint
 
 
+def _program(system: Mnemos, job: Running) -> None:
+    from mnemos.kernel.program import run_job  # only where it is needed
+
+    run_job(system, job)
+
+
 KINDS: dict[str, Kind] = {
     "embedding": Kind(_embed, key=_own_embedder),
     "expire": Kind(_expire),
@@ -83,6 +89,7 @@ KINDS: dict[str, Kind] = {
     "reseal": Kind(_reseal),
     "consolidate": Kind(_consolidate, backoff_seconds=10.0),
     "checkpoint": Kind(_checkpoint, key=_own_signer),
+    "program": Kind(_program),
 }
 """The kinds of jobs that every open store can run. A new one is a function and a line here; a program adds its own with `Jobs.register`."""
 
