@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import mnemos
+from mnemos.base.signing import SigningKey
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed; pip install 'mnemos[dev]'")
 pytest.importorskip("fastapi", reason="the server's packages are not installed; pip install 'mnemos[server]'")
@@ -34,6 +35,12 @@ def _answer(request: httpx.Request) -> httpx.Response:
 @pytest.fixture(scope="module")
 def memory() -> Iterator[mnemos.Mnemos]:
     with mnemos.open(":memory:", embedder="hashed") as opened:
+        opened.work.signer = SigningKey(bytes(range(32)))
+        opened.pipeline([{"step": "list", "space": "$home", "as": "found"}]).save("known")
+        home = opened.space("known")
+        home.add("The tram is yellow.")
+        home.snapshot("known")
+        home.branch("known-branch")
         yield opened
 
 
@@ -68,7 +75,7 @@ OPERATIONS = [
 ]
 
 
-@schemathesis.serializer("application/x-ndjson")
+@schemathesis.serializer("application/x-ndjson", "application/zip")
 def _lines(context: Any, value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")
 
@@ -76,13 +83,20 @@ def _lines(context: Any, value: Any) -> bytes:
 SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck), "phases": [Phase.generate], "database": None}
 
 
+STEPS_KNOWN = [{"step": "add", "space": "known", "text": "Known: {home}", "as": "note"}, {"step": "list", "space": "$home", "as": "found"}]
+
+
 def _aimed(case: Any, ids: list[str], number: int) -> None:
     """Lead a request to memories that exist: `number` says to which."""
-    known = {"space": "known", "id": ids[number % len(ids)], "role": "known"}
+    home = "known-branch" if "/branch" in case.path and "/branches" not in case.path else "known"
+    known = {"space": home, "id": ids[number % len(ids)], "role": "known", "snapshot": "known", "pipeline": "known"}
     case.path_parameters = {name: known.get(name, value) for name, value in (case.path_parameters or {}).items()}
     if isinstance(case.body, dict) and not case.meta.is_negative_at(ParameterLocation.BODY):
         chosen = [ids[(number + step) % len(ids)] for step in range(3)]
-        named = {"ids": chosen[: 2 + number % 2], "newer": chosen[0], "older": chosen[1], "spaces": ["known"], "derived_from": chosen[:1]}
+        named = {
+            "ids": chosen[: 2 + number % 2], "newer": chosen[0], "older": chosen[1], "spaces": ["known"], "derived_from": chosen[:1],
+            "snapshot": "known", "inputs": {"home": "known"}, "steps": STEPS_KNOWN[number % 2 :],
+        }  # fmt: skip
         case.body = {name: named[name] if name in named and value else value for name, value in case.body.items()}
 
 

@@ -15,7 +15,22 @@ from starlette.routing import Route, compile_path
 
 import mnemos
 from mnemos.kernel.system import Mnemos
-from mnemos.server import events, governing, lives, mcp, memories, models, operating, problems, proxy, searching
+from mnemos.server import (
+    archives,
+    auditing,
+    events,
+    governing,
+    history,
+    lives,
+    mcp,
+    memories,
+    models,
+    operating,
+    pipelines,
+    problems,
+    proxy,
+    searching,
+)
 from mnemos.server.guard import OPEN_PATHS, Guard, Tokens
 from mnemos.server.metrics import Measured, Metrics
 from mnemos.server.proxy import Upstream
@@ -75,7 +90,7 @@ def create_app(
     app.state.mcp = None
     app.state.metrics = Metrics()
     app.state.methods = lambda path: _methods(app, path)
-    for part in (memories, lives, searching, governing, operating, events, proxy):
+    for part in (memories, lives, searching, history, pipelines, governing, archives, auditing, operating, events, proxy):
         app.include_router(part.router)
     app.router.routes.append(Route("/mcp", endpoint=mcp.Endpoint(), methods=["POST"]))
     problems.install(app)

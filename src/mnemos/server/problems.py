@@ -51,6 +51,15 @@ _KNOWN: tuple[tuple[type[Exception], int, str, str | None], ...] = (
 )
 
 
+_SPEAKABLE = frozenset(error.__name__ for error, _, _, detail in _KNOWN if detail is None)
+
+
+def told(error: str) -> str:
+    """An error that was kept as "Kind: words", with its words where those may leave the server, and by its kind alone where not."""
+    kind = error.partition(":")[0]
+    return error if kind in _SPEAKABLE else kind
+
+
 class Fault(BaseModel):
     """One thing wrong with a request: where, and what."""
 
