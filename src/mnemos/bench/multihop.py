@@ -43,7 +43,7 @@ def _corpus(folder: Path, name: str, distractors: bool) -> Corpus:
         passages += [passage for passage in read_lines(folder, DISTRACTORS) if passage["pid"] not in known]
     questions = [
         Question(item["id"], item["question"], frozenset(item["supporting"]), f"{name} {item['type']}", item["id"],
-                 {"set": name, "candidates": item["candidates"]})
+                 {"set": name, "candidates": item["candidates"], "answer": item["answer"]})
         for item in read_lines(folder, f"multihop/{name}_dev.questions.jsonl.gz")
     ]
     return Corpus(name, [passage_record(p["pid"], p["title"], " ".join(p["sentences"])) for p in passages], questions)
