@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from mnemos.kernel.consolidation import Consolidated
     from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.guard.settings import Settings as GuardSettings
+    from mnemos.kernel.procedures import Procedures
     from mnemos.kernel.system import Mnemos
     from mnemos.kernel.transforms.transform import Outcome
 
@@ -341,6 +343,13 @@ class Space:
         from mnemos.kernel.guard.hooks import GuardedSpace  # only where it is needed: it reads word lists
 
         return GuardedSpace(self, settings, **options)
+
+    @cached_property
+    def procedures(self) -> Procedures:
+        """What agents learnt to do, from their own runs (ReMe): `learn`, `guide`, `report`, `solve`. Other settings: `Procedures(space, …)`."""
+        from mnemos.kernel.procedures import Procedures  # only where it is needed
+
+        return Procedures(self)
 
     def at(self, when: int | Moment) -> Space:
         """This space as it was: a view that can be read and searched, but not written."""

@@ -1,0 +1,277 @@
+"""The procedures of a space, as a program uses them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.base.errors import Invalid, NotFound, shown
+from mnemos.kernel.procedures import exchanging, keeping, pruning, refining
+from mnemos.kernel.procedures.counting import Injected, Ledger
+from mnemos.kernel.procedures.learning import Learning, Learnt
+from mnemos.kernel.procedures.settings import Settings
+from mnemos.store.sqlite_write import Writer
+from mnemos.text.procedures import distilling, pairs, reuse
+from mnemos.text.procedures.pool import Pool, Recalled
+from mnemos.text.procedures.procedure import Procedure
+from mnemos.text.procedures.tools import ToolMemory, call_record, read_call
+from mnemos.text.trajectories.credit import Base, Counts, shares, uplift, withheld
+from mnemos.text.trajectories.slots import family
+from mnemos.text.trajectories.trajectory import Call, Trajectory
+
+if TYPE_CHECKING:
+    from mnemos.kernel.guard.hooks import GuardedSpace
+    from mnemos.kernel.space import Space
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """What a run is given: `text` for its prompt (empty where nothing is known), the entries in it, the one that was withheld from it, and the id
+    under which its outcome is to be reported."""
+
+    text: str
+    run_id: str
+    injected: tuple[Recalled, ...]
+    withheld: Recalled | None = None
+
+    def into(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The messages with the guidance in the first of a user, once. Raises `Invalid` where there is none."""
+        return reuse.injected(messages, self.text)
+
+
+class Procedures:
+    """What the agents of a space have learnt to do. Get it as `space.procedures`; safe to use from many threads.
+
+    Entries are memories of type "procedure", views of the runs (type "trajectory") that they were learnt from: forgetting a run forgets what only it
+    taught, and rights, versions and exports are those of the space. `guard` admits what is written, where one is given.
+    """
+
+    def __init__(self, space: Space, settings: Settings | None = None, *, guard: GuardedSpace | None = None) -> None:
+        self.space = space
+        self.settings = settings if settings is not None else Settings()
+        self.guard = guard
+        self.ledger = Ledger(space.num)
+        self._pool = Pool(self._embedded, self.settings.key, self.settings.weights)
+        self._tools: tuple[int, ToolMemory] | None = None
+        self._seen = -1
+        self._rng = np.random.default_rng()
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        return f"Procedures of {self.space!r}"
+
+    def __len__(self) -> int:
+        return len(self.entries())
+
+    # -- learning --
+    def learn(self, runs: Iterable[Trajectory], *, failed_with: Iterable[str] = (), **fields: Any) -> Learnt:
+        """Distil runs, check what comes of it, and keep what is new, with the runs that it rests on; in one transaction.
+
+        Give the runs of a task together, failures too: what is learnt from them is how they were overcome. `failed_with` names entries that one of
+        the failures had in its prompt. `fields` are keywords of `Space.add` for the runs (author, source, sensitivity, …). Raises as `Space.add`.
+        """
+        self.space.admit("write")
+        given = list(runs)
+        if not all(isinstance(run, Trajectory) for run in given):
+            raise Invalid("learn: expected trajectories; make them with `mnemos.text.trajectories.importing.trajectory`")
+        lessons = distilling.distil(given, self.settings.success)
+        if self.settings.hard:
+            lessons += pairs.hard_comparisons(given, self._embedded_texts, self.settings.success)
+        self._embedded([lesson.procedure.text for lesson in lessons])  # before the lock is taken
+        with self._lock:
+            try:
+                with self.space.system.writing(alone=True) as transaction:
+                    self.space.settings_for(transaction, "write")
+                    return Learning(self, given, failed_with, fields).keep(lessons, None)
+            finally:
+                self.renew()
+
+    def add(self, procedure: Procedure) -> str:
+        """Keep an entry as it is, without a run behind it; gives its id. Raises as `Space.add`; `Invalid` where the guard does not admit it."""
+        cube = keeping.write_procedure(self.space, Procedure.from_json(procedure.as_json()), (), self.guard)
+        if cube is None or cube.state == "quarantined":
+            raise Invalid("procedure: the guard did not admit it; see what it says of it with `guard.inspect`")
+        return cube.id
+
+    def reflect(self, run: Trajectory, tools: Iterable[str] = ()) -> list[Procedure]:
+        """Provisional lessons of a run that failed: for the next attempt, and not kept."""
+        lesson = distilling.reflection(run, tools)
+        return [] if lesson is None else [lesson]
+
+    # -- using --
+    def recall(
+        self, task: str | None = None, k: int | None = None, *, messages: Sequence[Mapping[str, Any]] | None = None, tools: Iterable[str] = ()
+    ) -> list[Recalled]:
+        """The entries that fit a task, or, in mid-run, the last messages; best first. `tools` are those at hand."""
+        self.space.admit("read")
+        k = self.settings.k if k is None else k
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= 100:
+            raise Invalid(f"k: expected a number from 1 to 100, not {shown(k)}")
+        plain = self.settings.key == "query" and task
+        asked = task if plain and task is not None else reuse.question(task, messages, tools)
+        with self._lock, self.space.system.snapshot() as snapshot:
+            pool = self.pool()
+
+            def adds(id: str) -> float:
+                counts = self.ledger.counts(snapshot, id, pool[id].revision)
+                return uplift(counts, self.ledger.base(snapshot, pool[id], counts)) if counts.f else 0.0
+
+            found = pool.recall(asked, k, uplift=adds, floor=self.settings.floor)
+        if self.settings.least_trust is not None:
+            kept = reuse.trusted([one.procedure for one in found], self.settings.least_trust)
+            found = [found[place] for place in kept]
+        return found
+
+    def guide(
+        self,
+        task: str | None = None,
+        *,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        tools: Iterable[str] = (),
+        k: int | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Guidance:
+        """Begin a run with what is known for it. Report how it ended under the `run_id`. It takes the right to write, for the run will be counted."""
+        self.space.admit("write", counted=False)
+        found = self.recall(task, k, messages=messages, tools=tools)
+        out = withheld(len(found), rng if rng is not None else self._rng, self.settings.hold_out)
+        injected = [one for place, one in enumerate(found) if place != out]
+        weights = shares([one.score for one in injected])
+        run = str(self.space.system.new_id())
+        noted = [Injected(one.id, one.procedure.revision, weight) for one, weight in zip(injected, weights, strict=True)]
+        aside = None if out is None else Injected(found[out].id, found[out].procedure.revision, 0.0)
+        of_family = family(task) if task else ""
+        with self.space.system.writing() as transaction:
+            self.space.settings_for(transaction, "write")
+            self.ledger.open_run(transaction, run, noted, aside, of_family)
+        text = reuse.guidance([one.procedure for one in injected], task)
+        return Guidance(text, run, tuple(injected), None if out is None else found[out])
+
+    def report(self, run_id: str, reward: float) -> None:
+        """Say how a run ended, once: its entries are credited, durably, before this returns. Raises `NotFound` for a run that is not open."""
+        if not isinstance(run_id, str):
+            raise Invalid(f"run_id: expected the text that `guide` gave, not {type(run_id).__name__}")
+        if not isinstance(reward, (int, float)) or not 0 <= reward <= 1:
+            raise Invalid(f"reward: expected a number from 0 to 1, not {shown(reward)}")
+        self.space.admit("write", counted=False)
+        with self.space.system.writing() as transaction:
+            self.space.settings_for(transaction, "write")
+            self.ledger.close_run(transaction, run_id, reward >= self.settings.success)
+
+    def solve(self, task: str, attempt: refining.Attempt, *, tools: Sequence[str] = (), rng: np.random.Generator | None = None) -> refining.Solved:
+        """Try a task, learn from how it went, and from time to time let go of what does not help: the dynamic mode (`refining.solve`)."""
+        return refining.solve(self, task, attempt, tools, rng)
+
+    # -- looking after them --
+    def entries(self) -> dict[str, Procedure]:
+        """The entries that are in use, by id."""
+        self.space.admit("read")
+        with self._lock:
+            return dict(self.pool().entries)
+
+    def get(self, id: str) -> Procedure:
+        """One entry, in use or in the archive. Raises `NotFound`."""
+        cube = self.space.get(id)
+        if cube.type != keeping.PROCEDURE:
+            raise NotFound(f"cube {id} is no procedure, but of type {cube.type!r}")
+        return keeping.procedure_of(cube)
+
+    def counts(self, id: str) -> Counts:
+        """How often an entry was used, and how these runs ended. Raises `NotFound`."""
+        revision = self.get(id).revision
+        with self.space.system.snapshot() as snapshot:
+            return self.ledger.counts(snapshot, id, revision)
+
+    def base(self, id: str) -> Base:
+        """The base rate that an entry is measured against. Raises `NotFound`."""
+        procedure = self.get(id)
+        with self.space.system.snapshot() as snapshot:
+            return self.ledger.base(snapshot, procedure, self.ledger.counts(snapshot, id, procedure.revision))
+
+    def prune(self, *, forget: bool = False) -> list[pruning.Pruned]:
+        """Let go of the entries that do not help, by the rule of the settings: to the archive, with the reason in the log, from where `space.restore`
+        brings them back; with `forget` for good. What is frozen stays."""
+        self.space.admit("write")
+        with self._lock:
+            try:
+                return pruning.prune(self, forget=forget)
+            finally:
+                self.renew()
+
+    def archived(self) -> dict[str, Procedure]:
+        """The entries in the archive, by id."""
+        return pruning.archived(self)
+
+    def export(self, path: str | Path) -> int:
+        """Write the entries with their runs and counts to a file of JSON lines; give how many entries. Raises `StoreFull`, `StoreUnavailable`."""
+        return exchanging.export(self, path)
+
+    def load(self, path: str | Path) -> list[str]:
+        """Take in what `export` wrote, or a pool of records with when_to_use and content; all or nothing. Gives the ids. Raises `Invalid`, naming the
+        line."""
+        with self._lock:
+            try:
+                return exchanging.load(self, path)
+            finally:
+                self.renew()
+
+    # -- tools --
+    def note_calls(self, calls: Iterable[Call] | Trajectory) -> None:
+        """Remember calls of tools, with what came back: of a run, or as they were made."""
+        given = calls.calls() if isinstance(calls, Trajectory) else list(calls)
+        if not given:
+            return
+        records = [call_record(read_call(call_record(call))) for call in given]
+        named = ", ".join(dict.fromkeys(call.tool for call in given))
+        self.space.add(f"Calls of {named}"[:1000], type=keeping.CALLS, origin="inference", metadata={"calls": records})
+
+    def tools(self) -> ToolMemory:
+        """What is known of each tool from the last hundred of its calls that were noted."""
+        self.space.admit("read")
+        with self._lock:
+            position = self.space.system.position()
+            if self._tools is None or self._tools[0] != position:
+                memory = ToolMemory()
+                for cube in keeping.cubes_of(self.space, keeping.CALLS):
+                    memory.add(read_call(record) for record in cube.metadata.get("calls", []))
+                self._tools = position, memory
+            return self._tools[1]
+
+    # -- for the modules of this room --
+    def pool(self) -> Pool:
+        """The entries as they are now, to be used under the lock: read again where the log says that anything but their runs has changed."""
+        with self.space.system.snapshot() as snapshot:
+            position = snapshot.position
+            own = isinstance(snapshot, Writer)  # what a transaction sees may yet be undone
+            if own or self._seen < 0 or self._seen > position or any(
+                entry.kind != "setting" or not self.ledger.own_setting(entry.body_json().get("name")) for entry in snapshot.log(self._seen)
+            ):
+                self._pool.replace(keeping.held_procedures(self.space))
+            self._seen = -1 if own else position
+        return self._pool
+
+    def note(self, id: str, procedure: Procedure) -> None:
+        self._pool.put(id, procedure)
+
+    def revision(self, id: str) -> int:
+        return self._pool[id].revision
+
+    def renew(self) -> None:
+        """Read the entries again at the next use."""
+        self._seen = -1
+
+    def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
+        made = self.space.system.embedding.vectors(texts) if texts else None
+        return None if made is None else np.stack([np.frombuffer(vector, dtype=np.float32) for vector in made])
+
+    def _embedded_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = self._embedded(texts)
+        if vectors is None:
+            raise Invalid("hard comparison needs an embedder; open the store with one, or leave `hard` off")
+        return vectors

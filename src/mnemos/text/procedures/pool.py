@@ -1,0 +1,160 @@
+"""The procedures of one space as they are searched: a vector and the words of each entry's key, compared one by one; pools are small.
+
+The paper's released pools hold 96 and 207 entries, so that nothing but an exact search is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.base.errors import Invalid
+from mnemos.index.lexical import LexicalIndex
+from mnemos.index.terms import pack_terms
+from mnemos.text.procedures.procedure import KEYS, Procedure
+from mnemos.text.trajectories.duplicates import THRESHOLD, duplicates
+
+Embed = Callable[[Sequence[str]], NDArray[np.float32] | None]
+"""Unit vectors (n, d) of texts; None where there is no embedder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How entries are ranked: cosine of the key + `words` · BM25 (the best entry 1) + `uplift` · what the entry was measured to add, −1 to 1.
+
+    Ours; the paper recalls by cosine and leaves the order to a language model.
+    """
+
+    cosine: float = 1.0
+    words: float = 0.5
+    uplift: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """An entry that was found, with what its score is made of."""
+
+    id: str
+    procedure: Procedure
+    score: float
+    cosine: float
+    words: float
+
+
+class Pool:
+    """Entries by id. `key` says what they are found by (`procedure.KEYS`), `embed` gives vectors. Not safe for several threads without a lock."""
+
+    def __init__(self, embed: Embed, key: str = "scenario", weights: Weights = Weights()) -> None:
+        if key not in KEYS:
+            raise Invalid(f"key: {key!r} is none of {', '.join(KEYS)}")
+        self.key = key
+        self.weights = weights
+        self._embed = embed
+        self._entries: dict[str, Procedure] = {}
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+        self._index: tuple[list[str], LexicalIndex, NDArray[np.float32] | None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._entries
+
+    def __getitem__(self, id: str) -> Procedure:
+        return self._entries[id]
+
+    @property
+    def entries(self) -> Mapping[str, Procedure]:
+        return self._entries
+
+    def replace(self, entries: Mapping[str, Procedure]) -> None:
+        """Hold these entries and no others; of texts that are held already the vectors stay."""
+        if entries != self._entries:
+            self._entries = dict(entries)
+            self._index = None
+            held = {text for entry in entries.values() for text in (entry.key(self.key), entry.text)}
+            self._vectors = {text: vector for text, vector in self._vectors.items() if text in held}
+
+    def put(self, id: str, procedure: Procedure) -> None:
+        self._entries[id] = procedure
+        self._index = None
+
+    def recall(
+        self, query: str, k: int = 5, *, uplift: Callable[[str], float] | None = None, floor: float | None = None, without: Iterable[str] = ()
+    ) -> list[Recalled]:
+        """The `k` entries whose keys answer `query` best, best first; of those with the same content only the best. `floor` is the least score.
+
+        Twice `k` entries, at least 20, are weighed again by `uplift` (of an id), where that is given: what an entry adds cannot bring up one
+        that is for something else.
+        """
+        if not self._entries or k < 1:
+            return []
+        ids, lexical, vectors = self._indexed()
+        bm25 = lexical.search(query).bm25
+        told = bm25 / bm25.max() if bm25.max() > 0 else bm25
+        cosines = np.zeros(len(ids), dtype=np.float32)
+        if vectors is not None:
+            asked = self._embed([query])
+            assert asked is not None  # there is an embedder, or there were no vectors
+            cosines = vectors @ asked[0]
+        scores = self.weights.cosine * cosines + self.weights.words * told
+        hidden = set(without)
+        rows = [row for row in np.argsort(-scores, kind="stable").tolist() if ids[row] not in hidden][: max(2 * k, 20)]
+        best = [
+            Recalled(ids[row], self._entries[ids[row]], float(scores[row]) + self.weights.uplift * (uplift(ids[row]) if uplift else 0.0),
+                     float(cosines[row]), float(told[row]))
+            for row in rows
+        ]  # fmt: skip
+        best.sort(key=lambda one: -one.score)
+        said: set[str] = set()
+        out = []
+        for one in best:
+            content = " ".join(one.procedure.content.split())
+            if content not in said and (floor is None or one.score >= floor):
+                said.add(content)
+                out.append(one)
+        return out[:k]
+
+    def repeated(self, new: Sequence[Procedure], threshold: float = THRESHOLD) -> list[str | int | None]:
+        """For each new entry what it repeats: the id of an entry, the number (from 0) of an earlier new one, or None.
+
+        What the rules wrote repeats what is the same by `Procedure.identity`. Of the others the vectors of scenario and content together are
+        compared, and what the entries advise (`Procedure.repeats`); without an embedder the texts have to be equal.
+        """
+        ids = list(self._entries)
+        held = list(self._entries.values())
+        texts = [one.text for one in (*held, *new)]
+        vectors = self._of(texts)
+        if vectors is None:  # one coordinate for each different text
+            vectors = np.eye(len(texts), dtype=np.float32)[[texts.index(text) for text in texts]]
+
+        def same(i: int, j: int) -> bool:
+            return new[i].repeats(held[j] if j < len(held) else new[j - len(held)])
+
+        known = {one.identity: number for number, one in reversed(list(enumerate((*held, *new)))) if one.identity is not None}
+        found = duplicates(vectors[len(held) :], vectors[: len(held)], threshold, same)
+        for i, one in enumerate(new):
+            if one.identity is not None and known[one.identity] < len(held) + i:
+                found[i] = known[one.identity]
+        return [None if j is None else ids[j] if j < len(held) else j - len(held) for j in found]
+
+    def _indexed(self) -> tuple[list[str], LexicalIndex, NDArray[np.float32] | None]:
+        if self._index is None:
+            ids = list(self._entries)
+            keys = [self._entries[id].key(self.key) for id in ids]
+            lexical = LexicalIndex()
+            lexical.append([pack_terms(key) for key in keys])
+            self._index = ids, lexical, self._of(keys)
+        return self._index
+
+    def _of(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
+        missing = list(dict.fromkeys(text for text in texts if text not in self._vectors))
+        if missing:
+            made = self._embed(missing)
+            if made is None:
+                return None
+            self._vectors |= dict(zip(missing, made, strict=True))
+        return np.stack([self._vectors[text] for text in texts]) if texts else np.zeros((0, 1), dtype=np.float32)

@@ -1,0 +1,181 @@
+"""One procedure: when to use it and what to do, with what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from mnemos.base.cube import check_text, check_words, plain_json
+from mnemos.base.errors import Invalid, shown
+from mnemos.text.trajectories.slots import family, slotted
+
+CATEGORIES = ("success", "failure", "comparative")
+STEP_TYPES = ("reasoning", "action", "observation", "decision")
+KEYS = ("scenario", "query", "generalised", "keywords")
+"""What an entry can be found by; `Procedure.key` says what each is."""
+_WHEN, _WHAT = "When to use: ", "What to do: "
+
+
+@dataclass(frozen=True, slots=True)
+class Procedure:
+    """E = (ω, e, κ, c, τ) of the paper (section 3.1), and what is needed to check, credit and revise it.
+
+    `scenario` (ω) says when to use it, `content` (e) what to do, `keywords` κ, `confidence` c in 0..1, `tools` τ. `steps` are the calls that it
+    advises, {"tool", "arguments"}, in order; `trigger` is the tool whose failure it answers. `query` is the task that it was distilled from,
+    `score` what its validation gave. `support` and `contradiction` count the runs for and against it. `author` names the model that wrote
+    it, None the rules. `revision` grows when what it advises changes, and its counts begin anew.
+    """
+
+    scenario: str
+    content: str
+    category: str = "success"
+    keywords: tuple[str, ...] = ()
+    confidence: float = 0.5
+    tools: tuple[str, ...] = ()
+    step_type: str = "action"
+    steps: tuple[Mapping[str, Any], ...] = ()
+    trigger: str | None = None
+    query: str = ""
+    score: float = 1.0
+    support: int = 1
+    contradiction: int = 0
+    author: str | None = None
+    revision: int = 1
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def generalised_query(self) -> str:
+        """The task without its particulars."""
+        return slotted(self.query).text
+
+    @property
+    def family(self) -> str:
+        """The family of tasks that it was distilled from (`slots.family`)."""
+        return family(self.query or self.scenario)
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The tools that it says to call, in order; for what a model wrote, those that it names."""
+        return tuple(str(step["tool"]) for step in self.steps) or (self.tools if self.author is not None else ())
+
+    @property
+    def text(self) -> str:
+        """The procedure in words."""
+        return f"{_WHEN}{self.scenario}\n{_WHAT}{self.content}"
+
+    def key(self, kind: str = "scenario") -> str:
+        """The text that it is found by: its `scenario`, the task's `query` as it was, that `generalised`, or its `keywords`."""
+        if kind == "scenario":
+            return self.scenario
+        if kind == "query":
+            return self.query or self.scenario
+        if kind == "generalised":
+            return self.generalised_query or self.scenario
+        if kind == "keywords":
+            return " ".join(self.keywords) or self.scenario
+        raise Invalid(f"key: {shown(kind)} is none of {', '.join(KEYS)}")
+
+    def contradicts(self, other: Procedure) -> bool:
+        """Whether both cannot hold: they are for the same tasks, or answer the same failure, and one calls first what the other calls later, or
+        they know different cures of the failure."""
+        if (self.category, self.trigger) != (other.category, other.trigger):
+            return False
+        if self.trigger is not None:
+            return self.extra.get("error") == other.extra.get("error") and self.actions != other.actions
+        if self.family != other.family:
+            return False
+        at, there = _places(self.actions), _places(other.actions)
+        common = [tool for tool in at if tool in there]
+        return any(at[a] < at[b] and there[a] > there[b] for a in common for b in common)
+
+    @property
+    def identity(self) -> Any:
+        """What the rules wrote is the same where this is: the calls, for the same error or the same family of tasks. None for what a model wrote."""
+        if self.author is not None or not self.steps:
+            return None
+        return self.category, self.actions, (self.trigger, self.extra.get("error")) if self.trigger is not None else self.family
+
+    def repeats(self, other: Procedure) -> bool:
+        """Whether it advises the same as one whose words are as good as the same: the same calls, where the rules wrote both."""
+        if self.identity is None or other.identity is None:
+            return self.category == other.category
+        return (self.category, self.trigger, self.actions) == (other.category, other.trigger, other.actions)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values; fields that hold what they hold by default are left out."""
+        out: dict[str, Any] = {"scenario": self.scenario, "content": self.content, "category": self.category}
+        for name, default in _DEFAULTS.items():
+            value = getattr(self, name)
+            if value != default:
+                out[name] = [dict(v) if isinstance(v, Mapping) else v for v in value] if isinstance(value, tuple) else value
+        return out
+
+    @classmethod
+    def from_json(cls, record: object) -> Procedure:
+        """The procedure that `as_json` described. Raises `Invalid`, naming the field."""
+        if not isinstance(record, Mapping):
+            raise Invalid(f"procedure: expected a dict with scenario and content, not {type(record).__name__}")
+        unknown = record.keys() - {f.name for f in fields(cls)}
+        if unknown:
+            raise Invalid(f"procedure: unknown field {shown(sorted(unknown, key=str)[0])}; known are {', '.join(f.name for f in fields(cls))}")
+        values: dict[str, Any] = plain_json(dict(record), "procedure")
+        for name in ("scenario", "content"):
+            if not check_text(values.get(name), f"procedure: {name}").strip():
+                raise Invalid(f"procedure: {name} is empty")
+        for name in ("keywords", "tools"):
+            if name in values:
+                values[name] = check_words(values[name], f"procedure: {name}")
+        for name, choices in (("category", CATEGORIES), ("step_type", STEP_TYPES)):
+            if values.get(name, choices[0]) not in choices:
+                raise Invalid(f"procedure: {name} {shown(values[name])} is none of {', '.join(choices)}")
+        for name in ("confidence", "score"):
+            if not _within(values.get(name, 0), 0, 1):
+                raise Invalid(f"procedure: {name}: expected a number from 0 to 1, not {shown(values[name])}")
+        for name in ("support", "contradiction", "revision"):
+            if not isinstance(values.get(name, 0), int) or isinstance(values.get(name), bool) or values.get(name, 0) < 0:
+                raise Invalid(f"procedure: {name}: expected a whole number, not {shown(values[name])}")
+        for name in ("trigger", "author", "query"):
+            if values.get(name) is not None:
+                check_text(values[name], f"procedure: {name}")
+        if "steps" in values:
+            values["steps"] = tuple(_step(step) for step in _list(values["steps"], "steps"))
+        if not isinstance(values.get("extra", {}), Mapping):
+            raise Invalid("procedure: extra: expected a dict")
+        return cls(**values)
+
+    def supported(self, support: int, contradiction: int) -> Procedure:
+        """With more runs for and against it, and the confidence that follows: support / (support + contradiction)."""
+        pro, contra = self.support + support, self.contradiction + contradiction
+        return replace(self, support=pro, contradiction=contra, confidence=confidence(pro, contra))
+
+
+_DEFAULTS: dict[str, Any] = {
+    f.name: (f.default_factory() if callable(f.default_factory) else f.default)
+    for f in fields(Procedure) if f.name not in ("scenario", "content", "category")
+}  # fmt: skip
+
+
+def confidence(support: int, contradiction: int) -> float:
+    """support / (support + contradiction), 0 without either."""
+    return support / (support + contradiction) if support + contradiction else 0.0
+
+
+def _places(actions: Sequence[str]) -> dict[str, int]:
+    return {tool: place for place, tool in reversed(list(enumerate(actions)))}
+
+
+def _within(value: object, low: float, high: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+def _list(value: object, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise Invalid(f"procedure: {name}: expected a list, not {type(value).__name__}")
+    return value
+
+
+def _step(step: object) -> Mapping[str, Any]:
+    if not isinstance(step, Mapping) or not isinstance(step.get("tool"), str) or not isinstance(step.get("arguments", {}), Mapping):
+        raise Invalid(f'procedure: a step is {{"tool": …, "arguments": {{…}}}}, not {shown(step)}')
+    return {"tool": step["tool"], "arguments": dict(step.get("arguments", {}))}
