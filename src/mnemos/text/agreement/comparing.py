@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from mnemos.base.cube import Content
 from mnemos.index.terms import STOP_WORDS, term, words
-from mnemos.text.agreement.conflicts import Conflict, conflict, meant_alike, same_subject
+from mnemos.text.agreement.conflicts import NAMED_SLOTS, Conflict, conflict, meant_alike, same_subject
+from mnemos.text.agreement.frames import Frame, read_frame
 from mnemos.text.agreement.predicates import Standing
+from mnemos.text.agreement.replacing import Replacement, replacement
 from mnemos.text.agreement.statement import Statement
 from mnemos.text.agreement.statements import read_statements
 from mnemos.text.agreement.values import compared, number_of
@@ -91,13 +93,19 @@ class ReadMemory:
     """Stems that no statement explains."""
     denials: int
     numbers: frozenset[float]
+    frame: Frame | None = None
+    """None for what is long, asked, wished or over."""
 
 
+_SURE = 0.8
+"""Confidence, and share that is outdated, from which what the clauses tell needs no other opinion."""
 SHORT = 25
 """Words up to which a text's vector is that of its one statement."""
 _DENIALS = NEGATIONS | word_set("dont doesnt didnt isnt arent wasnt werent havent hasnt hadnt cant cannot couldnt wouldnt shouldnt wont mustnt aint")
 _EMPTY_TERMS = frozenset(term(word) for entry in EMPTY | STOP_WORDS for word in words(entry))
 _HARMLESS_TERMS = frozenset(term(word) for word in HARMLESS)
+_SAYING_TERMS = frozenset(term(word) for word in ("say", "tell", "think", "guess", "mean", "know", "believe"))
+"""Words that say that something is said."""
 FAMILIES = {
     "home": "live reside move relocate settle home based located living moving place",
     "dwelling": "live move home",
@@ -130,6 +138,7 @@ def read_memory(memory: Memory) -> ReadMemory:
     return ReadMemory(
         memory, statements, told, tuple(stems), tuple(h for h in stems if h not in _HARMLESS_TERMS), told - explained,
         sum(word in _DENIALS for word in every) % 2, frozenset(number for word in every if (number := number_of(word)) is not None),
+        read_frame(memory.text),
     )  # fmt: skip
 
 
@@ -155,18 +164,42 @@ def compare_read(first: ReadMemory, second: ReadMemory) -> Agreement:
     if agree:
         reason["agree"] = agree
     conflicts = _conflicts(early, late, cosine)
-    if not conflicts:
+    outdated = _outdated(conflicts, early) if conflicts else 0.0
+    sure = outdated >= _SURE and any(found.confidence >= _SURE for found in conflicts)
+    replaced = None if sure or (agree and not conflicts) else _replaced(early, late, cosine)
+    if not conflicts and not replaced:
         relation, confidence = _likeness(first, second, bool(agree), overlap, cosine)
         return Agreement(relation, round(confidence, 3), later, fuller, reason=reason)
-    best = max(conflicts, key=lambda found: found.confidence)
-    reason["differ"] = [
-        {"slot": found.earlier.name, "values": list(found.values[:: -1 if later == 0 else 1]), "confidence": round(found.confidence, 3)}
-        for found in conflicts
-    ]
-    if best.cue:
+    order = -1 if later == 0 else 1
+    differ = [{"slot": found.earlier.name, "values": list(found.values[::order]), "confidence": round(found.confidence, 3)} for found in conflicts]
+    confidence = max((found.confidence for found in conflicts), default=0.0)
+    if replaced:
+        differ.append({"slot": replaced.frame, "values": list(replaced.values[::order]), "confidence": round(replaced.confidence, 3)})
+        confidence, outdated = max(confidence, replaced.confidence), max(outdated, replaced.outdated)
+    reason["differ"] = differ
+    best = max(conflicts, key=lambda found: found.confidence, default=None)
+    if best and best.cue:
         reason["cue"] = best.cue
-    relation = Relation.CONTRADICTION if best.lasting or one.author != other.author else Relation.UPDATE
-    return Agreement(relation, round(best.confidence, 3), later, fuller, round(_outdated(conflicts, early), 3), reason)
+    contradicts = one.author != other.author or (best is not None and best.lasting)
+    relation = Relation.CONTRADICTION if contradicts else Relation.UPDATE
+    return Agreement(relation, round(confidence, 3), later, fuller, round(outdated, 3), reason)
+
+
+def _replaced(early: ReadMemory, late: ReadMemory, cosine: float | None) -> Replacement | None:
+    """What the frames of two short statements of one person tell, where it is more likely than not that the later stands for the earlier."""
+    if cosine is None or early.frame is None or late.frame is None or early.memory.author != late.memory.author or _known_apart(early, late):
+        return None
+    found = replacement(early.frame, late.frame, cosine)
+    return found if found is not None and found.confidence >= 0.5 else None
+
+
+def _known_apart(first: ReadMemory, second: ReadMemory) -> bool:
+    """Whether the two were read, and are about two attributes that are known: a home and a job, or a home and something of another name."""
+    ours, theirs = ({one.slot for one in memory.statements} & NAMED_SLOTS for memory in (first, second))
+    if ours and theirs:
+        return ours.isdisjoint(theirs)
+    others = [one.subject for one in (second if ours else first).statements if one.single]
+    return bool(ours or theirs) and bool(others) and all(subject.thing and not subject.is_person for subject in others)
 
 
 def _moment(memory: Memory) -> tuple[int, int]:
@@ -190,7 +223,7 @@ def _conflicts(early: ReadMemory, late: ReadMemory, cosine: float | None) -> lis
         ]  # fmt: skip
         if found:
             out.append(max(found, key=lambda one: one.confidence))
-    if out or cosine is None or told.author != said.author or max(len(early.exact), len(late.exact)) > SHORT:
+    if out or cosine is None or told.author != said.author or max(len(early.exact), len(late.exact)) > SHORT or _known_apart(early, late):
         return out
     alike = [one for s in early.statements for t in late.statements if (one := meant_alike(s, t, cosine)) is not None]
     return [max(alike, key=lambda one: one.confidence)] if alike else []
@@ -209,11 +242,19 @@ def _agrees(s: Statement, t: Statement) -> bool:
 
 def _outdated(conflicts: Sequence[Conflict], early: ReadMemory) -> float:
     """How much of the earlier text no longer holds: of its statements, and of its telling words."""
-    touched = frozenset(term(word) for found in conflicts for word in words(found.earlier.text)) & early.terms
-    said = len(touched) / len(early.terms) if early.terms else 1.0
-    over = {(found.earlier.subject, found.earlier.slot) for found in conflicts}
-    left = [s for s in early.statements if (s.subject, s.slot) not in over and s.text not in {found.earlier.text for found in conflicts if s.single}]
+    told = early.terms - _SAYING_TERMS
+    touched = frozenset(term(word) for found in conflicts for word in words(found.earlier.text)) & told
+    said = len(touched) / len(told) if told else 1.0
+    left = [s for s in early.statements if not any(_covers(found.earlier, s) for found in conflicts)]
     return min(said, 1.0 - len(left) / len(early.statements))
+
+
+def _covers(over: Statement, s: Statement) -> bool:
+    """Whether nothing is left of a statement when another is over: they are of one attribute, or it says no more than a part of the other's
+    clause (`I see my therapist`, of `I see my therapist on Mondays`)."""
+    if (over.subject, over.slot) == (s.subject, s.slot):
+        return True
+    return over.text == s.text and (bool(s.single) or s.value.terms <= over.value.terms | over.subject.thing | over.key)
 
 
 def _likeness(a: ReadMemory, b: ReadMemory, agree: bool, overlap: float, cosine: float | None) -> tuple[Relation, float]:

@@ -11,7 +11,7 @@ from mnemos.text.agreement.predicates import Standing
 from mnemos.text.agreement.statement import Statement
 from mnemos.text.agreement.subjects import SPEAKER, Subject
 from mnemos.text.agreement.values import Value, compared, opposed, stems
-from mnemos.text.agreement.words import PEOPLE, UNATTACHED, word_set
+from mnemos.text.agreement.words import OCCASIONS, PEOPLE, UNATTACHED, word_set
 
 SEVERAL = word_set(
     """
@@ -95,7 +95,7 @@ def conflict(earlier: Statement, later: Statement, gap_days: float | None, one_a
 ALIKE = 0.5
 """Cosine from which two short statements are taken to be about one thing. At 0.5 of MiniLM's, one in a thousand pairs of a person's statements of
 different attributes is as near (`mnemos bench updating`)."""
-_NAMED_SLOTS = word_set(
+NAMED_SLOTS = word_set(
     "home employer job waking bedtime diet age commute relationship drives address school name from household dwelling workplace"
 ) | {
     "field of study", "allergic to", "working hours",
@@ -111,7 +111,7 @@ def meant_alike(earlier: Statement, later: Statement, cosine: float) -> Conflict
         return None
     if later.positive:
         both = earlier.slot == later.slot and not (earlier.single and later.single and _same_key(earlier, later))
-        apart = earlier.slot != later.slot and {earlier.slot, later.slot} <= _NAMED_SLOTS
+        apart = earlier.slot != later.slot and {earlier.slot, later.slot} <= NAMED_SLOTS
         if both or apart or later.slot in _NEVER_REPLACED or not _of_one_kind(earlier.value, later.value):
             return None
     elif not later.value.terms or not later.value.terms <= earlier.value.terms | earlier.key | earlier.subject.thing:
@@ -268,20 +268,13 @@ _HALF_DENIED = word_set(
     """
 )
 """Words that leave something of what is denied: `not much`, `not every day`."""
-_OCCASIONS = tuple(
-    frozenset(group.split())
-    for group in (
-        "breakfast lunch dinner dessert", "morning mornings afternoon afternoons evening evenings night nights", "summer winter spring autumn fall",
-        "weekday weekdays weekend weekends", "work home school office", "flights trains buses", "hot cold", "inside outside",
-    )
-)  # fmt: skip
 
 
 def _contrasted(first: Statement, second: Statement) -> bool:
     """Whether two occasions of one kind are named (`for breakfast`, `after lunch`), beside the values."""
     a = set(first.text.lower().split()) - first.value.words
     b = set(second.text.lower().split()) - second.value.words
-    return any(a & group and b & group and not a & b & group for group in _OCCASIONS)
+    return any(a & group and b & group and not a & b & group for group in OCCASIONS)
 
 
 def _doubt(earlier: Statement, later: Statement) -> float:

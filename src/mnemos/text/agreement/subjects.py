@@ -19,7 +19,7 @@ POSSESSIVES = word_set("my our")
 THIRD = word_set("he she they")
 THEIRS = word_set("his her their")
 DETERMINERS = word_set("the this that these those a an each every all both some")
-_SAME_THINGS = {
+SAME_THINGS = {
     "e-mail": "email",
     "favourite": "favorite",
     "colour": "color",
@@ -28,7 +28,7 @@ _SAME_THINGS = {
     "cellphone": "phone",
     "telephone": "phone",
 }
-_FORMER = word_set("old former previous ex last original first")
+FORMER = word_set("old former previous ex last original first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def thing_of(owner: str, words: Sequence[Token], speaker: str) -> Subject | None
     context: set[int] = set()
     within = False
     for word in words:
-        folded = _SAME_THINGS.get(word.low) or fold(word.low)
+        folded = SAME_THINGS.get(word.low) or fold(word.low)
         if word.low in PREPOSITIONS and core and word.low != "of":
             within = True
         elif within and word.low in POSSESSIVES:
@@ -139,6 +139,6 @@ def subject_of(owner: str, words: Sequence[Token]) -> Subject:
 def renewed(words: Sequence[Token]) -> str:
     """Whether a subject's own words say that it is `new`, or `former`; else nothing."""
     lows = {word.low for word in words[:4]}
-    if lows & _FORMER and lows & (POSSESSIVES | {"the"}) and "year" not in lows:
+    if lows & FORMER and lows & (POSSESSIVES | {"the"}) and "year" not in lows:
         return "former"
     return "new" if "new" in lows and lows & (POSSESSIVES | {"the"}) else ""

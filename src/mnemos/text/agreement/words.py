@@ -267,6 +267,14 @@ EXCLUSIVE: tuple[frozenset[str], ...] = (
     frozenset({"small", "medium", "large", "xl", "xxl", "xs"}),
 )  # fmt: skip
 """Sets of words of which one at a time is true of a thing."""
+OCCASIONS: tuple[frozenset[str], ...] = tuple(
+    frozenset(group.split())
+    for group in (
+        "breakfast lunch dinner dessert", "morning mornings afternoon afternoons evening evenings night nights", "summer winter spring autumn fall",
+        "weekday weekdays weekend weekends", "work home school office", "flights trains buses", "hot cold", "inside outside",
+    )
+)  # fmt: skip
+"""Of two statements that name different members of one of these groups, both may hold."""
 EMPTY = word_set(
     """
     a an the this that these those my our your his her their its some any very really quite so too just about around roughly approximately
