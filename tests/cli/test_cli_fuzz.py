@@ -34,14 +34,14 @@ FILES = {
 COMMANDS = [
     "add", "search", "context", "show", "history", "update", "rollback", "freeze", "unfreeze", "list", "forget", "spaces", "strategies", "verify",
     "init", "import", "export", "doctor", "archive", "restore", "quarantine", "release", "merge", "supersede", "explain", "tend", "roles", "space",
-    "acl", "nonsense", "",
+    "acl", "rewind", "snapshots", "branches", "pipelines", "jobs", "nonsense", "",
 ]  # fmt: skip
 OPTIONS = [
     "--author", "--source", "--since", "--until", "--where", "--as-of", "-k", "--limit", "--type", "--tag", "--space", "--version",
     "--cursor", "--json", "--metadata", "--event-at", "--reason", "--budget", "--strategy", "--state", "--valid-at", "--store", "-s", "--embedder",
     "--format", "--certificate", "--explain", "--yes", "--help", "--no-such-option", "--valid-from", "--valid-to", "--origin",
     "--id", "--progress", "--from", "--states", "--stale", "--no-stale", "--again", "--remove", "--policy", "--acl", "--quota", "--lifecycle",
-    "--licences", "--derived-from", "--sensitivity", "--priority", "--text", "--",
+    "--licences", "--derived-from", "--sensitivity", "--priority", "--text", "--at", "--on-conflict", "--file", "--input", "--inputs", "--",
 ]  # fmt: skip
 VALUES = st.one_of(
     st.text(max_size=20),
@@ -49,7 +49,7 @@ VALUES = st.one_of(
                      "\udcff\udcfe", "\u202eevil", "\x1b[2J", "'; DROP TABLE version; --", '"*" NEAR(a b) OR NOT -x', "2025-01-01", "2025-13-01",
                      '{"n": 1}', '{"read": ["bob"]}', '{"cubes": 0}', '{"archive_after_days": 0}', '{"bob": {"reads": 1, "until": "9999-12-31"}}',
                      "archived,all",  '{"n": {"like": 1}}', "{" * 3000, "[" * 100_000, "n=1", "=", "hashed", "none",
-                     "magic", "auto", "folder", "."]),
+                     "magic", "auto", "folder", ".", "take", "open", "diff", "drop", "save", "run", "show"]),
     st.sampled_from(sorted(FILES)),
 )  # fmt: skip
 LINES = st.tuples(

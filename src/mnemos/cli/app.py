@@ -6,7 +6,24 @@ from typing import Annotated
 
 import typer
 
-from mnemos.cli import care, exchanging, explaining, forgetting, importing, jobs, keys, lives, reading, rules, services, strategies, vouching, writing
+from mnemos.cli import (
+    care,
+    exchanging,
+    explaining,
+    forgetting,
+    history,
+    importing,
+    jobs,
+    keys,
+    lives,
+    pipelines,
+    reading,
+    rules,
+    services,
+    strategies,
+    vouching,
+    writing,
+)
 from mnemos.cli.session import EmbedderOption, KeyOption, Session, SpaceOption, StoreOption
 
 app = typer.Typer(
@@ -33,6 +50,7 @@ _COMMANDS = {
         ("update", writing.update),
         ("history", reading.history),
         ("rollback", writing.rollback),
+        ("rewind", history.rewind),
         ("merge", writing.merge),
         ("supersede", writing.supersede),
         ("freeze", lives.freeze),
@@ -70,7 +88,11 @@ _COMMANDS = {
 for _panel, _members in _COMMANDS.items():
     for _name, _function in _members:
         app.command(_name, rich_help_panel=_panel)(_function)
-app.add_typer(jobs.app, name="jobs", rich_help_panel="Know")
+for _panel, _name, _group in (
+    ("Correct", "snapshots", history.snapshots), ("Correct", "branches", history.branches),
+    ("Know", "pipelines", pipelines.app), ("Know", "jobs", jobs.app),
+):  # fmt: skip
+    app.add_typer(_group, name=_name, rich_help_panel=_panel)
 
 
 def _version(wanted: bool) -> None:

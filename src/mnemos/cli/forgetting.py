@@ -74,7 +74,7 @@ def forget(
     if session.json:
         print_json(done.as_json())
     else:
-        _tell(session, done, certificate)
+        tell_certificate(session, done, certificate)
 
 
 def _forget_again(session: Session, files: list[Path], certificate: Path | None, yes: bool) -> None:
@@ -96,7 +96,7 @@ def _forget_again(session: Session, files: list[Path], certificate: Path | None,
     elif done is None:
         session.tell("Nothing of it is in this store.")
     else:
-        _tell(session, done, certificate)
+        tell_certificate(session, done, certificate)
 
 
 def _there(mem: Mnemos, certificates: list[Certificate]) -> int:
@@ -105,7 +105,8 @@ def _there(mem: Mnemos, certificates: list[Certificate]) -> int:
         return sum(snapshot.standing(UUID(id)) is not None for id in {cube.id for one in certificates for cube in one.cubes})
 
 
-def _tell(session: Session, done: Certificate, certificate: Path | None) -> None:
+def tell_certificate(session: Session, done: Certificate, certificate: Path | None) -> None:
+    """Say what was forgotten, and where its certificate is; without a file, the certificate itself."""
     session.out.print(certificate_panel(done))
     if certificate is not None:
         at = f"-s {session.path} " if session.path != DEFAULT_STORE else ""
