@@ -171,8 +171,8 @@ class _Claim:
         self.text = text
         told = tokens(text)
         self.clauses = [(read_value(clause).terms, _negated(clause)) for clause in _clauses(told)]
-        after = [token.low for token in told[1:]] + [""]
-        self.value = read_value([token for token, following in zip(told, after, strict=True) if (token.low, following) != ("one", "'s")])
+        after = [*(token.low for token in told[1:]), ""]
+        self.value = read_value([token for token, following in zip(told, after, strict=False) if (token.low, following) != ("one", "'s")])
         self.units = [token.low for token in told if dimension(token.low)]
         self.names = _named(told, people)
 
