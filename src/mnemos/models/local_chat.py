@@ -167,7 +167,7 @@ class LocalChat:
             tokenizer = library.AutoTokenizer.from_pretrained(self.folder, **offline)
             model = library.AutoModelForCausalLM.from_pretrained(self.folder, dtype=self._dtype, use_safetensors=True, **offline)
             model = model.to(self._device).eval()
-        except Exception as error:  # noqa: BLE001  (the libraries raise many kinds of a file that is not as it should be)
+        except Exception as error:  # the libraries raise many kinds of a file that is not as it should be
             raise ModelUnavailable(f"the chat model in {self.folder} cannot be loaded: {error}") from error
         if not getattr(tokenizer, "chat_template", None):
             raise ModelUnavailable(f"the tokenizer in {self.folder} has no chat template: this is no chat model")
