@@ -14,6 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
 from mnemos.base.errors import Conflict, FingerprintMismatch, Invalid, PermissionDenied
@@ -137,8 +138,11 @@ async def import_(request: Request, memory: Memory, query: Annotated[ImportQuery
 
 async def _receive(body: AsyncIterator[bytes], path: Path) -> None:
     with path.open("xb") as file:
-        async for portion in body:
-            await run_in_threadpool(file.write, portion)
+        try:
+            async for portion in body:
+                await run_in_threadpool(file.write, portion)
+        except ClientDisconnect:
+            raise HTTPException(400, "The client left before the archive was sent.") from None
 
 
 def _take(memory: Mnemos, path: Path, query: ImportQuery) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class AuditQuery(ReportQuery):
     principal: list[models.Word] | None = Field(None, description="Only what these did; (owner) is the owner of the store")
     kind: list[models.EventKind] | None = Field(None, description="Only entries of these kinds")
     id: models.Id | None = Field(None, description="Only of this memory")
-    limit: Annotated[int, Field(ge=1, le=MOST_ROWS), DIGITS] = 1000
+    limit: Annotated[int, Field(ge=1, le=MOST_ROWS), DIGITS] = Field(1000, description="For what follows give the last row's position as `since`")
 
 
 class Act(BaseModel):
