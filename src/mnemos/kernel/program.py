@@ -19,10 +19,11 @@ from mnemos.kernel.exchange.containers import create
 from mnemos.kernel.exchange.files import explained
 from mnemos.kernel.program_journal import PROGRAM, SpaceJournal, file_id
 from mnemos.text.program.chat_worker import ChatWorker
-from mnemos.text.program.control import ControlUnit, Hooks, Request, context, opening
+from mnemos.text.program.control import ControlUnit, context, opening
 from mnemos.text.program.counting import RequestCounter
 from mnemos.text.program.evaluators import DEFAULT, Evaluator, evaluators
 from mnemos.text.program.registry import Cost, Instruction
+from mnemos.text.program.request import Hooks, Request
 from mnemos.text.program.state import Event, Settings, State, folded
 from mnemos.text.program.workers import Assembler, Budget, Worker, drive
 from mnemos.text.tokens import token_counter

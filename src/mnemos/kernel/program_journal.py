@@ -47,6 +47,8 @@ class SpaceJournal:
     space: Space
     program: UUID
     _next: int = 0
+    _replied: int = 0
+    """The entry that holds the worker's last answer, which says what the files that it writes will hold."""
 
     # -- reading --
     def load(self) -> tuple[list[Event], dict[str, str]]:
@@ -71,7 +73,13 @@ class SpaceJournal:
                         raise Corrupt(f"program {self.program}: entry {number} of its journal is missing, and it cannot go on; begin it anew")
                     return
                 self._next = number + 1
-                yield from _joined(orjson.loads(text), said.get(f"{SAID}/{number}"))
+                yield from self._noted(number, _joined(orjson.loads(text), said.get(f"{SAID}/{number}")))
+
+    def _noted(self, number: int, events: Sequence[Event]) -> Sequence[Event]:
+        """The events of an entry; where one of them is an answer, that is noted."""
+        if any(event["event"] == "reply" for event in events):
+            self._replied = number
+        return events
 
     def _texts(self, viewing: Viewing, names: Sequence[str]) -> dict[str, str]:
         """Of those parts of the journal that there are: name → text."""
@@ -114,7 +122,18 @@ class SpaceJournal:
                 raise Conflict(f"program {self.program}: somebody else runs it, and has written entry {self._next} of its journal; stop one of them")
             files = self._changed(transaction, changes, state)
             self._add(transaction, [*files, *self._entry(transaction, files, events, state, changes)], wholes=len(files))
+            answer = self._id(f"{SAID}/{self._replied}")
+            for name in changes if transaction.standing(answer) is not None else ():
+                self._link(transaction, answer, name, state)
+        self._noted(self._next, events)
         self._next += 1
+
+    def _link(self, transaction: Writer, answer: UUID, name: str, state: RunState) -> None:
+        """Say that the worker's answer draws on a file: it was there before the file was."""
+        entry = _entry_of(state, name)
+        standing = transaction.standing(file_id(self.program, entry.number)) if entry is not None else None
+        if standing is not None:
+            transaction.link(answer, 1, standing.id, standing.version, DREW_ON)
 
     def _entry(
         self, snapshot: Snapshot, new: Sequence[NewVersion], events: Sequence[Event], state: RunState, changes: Mapping[str, str | None]
@@ -122,7 +141,7 @@ class SpaceJournal:
         """What happened, and what was said; the latter draws on the files that the instruction has read or written by now."""
         control, said = _parted(events)
         known = {version.content.id for version in new}
-        own = [name for name, entry in state.files.items() if entry.author == state.address]
+        own = [name for table in (state.files, state.gone) for name, entry in table.items() if entry.author == state.address]
         drawn = {entry.number for name in (*state.read, *own, *changes) if (entry := _entry_of(state, name)) is not None}
         versions = {entry.number: entry.version for entry in (*state.files.values(), *state.gone.values())}
         links = tuple(
@@ -189,7 +208,7 @@ def _entry_of(state: RunState, name: str) -> FileEntry | None:
 
 def _parted(events: Sequence[Event]) -> tuple[list[Event], list[Mapping[str, Any]]]:
     """(what happened, what was said there), of each event."""
-    said = [{name: event[name] for name in SPOKEN.get(event["event"], ())} for event in events]
+    said: list[Mapping[str, Any]] = [{name: event[name] for name in SPOKEN.get(event["event"], ())} for event in events]
     return [{name: value for name, value in event.items() if name not in spoken} for event, spoken in zip(events, said, strict=True)], said
 
 

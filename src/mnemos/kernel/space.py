@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.guard.settings import Settings as GuardSettings
     from mnemos.kernel.procedures import Procedures
+    from mnemos.kernel.program import Program
     from mnemos.kernel.system import Mnemos
     from mnemos.kernel.transforms.transform import Outcome
 
@@ -350,6 +351,28 @@ class Space:
         from mnemos.kernel.procedures import Procedures  # only where it is needed
 
         return Procedures(self)
+
+    def program(self, task: str | None = None, plan: Sequence[Any] | str = "rules", *, id: str | UUID | None = None, **options: Any) -> Program:
+        """Begin a program (L2MAC): `task` is done instruction by instruction, each in a context of its own, with all state in files; or, with
+        `id`, get one that was begun.
+
+        `plan`: "rules" divides the task by its headings, bullets and sentences, "model" lets the worker do it, or the instructions themselves.
+        `options`: tokenizer, checks, chat (`kernel.program`), and settings, the size of the window first (`text.program.state.Settings`).
+        Raises `Invalid`, `NotFound`, `PermissionDenied`, `QuotaExceeded`.
+        """
+        from mnemos.kernel.program import Program, begin  # only where it is needed
+
+        if (task is None) is (id is None):
+            raise Invalid("program: give the task of a new one, or the id of one that was begun")
+        if id is not None:
+            return Program(self, id, **options)
+        return begin(self, task or "", plan, **options)
+
+    def programs(self) -> Cubes:
+        """The programs of the space, oldest first, as cubes whose text is the task; `program(id=…)` gets one."""
+        from mnemos.kernel.program import listed
+
+        return listed(self)
 
     def at(self, when: int | Moment) -> Space:
         """This space as it was: a view that can be read and searched, but not written."""

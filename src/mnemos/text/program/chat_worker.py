@@ -7,8 +7,8 @@ from typing import Any
 
 from mnemos.base.errors import ModelUnavailable
 from mnemos.base.protocols import ChatModel, Message, Reply, ReplyModel, Tool
-from mnemos.text.program.control import Request
 from mnemos.text.program.counting import RequestCounter
+from mnemos.text.program.request import Request
 from mnemos.text.tools_in_text import ToolsInText, with_tools
 
 

@@ -7,9 +7,9 @@ anything rests on it, so that a run that was killed goes on where it was.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import orjson
 
@@ -22,77 +22,15 @@ from mnemos.text.program.counting import RequestCounter
 from mnemos.text.program.cycles import next_temperature
 from mnemos.text.program.evaluators import Evaluator, check_all, evaluators
 from mnemos.text.program.files import content_hash
+from mnemos.text.program.journal import Journal, MemoryJournal
 from mnemos.text.program.planning import missing_from, plan
 from mnemos.text.program.registry import Instruction, Registry
-from mnemos.text.program.state import PLANNING, Event, Settings, State, folded, holds
+from mnemos.text.program.request import Hooks, Purpose, Request
+from mnemos.text.program.state import PLANNING, Event, Settings, folded, holds
 from mnemos.text.program.toolbox import PLAN, SCHEMAS, Done, Toolbox
 
-Purpose = Literal["plan", "work", "summary", "note"]
 PLAN_ATTEMPTS = 3
 _FORGOTTEN = "Of what was said and written before, a part was forgotten on purpose. Look at what there is."
-
-
-class Journal(Protocol):
-    """Where a run is kept. `append` makes the events and the changes of files (None: deleted) durable together, or not at all."""
-
-    def load(self) -> tuple[list[Event], dict[str, str]]:
-        """The events so far, in order, and the files as they are."""
-        ...
-
-    def append(self, events: Sequence[Event], changes: Mapping[str, str | None], state: State) -> None:
-        """Keep what happened; `state` is the state after it. Raises `Conflict` where somebody else has written since."""
-        ...
-
-
-class MemoryJournal:
-    """A journal that lasts as long as the process."""
-
-    def __init__(self, events: Sequence[Event] = (), files: Mapping[str, str] | None = None) -> None:
-        self.events = list(events)
-        self.files = dict(files or {})
-
-    def load(self) -> tuple[list[Event], dict[str, str]]:
-        return list(self.events), dict(self.files)
-
-    def append(self, events: Sequence[Event], changes: Mapping[str, str | None], state: State) -> None:
-        self.events += events
-        for name, content in changes.items():
-            if content is None:
-                self.files.pop(name, None)
-            else:
-                self.files[name] = content
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a worker is asked. `purpose`: "plan", "work", or, with nothing to be called, "summary" and "note", where a sentence or two is wanted.
-
-    `number` counts the calls of the run from 0. `tokens` is what messages and tools cost; an answer may have `max_tokens`. `choice`: "auto",
-    "none", or the name of the tool that has to be called. `instruction` is None while a plan is made. `files` are the names in the file store.
-    """
-
-    number: int
-    purpose: Purpose
-    messages: tuple[Message, ...]
-    tools: tuple[Tool, ...]
-    choice: str
-    temperature: float
-    tokens: int
-    max_tokens: int
-    address: int
-    instruction: Instruction | None
-    files: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What a caller hears of a run, and may forbid: `admit(name, content)` gives why a file must not be written, or None."""
-
-    before_call: Callable[[Request], object] | None = None
-    after_tool: Callable[[str, Done], object] | None = None
-    on_restart: Callable[[int, str], object] | None = None
-    on_advance: Callable[[int, Instruction], object] | None = None
-    admit: Callable[[str, str], str | None] | None = None
 
 
 @dataclass
@@ -306,14 +244,16 @@ class ControlUnit:
         """Do the calls that are due, each of them one entry of the journal; with the last one goes what the user says next."""
         planning = self.state.status == "planning"
         offered = [SCHEMAS[PLAN]] if planning else self._toolbox.tools
-        room = self._contexts.result_room(self.state) // max(1, len(self.state.pending))
+        asked = next(message for message in reversed(self.state.messages) if message["role"] == "assistant")
+        room = self._contexts.result_room(self.state) // len(asked["tool_calls"])  # of all calls of the turn, also of those done before a kill
         while self.state.pending:
             call = self.state.pending[0]
             done = self._toolbox.run(call, self.files, offered)
             told = done.content or "(nothing)"
-            event = {
+            told = told if planning else self._contexts.cut_result(told, room)
+            event: Event = {
                 "event": "tool", "id": call["id"], "name": call["name"], "error": done.error, "complete": done.complete,
-                "content": told if planning else self._contexts.cut_result(told, room),
+                "content": told,
                 "wrote": {name: None if content is None else content_hash(content) for name, content in done.changes.items()},
                 "read": dict(done.read),
             }  # fmt: skip
@@ -321,7 +261,7 @@ class ControlUnit:
             if done.steps:
                 events.append({"event": "draft", "steps": list(done.steps)})
             if len(self.state.pending) == 1:
-                events.append(self._reflection(done) if planning else self._what_next(done, event["content"]))
+                events.append(self._reflection(done) if planning else self._what_next(done, told))
             try:
                 self._record(*events, changes=done.changes)
             except Frozen as frozen:  # somebody wants the file to stay as it is: the worker is told, and nothing was written

@@ -11,7 +11,7 @@ from mnemos.base.errors import Invalid
 
 PER_STEP = 4
 """Requirements of one instruction, at most."""
-_HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
+_HEADING = re.compile(r"^ {0,3}(#{1,6})(?:\s+(.*?))??(?:\s+#+)?\s*$")
 _UNDERLINE = re.compile(r"^(=+|-{2,})\s*$")
 _BULLET = re.compile(r"^(\s*)(?:[-*+•]|\(?\d{1,4}[.)]|\(?[a-z][.)])\s+(.*)$")
 _FENCE = re.compile(r"^\s*(```|~~~)")
@@ -54,16 +54,18 @@ def _blocks(task: str) -> list[tuple[str, int, str]]:
     def end() -> None:
         nonlocal kind
         if lines:
-            out.append((kind, 0, "\n".join(lines) if kind == "code" else " ".join(" ".join(lines).split())))
+            coded = any(_FENCE.match(line) for line in lines)  # what code looks like is a part of what it says
+            out.append((kind.partition(" ")[0], 0, "\n".join(lines) if coded else " ".join(" ".join(lines).split())))
         lines.clear()
         kind = ""
 
     for line in task.splitlines():
         opening = _FENCE.match(line)
         if fence or opening:
-            if not fence and kind != "bullet":
-                end()
-                kind = "code"
+            if not fence:
+                within = kind.startswith("bullet") and len(line) - len(line.lstrip()) > indent
+                end() if not within else None
+                kind = "bullet" if within else "code"
             lines.append(line)
             if fence and line.strip().startswith(fence):
                 fence = ""
@@ -98,7 +100,6 @@ def _blocks(task: str) -> list[tuple[str, int, str]]:
         else:
             kind = kind or "paragraph"
             lines.append(line.strip())
-    kind = "bullet" if kind == "bullet ended" else kind
     end()
     return [(kind, level, text) for kind, level, text in out if text.strip()]
 

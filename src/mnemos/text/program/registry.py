@@ -138,6 +138,12 @@ class Registry(Sequence[Instruction]):
     def __iter__(self) -> Iterator[Instruction]:
         return iter(self._entries)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Registry) and (self._entries, self.counter) == (other._entries, other.counter)
+
+    def __hash__(self) -> int:
+        return hash((self._entries, self.counter))
+
     @property
     def current(self) -> Instruction | None:
         """The instruction at the counter; None where the program has ended."""

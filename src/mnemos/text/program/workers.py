@@ -12,7 +12,8 @@ import orjson
 
 from mnemos.base.errors import Invalid, shown
 from mnemos.base.protocols import Reply, ToolCall
-from mnemos.text.program.control import ControlUnit, Request
+from mnemos.text.program.control import ControlUnit
+from mnemos.text.program.request import Request
 
 Worker = Callable[[Request], Any]
 """Gives a `Reply`; or what is said, as a text; or calls, as a list of (tool, arguments); or None, which is silence. A run that was killed asks
@@ -107,6 +108,8 @@ class Assembler:
             return told if self._has_told(request, told) else f"Section {request.address + 1} is begun."
         if request.instruction is None:
             raise Invalid("this worker makes no plans; begin the program with plan='rules', or with a list of instructions")
+        if lacking := {"write_files", "patch_files"} - {tool["name"] for tool in request.tools}:
+            raise Invalid(f"this worker needs the tools {', '.join(sorted(lacking))}, which the program was begun without")
         text = request.instruction.text
         under = _UNDER.search(text)
         title = under[1].rpartition(" / ")[2] if under else f"Step {request.address + 1}"
