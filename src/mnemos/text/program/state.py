@@ -74,7 +74,7 @@ class Settings:
         return max(min(self.free, self.window // 4), self.reply)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Settings:
