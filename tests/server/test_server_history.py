@@ -151,3 +151,16 @@ def test_what_nothing_allows_is_denied(guarded: Any, diary: Any, memory: mnemos.
         status = 200 if method == "GET" else 403
         assert guarded.request(method, f"{where}/{path}", json=body, headers=BOB).status_code == status, (method, path)
     assert memory.position() == position
+
+
+def test_a_branch_does_not_tell_of_what(guarded: Any, diary: Any, memory: mnemos.Mnemos) -> None:
+    diary.add("The tram is yellow.")
+    diary.branch("what if")
+    memory.space("what if", acl={"read": ["bob"]})
+    there = "/v1/spaces/what%20if/branch"
+    assert (guarded.get(there, headers=BOB).json()["of"], guarded.get(there, headers=ALICE).json()["of"]) == (None, "diary")
+    for method, path in (("GET", "diff"), ("POST", "merge")):
+        assert "diary" not in is_problem(guarded.request(method, f"{there}/{path}", headers=BOB), 404)["detail"]
+    memory.space("what if", acl={"write": ["bob"]})
+    for method, path in (("GET", ""), ("GET", "/diff"), ("POST", "/merge"), ("DELETE", "")):
+        assert "diary" not in is_problem(guarded.request(method, f"{there}{path}", headers=BOB), 403)["detail"]

@@ -17,7 +17,7 @@ from mnemos.kernel.space import Space
 from mnemos.server import models
 from mnemos.server.guard import with_slashes
 from mnemos.server.memories import ReasonQuery
-from mnemos.server.routing import READS, WRITES, Answer, Existing, StrictRoute, fails
+from mnemos.server.routing import READS, WRITES, Answer, Existing, Memory, StrictRoute, fails
 
 router = APIRouter(route_class=StrictRoute, tags=["history"])
 SnapshotLabel = Annotated[str, Field(min_length=1, max_length=200, pattern=models.SPACE_PATTERN)]
@@ -86,7 +86,7 @@ class BranchSpace(BaseModel):
     """A branch: a space of its own, `name`, read and changed like any other."""
 
     name: str
-    of: str
+    of: str | None = Field(description="null where it is none that the principal may read")
     position: int = Field(description="Where the log ended in what it was made from")
     at: str = Field(description="When it was made")
 
@@ -215,10 +215,11 @@ def open_branch(space: Existing, new: NewBranch) -> Response:
 
 
 @router.get(_BRANCH, response_model=BranchSpace, responses=READS)
-def show_branch(space: Existing) -> Response:
+def show_branch(memory: Memory, space: Existing) -> Response:
     """What the space is a branch of; 422 where it is none."""
     space.admit("read")
-    return Answer(_as_json(space.as_branch()))
+    branch = space.as_branch()
+    return Answer(_as_json(branch) | ({} if branch.origin.of in memory.spaces() else {"of": None}))
 
 
 @router.get(f"{_BRANCH}/diff", response_model=Diff, responses=READS)

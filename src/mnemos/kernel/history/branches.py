@@ -198,7 +198,7 @@ def base_of(space: Space, snapshot: Snapshot) -> Space:
     system, origin = space.system, origin_of(space, snapshot)
     row = snapshot.space(origin.of)
     if row is None or not system.access(snapshot).may("read", row.settings):
-        raise NotFound(f"space {origin.of!r}, which {space.name!r} is a branch of, is none that you may see")
+        raise NotFound(f"the space that {space.name!r} is a branch of is none that you may see")
     return system.existing_space(origin.of)
 
 
