@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from mnemos.base.errors import Invalid
 from mnemos.kernel.guard import Candidate, Settings, ToolCall
 from mnemos.kernel.guard.actions import of_call
-from mnemos.kernel.guard.claims import claim_of, components, conclusions, echo_groups, echo_strength, echoes
+from mnemos.kernel.guard.claims import components, conclusions
 from mnemos.kernel.guard.clustering import NOISE, dbscan, outside_largest
 from mnemos.kernel.guard.divergence import compared, contradict, divergences
+from mnemos.kernel.guard.echo import claim_of, echo_groups, echo_strength, echoes, says
 from mnemos.kernel.guard.independence import alike, capped, dependence, trust_of, weights
 from mnemos.kernel.guard.paths import Path, path_of
 from mnemos.kernel.guard.vocabulary import Vocabulary
@@ -123,6 +124,17 @@ def test_paraphrases_of_one_claim_echo_and_other_passages_do_not() -> None:
     assert echo_groups(echo, 0.25, 3) == [[0, 1, 2]]
     assert echo_groups(echo, 0.25, 4) == []
     assert claim_of(paths[:3], QUESTION) == paths_of("It was 24.")[0].keys
+
+
+def test_what_says_the_rare_part_of_a_claim_says_more_of_it_than_what_says_its_usual_words() -> None:
+    usual = paths_of(*["North Jersey has beaches."] * 20, "Essex is a county.")
+    words = Vocabulary.of(usual)
+    claim = paths_of("It lies in North Jersey, in Essex.")[0].keys
+    rare, common = paths_of("Roxbury NJ lies in Essex, a vibrant county.", "Princeton is no town in North Jersey.")
+    assert len(claim & rare.terms) < len(claim & common.terms)
+    assert says(rare, claim, 0.5, words)
+    assert not says(common, claim, 0.5, words)
+    assert says(common, claim, 0.5, Vocabulary())
 
 
 @given(st.integers(2, 9), st.integers(0, 2**16))

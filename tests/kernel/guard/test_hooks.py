@@ -11,6 +11,7 @@ import pytest
 from mnemos.base.errors import Conflict, Invalid, NotFound
 from mnemos.bench.poison_world import TARGETS, TRIGGERS, Agent, World
 from mnemos.kernel.guard import Consensus, Outcome, Plan, ToolCall
+from mnemos.kernel.guard.actions import Risk
 from mnemos.kernel.guard.hooks import GuardedSpace, Written
 from mnemos.kernel.guard.records import Candidate
 from mnemos.kernel.guard.verdicts import Check, Reason, Where
@@ -187,6 +188,26 @@ def test_whoever_may_only_read_is_protected_too(scene: Scene) -> None:
     assert any(event["what"] == "quarantined by counts only" for event in guarded.guard.events)
 
 
+def test_what_was_altered_is_held_back_until_somebody_accepts_it(scene: Scene) -> None:
+    written = scene.guarded.add("The ferry to the island leaves at nine.")
+    assert written.cube is not None
+    scene.space.update(written.cube.id, "The ferry to the island leaves at eight.")
+    found = scene.guarded.search("When does the ferry leave?", 5, risk=Risk.READ_ONLY)
+    assert [(hit.cube.id, verdict.reason) for hit, verdict in found.excluded] == [(written.cube.id, Reason.ALTERED)]
+    assert scene.guarded.release(written.cube.id, by="ops", reason="the timetable changed").text.endswith("eight.")
+    assert written.cube.id in [hit.cube.id for hit in scene.guarded.search("When does the ferry leave?", 5, risk=Risk.READ_ONLY).hits]
+    with pytest.raises(Conflict):
+        scene.guarded.release(written.cube.id, by="ops", reason="again")
+
+
+def test_whoever_may_not_read_a_space_may_not_read_its_lessons(open_memory: Callable[..., Mnemos]) -> None:
+    memory = open_memory(":memory:")
+    memory.space("shared", acl={"read": ["*"]}, deny={"read": ["mallory"]}).guarded()
+    assert memory.as_principal("bob").existing_space("shared/lessons").list() == []
+    with pytest.raises(NotFound):
+        memory.as_principal("mallory").existing_space("shared/lessons")
+
+
 def test_a_space_must_have_something_to_measure(open_memory: Callable[..., Mnemos]) -> None:
     space = open_memory(":memory:").space("small")
     space.add("The ferry leaves at nine.")
@@ -222,7 +243,7 @@ def test_a_guard_holds_no_words_of_memories_between_calls(scene: Scene) -> None:
     query = scene.query()
     scene.guarded.search(query, 5)
     scene.guarded.context(query, 100)
-    assert not scene.guarded.guard._paths
+    assert not scene.guarded.guard.reader._paths
 
 
 def test_an_addition_is_all_or_nothing(scene: Scene) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from mnemos.base.errors import Invalid
-from mnemos.kernel.guard import claims, independence
+from mnemos.kernel.guard import echo, independence
 from mnemos.kernel.guard.actions import Effect
 from mnemos.kernel.guard.divergence import compared, divergences
 from mnemos.kernel.guard.paths import Path, path_of
@@ -111,10 +111,10 @@ def calibrate(
     for query, listed in read:
         found = list({record.text: record for record in reversed(listed)}.values())[::-1]  # copies are no echo, and go before one is sought
         paths = [seen[record.id] for record in found]
-        echo, alike = claims.echoes(query, paths, words), independence.alike(paths)
+        strength, alike = echo.echoes(query, paths, words), independence.alike(paths)
         upper = np.triu_indices(len(paths), 1)
-        strengths.append(claims.echo_strength(echo, settings.echo_size))
-        echo_pairs += echo[upper].tolist()
+        strengths.append(echo.echo_strength(strength, settings.echo_size))
+        echo_pairs += strength[upper].tolist()
         overlaps += alike[upper].tolist()
         # No near-duplicates are joined here: how near benign records come to each other is what is being measured.
         trusts = [independence.trust_of(record, settings) for record in found]

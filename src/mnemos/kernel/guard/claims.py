@@ -1,10 +1,8 @@
-"""What records claim about a query: how far they cover it, whether they make the same claim, and whether their claims exclude each other."""
+"""What records claim about a query: what they answer it with, and whether their claims agree or exclude each other."""
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +13,6 @@ from mnemos.kernel.guard.divergence import Compared
 from mnemos.kernel.guard.paths import Path, query_terms
 from mnemos.kernel.guard.vocabulary import Vocabulary
 
-Matrix = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 COVERED = 0.5
@@ -34,70 +31,6 @@ class Conclusion:
 
     figures: frozenset[str] = frozenset()
     affirms: bool | None = None
-
-
-def echoes(query: str, paths: Sequence[Path], vocabulary: Vocabulary) -> Matrix:
-    """How nearly each two paths make one claim about the query, 0 to 1, shape (paths, paths), 0 on the diagonal.
-
-    The weighted Jaccard index of what their claims turn on (names, numbers, and the words of the query that they take up), times the root of
-    the lesser share of the query that one sentence holds, times the fourth root of the lesser share of the text that the query is. Paraphrases
-    of one claim differ in everything else. The form is ours, chosen on the development part of PoisonedRAG for its distance to benign passages.
-    """
-    asked = query_terms(query)
-    whole = vocabulary.weigh(asked)
-    held = np.zeros(len(paths))
-    dense = np.zeros(len(paths))
-    turns_on = [path.keys | (path.terms & asked) for path in paths]
-    weights = [vocabulary.weigh(terms) for terms in turns_on]
-    for i, path in enumerate(paths):
-        taken = vocabulary.weigh(path.terms & asked)
-        if taken and whole:
-            held[i] = max(vocabulary.weigh(sentence.terms & asked) for sentence in path.sentences) / whole
-            dense[i] = taken / vocabulary.weigh(path.terms)
-    out = np.zeros((len(paths), len(paths)))
-    for i in range(len(paths)):
-        for j in range(i):
-            shared = vocabulary.weigh(turns_on[i] & turns_on[j])
-            if shared:
-                alike = shared / (weights[i] + weights[j] - shared)
-                out[i, j] = out[j, i] = alike * min(held[i], held[j]) ** 0.5 * min(dense[i], dense[j]) ** 0.25
-    return out
-
-
-def echo_strength(echo: Matrix, size: int) -> float:
-    """The strength at which `size` of the paths hang together (single linkage); 0 where they never do."""
-    parents = list(range(len(echo)))
-    sizes = [1] * len(echo)
-    pairs = np.argwhere(np.triu(echo, 1) > 0)
-    for i, j in pairs[np.argsort(-echo[pairs[:, 0], pairs[:, 1]], kind="stable")] if len(pairs) else ():
-        a, b = root(parents, i), root(parents, j)
-        if a != b:
-            parents[a] = b
-            sizes[b] += sizes[a]
-            if sizes[b] >= size:
-                return float(echo[i, j])
-    return 0.0
-
-
-def echo_groups(echo: Matrix, strong: float, size: int) -> list[list[int]]:
-    """Groups of at least `size` paths that hang together more strongly than `strong`."""
-    return [group for group in components(echo > strong) if len(group) >= size]
-
-
-def claim_of(group: Sequence[Path], query: str) -> frozenset[int]:
-    """What the claim of a group turns on beyond the query: the names and numbers that most of them share, else the terms."""
-    asked = query_terms(query)
-    return _shared([path.keys - asked for path in group]) or _shared([path.terms - asked for path in group])
-
-
-def _shared(sets: Sequence[frozenset[int]]) -> frozenset[int]:
-    counts = Counter(itertools.chain.from_iterable(sets))
-    return frozenset(found for found, count in counts.items() if 2 * count > len(sets))
-
-
-def says(path: Path, claim: frozenset[int], share: float) -> bool:
-    """Whether a path says at least `share` of what a claim turns on."""
-    return len(claim & path.terms) >= share * len(claim)
 
 
 def components(linked: NDArray[np.bool_]) -> list[list[int]]:

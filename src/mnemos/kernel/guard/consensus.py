@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from mnemos.kernel.guard import claims, independence, probing
+from mnemos.kernel.guard import claims, echo, independence, probing
 from mnemos.kernel.guard.actions import Action, Effect, Risk, similarity
 from mnemos.kernel.guard.calibration import Calibration
 from mnemos.kernel.guard.corrections import corrections, outvoted
@@ -137,34 +134,10 @@ class _Decision:
         heard = [i for i in range(len(self.records)) if i in self.standing or self.reasons[i] is Reason.QUARANTINED]
         stating = [i for i in heard if (action := self.paths[i].action) is None or action.effect is Effect.ANSWER]
         doubtful = [at for at, i in enumerate(stating) if self.trusts[i] < self.settings.attested_trust]
-        if len(doubtful) < self.settings.echo_size:
-            return
-        strong, weak = self.calibration.echo, self.calibration.echo_pair
-        paths = [self.paths[i] for i in stating]
-        echo = claims.echoes(self.evidence.query, paths, self.calibration.vocabulary)
-        for group in claims.echo_groups(echo[np.ix_(doubtful, doubtful)], strong, self.settings.echo_size):
-            seeds = self._of_one_voice([doubtful[at] for at in group], paths)
-            if len(seeds) < self.settings.echo_size:
-                continue
-            near = echo[:, seeds].max(1)
-            claim = claims.claim_of([paths[at] for at in seeds], self.evidence.query)
-            if any(at not in doubtful and near[at] > weak and claim and claims.says(paths[at], claim, 1.0) for at in range(len(paths))):
-                continue
-            fainter = [at for at in doubtful if near[at] > weak and claims.says(paths[at], claim, 0.5)]
-            making = sorted({*seeds, *self._of_one_voice([*seeds, *fainter], paths)})
+        for making in echo.making(self.evidence.query, [self.paths[i] for i in stating], doubtful, self.settings.echo_size, self.calibration):
             for at in making:
                 self._strike(stating[at], Reason.ECHO, f"{len(making)} records say it")
             self.alarms.append(f"echo: {len(making)} records make one claim, and nobody independent does")
-
-    def _of_one_voice(self, members: Sequence[int], paths: Sequence[Path]) -> list[int]:
-        """Those of a group that do not answer the query with another figure than most of them."""
-        answers = dict(zip(members, claims.conclusions(self.evidence.query, [paths[at] for at in members], self.calibration.vocabulary), strict=True))
-        figures = Counter(figure for answer in answers.values() if answer is not None for figure in answer.figures)
-        usual = {figure for figure, count in figures.items() if 2 * count > len(members)}
-        return [
-            at for at, answer in answers.items()
-            if answer is None or not answer.figures or not usual or any(sentence.figures & usual for sentence in paths[at].sentences)
-        ]  # fmt: skip
 
     def _triggers(self) -> None:
         """Records that hang on words which nothing else here uses, and lead elsewhere than what is found without them.

@@ -12,15 +12,16 @@ from typing import Any
 from mnemos.base.clock import Clock, system_clock
 from mnemos.base.errors import Conflict, Invalid, ModelUnavailable
 from mnemos.base.protocols import ChatModel, Embedder
-from mnemos.kernel.guard import clustering, independence, lessons, modelled, probing
-from mnemos.kernel.guard.actions import REFUSAL, Action, Effect, Risk, of_answer, of_call
+from mnemos.kernel.guard import independence, lessons, probing
+from mnemos.kernel.guard.actions import REFUSAL, Effect, Risk
 from mnemos.kernel.guard.calibration import REFERENCE, Calibration
 from mnemos.kernel.guard.consensus import Evidence, decide
 from mnemos.kernel.guard.decisions import Decision, DecisionLog, Lookup
 from mnemos.kernel.guard.experience import Experience
 from mnemos.kernel.guard.lessons import LessonStore, MemoryLessons
-from mnemos.kernel.guard.paths import EXTRACTOR, Path, path_of, query_terms
+from mnemos.kernel.guard.paths import EXTRACTOR, path_of, query_terms
 from mnemos.kernel.guard.probing import Probe, Retrieve
+from mnemos.kernel.guard.reading import Reader
 from mnemos.kernel.guard.records import Candidate, Outcome, Plan, candidates_of
 from mnemos.kernel.guard.settings import Settings
 from mnemos.kernel.guard.suspicion import MemorySuspicions, Suspicion, Suspicions
@@ -30,7 +31,8 @@ from mnemos.kernel.guard.voting import alike
 Approve = Callable[[Plan, Verdicts | None], bool]
 """Asked whether an action that cannot be taken back may be done although its consensus is not enough."""
 
-_CACHED = 20_000
+_ADMITTED = 100_000
+"""Records, the newest, that are known not to have been altered since they were admitted."""
 _EVENTS = 10_000
 _POOL = 4
 """A guarded retrieval looks at so many times k records, so that the cap on one witness leaves k of them."""
@@ -96,15 +98,12 @@ class Guard:
         self.log = log if log is not None else DecisionLog()
         self.events: deque[Mapping[str, Any]] = deque(maxlen=_EVENTS)
         """What was quarantined and released, by whom and why, oldest first; the newest 10,000."""
-        self._chat = chat
-        self._embedder = embedder
-        self._effects = dict(effects or {})
+        self.reader = Reader(self.settings, chat, embedder, dict(effects or {}))
         self._approve = approve
         self._on_event = on_event
         self._clock = clock
         self._new_id = new_id
-        self._paths: OrderedDict[str, tuple[Candidate, Path]] = OrderedDict()
-        self._admitted: dict[str, str] = {}
+        self._admitted: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.RLock()
 
     # -- between retriever and prompt --
@@ -146,7 +145,7 @@ class Guard:
         are what `search` gives. The other keywords as `filter`."""
         chosen = candidates_of(search(query, _POOL * k if cap else k))
         if cap:
-            paths = [self._path(record) for record in chosen]
+            paths = [self.reader.path(record) for record in chosen]
             trusts = [independence.trust_of(record, self.settings) for record in chosen]
             witnesses = independence.dependence(chosen, paths, trusts, self.settings, self.calibration.near)
             chosen = [chosen[i] for i in independence.capped(witnesses, k)]
@@ -166,7 +165,7 @@ class Guard:
         approval. A plan that rests on no memory (`decision` None) is held against the lessons alone. Raises `Invalid`, `NotFound`.
         """
         plan = Plan.of(plan)
-        action = self._action_of(plan)
+        action = self.reader.action_of(plan)
         verdicts = self.log.verdicts(plan.decision) if plan.decision is not None else None
         alone = self.log.get(plan.decision).alone if plan.decision is not None else None
         supported = verdicts is not None and alike(verdicts.action, action, self.settings)
@@ -199,8 +198,8 @@ class Guard:
         reader to change the world, or to give up, while nobody vouches for it. Raises `Invalid`, `NotFound` (an unknown decision).
         """
         record = Candidate.of(record)
-        path = self._path(record)
-        action = of_call(outcome.action, self._effects) if outcome is not None and outcome.action is not None else path.action
+        path = self.reader.path(record)
+        action = self.reader.action_of(Plan("", outcome.action)) if outcome is not None and outcome.action is not None else path.action
         supported = False
         if outcome is not None and outcome.decision is not None and action is not None:
             decision, verdicts = self.log.get(outcome.decision), self.log.verdicts(outcome.decision)
@@ -218,7 +217,10 @@ class Guard:
             self._event("quarantined", record.id, "an instruction that nobody vouches for")
             return Admission(Where.QUARANTINE, ("its text tells the reader what to do, and nobody vouches for it",))
         with self._lock:
+            self._admitted.pop(record.id, None)
             self._admitted[record.id] = record.content_digest()
+            while len(self._admitted) > _ADMITTED:
+                self._admitted.popitem(last=False)
         return Admission(Where.MEMORY)
 
     # -- for people --
@@ -230,15 +232,22 @@ class Guard:
         return Inspection(id, {**held.as_json(), "probability": held.probability(self.settings.quarantine_rate)}, held.quarantined, about, learnt)
 
     def release(self, id: str, *, by: str, reason: str) -> None:
-        """Clear a record: its counts start anew, and lessons that were learnt from it alone are retracted."""
+        """Clear a record as it is now: its counts start anew, lessons that were learnt from it alone are retracted, and what was altered since it
+        was admitted counts as read. Raises `Invalid`."""
         if not by or not reason:
             raise Invalid("release: say who releases the record, and why; both are kept")
+        with self._lock:
+            self._admitted.pop(id, None)
         self.experience.clear(id)
         self._event("released", id, reason, by)
 
     def quarantined(self, id: str) -> bool:
         """Whether a record is in quarantine."""
         return self.suspicions.get(id).quarantined
+
+    def known_against(self, record: Candidate) -> Reason | None:
+        """What is known against a record whatever is asked: that it was altered since it was admitted, or is in quarantine."""
+        return self._states([record]).get(record.id)
 
     def forget(self, ids: Iterable[str]) -> None:
         """Let go of all that is held of some records: paths, counts, decisions. Lessons stay, for they hold nothing that a record said but the
@@ -247,14 +256,13 @@ class Guard:
         with self._lock:
             self.log.drop(gone)
             for id in gone:
-                self._paths.pop(id, None)
                 self._admitted.pop(id, None)
+            self.reader.let_go(gone)
             self.suspicions.put({id: Suspicion() for id in gone})
 
     def clear_cache(self) -> None:
         """Let go of the paths that are kept to be at hand: they hold words of records, which may be forgotten elsewhere."""
-        with self._lock:
-            self._paths.clear()
+        self.reader.let_go()
 
     def replay(self, decision: str | Decision, lookup: Lookup) -> Verdicts:
         """Decide again what was decided, from the log and the records that `lookup` gives. Raises `NotFound` where a record is gone,
@@ -263,7 +271,7 @@ class Guard:
         if logged.calibration != self.calibration.fingerprint or logged.extractor != EXTRACTOR:
             raise Conflict(f"decision {logged.id} was reached with another calibration or extractor; replay it with a guard that has those")
         candidates, witnesses = logged.found(lookup)
-        paths, states, _ = self._read((*candidates, *witnesses), logged.replies)
+        paths, states, _ = self.reader.read((*candidates, *witnesses), logged.replies)
         evidence = Evidence(logged.query, candidates, tuple(paths), witnesses, logged.probes, logged.alone, {**logged.states, **states}, logged.risk,
                             logged.labels, logged.failure, logged.silent)  # fmt: skip
         verdicts = decide(logged.id, evidence, self.settings, self.calibration)
@@ -278,7 +286,7 @@ class Guard:
         """Perturbed queries and their new records: only where some voter hangs on words that nothing else uses, and those can be known."""
         words = self.calibration.vocabulary
         voting = found[:voters]
-        paths = [self._path(record) for record in voting]
+        paths = [self.reader.path(record) for record in voting]
         if retrieve is None or not words.records or not any(bound for _, bound in probing.bindings(query, paths, words, self.settings)):
             return [], {}
         return probing.ask(probing.probes(query, paths, words, self.settings), retrieve, len(voting), {record.id: record for record in found})
@@ -287,62 +295,25 @@ class Guard:
         """Decides, and learns."""
         query, found = given.query, given.found
         everyone = (*found, *given.witnesses)
-        alone = None if given.without_memory is None else self._action_of(Plan.of(given.without_memory, query))
+        alone = None if given.without_memory is None else self.reader.action_of(Plan.of(given.without_memory, query))
         states = self._states(everyone)
         replies, labels, failure = None, None, None
         try:
-            if self._chat is not None:
-                replies = modelled.derive(self._chat, query, everyone)
-            paths, garbled, plan = self._read(everyone, replies)
+            replies = self.reader.replies(query, everyone)
+            paths, garbled, plan = self.reader.read(everyone, replies)
             states |= garbled
             alone = alone or plan
-            labels = self._labels(query, paths[: len(found)])
+            labels = self.reader.labels(query, paths[: len(found)])
         except (ModelUnavailable, Invalid) as error:
             failure = str(error)[:300]
             replies = None
-            paths, _, _ = self._read(everyone, None)
+            paths, _, _ = self.reader.read(everyone, None)
         silent = (0, 0) if given.voters is None else (min(given.voters, given.asked_for), given.asked_for)
         evidence = Evidence(query, tuple(found), tuple(paths), tuple(given.witnesses), tuple(given.asked), alone, states, given.risk, labels, failure,
                             silent)  # fmt: skip
         verdicts = decide(self._new_id(), evidence, self.settings, self.calibration)
         self._remember(evidence, verdicts, replies, given.asked_for)
         return verdicts
-
-    def _read(self, records: Sequence[Candidate], replies: Sequence[str] | None) -> tuple[list[Path], dict[str, Reason], Action | None]:
-        """(paths of the records, those whose path could not be read as undecided, the action without memory by the model)."""
-        read = [self._path(record) for record in records]
-        if replies is None:
-            return read, {}, None
-        derivation = self._chat.fingerprint if self._chat is not None else "model"
-        if len(replies) != len(records) + 1:
-            raise Invalid(f"the model answered {len(replies)} of {len(records) + 1} questions")
-        paths: list[Path] = []
-        garbled: dict[str, Reason] = {}
-        for record, path, said in zip(records, read, replies, strict=False):
-            try:
-                paths.append(modelled.path_said(said, path, derivation, self._effects))
-            except Invalid:  # who writes a record may try to garble its path: that must cost him his own vote only
-                garbled[record.id] = Reason.UNDECIDED
-                paths.append(path)
-        try:
-            alone = modelled.path_said(replies[-1], Path(), derivation, self._effects).action
-        except Invalid:
-            alone = None
-        return paths, garbled, alone
-
-    def _labels(self, query: str, paths: Sequence[Path]) -> tuple[bool, ...] | None:
-        """Which paths the clustering or the judge finds consistent; None where paths are compared by D, or are too few."""
-        if self.settings.compare == "divergence" or len(paths) < 2:
-            return None
-        if self.settings.compare == "judge":
-            assert self._chat is not None
-            return modelled.judge(self._chat, query, paths, safely=self.settings.judge_safety)
-        embedder = self._embedder or _hashed()
-        vectors = embedder.embed([modelled.as_text(path) for path in paths])
-        labels = clustering.dbscan(vectors, self.settings.eps, self.settings.min_samples)
-        if (labels == clustering.NOISE).all():
-            raise Invalid("no two paths are near enough to each other to form a cluster")
-        return tuple(bool(not apart) for apart in clustering.outside_largest(labels))
 
     def _states(self, records: Sequence[Candidate]) -> dict[str, Reason]:
         """What is known against some records beforehand."""
@@ -363,33 +334,9 @@ class Guard:
         for turned in self.experience.count(evidence, verdicts, asked_for):
             self._event("quarantined" if turned.quarantined else "released", turned.id, turned.reason.value, f"decision {verdicts.decision}")
 
-    def _action_of(self, plan: Plan) -> Action | None:
-        if plan.action is not None:
-            return of_call(plan.action, self._effects)
-        return of_answer(plan.answer) if plan.answer is not None else None
-
-    def _path(self, record: Candidate) -> Path:
-        """The path of a record by the patterns; kept while the record is the same."""
-        held = self._paths.get(record.id)
-        if held is not None and held[0].text == record.text and held[0].metadata == record.metadata:
-            return held[1]
-        path = path_of(record, self._effects)
-        with self._lock:
-            self._paths[record.id] = (record, path)
-            while len(self._paths) > _CACHED:
-                self._paths.popitem(last=False)
-        return path
-
     def _event(self, what: str, id: str, reason: str, by: str = "guard") -> None:
         event = {"at": self._clock(), "what": what, "id": id, "reason": reason, "by": by}
         with self._lock:
             self.events.append(event)
         if self._on_event is not None:
             self._on_event(event)
-
-
-def _hashed() -> Embedder:
-    from mnemos.models.hashed import HashedEmbedder
-
-    return HashedEmbedder()
-

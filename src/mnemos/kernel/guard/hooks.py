@@ -206,8 +206,13 @@ class GuardedSpace:
                 return out
 
     def release(self, id: str | UUID, *, by: str, reason: str) -> MemCube:
-        """Take a memory out of quarantine, begin its counts anew, and retract what was learnt from it alone. Raises `NotFound`, `Conflict`."""
-        cube = self.space.release(id, reason=reason)
+        """Take a memory out of quarantine, or accept it as it is where it was altered since it was admitted; begin its counts anew, and retract
+        what was learnt from it alone. Raises `NotFound`, `Conflict` (nothing is held against it), `PermissionDenied`."""
+        cube = self.space.get(id)
+        if cube.state != "quarantined" and self.guard.known_against(self._record(cube)) is not None:
+            self.space.admit("write", counted=False)  # held back by the guard alone
+        else:
+            cube = self.space.release(id, reason=reason)
         self.guard.release(cube.id, by=by, reason=reason)
         return cube
 

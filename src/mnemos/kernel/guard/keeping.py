@@ -23,7 +23,7 @@ _NEW = Suspicion()
 
 
 class SpaceLessons:
-    """Keeps lessons as cubes of type "lesson" in the space NAME/lessons, which has the access list of the space that they protect.
+    """Keeps lessons as cubes of type "lesson" in the space NAME/lessons, which is made with the rules of the space that they protect.
 
     A lesson is written when it is learnt and whenever it changes, but for its counters, which are kept by `flush`. What another process
     learnt is seen at the next call. A lesson is derived from the memory that it was learnt from, and is forgotten with it: to keep the lesson,
@@ -32,10 +32,11 @@ class SpaceLessons:
 
     def __init__(self, space: Space) -> None:
         self._system = space.system
-        acl = space.system.settings(space.name).get("acl")
+        settings = space.system.settings(space.name)
+        rules = {key: settings[key] for key in ("acl", "deny") if key in settings}
         name = space.name + LESSONS
         known = name in space.system.spaces()
-        self.space = space.system.existing_space(name) if known else space.system.space(name, acl=acl)
+        self.space = space.system.existing_space(name) if known else space.system.space(name, **rules)
         self._held: dict[str, Lesson] = {}
         self._cubes: dict[str, str] = {}
         self._dirty: set[str] = set()
