@@ -125,6 +125,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("summary"),
         ),
         Benchmark(
+            "reader",
+            "extractive question answering (SQuAD, arXiv 1606.05250), here without a language model",
+            "Without a language model, the best span from gold evidence has at least twice the F1 of the first entity or the longest sentence on six "
+            "sets, and four of five known names are found, in 100 µs a turn.",
+            _at("reader"),
+        ),
+        Benchmark(
             "scheduler",
             "MemOS, arXiv 2507.03724 (section 5.3)",
             "By measured costs the scheduler serves a drifting Zipf load at least 15 % below LRU and 10 % below LFU, is "
@@ -227,6 +234,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             "3 % less than the best classical policy; bits that are all wrong cost at most 7 % over LRU; a hit costs at most 3 µs and a miss 15 µs; "
             "a KV prefix cache saves at least 5 % more prefill tokens than LRU.",
             _at("paging"),
+        ),
+        Benchmark(
+            "convomem",
+            "ConvoMem, arXiv 2511.10523",
+            "Over generated histories of 1 to 300 conversations, the reading policy answers at most 1 point less than the best fixed way at no more "
+            "than 60 % of the cost of reading everything, never above its budget; a gate keeps invented answers at 150 conversations to 5 %.",
+            _at("convomem.benchmark"),
         ),
     )
 }
