@@ -11,13 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnemos.base.clock import to_micros
-from mnemos.base.errors import Invalid
 from mnemos.index.lexical import LexicalIndex
 from mnemos.index.terms import pack_terms
 from mnemos.text.question import analyse
 from mnemos.text.ranking import GROUPS, Rows, author_codes, evidence, links, own_evidence, rank, top
 from mnemos.text.reading import read
-from mnemos.text.reading_policy import HistoryStats, ReadPolicy, adaptive_cut
 from mnemos.text.recipe import DEFAULT, Recipe
 from mnemos.text.threads import Threads
 
@@ -252,56 +250,6 @@ def test_a_question_to_an_old_conversation_speaks_of_its_time(span: tuple[str, s
     now, ends = to_micros("2026-11-25"), None if span is None else (to_micros(span[0]) or 0, to_micros(span[1]) or 0)
     assert analyse("What did I read last month?", (), now, ends).intervals[0, 0] == to_micros(started)
     assert analyse("What did I read in March 2021?", (), now, ends).intervals[0, 0] == to_micros("2021-03-01")
-
-
-# -- how much to read --
-def test_the_cut_follows_the_scores() -> None:
-    assert adaptive_cut(np.array([9.0, 0, -0.1, -0.2, -0.3, -0.4])) == 3
-    assert adaptive_cut(np.array([9.0, 0, -0.1, -0.2, -0.3, -0.4, -0.5]), multi_evidence=True) == 6
-    assert adaptive_cut(np.array([5.0, 4.9, 4.8, 4.7, 4.6, -3, -3.1, -3.2, -3.3])) == 5
-    for gap, kept in ((3.0, 5), (None, 7)):
-        assert adaptive_cut(np.array([5.0, 4.9, 4.8, 4.7, 4.6, 3.0, 2.9, 2.8, 2.7]), gap=gap) == kept
-    assert adaptive_cut(np.zeros(100)) == 40
-    assert adaptive_cut(np.array([1.0, -np.inf])) == 1
-    assert adaptive_cut(np.zeros(0)) == 0
-
-
-@given(st.lists(st.floats(-50, 50), max_size=60), st.integers(0, 10), st.integers(0, 50), st.booleans())
-def test_the_cut_keeps_its_bounds(scores: list[float], minimum: int, more: int, several: bool) -> None:
-    kept = adaptive_cut(np.array(sorted(scores, reverse=True)), minimum, minimum + more, several)
-    assert min(minimum, len(scores)) <= kept <= min(minimum + more, len(scores))
-
-
-@pytest.mark.parametrize("scores", [[1.0, 2.0], [np.nan, 1.0]])
-def test_the_cut_refuses_what_is_no_ranking(scores: list[float]) -> None:
-    with pytest.raises(Invalid):
-        adaptive_cut(np.array(scores), minimum=1)
-
-
-@pytest.mark.parametrize(
-    ("question", "conversations", "tokens", "kind"),
-    [
-        ("Where does Ann live?", 10, 12_000, "exhaustive"),
-        ("Where does Ann live?", 10, 90_000, "retrieve"),
-        ("List all trips", 100, 120_000, "blocks"),
-        ("List all trips", 400, 600_000, "hybrid"),
-        ("Where does Ann live?", 400, 600_000, "retrieve"),
-    ],
-)
-def test_the_policy_fits_the_size(question: str, conversations: int, tokens: int, kind: str) -> None:
-    assert ReadPolicy().plan(analyse(question), HistoryStats(conversations, tokens)).kind == kind
-
-
-def test_a_cached_prompt_moves_the_crossover() -> None:
-    question, stats = analyse("Where does Ann live?"), HistoryStats(60, 60_000)
-    assert ReadPolicy().plan(question, stats).kind == "retrieve"
-    assert ReadPolicy(cached_share=0.95, cached_price=0.1).plan(question, stats).kind == "exhaustive"
-
-
-@given(st.integers(0, 500), st.integers(0, 10**6), st.integers(1, 10**6), st.sampled_from(["List all", "Where?"]))
-def test_a_plan_never_exceeds_the_budget(conversations: int, tokens: int, budget: int, text: str) -> None:
-    plan = ReadPolicy(budget_tokens=budget).plan(analyse(text), HistoryStats(conversations, tokens))
-    assert plan.tokens <= budget
 
 
 def test_where_a_row_stands_is_where_its_memory_began() -> None:

@@ -6,7 +6,7 @@ histories are best read whole; beyond, a fixed number of hits starves questions 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 from mnemos.base.errors import Invalid
 from mnemos.text.question import Question
+from mnemos.text.reading_costs import ReadingAccuracy, ReadingCosts
+from mnemos.text.refusal import asks_advice
+
+Kind = Literal["exhaustive", "blocks", "retrieve", "hybrid"]
 
 MASS = 0.95
 """Share of the relevance after which the cut falls."""
@@ -21,37 +25,57 @@ GAP = 3.0
 """Times the median gap between neighbouring scores that a gap must exceed to be taken for the end of the evidence."""
 ENOUGH = 0.5
 """Share of the relevance that must be kept before a gap may end it."""
+DROP = 1.0
+"""Fall of the log odds from the best hit at which a cut by odds ends: what follows is less than 0.37 times as likely. Twice that for several."""
 
 
 def adaptive_cut(
-    scores: NDArray[np.floating], minimum: int = 3, maximum: int = 40, multi_evidence: bool = False, gap: float | None = GAP
+    scores: NDArray[np.floating],
+    minimum: int = 3,
+    maximum: int = 40,
+    multi_evidence: bool = False,
+    gap: float | None = GAP,
+    drop: float | None = None,
+    enough: float = ENOUGH,
 ) -> int:
     """How many of the hits with these `scores` (log odds, best first) to keep.
 
-    Keeps until the kept hold 95 % of the relevance, the softmax of the scores, or half of it before a gap of more than `gap` median gaps
-    (scores fall ever more slowly, so early gaps are always wide: without the half, nearly every cut would be the minimum; None looks at no
-    gap); at least `minimum`, twice that with `multi_evidence`, at most `maximum`, and never more than there are. Raises `Invalid` where the
-    scores do not fall or the bounds contradict each other.
+    Keeps until the kept hold 95 % of the relevance, the softmax of the scores, or a share `enough` of it before a gap of more than `gap`
+    median gaps (scores fall ever more slowly, so early gaps are always wide: without the half, nearly every cut would be the minimum; None
+    looks at no gap); with `drop`, also no hit whose score lies further than that below the best. At least `minimum`, twice that with
+    `multi_evidence`, which doubles `drop` as well; at most `maximum`, and never more than there are. Raises `Invalid` where the scores do
+    not fall or the bounds contradict each other.
     """
     if not 0 <= minimum <= maximum:
         raise Invalid(f"adaptive cut: minimum {minimum} and maximum {maximum} must be 0 <= minimum <= maximum")
+    if (drop is not None and drop < 0) or not 0 <= enough <= 1:
+        raise Invalid(f"adaptive cut: need drop >= 0 and enough within 0 and 1, not {drop} and {enough}")
     values = np.asarray(scores, dtype=np.float64)
     values = values[: np.count_nonzero(values > -np.inf)]
     falls = -np.diff(values)
     if np.isnan(values).any() or (falls < 0).any():
         raise Invalid("adaptive cut: expected scores in falling order, without NaN")
-    least = min(minimum * (2 if multi_evidence else 1), maximum)
+    several = 2 if multi_evidence else 1
+    least = min(minimum * several, maximum)
     if len(values) <= max(least, 1):
         return min(len(values), maximum)
     relevance = np.exp(values - values[0])
     held = np.cumsum(relevance) / relevance.sum()
     keep = int(np.searchsorted(held, MASS)) + 1
+    if drop is not None:
+        keep = min(keep, int(np.count_nonzero(values >= values[0] - drop * several)))
     if gap is not None:
         wide = np.flatnonzero(falls[:maximum] > gap * max(float(np.median(falls[: max(maximum, 1)])), 1e-9))
-        ends = wide[(wide + 1 >= least) & (held[wide] >= ENOUGH)] + 1
+        ends = wide[(wide + 1 >= least) & (held[wide] >= enough)] + 1
         if len(ends):
             keep = min(keep, int(ends[0]))
     return max(least, min(keep, maximum, len(values)))
+
+
+BLOCK = 10
+"""Conversations of a block. Default: the paper's."""
+MOST_CONVERSATIONS = 40
+"""Conversations that survive a ranking, at most. Default: the most hits that a cut keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +85,26 @@ class HistoryStats:
     conversations: int
     tokens: int
 
+    def __post_init__(self) -> None:
+        if self.conversations < 0 or self.tokens < 0:
+            raise Invalid(f"history: no fewer than 0 conversations and tokens, not {self.conversations} and {self.tokens}")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to read."""
 
-    kind: Literal["exhaustive", "blocks", "retrieve", "hybrid"]
-    """Everything; blocks of conversations one after the other, then what they gave; the best hits; or hits from a full ranking, then blocks."""
+    kind: Kind
+    """Everything; blocks of conversations side by side, then what they gave; the best hits; or every conversation ranked by its best hit, cut,
+    and what survives read whole, or by blocks where it is still too much for one prompt."""
     hits: int
     """How many hits to consider before the adaptive cut; 0 where the search is not needed."""
     tokens: int
-    """Predicted tokens that reach the reader or its helper."""
+    """Predicted tokens that are read, by reader and helper together."""
+    cost: float = 0.0
+    """Predicted, in dollars by the policy's prices."""
+    accuracy: float = 0.0
+    """Predicted share of such questions that are answered rightly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,45 +114,58 @@ class ReadPolicy:
     window_tokens: int = 128_000
     """Context window of the reader, tokens; more than 0. Half of it is used at most. Default: common for current models."""
     budget_tokens: int | None = None
-    """Tokens that one question may cost at most; None for no limit but the window."""
+    """Tokens that one question may cost at most, the helper's included; None for no limit but the window."""
     whole_conversations: int = 30
     """Up to here, everything is read. Default: the paper's derived rule, section 5."""
     whole_tokens: int = 40_000
     """The same in tokens. Default: 30 conversations of its one-evidence user facts (36,000 tokens)."""
     block_conversations: int = 150
-    """Up to here, blocks are compared with reading everything; beyond, hybrid. Default: the paper's title."""
+    """Up to here, reading everything is considered; beyond, blocks and what a search finds. Default: the paper's title."""
     block_tokens: int = 228_000
     """The same in tokens. Default: 150 conversations of its one-evidence user facts."""
     extract_share: float = 0.07
     """Tokens that block extraction leaves for the last prompt, of those read; 0 to 1. Default: the paper's 35,000 of 528,000."""
-    helper_price: float = 0.25
-    """Price of a token read by the helper model over one read by the reader; 0 or more. Default: medium against small models, about."""
-    cached_share: float = 0.0
-    """Share of an exhaustive prompt expected in the prompt or KV cache; 0 to 1. Default: nothing is known of a cache."""
-    cached_price: float = 0.25
-    """Price of a cached over an uncached token; 0 to 1. Default: the upper end of what providers ask (0.1 to 0.25)."""
     hit_tokens: int = 60
     """Expected tokens of one hit in a context; 1 or more. Default: turns of chats with an assistant, about."""
+    costs: ReadingCosts = field(default_factory=ReadingCosts)
+    accuracy: ReadingAccuracy = field(default_factory=ReadingAccuracy)
+    within: float = 0.01
+    """Of the ways that lose no more than this share of right answers against the best, the cheapest is taken; 0 to 1."""
 
     def plan(self, question: Question, stats: HistoryStats) -> Plan:
-        """What to read for `question`; never above the budget, nor above half of the window in one prompt."""
-        limit = self.window_tokens // 2
-        if self.budget_tokens is not None:
-            limit = min(limit, self.budget_tokens)
-        tokens, n = max(stats.tokens, 0), stats.conversations
+        """What to read for `question`; never above the budget, nor above half of the window in one prompt.
+
+        Small histories are read whole. Of larger ones, the cost and the accuracy of each way that fits are predicted, and the cheapest of
+        those about as good as the best is taken. Advice is asked in words that what must shape it does not share, so a search finds little
+        of that: then blocks are read, or everything. Where nothing else fits, as many hits as do.
+        """
+        frame = self.costs.frame_tokens
+        limit = max(0, self.window_tokens // 2 - frame)
+        budget = None if self.budget_tokens is None else max(0, self.budget_tokens - frame)
+        if budget is not None:
+            limit = min(limit, budget)
+        tokens, n = stats.tokens, stats.conversations
+        whole = Plan("exhaustive", 0, tokens, self.costs.exhaustive(tokens), self.accuracy.exhaustive(tokens))
         if n <= self.whole_conversations and tokens <= min(self.whole_tokens, limit):
-            return Plan("exhaustive", 0, tokens)
-        blocks_cost = tokens * (self.helper_price + self.extract_share)
-        blocks_fit = self.budget_tokens is None or tokens * (1 + self.extract_share) <= self.budget_tokens
-        hits = 80 if question.asks_several else 40
-        if n <= self.block_conversations and tokens <= self.block_tokens:
-            whole_cost = tokens * (1 - self.cached_share * (1 - self.cached_price))
-            if tokens <= limit and whole_cost <= blocks_cost:
-                return Plan("exhaustive", 0, tokens)
-            if blocks_fit and question.asks_several:
-                return Plan("blocks", 0, int(tokens * (1 + self.extract_share)))
-        found = hits * self.hit_tokens
-        if question.asks_several and found * (1 + self.extract_share) <= limit:
-            return Plan("hybrid", hits, int(found * (1 + self.extract_share)))
-        hits = max(1, min(hits, limit // self.hit_tokens))
-        return Plan("retrieve", hits, min(hits * self.hit_tokens, limit))
+            return whole
+        options = self._found(question, stats, limit)
+        if n <= self.block_conversations and tokens <= min(self.block_tokens, limit):
+            options.append(whole)
+        left = int(tokens * self.extract_share)
+        read = tokens + left + frame * -(-n // BLOCK)
+        if left <= limit and (budget is None or read <= budget):
+            options.append(Plan("blocks", 0, read, self.costs.blocks(read - left, left), self.accuracy.blocks))
+        best = max(option.accuracy for option in options)
+        return min((option for option in options if option.accuracy >= best - self.within), key=lambda option: option.cost)
+
+    def _found(self, question: Question, stats: HistoryStats, limit: int) -> list[Plan]:
+        """The ways that rest on a search, as far as they fit."""
+        several, advice = question.asks_several, asks_advice(question.text)
+        hits = max(1, min(80 if several else 40, limit // self.hit_tokens))
+        found = min(hits * self.hit_tokens, limit)
+        options = [Plan("retrieve", hits, found, self.costs.retrieve(found, stats.tokens), self.accuracy.retrieve(found, several, advice))]
+        around = int(min(stats.tokens, MOST_CONVERSATIONS * stats.tokens / max(stats.conversations, 1)))
+        if several and around <= limit:
+            right = self.accuracy.retrieve(around, several, advice, around=True)
+            options.append(Plan("hybrid", hits, around, self.costs.retrieve(around, stats.tokens), right))
+        return options

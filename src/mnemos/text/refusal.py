@@ -1,0 +1,118 @@
+"""The refusal gate: an answer stands only where quoted spans of the sources support it; else nothing is claimed.
+
+ConvoMem (arXiv 2511.10523, section 5): readers invent answers the more often the longer a history is (0.3 % of unanswerable questions after one
+conversation, 20 % after 150), whatever else they get right. The gate asks three things of an answer, in words: are its quotes in the sources,
+does what it says stand in them, and do they speak of what was asked. The last catches the usual invention: the true value of another thing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mnemos.base.errors import Invalid
+from mnemos.index.terms import STOP_WORDS, fold, query_terms, term, words
+from mnemos.text.agreement.words import FORMS
+
+Weight = Callable[[int], float]
+"""What a term counts for, 0 or more: its inverse document frequency, say."""
+Reason = Literal["supported", "no quote", "quote not in the sources", "answer not in the quotes", "quotes speak of something else"]
+
+_SPACE = re.compile(r"\s+")
+_ADVICE = re.compile(
+    r"\b(?:(?:what|where|which|how|who)\b[^.?!]* (?:should|could|would) (?:i|we)\b|should (?:i|we)\b|could (?:i|we)\b"
+    r"|(?:can|could|would) you (?:please )?(?:recommend|suggest|advise|help|give me)|would you (?:recommend|suggest|advise)"
+    r"|any (?:\w+ )?(?:tips|ideas|advice|suggestions?|recommendations?)|i(?:['’]m| am) (?:looking for|thinking of|trying to))\b",
+    re.I,
+)
+_FRAME_WORDS = """
+what which who when where how why much many long often old far date day days week weeks month months year years time times hour hours minute
+minutes total amount number name named kind type sort list everything all order now currently current recently first last before after passed
+between since ago mention mentioned said told tell say remember remind previous earlier conversation chat discussed altogether overall please
+again exactly different various happen happened thing things get got do go make made new same
+"""
+_FRAME = frozenset(term(word) for word in _FRAME_WORDS.split())
+"""Terms of a question that say what sort of answer it wants, not what it is about: quotes need not hold them."""
+
+
+def asks_advice(question: str) -> bool:
+    """Whether a question asks for something to be thought up (a recommendation, a plan) rather than for what was said."""
+    return bool(_ADVICE.search(question))
+
+
+def subject_terms(question: str) -> tuple[int, ...]:
+    """The terms that say what a question is about, verbs by their base form; nothing for one that is all frame ("What did you say?")."""
+    found = query_terms(question)
+    telling = (word for h, word in zip(found.hashes.tolist(), found.words, strict=True) if h not in _FRAME and word not in STOP_WORDS)
+    return tuple(dict.fromkeys(map(_base, telling)))
+
+
+def _base(word: str) -> int:
+    """The term of a folded word; of the base form, where it is a form of a known verb ("flew": fly)."""
+    known = FORMS.get(word)
+    return term(known[0] if known else word)
+
+
+def coverage(wanted: Sequence[int], texts: Sequence[str], weight: Weight | None = None) -> float:
+    """Share of the `wanted` terms, by weight, that stand in `texts`, 0 to 1; 1 where nothing is wanted."""
+    held = {_base(word) for text in texts for word in words(text)}
+    weights = [1.0 if weight is None else weight(h) for h in wanted]
+    total = sum(weights)
+    return sum(w for h, w in zip(wanted, weights, strict=True) if h in held) / total if total else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the gate found: `quotes` are those that the sources hold; `covered` is the share of the question's subject that they speak of."""
+
+    supported: bool
+    reason: Reason
+    quotes: tuple[str, ...]
+    covered: float
+
+    def __bool__(self) -> bool:
+        return self.supported
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalGate:
+    """Thresholds of the gate. Advice is only asked for true quotes: what shapes it need share no word with the question."""
+
+    subject: float = 0.75
+    """Share of the question's subject terms, by weight, that the quotes must hold; 0 to 1. Default: of a thing named by three words, no other
+    thing passes that has two of them (`mnemos bench convomem`)."""
+    answer: float = 0.5
+    """Share of the answer's own terms that must stand in the quotes; 0 to 1. Numbers and dates are left out, as they may be reckoned."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.subject <= 1 and 0 <= self.answer <= 1):
+            raise Invalid(f"refusal gate: thresholds lie within 0 and 1, not {self.subject} and {self.answer}")
+
+    def check(
+        self, question: str, answer: str, quotes: Sequence[str], sources: Sequence[str], weight: Weight | None = None, near: Sequence[str] = ()
+    ) -> Ruling:
+        """Whether `answer` to `question` stands by its `quotes` from `sources`, whole texts each; white space and case are not compared.
+
+        `near` is what stands around the quotes (who speaks, when, the turn before): it may say what the quotes speak of, but not the answer.
+        """
+        shown = [_flat(source) for source in sources]
+        wanted = [quote for quote in quotes if quote.strip()]
+        true = tuple(quote for quote in wanted if any(_flat(quote) in source for source in shown))
+        if not true:
+            return Ruling(False, "quote not in the sources" if wanted else "no quote", (), 0.0)
+        if asks_advice(question):
+            return Ruling(True, "supported", true, 1.0)
+        subject = subject_terms(question)
+        said = tuple({_base(word) for word in query_terms(answer).words if term(word) not in _FRAME and not word.isdigit()} - {*subject})
+        covered = coverage(subject, [*true, *near], weight)
+        if coverage(said, true) < self.answer:
+            return Ruling(False, "answer not in the quotes", true, covered)
+        if covered < self.subject:
+            return Ruling(False, "quotes speak of something else", true, covered)
+        return Ruling(True, "supported", true, covered)
+
+
+def _flat(text: str) -> str:
+    return _SPACE.sub(" ", fold(text)).strip()
