@@ -37,6 +37,7 @@ def ada(text: str, to: str | None = None) -> Cited:
         ("I love coffee", ["I love tea"], None),
         ("...", ["..."], None),
         ("", ["x"], None),
+        ("cafe", ["a cafe\u0301 here"], (0, "cafe\u0301")),
         ("tea", [], None),
     ],
 )
@@ -107,6 +108,11 @@ def test_what_was_not_said_is_rejected_and_why(statement: str, sources: list[Cit
     found = supported(statement, sources)
     assert not found
     assert found.fault == fault
+
+
+@pytest.mark.parametrize("filler", ["It rains in the north. ", "It rains\n", "rain ", "r"])
+def test_the_end_of_a_long_source_counts_as_well(filler: str) -> None:
+    assert supported("Zoe bought 17 chairs.", [f"{filler * (12_000 // len(filler))}. Zoe bought 17 chairs."])
 
 
 def test_the_share_of_words_is_a_rule() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,8 +34,12 @@ class LocalChat:
         if batch_size < 1:
             raise Invalid(f"batch_size is {batch_size}: use at least 1")
         self.folder = Path(folder)
-        if not (self.folder / "config.json").is_file():
-            raise Invalid(f"{self.folder} is no folder of a Hugging Face model: it has no config.json; models are not downloaded")
+        try:
+            config = json.loads((self.folder / "config.json").read_bytes())
+            window = config.get("max_position_embeddings")
+        except (OSError, ValueError, AttributeError) as error:
+            raise Invalid(f"{self.folder} is no folder of a Hugging Face model: its config.json cannot be read ({error})") from error
+        self._window = window if isinstance(window, int) and window > 0 else None
         self._device = device
         self._dtype = dtype
         self._batch_size = batch_size
@@ -55,10 +60,8 @@ class LocalChat:
 
     @property
     def context_window(self) -> int | None:
-        """Positions that the model was made for. Loads it."""
-        _, model, _ = self._load()
-        known = getattr(model.config, "max_position_embeddings", None)
-        return int(known) if known else None
+        """Positions that the model was made for, where its configuration says so."""
+        return self._window
 
     def count_tokens(self, text: str) -> int:
         """The tokens of `text` by the model's tokenizer, without those that a template adds. Loads it."""
@@ -121,16 +124,14 @@ class LocalChat:
         except Exception as error:  # noqa: BLE001  (templates raise what they like of roles that they do not know)
             return self._failed(f"its chat template does not take this conversation ({error})")
         tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        window = self.context_window
-        if window is not None and len(tokens) >= window:
-            return self._failed(f"the conversation has {len(tokens)} tokens, its window {window}", "too long")
+        if self._window is not None and len(tokens) >= self._window:
+            return self._failed(f"the conversation has {len(tokens)} tokens, its window {self._window}", "too long")
         return tokens
 
     def _decoded(self, torch: Any, model: Any, tokenizer: Any, batch: list[list[int]], limit: int) -> list[Reply]:
         """The replies to a batch, greedily. The tokens of the batch are padded on the left."""
         longest = max(map(len, batch))
-        window = self.context_window
-        room = limit if window is None else min(limit, window - longest)
+        room = limit if self._window is None else min(limit, self._window - longest)
         ends = _ends(model, tokenizer)
         filler = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
         ids = torch.tensor([[filler] * (longest - len(one)) + one for one in batch], device=model.device)

@@ -179,13 +179,15 @@ def ask_all(
 ) -> list[Answer | Refused]:
     """As `ask`, for several values in one batched call, and one more for those that need it. `check`: one for all, or one for each."""
     schema = prompt.schema if schema is None else schema
+    if schema.get("type") != "object":
+        raise Invalid(f"prompt {prompt.name}: an answer is an object; give a schema of type 'object'")
     check_schema(schema, f"prompt {prompt.name}")
     checks = [check] * len(values) if check is None or callable(check) else list(check)
     if len(checks) != len(values):
         raise Invalid(f"ask_all: there are {len(checks)} checks for {len(values)} values; give one for each, or one for all")
     report = report if report is not None else Report()
     limit = prompt.max_tokens if max_tokens is None else max_tokens
-    conversations = [prompt.messages(one) for one in values]
+    conversations = [prompt.messages(one, schema) for one in values]
     outcomes: dict[int, Answer | Refused] = {}
     again: dict[int, _Fault] = {}
     for number, reply in _sent(chat, dict(enumerate(conversations)), schema, limit, report).items():
@@ -197,7 +199,9 @@ def ask_all(
     for allowed, group in ((limit, False), (2 * limit, True)):
         repairs = {n: [*conversations[n], *one.turns()] for n, one in again.items() if one.cut is group}
         for number, reply in _sent(chat, repairs, schema, allowed, report).items():
-            outcomes[number] = _closed(_read(reply, schema, checks[number]), report, repaired=True)
+            read = _read(reply, schema, checks[number])
+            unsent = isinstance(read, _Fault) and read.reason is Reason.TOO_LONG
+            outcomes[number] = _closed(again[number] if unsent else read, report, repaired=not unsent)
     return [outcomes[number] for number in range(len(values))]
 
 
@@ -239,7 +243,8 @@ class _Fault:
         if self.cut:
             return []
         request = f"That is not the answer that was asked for: {self.detail}. Answer again: one JSON object of the form given above, nothing else."
-        return [{"role": "assistant", "content": self.said or "(nothing)"}, {"role": "user", "content": request}]
+        turns: list[Message] = [{"role": "assistant", "content": self.said or "(nothing)"}, {"role": "user", "content": request}]
+        return [{"role": turn["role"], "content": turn["content"].replace("<", "\\u003c")} for turn in turns]  # it may repeat a memory's marks
 
 
 def _sent(chat: ChatModel, conversations: Mapping[int, list[Message]], schema: Mapping[str, Any], limit: int, report: Report) -> dict[int, Reply]:
@@ -248,10 +253,8 @@ def _sent(chat: ChatModel, conversations: Mapping[int, list[Message]], schema: M
     for number, messages in conversations.items():
         if report.given_up:
             out[number] = _failed(f"it was not asked: the last {GIVE_UP_AFTER} requests found no model", Reason.UNAVAILABLE)
-        elif isinstance(chat, ReplyModel) and chat.context_window is not None:
-            needed = request_tokens(messages, chat.count_tokens) + limit
-            if needed > chat.context_window:
-                out[number] = _failed(f"about {needed} tokens with the answer, the window has {chat.context_window}", Reason.TOO_LONG)
+        elif (excess := _excess(chat, messages, limit)) is not None:
+            out[number] = _failed(excess, Reason.TOO_LONG)
     open_ = {number: messages for number, messages in conversations.items() if number not in out}
     if open_:
         replies = _replies(chat, list(open_.values()), bare(schema), limit)
@@ -261,10 +264,21 @@ def _sent(chat: ChatModel, conversations: Mapping[int, list[Message]], schema: M
     return {number: out[number] for number in conversations}
 
 
-def _replies(chat: ChatModel, conversations: Sequence[list[Message]], schema: Mapping[str, Any], limit: int) -> list[Reply]:
-    if isinstance(chat, ReplyModel):
-        return chat.respond(conversations, schema=schema, max_tokens=limit)
+def _excess(chat: ChatModel, messages: list[Message], limit: int) -> str | None:
+    """By how much a request does not fit into the model's window; None where it does, or nobody knows."""
     try:
+        if isinstance(chat, ReplyModel) and chat.context_window is not None:
+            needed, window = request_tokens(messages, chat.count_tokens) + limit, chat.context_window
+            return f"about {needed} tokens with the answer, the window has {window}" if needed > window else None
+    except ModelUnavailable:
+        pass  # the request itself will tell
+    return None
+
+
+def _replies(chat: ChatModel, conversations: Sequence[list[Message]], schema: Mapping[str, Any], limit: int) -> list[Reply]:
+    try:
+        if isinstance(chat, ReplyModel):
+            return chat.respond(conversations, schema=schema, max_tokens=limit)
         return [Reply(text) for text in chat.complete(conversations, schema=schema, max_tokens=limit)]
     except ModelUnavailable as error:
         if len(conversations) == 1 or _reason(error) in _AWAY:

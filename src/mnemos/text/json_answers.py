@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-MOST_CHARACTERS = 1 << 20
+MOST_CHARACTERS = 1 << 18
 """Of a longer answer only so much is read."""
 DEEPEST = 40
 """Objects and lists within each other; more is no answer that anybody asked for."""
-_MOST_STARTS = 50
+_MOST_STARTS = 20
 """Places of an answer at which an object may begin that are tried."""
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n?(.*?)(?:```|\Z)", re.S)
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.S)

@@ -59,15 +59,15 @@ class Prompt:
         """Name, version and digest: what was said to the model, but for the values."""
         return f"{self.name}.{self.version}:{self.digest[:16]}"
 
-    def messages(self, values: Mapping[str, Any]) -> list[Message]:
-        """The conversation that asks for `values`. Raises `Invalid` for a variable that is missing, or is none of this prompt's, and for a
-        given value that is no number or short word."""
+    def messages(self, values: Mapping[str, Any], schema: Mapping[str, Any] | None = None) -> list[Message]:
+        """The conversation that puts `values` to a model, and asks for an answer in the form of `schema`, by default the prompt's own. Raises
+        `Invalid` for a variable that is missing, or is none of this prompt's, and for a given value that is no number or short word."""
         wanted = {*self.data, *self.given}
         if wanted != set(values):
             wrong = ", ".join(sorted(wanted ^ set(values)))
             raise Invalid(f"prompt {self.name}: expects {', '.join(sorted(wanted))}; missing or not expected: {wrong}")
         texts = {name: as_data(values[name]) for name in self.data} | {name: self._plain(name, values[name]) for name in self.given}
-        form = orjson.dumps(self.schema).decode()
+        form = orjson.dumps(dict(self.schema if schema is None else schema)).decode()
         system = f"{_filled(self.system, texts)}\n\n{DATA_NOTICE}\n\n{_ANSWER}{form}"
         return [{"role": "system", "content": system}, {"role": "user", "content": _filled(self.user, texts)}]
 
