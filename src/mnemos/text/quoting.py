@@ -84,7 +84,8 @@ class Rules:
 
     words: float = 0.6
     """Share of the other telling words, by their stems, that must stand in the sources; 0..1. A paraphrase has some words of its own. Chosen on
-    five of LoCoMo's conversations, whose observations a language model wrote: 0.7 accepts a sixth fewer of them, 0.5 eight more by turns that are not theirs."""
+    five of LoCoMo's conversations, whose observations a language model wrote: 0.7 accepts a sixth fewer of them, 0.5 eight more by turns that
+    are not theirs."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.words <= 1:
