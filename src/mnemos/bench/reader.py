@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mnemos.index.terms import heading_of
 from mnemos.text.answering.reader import SURE_ENOUGH, Answer, answer
 from mnemos.text.entities import entities, key_of
 from mnemos.text.sentence_spans import sentence_spans
+from mnemos.text.time_expressions import find_times
 
 OURS, FIRST, LONGEST = "mnemos", "first entity", "longest sentence"
 QUICK_CASES = 60
@@ -35,10 +37,13 @@ NOTES = (
     "evidence (LoCoMo: of the conversation); all numbers are of the other half. F1 and exact match as in SQuAD, best over the answers given.",
     "First entity: the first name in the evidence that the question does not hold. Longest sentence: that of the evidence. Both answer always; the "
     "reader's F1 and exact match are those of its best candidate, whether sure or not.",
-    "Entities: titles of passages, and 2Wiki's subjects and objects, where they stand word for word in another passage; found where an entity "
-    "has the same key. Runs of capitals: the longest runs of words that begin with a capital.",
+    "Known names: titles of passages, and 2Wiki's subjects and objects, of two and more words, that stand word for word in another passage and not "
+    "within a longer name; found where an entity has the same key. Half of the passages, by a hash: the rules were written on the others. Runs of "
+    "capitals: the longest runs of words that begin with a capital.",
     "Without evidence: the evidence is that of another question of the same set; any answer is wrong.",
 )
+_CAPITAL_BEFORE = re.compile(r"(?:[A-Z][\w.&]*[ -]|[\w’'])$")
+_CAPITAL_AFTER = re.compile(r"[\w-]|,? ?(?:[A-Z0-9]|of [A-Z])")
 _CAPITALS = re.compile(r"[A-Z][\w'’.-]*(?: [A-Z][\w'’.-]*)*")
 
 
@@ -140,11 +145,13 @@ def _entity_checks(folder: Path, quick: bool, rng: np.random.Generator) -> list[
         names = {re.sub(r"\s*\([^)]*\)$", "", p["title"]) for p in passages.values()}
         for question in read_lines(folder, f"multihop/{name}_dev.questions.jsonl.gz"):
             names |= {thing for subject, _, thing in question.get("evidences", ()) for thing in (subject, thing)}
-        known = {text: key_of(text) for text in names if len(text) > 3 and text[0].isupper() and " " in text}
+        known = {text: key_of(text) for text in names if len(text) > 3 and text[0].isupper() and " " in text and not find_times(text)}
         by_first: dict[str, list[str]] = {}
         for text in known:
             by_first.setdefault(text.split()[0], []).append(text)
         for pid, passage in passages.items():
+            if blake2b(pid.encode(), digest_size=1).digest()[0] % 2 == 0:
+                continue  # the half on which the rules were written
             body = " ".join(passage["sentences"])
             title = key_of(passage["title"])
             possible = {text for word in re.findall(r"[^\s(\"“]+", body) for text in by_first.get(word, ()) if known[text] != title}
@@ -163,11 +170,15 @@ def _entity_checks(folder: Path, quick: bool, rng: np.random.Generator) -> list[
 
 
 def _stands(text: str, body: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", body) is not None
+    """Whether a name stands in a text by itself, not within a longer name."""
+    return any(
+        _CAPITAL_BEFORE.search(body, max(0, match.start() - 40), match.start()) is None and _CAPITAL_AFTER.match(body, match.end()) is None
+        for match in re.finditer(re.escape(text), body)
+    )
 
 
 def _time_checks(folder: Path) -> list[Check]:
-    """The time for a turn of LoCoMo, and for 1,400 characters of MuSiQue's passages; the best of three rounds, as other programs may run."""
+    """The processor's time for a turn of LoCoMo, and for 1,400 characters of MuSiQue's passages; the best of three rounds."""
     conversation = read_json(folder, "locomo/locomo_dev.json.gz")[0]["conversation"]
     turns = [turn["text"] for session in conversation.values() if isinstance(session, list) for turn in session]
     passages = [f"{p['title']}\n{' '.join(p['sentences'])}" for p in read_lines(folder, "multihop/musique_dev.corpus.jsonl.gz")][:400]
@@ -183,8 +194,8 @@ def _seconds(read: Callable[[str], object], texts: Iterable[str]) -> float:
     texts = list(texts)
     spent = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         for text in texts:
             read(text)
-        spent.append(time.perf_counter() - start)
+        spent.append(time.process_time() - start)
     return min(spent)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from mnemos.index.terms import fold, heading_of
@@ -55,8 +56,12 @@ _ENDS = frozenset(".!?\n:;•*…。！？\"“”(|")
 _BEFORE_YEAR = word_set("in since by until till during from around circa of")
 _ARTICLES = frozenset(("the", "a", "an"))
 _QUALIFIER = re.compile(r"\s*[(（][^()（）]*[)）]\s*$")
+_NUMERAL = re.compile("[IVX]+")
+_RANKS = word_set(
+    "duke duchess count countess prince princess king queen earl baron baroness marquess margrave landgrave elector viscount baronet jr sr"
+)
 _CONTRACTED = ("'ve", "'ll", "'re", "'d", "'m", "n't")
-_AFTER_NUMERAL = re.compile(r"[.,;:)]|\s+(?:of|and|was|is|in)\b|$")
+_AFTER_NUMERAL = re.compile(r"[.,;:)]|\s+(?:of|and|was|is|in)\b|\s+the\s[^\W\d_a-z]|$")
 _KEY_WORD = re.compile(r"[^\W_]+(?:[\u0300-\u036f][^\W_]*)*")
 _ENDING = re.compile(r"(?:ing|ly|ed|ness|ful|ous|able|tion)$")
 
@@ -101,6 +106,7 @@ def entities(text: str, statistics: Statistics | None = None) -> list[Entity]:
                 found.append(quoted)
                 taken.append((quoted.start, quoted.end))
     names = _names(text, body, statistics)
+    names += _ranked(text, names)
     found += [name for name in names if not any(start <= name.start and name.end <= end for start, end in taken)] if taken else names
     if not text.isascii() and _UNCASED_RUN.search(text, body):
         found += _ngrams(text, body)
@@ -158,6 +164,17 @@ def _quoted(match: re.Match[str]) -> Entity | None:
     return Entity(key, stripped, start, end, "quoted") if key else None
 
 
+def _ranked(text: str, names: list[Entity]) -> list[Entity]:
+    """Names with the rank or the `Jr.` that stands behind a comma (`Godfrey III, Duke of Lower Lorraine`), beside the names alone."""
+    out = []
+    for one, other in pairwise(names):
+        words = other.key.split()
+        if text[one.end : other.start] == ", " and (words[0] in _RANKS or (words[0][0].isdigit() and words[1:2] and words[1] in _RANKS)):
+            end = other.end + (text[other.end : other.end + 1] == "." and words[0] in ("jr", "sr"))
+            out.append(Entity(key_of(text[one.start : end]), text[one.start : end], one.start, end, "name"))
+    return out
+
+
 class _Run:
     """A run of capitalised words that grows while the text is read."""
 
@@ -185,7 +202,9 @@ def _names(text: str, body: int, statistics: Statistics | None) -> list[Entity]:
         first = word[0]
         if first in "dl" and word[1:2] in ("'", "’") and word[2:3].isupper() and run is None:
             start, word, first, gap = start + 2, word[2:], word[2], " "  # à l'École
-        joined = run is not None and not begins and (gap in (" ", "") or (gap == ". " and previous in _ABBREVIATED))
+        joined = run is not None and not begins and (gap in (" ", "", " & ") or (gap == ". " and previous in _ABBREVIATED))
+        if joined and gap == " & " and run is not None:
+            run.pending.append("&")
         if run is not None and not joined:
             _close(run, text, out, statistics)
             run = None
@@ -211,7 +230,7 @@ def _names(text: str, body: int, statistics: Statistics | None) -> list[Entity]:
             else:
                 _close(run, text, out, statistics)
                 run = None
-            if run is not None and bare is not word and run.words[0].lower() in FIRST_NAMES:
+            if run is not None and bare is not word and (run.words[0].lower() in FIRST_NAMES or run.words[0][1:2] == "."):
                 _close(run, text, out, statistics)  # Maria's Porsche: two names
                 run = None
         elif run is not None:
@@ -219,7 +238,9 @@ def _names(text: str, body: int, statistics: Statistics | None) -> list[Entity]:
                 run.add(word, match.end())  # Boeing 747
             elif low[:2] in ("d'", "d’") and gap == " " and word[2:3].isupper():
                 run.add(word, match.end())  # Ballon d'Or
-            elif low in _JOINING and not (low == "for" and run.words[-1].lower() not in _FOR) and not (low == "the" and not run.pending):
+            elif low in _JOINING and not (low == "for" and run.words[-1].lower() not in _FOR) and not (
+                low == "the" and not run.pending and not _NUMERAL.fullmatch(run.words[-1])
+            ):
                 run.pending.append(word)
             else:
                 _close(run, text, out, statistics)
