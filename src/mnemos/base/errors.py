@@ -69,8 +69,11 @@ class FingerprintMismatch(MnemosError):
 
 
 class ModelUnavailable(MnemosError, RuntimeError):
-    """A model that the call needs is not installed, not reachable, or failed its check. Of a chat model, `reason` says what it was: "timeout",
-    "rate limit", "refusal", "truncated", "malformed" (an answer that is none), "too long" (a request that does not fit), or "unavailable", which is all else."""
+    """A model that the call needs is not installed, not reachable, or failed its check.
+
+    Of a chat model, `reason` says what it was: "timeout", "rate limit", "refusal", "truncated", "malformed" (an answer that is none), "too long"
+    (a request that does not fit), or "unavailable", which is all else.
+    """
 
     def __init__(self, message: str, reason: str = "unavailable") -> None:
         super().__init__(message)
