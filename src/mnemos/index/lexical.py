@@ -176,6 +176,18 @@ class LexicalIndex:
             np.minimum(titled, 1, out=titled)
         return Lexical(bm25, matched, titled, [(idf / known, rows) for idf, rows in holders])
 
+    def holding(self, hashes: Hashes) -> Numbers:
+        """(n,) int64: bit i is set where a row holds term i of `hashes`. Raises `Invalid` for more than 62 terms."""
+        if len(hashes) > 62:
+            raise Invalid(f"text index: {len(hashes)} terms do not fit; give at most 62")
+        self._settle()
+        first, last = self._ranges(np.asarray(hashes, dtype=np.uint32))
+        out = np.zeros(len(self._lengths), dtype=np.int64)
+        for at in range(len(hashes)):
+            rows, _ = self._keys(first[:, at], last[:, at], None)
+            out[rows] |= 1 << at
+        return out
+
     def expand(self, query: Query, rows: Numbers, weights: Scores, allowed: Mask | None = None, terms: int = 20) -> Scores:
         """How much each row shares of the telling words of `rows` that the query lacks: (n,) float32, 0..1, the best row 1.
 

@@ -1,0 +1,276 @@
+"""Bridges: from what was found to what shares a rare name with it. The second hop of a question that no single memory answers, without a model.
+
+A question such as "Who is the spouse of the actor who voices Batman in …?" is like the memory that names the actor, and not like the one that tells
+of the spouse; but the name stands in both. So each of the best memories lends of its own score to those that share a name with it: the
+more, the rarer the name, the better its sentence fits the question, and the more of the rest of the question the other one speaks of. A
+memory whose title or first words are that name is *about* it, and counts by a measure of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.base.cube import Content
+from mnemos.cache.mapping import EvictingCache
+from mnemos.index.growing import Growing
+from mnemos.index.space_index import Codes
+from mnemos.index.terms import term, words
+from mnemos.text.entities import entities, key_of, keys
+from mnemos.text.question import Question
+from mnemos.text.sentence_spans import sentence_spans
+from mnemos.text.strategy import View
+
+Rows = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+_NOT_NAMES = frozenset({"quantity", "ngram"})
+_FARTHEST = -50.0
+_APART = 1e-3
+"""What is lent to stays this far below the rows that keep their places."""
+_MOST_TERMS = 62
+_AT_HAND = 4096
+"""Memories whose sentences are kept, read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """How bridges are weighed, in log odds. The means of the best 20 of 120 random choices on MuSiQue, 2WikiMultihopQA and HotpotQA; the best of them on
+    one half of the questions does about as well on the other (docs/strategies.md)."""
+
+    origins: int = 12
+    """The best memories, from which bridges lead."""
+    rounds: int = 1
+    """Times that bridges are crossed; from the second on, from what the first have brought among the best."""
+    kept: int = 4
+    """The best memories that keep their places, whatever bridges say."""
+    share: float = 0.7
+    """How much of an origin's distance from the best memory its bridges inherit."""
+    fits: float = 0.5
+    """For the logarithm of the share of the question that the sentence with the name holds."""
+    about: float = -1.4
+    """For a bridge to a memory that is about the name."""
+    mentions: float = -3.6
+    """For a bridge to one that mentions it."""
+    rare_about: float = 0.8
+    """For the logarithm of how many memories are about the name, against."""
+    rare_mentions: float = 1.2
+    """For the logarithm of how many memories mention it, against."""
+    asked: float = 1.7
+    """Against a name that the question itself gives: it leads back."""
+    likeness: float = 5.3
+    """For the cosine of the other memory with the question."""
+    rest: float = 2.1
+    """For the share of the question that the other memory holds and the origin does not."""
+    commonest: int = 60
+    """Memories that a name may stand in, to be a bridge at all."""
+
+
+DEFAULTS = Parameters()
+
+
+class Mentions:
+    """Which rows of a space name what. Held in memory beside the index, and caught up from row to row."""
+
+    def __init__(self) -> None:
+        self._names = Codes()
+        self._read = 0
+        self._pairs = Growing(np.int64, 3)  # (name, row, 1 where the row is about it)
+        self._sorted: NDArray[np.int64] | None = None
+        self._starts: Rows = np.zeros(1, dtype=np.int64)
+        self._sentences: EvictingCache[int, _Sentences] = EvictingCache(_AT_HAND, "s3-fifo")
+
+    @classmethod
+    def of(cls, view: View) -> Mentions:
+        held = view.index.attached("mentions", cls)
+        held._catch_up(view)
+        return held
+
+    def _catch_up(self, view: View) -> None:
+        n = len(view.index)
+        while self._read < n:
+            rows = list(range(self._read, min(self._read + 2048, n)))
+            # A row that was forgotten cannot be read any more; `died` tells.
+            alive = [row for row in rows if view.index.died.view()[row] > 0]
+            for row, content in zip(alive, view.contents(alive), strict=True):
+                self._add(row, content)
+            self._read = rows[-1] + 1
+            self._sorted = None
+
+    def _add(self, row: int, content: Content) -> None:
+        about, named = names_of(content)
+        found = [*about, *(name for name in named if name not in about)]
+        if found:
+            codes = self._names.encode(found)
+            self._pairs.extend([(code, row, int(at < len(about))) for at, code in enumerate(codes)])
+
+    def number(self, name: str) -> int | None:
+        return self._names.number(name)
+
+    def word(self, number: int) -> str:
+        return self._names.words[number]
+
+    def named_by(self, row: int) -> Rows:
+        """The names in a row, as numbers."""
+        pairs = self._pairs.view()
+        low, high = np.searchsorted(pairs[:, 1], [row, row + 1])
+        return pairs[low:high, 0]
+
+    def sentences(self, view: View, row: int) -> _Sentences:
+        """The sentences of a row; those of rows that were asked for lately are at hand."""
+        return self._sentences.fetch(row, lambda row: _Sentences(view.contents([row])[0]))
+
+    def naming(self, name: int) -> tuple[Rows, NDArray[np.bool_]]:
+        """(rows, whether each is about it) of a name, in order."""
+        if self._sorted is None:
+            pairs = self._pairs.view()
+            self._sorted = pairs[np.argsort(pairs[:, 0], kind="stable")]
+            self._starts = np.searchsorted(self._sorted[:, 0], np.arange(len(self._names.words) + 1))
+        part = self._sorted[self._starts[name] : self._starts[name + 1]]
+        return part[:, 1], part[:, 2] == 1
+
+
+def names_of(content: Content) -> tuple[list[str], list[str]]:
+    """(the names that a memory is about, all names in it): those of its heading, else the one that it begins with; and what its author listed."""
+    text = content.text or ""
+    found = [entity for entity in entities(text) if entity.kind not in _NOT_NAMES]
+    heading = content.metadata.get("heading") or content.metadata.get("title")
+    first = text.split("\n", 1)[0] if "\n" in text else ""
+    about = keys(entity for entity in found if entity.start < len(first))
+    if isinstance(heading, str):
+        about += [key_of(heading)]
+    if not about and found and found[0].start <= 4 and content.type != "turn":
+        about = [found[0].key]
+    return list(dict.fromkeys(name for name in about if name)), keys(found) + [key_of(entity) for entity in content.entities]
+
+
+def bridged(question: Question, view: View, scores: NDArray[np.float32], parameters: Parameters = DEFAULTS) -> NDArray[np.float32]:
+    """The scores (n,), log odds, with what bridges lend: none falls, and only rows that are allowed, and names as far as they stand in such rows,
+    have any bearing. The `kept` best rows stay the best."""
+    before = np.where(view.allowed, scores.astype(np.float64), -np.inf)
+    best = _best(before, parameters.origins)
+    if len(best) < 2:
+        return scores
+    mentions, shares = Mentions.of(view), _Shares(question, view)
+    asked = frozenset(number for name in keys(entities(question.text)) if (number := mentions.number(name)) is not None)
+    kept, crossed, after = best[: parameters.kept], best[:0], before
+    for _ in range(parameters.rounds):
+        origins = np.setdiff1d(_best(after, parameters.origins), crossed)
+        bridges = [bridge for origin in origins.tolist() for bridge in _leaving(origin, after, view, mentions, shares, asked, parameters)]
+        if not bridges:
+            break
+        rows, lent = _lent(bridges, shares, parameters)
+        after = after.copy()
+        np.maximum.at(after, rows, lent)
+        crossed = np.concatenate([crossed, origins])
+    after = np.minimum(after, before[kept].min() - _APART)
+    after[kept] = before[kept]
+    return np.asarray(np.where(view.allowed, after, scores), dtype=np.float32)
+
+
+def _best(scores: Numbers, count: int) -> Rows:
+    """The `count` best rows that are allowed, best first."""
+    order = np.argsort(-scores, kind="stable")[:count]
+    return order[np.isfinite(scores[order])]
+
+
+def _leaving(
+    origin: int, scores: Numbers, view: View, mentions: Mentions, shares: _Shares, asked: frozenset[int], parameters: Parameters
+) -> Iterator[_Bridge]:
+    """The bridges that lead from an origin."""
+    top = float(scores.max())
+    inherited = top + parameters.share * max(float(scores[origin]) - top, _FARTHEST)
+    sentences: _Sentences | None = None
+    for name in dict.fromkeys(mentions.named_by(origin).tolist()):
+        rows, about = mentions.naming(name)
+        seen = view.allowed[rows]
+        count = int(np.count_nonzero(seen))
+        if not 2 <= count <= parameters.commonest:
+            continue
+        sentences = sentences or mentions.sentences(view, origin)
+        fits = parameters.fits * math.log(0.1 + shares.of(sentences.holding(mentions.word(name))))
+        few = math.log(max(int(np.count_nonzero(about & seen)), 1))
+        yield _Bridge(
+            origin, rows[seen], about[seen], inherited + fits - (parameters.asked if name in asked else 0.0),
+            parameters.about - parameters.rare_about * few, parameters.mentions - parameters.rare_mentions * math.log(count - 1),
+        )  # fmt: skip
+
+
+class _Bridge(NamedTuple):
+    """From an origin by a name to the rows that hold it, with what all of them are lent, and what those more that are about it, or mention it."""
+
+    origin: int
+    rows: Rows
+    about: NDArray[np.bool_]
+    value: float
+    if_about: float
+    if_mentioned: float
+
+
+def _lent(bridges: Sequence[_Bridge], shares: _Shares, parameters: Parameters) -> tuple[Rows, Numbers]:
+    """(rows, what each is lent), a row once for each bridge that leads to it."""
+    lengths = [len(bridge.rows) for bridge in bridges]
+    rows = np.concatenate([bridge.rows for bridge in bridges])
+    about = np.concatenate([bridge.about for bridge in bridges])
+    origin, value, if_about, if_mentioned = (
+        np.repeat(column, lengths) for column in zip(*((b.origin, b.value, b.if_about, b.if_mentioned) for b in bridges), strict=True)
+    )
+    lent = value + np.where(about, if_about, if_mentioned)
+    lent += parameters.likeness * shares.likeness[rows] + parameters.rest * shares.rest(origin, rows)
+    apart = rows != origin
+    return rows[apart], lent[apart]
+
+
+class _Shares:
+    """What of a question rows hold, weighed by how rare its words are among the allowed rows."""
+
+    def __init__(self, question: Question, view: View) -> None:
+        self.hashes = np.unique(np.array([term(word) for word in words(question.text)], dtype=np.uint32))[:_MOST_TERMS]
+        held = view.index.lexical.holding(self.hashes)
+        self._held = held
+        alive = max(int(np.count_nonzero(view.allowed)), 1)
+        counts = np.array([np.count_nonzero(held[view.allowed] >> at & 1) for at in range(len(self.hashes))], dtype=np.float64)
+        weights = np.log((alive + 1) / (counts + 0.5))
+        self._weights = np.maximum(weights, 0.0)
+        self._total = max(float(self._weights.sum()), 1e-9)
+        self._weight_of = dict(zip(self.hashes.tolist(), self._weights.tolist(), strict=True))
+        self.likeness: Numbers = np.zeros(len(held)) if view.cosines is None else np.nan_to_num(view.cosines).astype(np.float64)
+
+    def of(self, terms: set[int]) -> float:
+        """Share of the question, 0..1, that some terms hold."""
+        return sum(weight for known, weight in self._weight_of.items() if known in terms) / self._total
+
+    def rest(self, origin: Rows, rows: Rows) -> Numbers:
+        """Share of the question, (len(rows),), that each row holds and its origin does not."""
+        new = self._held[rows] & ~self._held[origin]
+        bits = (new[:, None] >> np.arange(len(self.hashes)) & 1).astype(np.float64)
+        return np.asarray(bits @ self._weights / self._total)
+
+
+class _Sentences:
+    """The sentences of a memory, by the names that they hold."""
+
+    def __init__(self, content: Content) -> None:
+        text = content.text or ""
+        self._spans = sentence_spans(text)
+        self._terms: dict[int, set[int]] = {}
+        self._where: dict[str, list[int]] = {}
+        starts = [span.start for span in self._spans]
+        for entity in entities(text):
+            at = int(np.searchsorted(starts, entity.start, side="right")) - 1
+            if at >= 0:
+                self._where.setdefault(entity.key, []).append(at)
+
+    def holding(self, name: str) -> set[int]:
+        """The terms of the sentences that hold a name, together; those of all where it stands in none."""
+        places: Sequence[int] = self._where.get(name) or range(len(self._spans))
+        out: set[int] = set()
+        for at in set(places):
+            if at not in self._terms:
+                self._terms[at] = {term(word) for word in words(self._spans[at].text)}
+            out |= self._terms[at]
+        return out
