@@ -242,6 +242,14 @@ BENCHMARKS: dict[str, Benchmark] = {
             "than 60 % of the cost of reading everything, never above its budget; a gate keeps invented answers at 150 conversations to 5 %.",
             _at("convomem.benchmark"),
         ),
+        Benchmark(
+            "program",
+            "L2MAC, arXiv 2310.02003",
+            "With a window of 2,000 tokens, a program of instructions writes more than fifty windows and meets all of 200 requirements, at least 1.5 "
+            "times those of a rolling summary; 1,000 random runs send no request over the window and none that a strict endpoint refuses; errors "
+            "that a worker makes with p = 0.3 are all corrected; the control unit takes at most 5 ms a turn.",
+            _at("program"),
+        ),
     )
 }
 
