@@ -85,6 +85,17 @@ def test_time_between_is_counted() -> None:
     assert answer("How many weeks ago did I start yoga?", sources, now=at(2023, 7, 4)).text == "2"
 
 
+def test_several_things_are_put_together_from_several_turns() -> None:
+    turns = [
+        Source("1", "I visited Chicago last year.", "Tim", at(2023, 5, 8)),
+        Source("2", "I visited Seattle with my brother.", "Tim", at(2023, 6, 20)),
+    ]
+    found = answer("Which cities has Tim visited?", turns, least=0.0)
+    assert set(found.text.split(", ")) == {"Chicago", "Seattle"}
+    assert [quote.id for quote in (found.quote, *found.further) if quote] in (["1", "2"], ["2", "1"])
+    assert ", " not in answer("Which city has Tim visited?", turns, least=0.0).text
+
+
 def test_what_happened_first_goes_by_time() -> None:
     sources = [TURNS[0], Source("2", "I started my pottery class.", "Maria", at(2023, 4, 1))]
     assert answer("Which happened first, the concert or the pottery class?", sources).text == "the pottery class"

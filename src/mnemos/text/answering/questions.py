@@ -52,6 +52,8 @@ class Asked:
     """With kinds `choice` and `yes-no`: what is compared, as written."""
     verb: int = 0
     """Term of the main verb; 0 where none is known."""
+    several: bool = False
+    """Whether it asks for several things (`which cities`, `what are …`)."""
 
 
 def ask(text: str) -> Asked:
@@ -73,7 +75,8 @@ def ask(text: str) -> Asked:
         for part in words(word):
             terms[sense(part)] = max(weight, terms.get(sense(part), 0.0))
     verbs = [low for low in lows if (low in FORMS or low.endswith("ed")) and low not in AUXILIARIES]
-    return Asked(text, kind, focus, terms, " ".join(lows), options, sense(verbs[-1]) if verbs else 0)
+    several = kind in ("thing", "who", "where") and ((focus.endswith("s") and not focus.endswith("ss")) or "are" in lows[:3] or focus == "people")
+    return Asked(text, kind, focus, terms, " ".join(lows), options, sense(verbs[-1]) if verbs else 0, several)
 
 
 def _option(text: str) -> str:
