@@ -97,6 +97,8 @@ class ReadMemory:
     """None for what is long, asked, wished or over."""
 
 
+_LIKELY = 0.6
+"""Confidence from which frames are heard where the clauses tell nothing, or are not sure."""
 _SURE = 0.8
 """Confidence, and share that is outdated, from which what the clauses tell needs no other opinion."""
 SHORT = 25
@@ -186,11 +188,11 @@ def compare_read(first: ReadMemory, second: ReadMemory) -> Agreement:
 
 
 def _replaced(early: ReadMemory, late: ReadMemory, cosine: float | None) -> Replacement | None:
-    """What the frames of two short statements of one person tell, where it is more likely than not that the later stands for the earlier."""
+    """What the frames of two short statements of one person tell, where it is likely that the later stands for the earlier."""
     if cosine is None or early.frame is None or late.frame is None or early.memory.author != late.memory.author or _known_apart(early, late):
         return None
     found = replacement(early.frame, late.frame, cosine)
-    return found if found is not None and found.confidence >= 0.5 else None
+    return found if found is not None and found.confidence >= _LIKELY else None
 
 
 def _known_apart(first: ReadMemory, second: ReadMemory) -> bool:
@@ -198,8 +200,8 @@ def _known_apart(first: ReadMemory, second: ReadMemory) -> bool:
     ours, theirs = ({one.slot for one in memory.statements} & NAMED_SLOTS for memory in (first, second))
     if ours and theirs:
         return ours.isdisjoint(theirs)
-    others = [one.subject for one in (second if ours else first).statements if one.single]
-    return bool(ours or theirs) and bool(others) and all(subject.thing and not subject.is_person for subject in others)
+    others = [one for one in (second if ours else first).statements if one.single]
+    return bool(ours or theirs) and bool(others) and all((one.subject.thing and not one.subject.is_person) or one.key for one in others)
 
 
 def _moment(memory: Memory) -> tuple[int, int]:

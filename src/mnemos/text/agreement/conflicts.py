@@ -28,6 +28,7 @@ _TURNED = ("prefer",)
 _LIKE_SLOTS: tuple[frozenset[str], ...] = (frozenset(("have", "drives")), frozenset(("have", "own")), frozenset(("have", "subscribe to")))
 _ANY_VERB = "do"
 _PLACES_IN_ORDER = frozenset(h for word in ("page", "episode", "chapter", "level", "step", "part", "season", "lesson", "unit") for h in stems(word))
+_MEASURED = frozenset(h for unit in ("minute", "day", "kilometer", "kilogram") for h in stems(unit))
 _NEVER_REPLACED = frozenset(("like", "be", "allergic to", "from", "prefer"))
 _COUNTED = "how many "
 
@@ -181,7 +182,8 @@ def _judged(earlier: Statement, later: Statement, gap_days: float | None) -> flo
     if later.slot in _TURNED:
         return _turned(earlier, later, relation)
     single = min(earlier.single, later.single)
-    if later.cue and (single >= 0.5 or (single >= 0.4 and later.cue != "started") or _one_at_a_time(earlier, later, relation)):
+    usual = single >= 0.5 or (single >= 0.4 and later.cue != "started" and earlier.ongoing is later.ongoing)
+    if later.cue and (usual or _one_at_a_time(earlier, later, relation)):
         single = max(single, 0.7)
     if single < 0.5 or relation in ("same", "finer"):
         return None
@@ -245,6 +247,8 @@ def _same_key(earlier: Statement, later: Statement) -> bool:
         shared = a & b
         if not shared or (a - theirs and b - ours) or (earlier.occasion and later.occasion and not earlier.occasion & later.occasion):
             return False
+        if shared <= _MEASURED and not (ours & _verb_terms(later) or theirs & _verb_terms(earlier)):
+            return False  # hours slept, and hours of practice
         return len(shared) >= 2 or shared in (a, b)
     if earlier.slot.startswith(("how long", "when ")):
         return bool(a & b) and (a <= b or b <= a)
