@@ -37,6 +37,7 @@ def test_frames_and_statements(text: str, author: str | None, expected: tuple[st
 def test_what_is_asked_or_not_linked_states_nothing() -> None:
     assert triples("Did Anna marry Bob?") == set()
     assert triples("Anna. Bob.") == set()
+    assert not any(head == "29 games" for head, _, _ in triples("The 29 games played at Wembley drew Anna."))
 
 
 def test_denials_are_no_affirmations() -> None:

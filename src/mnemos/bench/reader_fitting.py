@@ -55,7 +55,7 @@ def gather(cases: Sequence[Case], rng: np.random.Generator, all_of_them: bool = 
             continue
         others = _others(case, cases, rng)
         mixed = [*case.sources, *others]
-        rng.shuffle(mixed)  # type: ignore[arg-type]  # a list of sources is a sequence that can be assigned to
+        rng.shuffle(mixed)
         for sources in (case.sources, mixed, *([others] if all_of_them else [])):
             lines = lines_of(sources, asked.terms)
             found = candidates(sources, lines)

@@ -120,7 +120,7 @@ def _pairs(found: Sequence[Entity], singles: Sequence[Mention], text: str) -> li
 
 def _phrase(match: re.Match[str], text: str, author: str | None, taken: Sequence[tuple[int, int]]) -> Mention | None:
     """What a noun phrase without a name mentions; None where it leads to a name, or is none."""
-    words = []
+    words: list[str] = []
     for word in match[2].split():
         if word in FORMS or (word in COMMON and word not in CLASS_OF) or (word in KIN and words and words[-1] in KIN):
             break

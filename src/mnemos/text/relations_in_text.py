@@ -58,6 +58,8 @@ class _Argument(NamedTuple):
     start: int
     end: int
     confidence: float
+    quantity: bool = False
+    """Quantities are told of others, and nothing is told of them."""
 
 
 def relations(text: str, author: str | None = None, anchor: int | None = None, references: Sequence[Reference] | None = None) -> list[Relation]:
@@ -86,7 +88,7 @@ def relations(text: str, author: str | None = None, anchor: int | None = None, r
 
 def _arguments(text: str, references: Sequence[Reference]) -> list[_Argument]:
     """Names and resolved references, in order, none within another."""
-    found = [_Argument(one.key, one.start, one.end, 1.0) for one in entities(text) if one.kind not in ("phrase", "ngram")]
+    found = [_Argument(one.key, one.start, one.end, 1.0, one.kind == "quantity") for one in entities(text) if one.kind not in ("phrase", "ngram")]
     found += [_Argument(one.key, one.start, one.end, one.confidence) for one in references if one.confidence >= LEAST_SURE]
     out: list[_Argument] = []
     for one in sorted(found, key=lambda one: (one.start, -one.end)):
@@ -119,7 +121,7 @@ def _frames(text: str, arguments: Sequence[_Argument]) -> Iterator[tuple[str, st
             head = subject
         elif words[:1] and words[0] in PREPOSITIONS and subject is not one and not any(_verb(word) for word in words):
             sure = 0.4
-        if label and not any(character.isdigit() for character in label) and head.key != other.key:
+        if label and not head.quantity and not any(character.isdigit() for character in label) and head.key != other.key:
             yield head.key, label, other.key, round(sure * head.confidence * other.confidence, 3), positive
 
 

@@ -73,7 +73,6 @@ class Line:
     words: list[Word]
     held: set[int] = field(default_factory=set)
     """Terms that it holds."""
-    names: list[Entity] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -83,6 +82,7 @@ class Candidate:
     shown: str
     key: str
     kind: str
+    """One of `KINDS`: `part` of a name, `said` for the day on which the turn was said, `tail` for what follows a verb."""
     start: int
     end: int
     line: Line
@@ -129,7 +129,6 @@ def candidates(sources: Sequence[Source], lines: Sequence[Line]) -> list[Candida
         for line in of_source:
             end = line.start + len(line.text)
             here = [one for one in found if line.start <= one.start and one.end <= end]
-            line.names = here
             if title and line.number == 0 and line.start < len(title):
                 out += [_made(source, line, one.start, one.end, "title") for one in here if one.kind == "title"]
                 continue
