@@ -15,6 +15,8 @@ Numbers = NDArray[np.float64]
 
 ROUNDS = 200
 TOLERANCE = 1e-10
+_NARROWEST = 0.04
+"""The least variance of a component, as a share of that of all: else a single score would be one."""
 FLAT = 1e-8
 """Variance below which scores are all alike."""
 
@@ -60,14 +62,14 @@ def _starts(x: Numbers) -> list[float]:
 
 
 def _fitted(x: Numbers, cut: float) -> _Fit:
-    """Expectation maximisation from a cut. A variance does not fall below a hundredth of that of all, or one score would be a component."""
+    """Expectation maximisation from a cut.."""
     high = x > cut
     shares = np.column_stack([~high, high]).astype(np.float64)
     before = -np.inf
     for _ in range(ROUNDS):
         weights = np.maximum(shares.sum(axis=0), 1e-9)
         means = shares.T @ x / weights
-        variances = np.maximum((shares * (x[:, None] - means) ** 2).sum(axis=0) / weights, 1e-2)
+        variances = np.maximum((shares * (x[:, None] - means) ** 2).sum(axis=0) / weights, _NARROWEST)
         logs = np.log(weights / len(x)) - 0.5 * (np.log(2 * np.pi * variances) + (x[:, None] - means) ** 2 / variances)
         top = logs.max(axis=1, keepdims=True)
         total = top[:, 0] + np.log(np.exp(logs - top).sum(axis=1))

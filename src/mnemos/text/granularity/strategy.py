@@ -247,7 +247,7 @@ class Sessions:
     # -- reading --
     def scores(self, parameters: Parameters) -> Numbers:
         """(u,) how much each present session bears on the question: where a walk from the surest nodes of all grains, along associations, is."""
-        grains = self._grains()
+        grains = self.grains()
         sure = weights(grains, parameters.temperature)
         nodes = np.concatenate([weight * scores for weight, scores in zip(sure, grains, strict=True)])
         best = np.argsort(-nodes, kind="stable")[: parameters.seeds]
@@ -259,7 +259,7 @@ class Sessions:
         graph = Graph(len(nodes), source, target, weight)
         return np.asarray(graph.pagerank(seeds, parameters.follow, tolerance=1e-9).reshape(len(GRAINS), -1).sum(axis=0))
 
-    def _grains(self) -> list[Numbers]:
+    def grains(self) -> list[Numbers]:
         """For each grain (u,) the present sessions' likeness to the question. A session without a summary is as like as its best turn."""
         assert self.view.cosines is not None
         cosines = np.nan_to_num(self.view.cosines.astype(np.float64))
