@@ -47,6 +47,13 @@ def test_nothing_is_meant_that_was_too_long_ago() -> None:
     assert meant(*turns) == []
 
 
+def test_a_description_far_below_its_name_means_nothing() -> None:
+    near = "Acme Corp is in Rome. The company pays well."
+    far = "Acme Corp is in Rome. " + "It rained. " * 8 + "The company pays well."
+    assert ("The company", "Acme Corp") in meant((None, near))
+    assert ("The company", "Acme Corp") not in meant((None, far))
+
+
 def test_two_that_could_be_meant_make_it_less_sure() -> None:
     sure = Discourse().read("Anna met Bob. She smiled.")[-1].confidence
     unsure = Discourse().read("Anna met Susan. She smiled.")[-1].confidence

@@ -112,6 +112,14 @@ def test_short_names_stand_for_the_only_full_one() -> None:
     assert aliases.canonical("nobody") == "nobody"
 
 
+def test_a_crowd_of_namesakes_is_ambiguous_but_for_who_is_nearby() -> None:
+    crowd = [f"anna{number} smith" for number in range(600)]
+    aliases = Aliases([*crowd, "robert john smith"])
+    assert aliases.canonical("smith") == "smith"
+    assert aliases.canonical("smith", nearby=["anna7 smith"]) == "anna7 smith"
+    assert aliases.canonical("robert smith") == "robert john smith"
+
+
 def test_aliases_do_not_depend_on_the_order_and_can_be_taken_back() -> None:
     rng = random.Random(3)
     expected = Aliases(NAMES).groups()

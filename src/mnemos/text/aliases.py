@@ -15,6 +15,9 @@ from mnemos.text.name_words import CLASS_OF, COMMON, FIRST_NAMES, HONORIFICS
 MOST_CANDIDATES = 12
 """Full names that a short one is compared with; where more are possible it is ambiguous."""
 
+CROWD = 500
+"""Names that end, or begin, with the same word: from there on, only those are looked at that begin with the same word, too, or are nearby."""
+
 
 class Aliases:
     """The names of a corpus (keys as `text.entities.key_of` gives them), counted, and which of them are short for others."""
@@ -78,7 +81,10 @@ class Aliases:
         words = key.split()
         if not words:
             return None
-        possible = {other for other in self._by_end.get(words[-1], ()) if is_short_for(words, other.split())}
+        pool = self._by_end.get(words[-1], set())
+        if len(pool) > CROWD:
+            pool = pool & (self._by_end.get(words[0], set()) | set(near)) if len(words) > 1 else pool & set(near)
+        possible = {other for other in pool if is_short_for(words, other.split())}
         if len(words) == 1:
             possible |= {other for other in self._by_initials.get(key, ()) if len(key) > 2}
         possible.discard(key)

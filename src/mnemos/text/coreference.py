@@ -15,7 +15,7 @@ from mnemos.index.terms import fold
 from mnemos.text.agreement.words import FORMS, form_of
 from mnemos.text.mentions import PERSON, PLURAL, THING, Mention, mentions
 from mnemos.text.name_words import CLASS_OF
-from mnemos.text.sentence_spans import Sentence, sentence_spans
+from mnemos.text.sentence_spans import sentence_spans
 
 WINDOW = 4
 """Sentences back in which a pronoun finds what it means; beyond, only the subject of the whole text."""
@@ -83,7 +83,8 @@ class Discourse:
                 self._remember(coming.pop(0))
             if any(a <= start < b for a, b in quoted):
                 continue
-            found = self._described(text, start, end, description) if description else self._meant(text, start, end, author, sentences)
+            at = self._sentence + max(sum(sentence.start <= start for sentence in sentences) - 1, 0)
+            found = self._described(text, start, end, description, at) if description else self._meant(text, start, end, author, at)
             if found is not None:
                 out.append(found)
         for mention in coming:
@@ -102,7 +103,7 @@ class Discourse:
             mention.title |= known.title
         self._mentions.append(mention)
 
-    def _meant(self, text: str, start: int, end: int, author: str | None, sentences: Sequence[Sentence]) -> Reference | None:
+    def _meant(self, text: str, start: int, end: int, author: str | None, at: int) -> Reference | None:
         low = text[start:end].lower()
         if low in _SELF:
             return None if author is None else Reference(start, end, text[start:end], fold(author), author, 0.95)
@@ -111,7 +112,6 @@ class Discourse:
             return Reference(start, end, text[start:end], fold(others[0]), others[0], 0.9) if author is not None and len(others) == 1 else None
         if low == "it" and _EMPTY_IT.match(text, start):
             return None
-        at = self._sentence + max(sum(sentence.start <= start for sentence in sentences) - 1, 0)
         speakers = {fold(one) for one in self._speakers} if len(self._speakers) == 2 else {fold(author or "")}
         speaking = low not in ("it", "its", "itself")
         weighed = []
@@ -123,15 +123,15 @@ class Discourse:
             weighed.append((_weight(one, low, at), one))
         return _chosen(text, start, end, weighed, at, low)
 
-    def _described(self, text: str, start: int, end: int, noun: str) -> Reference | None:
+    def _described(self, text: str, start: int, end: int, noun: str, at: int) -> Reference | None:
         """What `the company` means: the last mention that is called so, else the last of its sort."""
         wanted = CLASS_OF[noun]
         weighed = [
-            (_FADE ** (self._sentence - one.sentence) + (0.6 if noun in one.nouns else 0.0) + 0.3 * one.title, one)
+            (_FADE ** (at - one.sentence) + (0.6 if noun in one.nouns else 0.0) + 0.3 * one.title, one)
             for one in self._mentions
             if (noun in one.nouns or one.sort == wanted) and not one.name.startswith("the ")
         ]
-        return _chosen(text, start, end, weighed, self._sentence, noun)
+        return _chosen(text, start, end, weighed, at, noun)
 
 
 def _signs(text: str) -> list[tuple[int, int, str]]:
