@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -134,6 +137,22 @@ def test_any_question_and_texts_are_read_and_quotes_are_verbatim(question: str, 
         assert 0 <= found.confidence <= 1
         if found.quote is not None:
             assert texts[int(found.quote.id)][found.quote.start : found.quote.end] == found.quote.text
+
+
+def test_the_page_of_the_documentation_says_what_is_so() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "answers.md").read_text("utf-8")
+    block = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[0]
+    names: dict[str, Any] = {}
+    before, said = "", 0
+    for line in block.splitlines():
+        code, arrow, value = line.partition("  # → ")
+        if arrow:
+            exec(before, names)
+            assert repr(eval(code, names)) == value
+            before, said = "", said + 1
+        else:
+            before += line + "\n"
+    assert said == 3
 
 
 def test_the_same_texts_give_the_same_answer() -> None:

@@ -22,7 +22,8 @@ from mnemos.text.answering.questions import Asked, ask
 from mnemos.text.answering.weights import CALIBRATION, WEIGHTS
 
 SURE_ENOUGH = 0.2
-"""Confidence (0 to 1) below which there is no answer: chosen on the developing half, so that of what is left out at most one in ten was right."""
+"""Confidence (0 to 1) below which there is no answer. On the developing half, from gold evidence, 65 % of the questions are answered at 0.2, 47 % of
+these rightly, and of the rest 19 % would have been right; from evidence that answers nothing, 15 % are answered. At 0.4: 30, 63, 27 and 6 %."""
 MOST_SHOWN = 5
 MOST_PARTS = 6
 """Parts of an answer to a question for several things."""
