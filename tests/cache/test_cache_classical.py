@@ -65,6 +65,14 @@ def test_lrfu_is_lru_where_requests_fade_at_once_and_goes_on_after_its_numbers_w
     assert 1 <= policy._weight <= 1e100 < 2 ** len(requests)
 
 
+def test_lrfu_remembers_no_more_of_what_was_dropped_than_of_what_was_evicted() -> None:
+    policy = LRFU(10, 16.0)
+    for key in range(1000):
+        policy.request(key)
+        policy.drop(key)
+    assert len(policy.state_dict()["own"]["_left_counts"][1]) == 80
+
+
 def test_lrfu_remembers_what_left() -> None:
     policy = LRFU(3, 16.0)
     for key in "aaaaaabcdef":

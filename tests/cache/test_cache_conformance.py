@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Hashable
+from typing import NamedTuple
 
 import pytest
 from cache_support import DECIDE_LATE, EVERY, KINDS, misses, sequence
@@ -170,11 +172,16 @@ def test_state_that_is_none_is_refused_and_changes_nothing(name: str) -> None:
     assert policy.state_dict() == good
 
 
+class Named(NamedTuple):
+    number: int
+
+
 @every
-def test_keys_that_json_cannot_hold_are_refused_when_state_is_taken(name: str) -> None:
+@pytest.mark.parametrize("key", [frozenset((1, 2)), Named(1)])
+def test_keys_that_json_cannot_hold_are_refused_when_state_is_taken(name: str, key: Hashable) -> None:
     policy = EVERY[name](3)
-    policy.request(frozenset((1, 2)))
-    with pytest.raises(Invalid, match="frozenset"):
+    policy.request(key)
+    with pytest.raises(Invalid, match=type(key).__name__):
         policy.state_dict()
 
 

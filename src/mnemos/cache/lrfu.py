@@ -67,13 +67,13 @@ class LRFU(Policy):
             else:
                 break
         heapq.heappop(heap)
-        self._left_counts[key] = pages.pop(key)
-        if len(self._left_counts) > self._most_left:
-            self._left_counts.popitem(last=False)
+        self._discard(key)
         return key
 
     def _discard(self, key: Key) -> None:
         self._left_counts[key] = self.pages.pop(key)
+        while len(self._left_counts) > self._most_left:
+            self._left_counts.popitem(last=False)
 
     def _forget(self, key: Key) -> None:
         self._left_counts.pop(key, None)
@@ -102,8 +102,6 @@ class LRFU(Policy):
         self._fitted = pages
         self._growth = 2 ** (1 / (self.half_life * pages))
         self._most_left = int(max(2.0, self.half_life / 2) * pages)
-        while len(self._left_counts) > self._most_left:
-            self._left_counts.popitem(last=False)
 
     def _fade(self) -> None:
         self._weight *= self._growth

@@ -25,7 +25,7 @@ def packed(value: Any) -> Any:
     if isinstance(value, OrderedDict | dict):
         kind = "ordered" if isinstance(value, OrderedDict) else "dict"
         return [kind, [[packed(key), packed(item)] for key, item in value.items()]]
-    if isinstance(value, list | tuple | set | deque):
+    if isinstance(value, list | tuple | set | deque) and type(value).__name__ in _READERS:  # not a kind derived from one, which would not come back
         return [type(value).__name__, [packed(item) for item in value]]
     if isinstance(value, RandomSet):
         return ["members", [packed(key) for key in value]]
