@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -29,6 +29,7 @@ from mnemos.text.program.workers import Assembler, Budget, Worker, drive
 from mnemos.text.tokens import token_counter
 
 if TYPE_CHECKING:
+    from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
     from mnemos.kernel.work.running import Running
@@ -91,11 +92,13 @@ class Program:
         tokens: int | None = None,
         seconds: float | None = None,
         hooks: Hooks | None = None,
+        guard: GuardedSpace | None = None,
         progress: Callable[[int, int], object] | None = None,
     ) -> Outcome:
         """Let `worker` (a function of the request, or a chat model) work until the program is over, or for so many calls, tokens or seconds.
 
-        Whatever ends it (a kill too), the next run goes on at the call that had not been kept. `progress(instruction, of)` after each call.
+        Whatever ends it (a kill too), the next run goes on at the call that had not been kept. `guard` is asked before each file is written,
+        after `hooks.admit`; what it does not admit is not written, and the worker is told. `progress(instruction, of)` after each call.
         Raises what the worker raises, `ModelUnavailable` among it, `Conflict` where somebody else runs the program at the same time.
         """
         if isinstance(worker, ChatModel):
@@ -103,7 +106,7 @@ class Program:
         counter = worker.counter if isinstance(worker, ChatWorker) else self._counter
         if not callable(worker):
             raise Invalid(f"worker: expected a function of the request, or a chat model, not {type(worker).__name__}")
-        unit = ControlUnit(self._journal, counter, self._checks, hooks or Hooks())
+        unit = ControlUnit(self._journal, counter, self._checks, _guarding(hooks or Hooks(), guard, self._id))
         ended = drive(unit, worker, Budget(calls, tokens, seconds), progress=progress)
         return _outcome(unit.state, ended)
 
@@ -197,6 +200,23 @@ def _put(path: Path, data: bytes) -> None:
         raise Invalid(f"{path}: exists already; choose another name, or remove it first") from None
     except OSError as error:
         raise explained(error, path) from None
+
+
+def _guarding(hooks: Hooks, guard: GuardedSpace | None, program: UUID) -> Hooks:
+    """The hooks, with a guard behind what they admit."""
+    if guard is None:
+        return hooks
+    from mnemos.kernel.guard.hooks import candidate_of  # only where it is needed: it reads word lists
+
+    def admit(name: str, content: str) -> str | None:
+        refused = hooks.admit(name, content) if hooks.admit is not None else None
+        if refused or not content.strip():
+            return refused
+        written = candidate_of(f"{program}/{name}", content, origin="inference", source=f"program {program}")  # nobody vouches for what it says
+        admission = guard.guard.admit(written)
+        return None if admission else "; ".join(admission.reasons)
+
+    return replace(hooks, admit=admit)
 
 
 def _counter(tokenizer: object) -> RequestCounter:
