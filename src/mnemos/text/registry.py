@@ -10,6 +10,7 @@ STRATEGIES: dict[str, str] = {
     "auto": "mnemos.text.auto:Auto",
     "plain": "mnemos.text.plain:Plain",
     "granularity": "mnemos.text.granularity.strategy:Granularity",
+    "hypergraph": "mnemos.text.hypergraph.strategy:Hypergraph",
 }
 """Name → where it is; loaded at first use, as some read word lists."""
 
