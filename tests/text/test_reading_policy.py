@@ -159,3 +159,9 @@ def test_accuracy_is_that_of_the_published_points() -> None:
     assert accuracy.exhaustive(228_000) == pytest.approx(0.82)
     assert accuracy.retrieve(1_000, several=True, advice=False) < accuracy.retrieve(1_000, several=False, advice=False)
     assert accuracy.retrieve(1_000, several=True, advice=False) < accuracy.retrieve(1_000, several=True, advice=False, around=True)
+
+
+@pytest.mark.parametrize(("text", "several"), [("What is the colour?", False), ("What does Ann do?", False), ("Which trips did I make?", True),
+                                               ("What books did I read?", True), ("How many dogs?", True), ("Where was I?", False)])  # fmt: skip
+def test_several_things_are_asked_for_in_the_plural(text: str, several: bool) -> None:
+    assert analyse(text).asks_several is several

@@ -22,8 +22,8 @@ _WHEN = re.compile(
 )
 _AMOUNT = re.compile(r"\bhow (?:many|much|long|often|old|far|big|tall)\b|\bwhat (?:number|age|percentage|price|amount)\b", re.I)
 _SEVERAL = re.compile(
-    r"\b(?:all|both|each|every|list|how many|how often|how much|since|which \w+s|what \w+s|activities|and|in common|different|various|total"
-    r"|compare|summari[sz]e|discuss|overall|ever)\b",
+    r"\b(?:all|both|each|every|list|how many|how often|how much|since|wh(?:ich|at) (?!(?:is|was|does|has|this|his|its)\b)\w+s|activities|and"
+    r"|in common|different|various|total|compare|summari[sz]e|discuss|overall|ever)\b",
     re.I,
 )
 _FIRST_PERSON = re.compile(r"\b(?:i|me|my|mine|myself|we|our|us)\b", re.I)
