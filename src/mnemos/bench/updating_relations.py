@@ -17,13 +17,14 @@ from mnemos.bench.datasets import data_folder, read_json, read_lines
 from mnemos.bench.fact_families import CONTRASTS, FAMILIES, PARTS, Family, filled
 from mnemos.bench.registry import Options
 from mnemos.bench.result import Check
+from mnemos.bench.updating_fitting import told_together
 from mnemos.text.agreement import Agreement, Memory, ReadMemory, Relation, compare, compare_read, read_memory
 from mnemos.text.formats.longmemeval import question_records
 from mnemos.text.formats.record import Place
 
 SURE = 0.8
 """The confidence from which `tend` supersedes."""
-QUICK_CONVERSATIONS = 3
+QUICK_CONVERSATIONS, QUICK_FACTS = 3, 1000
 _DAY = 86_400_000_000
 _START = 1_709_542_800_000_000
 Turn = tuple[str, str, int]
@@ -63,6 +64,13 @@ def _statements(family: Family, rng: np.random.Generator) -> Iterator[tuple[str,
         before, value = (family.values[i] for i in rng.choice(len(family.values), 2, replace=False))
         before = value if family.kind == "polarity" else before
         yield filled(state, before, value), filled(change, value, before)
+
+
+def facts_told_together(options: Options, embedder: Embedder) -> list[Check]:
+    """How many pairs of facts that one person told in one dialogue are surely said to update or contradict each other."""
+    told = list(itertools.islice(told_together(options.rng(), data_folder(options.data), 1), QUICK_FACTS if options.quick else None))
+    found = _updates([(pair.earlier, pair.later) for pair in told], embedder)
+    return [Check.of("facts told together, sure alarms", wilson(found, len(told)))]
 
 
 def _updates(pairs: Sequence[tuple[str, str]], embedder: Embedder) -> int:
