@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def memory_of(content: Content, written: int = 0) -> Memory:
     return Memory(content.text or "", content.author, content.type, content.tags, content.entities, content.event_at, written)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReadMemory:
     """A memory, read once for any number of comparisons."""
 
@@ -93,8 +94,11 @@ class ReadMemory:
     """Stems that no statement explains."""
     denials: int
     numbers: frozenset[float]
-    frame: Frame | None = None
-    """None for what is long, asked, wished or over."""
+
+    @cached_property
+    def frame(self) -> Frame | None:
+        """None for what is long, asked, wished or over. Read when it is first asked for: most memories are never compared by it."""
+        return read_frame(self.memory.text)
 
 
 _LIKELY = 0.6
@@ -140,7 +144,6 @@ def read_memory(memory: Memory) -> ReadMemory:
     return ReadMemory(
         memory, statements, told, tuple(stems), tuple(h for h in stems if h not in _HARMLESS_TERMS), told - explained,
         sum(word in _DENIALS for word in every) % 2, frozenset(number for word in every if (number := number_of(word)) is not None),
-        read_frame(memory.text),
     )  # fmt: skip
 
 
@@ -189,7 +192,9 @@ def compare_read(first: ReadMemory, second: ReadMemory) -> Agreement:
 
 def _replaced(early: ReadMemory, late: ReadMemory, cosine: float | None) -> Replacement | None:
     """What the frames of two short statements of one person tell, where it is likely that the later stands for the earlier."""
-    if cosine is None or early.frame is None or late.frame is None or early.memory.author != late.memory.author or _known_apart(early, late):
+    if cosine is None or early.memory.author != late.memory.author or late.frame is None or not (late.frame.cue or late.frame.ended):
+        return None
+    if early.frame is None or _known_apart(early, late):
         return None
     found = replacement(early.frame, late.frame, cosine)
     return found if found is not None and found.confidence >= _LIKELY else None
