@@ -155,6 +155,14 @@ def test_the_page_of_the_documentation_says_what_is_so() -> None:
     assert said == 3
 
 
+@pytest.mark.parametrize("piece", [" ", ".", "“", "(1999 ", "it ", "A ", "Anna said it. ", "the ", "a-", "1,", "9", "May 5 "])
+def test_time_is_linear_whatever_the_text(piece: str) -> None:
+    text = piece * (20_000 // len(piece))
+    for question in ("Who said it?", "Which came first, Anna or May?", "How many days passed between May and Anna?", "Are Anna and May both old?"):
+        found = answer(question, [Source("1", text, time=at(2023, 1, 1))], now=at(2023, 2, 1), least=0.0)
+        assert 0 <= found.confidence <= 1
+
+
 def test_the_same_texts_give_the_same_answer() -> None:
     question = "Who directed Winter Wars?"
     assert answer(question, PAGES) == answer(question, list(PAGES))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnemos.text.coreference import LEAST, Discourse, voiced
+from mnemos.text.entities import entities
 from mnemos.text.sentence_spans import sentence_spans
 
 
@@ -73,6 +74,15 @@ def test_a_turn_stands_by_itself() -> None:
 def test_sentences_know_their_places() -> None:
     text = ' Dr. Smith met J. K. Rowling.  "Really?" Yes…\nお茶です。本です。'
     assert [one.text for one in sentence_spans(text)] == ["Dr. Smith met J. K. Rowling.", '"Really?"', "Yes…", "お茶です。", "本です。"]
+
+
+@pytest.mark.parametrize("piece", [" ", ".", "“", '"', "(1999 ", "it ", "A", "Anna said it. ", "the company ", "'", "a-", "1,"])
+def test_time_is_linear_whatever_the_text(piece: str) -> None:
+    text = piece * (40_000 // len(piece))
+    found = Discourse().read(text)
+    assert sentence_spans(text) or not text.strip()
+    assert entities(text) is not None
+    assert len(found) <= len(text)
 
 
 @given(st.lists(st.tuples(st.sampled_from([None, "Ann", "Bob"]), st.text(max_size=120)), max_size=4))

@@ -63,6 +63,12 @@ def test_any_text_gives_sentences_that_are_in_it(text: str, author: str | None) 
         assert 0 < one.confidence <= 1
 
 
+@pytest.mark.parametrize("piece", [" ", ".", "“", "it ", "Anna ", "Anna met Bob. ", "Anna's ", "a-", "1,"])
+def test_time_is_linear_whatever_the_text(piece: str) -> None:
+    text = piece * (20_000 // len(piece))
+    assert all(text[one.start : one.end] == one.sentence for one in relations(text, "Maria"))
+
+
 UNITS = [["a", "b"], ["a", "b", "c"], ["c", "d"], ["d"], ["a", "a"]]
 
 

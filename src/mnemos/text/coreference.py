@@ -8,6 +8,8 @@ the less sure the closer the next one comes. What stays below `LEAST` stays unre
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -41,6 +43,7 @@ _EMPTY_IT = re.compile(
     r"(?:raining|snowing|cold|hot|warm|late|early|sunny|time\b|been\s+a\s+while|like\b|\S+ly\b|(?:\S+\s+){1,2}(?:to|that|when|how|if|for|because|seeing)\b|that\b|out\b)",
     re.I,
 )
+_QUOTED = re.compile(r"[\"“][^\"“”\n]{0,500}[\"”]")
 _WORD_AFTER = re.compile(r"\s+([^\W_]+)")
 _S_FORM = {FORMS[form][0]: form for form in FORMS if FORMS[form][1] == "s" and form not in ("am", "are")} | {"be": "is"}
 
@@ -76,22 +79,33 @@ class Discourse:
         coming = mentions(text, sentences, self._sentence, author)
         if any(one.title for one in coming):
             self._mentions = [one for one in self._mentions if not one.title]
-        quoted = [match.span() for match in re.finditer(r"[\"“][^\"”\n]*[\"”]", text)]
+        quoted = deque(match.span() for match in _QUOTED.finditer(text))
         out: list[Reference] = []
+        starts = [sentence.start for sentence in sentences]
+        taken = 0
         for start, end, description in _signs(text):
-            while coming and coming[0].place < start:
-                self._remember(coming.pop(0))
-            if any(a <= start < b for a, b in quoted):
+            at = self._sentence + max(bisect_right(starts, start) - 1, 0)
+            while taken < len(coming) and coming[taken].place < start:
+                self._remember(coming[taken])
+                taken += 1
+            self._forget(at)
+            while quoted and quoted[0][1] <= start:
+                quoted.popleft()
+            if quoted and quoted[0][0] <= start:
                 continue
-            at = self._sentence + max(sum(sentence.start <= start for sentence in sentences) - 1, 0)
             found = self._described(text, start, end, description, at) if description else self._meant(text, start, end, author, at)
             if found is not None:
                 out.append(found)
-        for mention in coming:
+        for mention in coming[taken:]:
+            self._forget(mention.sentence)
             self._remember(mention)
         self._sentence += len(sentences)
-        self._mentions = [one for one in self._mentions if one.title or one.sentence >= self._sentence - 2 * WINDOW]
         return out
+
+    def _forget(self, at: int) -> None:
+        """Drops what is too far back from sentence `at` to be meant."""
+        if self._mentions and self._mentions[0].sentence < at - WINDOW:
+            self._mentions = [one for one in self._mentions if one.title or one.sentence >= at - WINDOW]
 
     def _remember(self, mention: Mention) -> None:
         """The newest mention of a thing stands for it, and knows what was known of it."""

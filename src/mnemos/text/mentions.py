@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -77,7 +78,7 @@ def mentions(text: str, sentences: Sequence[Sentence], first: int, author: str |
 
 
 def _number(starts: Sequence[int], place: int) -> int:
-    return max(sum(start <= place for start in starts) - 1, 0)
+    return max(bisect_right(starts, place) - 1, 0)
 
 
 def _describe(mention: Mention, one: Entity, text: str) -> None:

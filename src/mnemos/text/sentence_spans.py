@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_END = re.compile(r"[.!?…]+[\"'”’)\]]*\s+|[。！？]+\s*|\s*\n+\s*")
+_END = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’)\]]{0,4}\s+|[。！？]+\s*|\n\s*")
 _ABBREVIATED = re.compile(
     r"(?:\b(?:dr|mr|mrs|ms|st|vs|e\.g|i\.e|prof|jr|sr|approx|no|inc|ltd|co|mt|ft|feat|gen|col|lt)|(?<![^\W\d_])[^\W\d_])\.$", re.I
 )

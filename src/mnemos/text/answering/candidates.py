@@ -22,6 +22,8 @@ MOST_WORDS = 9
 """Words of a candidate of kind `tail`."""
 MOST_SENTENCES = 60
 """Sentences of all sources together that candidates are taken from, those that share most with the question."""
+LONGEST_LINE = 120
+"""Words of a sentence that are read as one; a longer one is read in pieces."""
 _WORD = re.compile(r"[^\W_]+(?:[-'’.,:/][^\W_]+)*%?|[$€£¥]\d[\d,.]*\d|[^\w\s]")
 _NUMBER_WORDS = frozenset(
     ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "fifteen", "twenty", "thirty", "forty",
@@ -94,11 +96,15 @@ def lines_of(sources: Sequence[Source], wanted: dict[int, float]) -> list[Line]:
     """The sentences of the sources, the most promising ones where they are many, in order."""
     out = []
     for number, source in enumerate(sources):
-        for at, sentence in enumerate(sentence_spans(source.text)):
-            line = Line(number, at, sentence.text, sentence.start, [])
-            line.words = _words(sentence)
-            line.held = {word.h for word in line.words if word.h}
-            out.append(line)
+        at = 0
+        for sentence in sentence_spans(source.text):
+            told = _words(sentence)
+            for first in range(0, len(told), LONGEST_LINE):
+                piece = told[first : first + LONGEST_LINE]
+                start = piece[0].start if first else sentence.start
+                end = piece[-1].end if first + LONGEST_LINE < len(told) else sentence.end
+                out.append(Line(number, at, source.text[start:end], start, piece, {word.h for word in piece if word.h}))
+                at += 1
     if len(out) > MOST_SENTENCES:
         worth = [sum(weight for h, weight in wanted.items() if h in line.held) - 0.01 * line.number for line in out]
         least = sorted(worth, reverse=True)[MOST_SENTENCES - 1]

@@ -27,7 +27,7 @@ _MADE_BY = {
     "writer": r"written[^.]{0,40}?\bby\b", "singer": r"(?:sung|performed|recorded)[^.]{0,40}?\bby\b", "creator": r"created[^.]{0,40}?\bby\b",
 }  # fmt: skip
 _YEAR = re.compile(r"(?<!\d)(1\d{3}|20\d\d|[1-9]\d\d)(?!\d)")
-_LIVED = re.compile(r"\(([^()]*\d{3,4}[^()]*)\)")
+_LIVED = re.compile(r"\(([^()]{0,120}?\d{3,4}[^()]{0,120})\)")
 _MONTHS = "january february march april may june july august september october november december".split()  # noqa: SIM905 (a list of words)
 _MONTH_DAY = re.compile(rf"(?:(\d{{1,2}})(?:st|nd|rd|th)?\s+)?({'|'.join(_MONTHS)})(?:\s+(\d{{1,2}}))?", re.I)
 _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?")
