@@ -98,6 +98,9 @@ def test_a_program_that_fails_says_so(mnemos: Mnemos, spec: str, monkeypatch: py
     with ChatServer(reply=lambda messages: "I would rather not. " * 200) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         failed = mnemos("program", "run", spec, "--model", "tiny", "--checks", "python", "--window", "3000")
+        temperatures = [body["temperature"] for _, body in server.requests]
     assert failed.code == 1
+    assert temperatures[0] == 0.0
+    assert max(temperatures) == 1.0  # a model that repeats itself is asked at a higher temperature
     assert "was begun anew 30 times" in failed.err
     assert "mnemos program resume" in failed.err

@@ -85,9 +85,10 @@ def test_files_have_versions_and_deleted_ones_come_back(mem: Mnemos) -> None:
 
     assert program.run(scripted).done
     assert seen[:4] == [[], ["a"], [], ["a", "b"]]
-    assert [program.file("a", version).text for version in (1, 2, 3)] == ["1", "2", "3"]
-    assert [cube.text for cube in mem.space("shop").history(program.file("a").id)] == ["1", "2", "3"]
     assert program.files() == {"a": "3", "b": "4"}
+    assert program.file("a").version == 1  # a name that is used again is another file; the deleted one is in the archive, with its versions
+    (deleted,) = mem.space("shop").list(types=["file"], states=["archived"])
+    assert [cube.text for cube in mem.space("shop").history(deleted.id)] == ["1", "2"]
     with pytest.raises(NotFound, match="has no file 'none'; there are a, b"):
         program.file("none")
 
@@ -105,6 +106,64 @@ def test_what_a_person_changes_by_hand_is_what_the_worker_reads(mem: Mnemos) -> 
 
     assert program.run(reading).done
     assert read[0] == "=== a0.md\n# By hand\n"
+    assert mem.verify().ok
+
+
+def test_a_deleted_file_that_is_forgotten_can_be_written_again(mem: Mnemos) -> None:
+    steps = iter([[write(a="1", b="2"), call("delete_files", names=["a"])], [write(a="3"), write(b="4")], [call("step_complete")]])
+    program = mem.space("shop").program("- all", window=3000, evaluators=[])
+
+    def scripted(request: Any) -> Any:
+        return next(steps) if request.purpose == "work" else "ok"
+
+    program.run(scripted, calls=1)
+    (deleted,) = mem.space("shop").list(types=["file"], states=["archived"])
+    mem.space("shop").forget([deleted.id])
+    assert program.run(scripted).done
+    assert program.files() == {"a": "3", "b": "4"}
+
+
+def test_a_task_that_is_changed_or_archived_leaves_the_run_as_it_is(mem: Mnemos) -> None:
+    space = mem.space("shop")
+    program = begun(mem)
+    program.run(worker, calls=5)
+    space.update(program.id, text=TASK + "\n- Have a door.")
+    space.archive(program.id)
+    again = space.program(id=program.id)
+    assert again.run(worker).done
+    assert again.task == TASK
+    assert again.file("a0.md").stale
+    assert mem.verify().ok
+
+
+def test_a_run_is_no_part_of_a_transaction(mem: Mnemos) -> None:
+    program = begun(mem)
+    with mem.transaction(), pytest.raises(Invalid, match="inside a transaction"):
+        program.run(worker)
+
+
+def test_a_program_is_carried_to_another_store(open_memory: Callable[..., Mnemos], tmp_path: Path) -> None:
+    from mnemos.kernel.exchange import export_archive, import_archive
+
+    mem = open_memory(tmp_path / "one.db")
+    program = begun(mem)
+    program.run(worker, calls=5)
+    export_archive(mem, tmp_path / "carried.mip")
+    other = open_memory(tmp_path / "two.db")
+    import_archive(other, tmp_path / "carried.mip")
+    carried = other.space("shop").program(id=program.id)
+    assert carried.run(worker).done
+    program.run(worker)
+    assert carried.files() == program.files()
+    assert other.verify().ok
+
+
+def test_a_branch_has_the_files(mem: Mnemos) -> None:
+    program = begun(mem)
+    program.run(worker)
+    branch = mem.space("shop").branch("what if")
+    copies = branch.space.list(types=["file"], limit=100)
+    assert sorted((cube.source, cube.text) for cube in copies) == sorted(program.files().items())
     assert mem.verify().ok
 
 
@@ -510,4 +569,5 @@ def test_a_model_without_tools_is_told_of_them_in_words_and_counted_so(mem: Mnem
         sent = chat.heard[number]
         asked = program.context(number, worker=chat)
         assert sum(len(message["content"].encode()) for message in sent) / 3 <= asked.tokens <= 4000
-        assert all(message["role"] in ("system", "user", "assistant") for message in sent)
+        roles = [message["role"] for message in sent]
+        assert roles == ["system", *["user", "assistant"] * (len(roles) // 2)][: len(roles)]

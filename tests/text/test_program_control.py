@@ -231,6 +231,19 @@ def test_completion_counts_only_where_the_checks_pass_and_nothing_is_written_aft
     assert "Correct the code, conditioned on these files.\nTHE CHECKS FAIL:\nforbidden:\na: says BAD" in client.requests[1].messages[-1]["content"]
     assert client.requests[2].messages[-1]["content"].startswith("Is the step complete?")
     assert unit.files == {"a": "good", "b": "good"}
+    steps = iter([[call("step_complete"), write(c="x"), call("list_files")], [call("step_complete")]])
+    unit = ControlUnit(MemoryJournal(opening("t", Settings(evaluators=()), ["part"], checks=[])), checks=[])
+    client = Strict(lambda request: next(steps) if request.purpose == "work" else "done", 8192)
+    assert run(unit, client) == "done"
+    assert [request.purpose for request in client.requests] == ["work", "work", "summary"]
+
+
+def test_advice_to_write_tests_stands_where_tests_are_run() -> None:
+    for names, advised in ((("pytest",), True), (("python",), False)):
+        unit = unit_of("t", ["part"], evaluators=names)
+        request = unit.next()
+        assert request is not None
+        assert ("Write tests for what you make" in request.messages[1]["content"]) is advised
 
 
 # -- kills --
@@ -495,7 +508,7 @@ def test_jumps_skip_and_repeat() -> None:
         ([{"when": {"contains": "x"}, "to": 1}], "condition"),
         ([{"when": "always", "to": 0}], "plan, entry 0: jumps to 0"),
         (["a", {"when": "always", "to": 9}], "plan, entry 1: jumps to 9; addresses are 0 to 2"),
-        (["a", {"when": "always", "to": 0, "limit": 0}], "limit takes a whole number, 1 or more"),
+        (["a", {"when": "always", "to": 0, "limit": 0}], "limit takes a whole number from 1 to 1,000"),
         (["a", {"when": "always", "to": True}], "to takes a whole number"),
     ],
 )

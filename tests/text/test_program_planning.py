@@ -58,8 +58,8 @@ def test_headings_bullets_and_sentences_are_requirements() -> None:
 
 
 def test_instructions_repeat_requirements_word_for_word() -> None:
-    steps = plan(TASK, per_step=2, closing="Check it.")
-    assert steps[0] == "Under “Shortener”:\n- Make a service that shortens links.\n- It serves e.g. 1,000 users, as Dr. Smith asked.\nCheck it."
+    steps = plan(TASK, per_step=2)
+    assert steps[0] == "Under “Shortener”:\n- Make a service that shortens links.\n- It serves e.g. 1,000 users, as Dr. Smith asked."
     assert [step.count("\n- ") for step in steps] == [2, 1, 2, 1, 1]
     assert missing_from(steps, TASK) == []
     assert [one.text for one in missing_from(steps[1:], TASK)] == [one.text for one in requirements(TASK)[:2]]

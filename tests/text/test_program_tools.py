@@ -58,7 +58,7 @@ def test_what_cannot_be_done_is_answered_and_changes_nothing(tools: Toolbox) -> 
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../b", "", ".", "a//b", "a\\b", "c:x", "nul\0", "x" * 300, "a/", "lib", "main.py/x",
-                                  "MAIN.py", "tail ", "dot."])  # fmt: skip
+                                  "MAIN.py", "tail ", "dot.", "aux", "src/NUL.txt"])  # fmt: skip
 def test_names_that_are_not_safe_everywhere(tools: Toolbox, name: str) -> None:
     made = done(tools, "write_files", None, files=[{"path": "good.md", "contents": "x"}, {"path": name, "contents": "x"}])
     assert error_of(made)["kind"] == "Invalid"
@@ -127,9 +127,11 @@ def test_views_are_bounded_and_name_what_they_leave_out() -> None:
     assert made.read == {name: content_hash(FILES[name]) for name in ("main.py", "lib/tool.py")}
     big = {f"f{n}": "".join(f"line {i} of {n}\n" for i in range(400)) for n in range(5)}
     some = done(tools, "view_files", big, names=list(big))
-    assert len(some.content) <= toolbox.VIEWED_CHARACTERS + 300
+    assert len(some.content) <= toolbox.VIEWED_CHARACTERS
     assert f"[not shown, because 14,000 characters are shown at once: {', '.join(sorted(set(big) - set(some.read)))}]" in some.content
     assert 0 < len(some.read) < 5
+    many = {f"{'name' * 20}{n}": "x" * 9000 for n in range(60)}
+    assert len(done(tools, "view_files", many, names=list(many)).content) <= toolbox.VIEWED_CHARACTERS
     huge = {"h": "".join(f"line {i}\n" for i in range(1, 5000))}
     seen, first = "", 1
     while True:

@@ -14,10 +14,11 @@ from uuid import UUID
 from mnemos.base.cube import MemCube
 from mnemos.base.errors import Conflict, Invalid, ModelUnavailable, NotFound, shown
 from mnemos.base.ids import parse_id
-from mnemos.base.protocols import ChatModel
+from mnemos.base.protocols import ChatModel, ReplyModel
 from mnemos.kernel.exchange.containers import create
 from mnemos.kernel.exchange.files import explained
 from mnemos.kernel.program_journal import PROGRAM, SpaceJournal, file_id
+from mnemos.store.sqlite_write import Writer
 from mnemos.text.program.chat_worker import ChatWorker
 from mnemos.text.program.control import ControlUnit, context, opening
 from mnemos.text.program.counting import RequestCounter
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
+    from mnemos.kernel.work.jobs import Job
     from mnemos.kernel.work.running import Running
 
 
@@ -104,6 +106,9 @@ class Program:
         if isinstance(worker, ChatModel):
             worker = ChatWorker(worker)
         counter = worker.counter if isinstance(worker, ChatWorker) else self._counter
+        with self.space.system.snapshot() as snapshot:
+            if isinstance(snapshot, Writer):
+                raise Invalid("program: none can be run inside a transaction, which would hold up everybody's writes; end it first")
         if not callable(worker):
             raise Invalid(f"worker: expected a function of the request, or a chat model, not {type(worker).__name__}")
         unit = ControlUnit(self._journal, counter, self._checks, _guarding(hooks or Hooks(), guard, self._id))
@@ -114,7 +119,7 @@ class Program:
         """Let a program that failed be run again from the instruction that failed. Raises `Conflict` for one that has not."""
         ControlUnit(self._journal, self._counter, self._checks).retry()
 
-    def enqueue(self, worker: str = "assembler", **options: Any) -> Any:
+    def enqueue(self, worker: str = "assembler", **options: Any) -> Job:
         """Ask for a durable job that runs the program (`mem.jobs`), with the worker "assembler", or "chat": the store's chat model. `options`:
         keywords of `Jobs.enqueue`. Gives the job."""
         if worker not in WORKERS:
@@ -233,9 +238,18 @@ def begin(
     chat: ChatModel | None = None,
     **settings: Any,
 ) -> Program:
-    """A new program in a space; see `Space.program`. With `chat` the instructions are fitted to a window counted as that model counts."""
+    """A new program in a space; see `Space.program`. With `chat` (the store's own, where a model is to plan) the instructions are fitted to its
+    window, counted as it counts."""
+    if chat is None and plan == "model" and tokenizer is None and isinstance(space.system.chat, ChatModel):
+        chat = space.system.chat
+    most = chat.context_window if isinstance(chat, ReplyModel) else None
+    settings.setdefault("window", Settings.window if most is None else min(Settings.window, most))
     names = tuple(one.name for one in checks) if checks is not None else tuple(settings.pop("evaluators", DEFAULT))
-    chosen = Settings.from_json({"reply": settings.get("window", Settings.window) // 8, **settings, "evaluators": names})
+    chosen = Settings.from_json({**settings, "evaluators": names})
+    if most is not None and chosen.window > most:
+        raise Invalid(f"window: {chosen.window:,} tokens are more than the model's own {most:,}")
+    if "reply" not in settings:
+        chosen = replace(chosen, reply=chosen.window // 8)
     counter = ChatWorker(chat).counter if chat is not None else _counter(tokenizer)
     events = opening(task, chosen, plan, counter=counter, checks=checks)
     journal = SpaceJournal(space, space.system.new_id())

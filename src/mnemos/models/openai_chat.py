@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -107,6 +108,14 @@ class OpenAIChat:
         if tool_choice not in _CHOICES and tool_choice not in [tool["name"] for tool in tools]:
             raise Invalid(f"tool_choice: {tool_choice!r} is none of {', '.join(_CHOICES)}, and no tool has that name")
         return self._replies(conversations, schema, max_tokens, tools, tool_choice, self._told_turn)
+
+    def at_temperature(self, temperature: float) -> OpenAIChat:
+        """This model at another temperature, over the same connections: for who asks a second time, and wants another answer."""
+        if not 0 <= temperature <= 2:
+            raise Invalid("temperature must lie between 0 and 2")
+        other = copy.copy(self)
+        other._temperature = temperature
+        return other
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""

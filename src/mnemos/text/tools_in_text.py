@@ -99,7 +99,8 @@ def _offering(turns: list[Message], tools: Sequence[Tool], choice: str) -> list[
 
 
 def _in_words(turns: Sequence[Message]) -> list[Message]:
-    """`turns` with calls and results as texts, the results of one turn's calls in one turn, since some models want the roles to alternate."""
+    """`turns` with calls and results as texts, the results of one turn's calls, and what the user says after them, in one turn, since some models
+    want the roles to alternate."""
     names = {call["id"]: call["name"] for turn in turns for call in turn.get("tool_calls", ())}
     out: list[Message] = []
     following = False
@@ -110,6 +111,8 @@ def _in_words(turns: Sequence[Message]) -> list[Message]:
                 out[-1] = {"role": "user", "content": f"{out[-1]['content']}\n{told}"}
             else:
                 out.append({"role": "user", "content": told})
+        elif following and turn["role"] == "user":
+            out[-1] = {"role": "user", "content": f"{out[-1]['content']}\n\n{turn['content']}"}
         elif turn.get("tool_calls"):
             out.append({"role": "assistant", "content": f"{turn['content']}\n{_calls_told(turn['tool_calls'])}".strip()})
         else:

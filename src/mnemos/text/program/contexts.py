@@ -18,9 +18,11 @@ _LEAST_RESULT = 64
 class Contexts:
     """Builds contexts; the same state gives the same context, to the byte."""
 
-    def __init__(self, counter: RequestCounter, tools: Sequence[Tool]) -> None:
+    def __init__(self, counter: RequestCounter, tools: Sequence[Tool], advice: str = "") -> None:
+        """`advice` stands in every base, behind the instruction."""
         self._counter = counter
         self._tools = tuple(tools)
+        self._advice = advice
         self._made: tuple[object, list[Message]] | None = None
 
     def planning(self, task: str, steps: int) -> list[Message]:
@@ -29,7 +31,7 @@ class Contexts:
 
     def base(self, state: State) -> list[Message]:
         """System, task, instruction, the names of the files (and not what is in them), and what is carried over from before."""
-        key = (state.registry.counter, state.note, tuple(state.base_files))
+        key = (state.registry.counter, state.note, state.listing)
         if self._made is None or self._made[0] != key:
             self._made = key, self._base(state)
         return list(self._made[1])
@@ -40,16 +42,18 @@ class Contexts:
         parts = [
             prompts.TASK.format(task=self._cut(state.task, settings.window // _TASK_SHARE, f" {prompts.CUT_TASK}")),
             prompts.STEP.format(number=state.registry.counter + 1, total=len(state.registry), text=current.text),
-            self._names(state.base_files, settings.window // _NAMES_SHARE),
+            *([self._advice] if self._advice else ()),
+            state.listing,
         ]
         if state.note:
             parts.append(prompts.BEFORE.format(summary=state.note))
         return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": "\n\n".join(parts)}]
 
-    def _names(self, names: Sequence[str], room: int) -> str:
+    def listing(self, names: Sequence[str], settings: Settings) -> str:
+        """The names of the files as a base tells them: of many, the first ones."""
         if not names:
             return prompts.NO_FILES
-        shown = list(names)
+        shown, room = list(names), settings.window // _NAMES_SHARE
         while len(shown) > 1 and self._counter.text(", ".join(shown)) > room:
             shown = shown[: len(shown) // 2]  # the order is that of the names, so that halves of it are cheap to find, and the same each time
         more = f" {prompts.MORE_NAMES.format(count=len(names) - len(shown))}" if len(shown) < len(names) else ""
@@ -82,9 +86,10 @@ class Contexts:
         return max(_LEAST_RESULT, left // 2)
 
     def instruction_room(self, state: State) -> int:
-        """Tokens that the text of an instruction may have, whatever stands around it in a base."""
+        """Tokens that the text of an instruction may have, as a part of JSON, whatever stands around it in a base."""
         settings = state.settings
         around = self._counter.request([{"role": "system", "content": prompts.SYSTEM}], self._tools)
-        words = sum(map(self._counter.text, (prompts.TASK, prompts.STEP, prompts.FILES, prompts.MORE_NAMES, prompts.BEFORE)))
+        told = (prompts.TASK, prompts.STEP, prompts.FILES, prompts.MORE_NAMES, prompts.BEFORE, self._advice)
+        words = sum(map(self._counter.quoted, told))
         shared = sum(settings.window // share for share in (_TASK_SHARE, _NAMES_SHARE, _NOTE_SHARE))
-        return max(1, (settings.limit - settings.note_room - around - words - shared) * 9 // 10)  # a tenth for the marks of its JSON
+        return max(1, (settings.limit - settings.note_room - around - words - shared) * 19 // 20)  # tokenizers are not quite additive

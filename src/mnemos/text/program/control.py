@@ -23,7 +23,7 @@ from mnemos.text.program.cycles import next_temperature
 from mnemos.text.program.evaluators import Evaluator, check_all, evaluators
 from mnemos.text.program.files import content_hash
 from mnemos.text.program.journal import Journal, MemoryJournal
-from mnemos.text.program.planning import missing_from, plan
+from mnemos.text.program.planning import grouped, missing_from, requirements
 from mnemos.text.program.registry import Instruction, Registry
 from mnemos.text.program.request import Hooks, Purpose, Request
 from mnemos.text.program.state import PLANNING, Event, Settings, folded, holds
@@ -38,7 +38,7 @@ class ControlUnit:
     """One run of one program. `next` gives what to ask the worker, `take` takes the answer; in between, and whenever `take` was interrupted, the
     journal holds all that is needed to go on.
 
-    `count`: gives the tokens of a text. `checks`: evaluators in the place of those that the settings name.
+    `counter`: counts requests. `checks`: evaluators in the place of those that the settings name.
     """
 
     journal: Journal
@@ -51,7 +51,8 @@ class ControlUnit:
         settings = self.state.settings
         self._evaluators = list(self.checks) if self.checks is not None else evaluators(settings.evaluators)
         self._toolbox = Toolbox(self._evaluators, settings.tools, self.hooks.admit)
-        self._contexts = Contexts(self.counter, self._toolbox.tools)
+        tested = any(one.name == "pytest" for one in self._evaluators) and "pytest_files" in settings.tools
+        self._contexts = Contexts(self.counter, self._toolbox.tools, prompts.TESTS if tested else "")
 
     def _load(self) -> None:
         """Take the state from the journal."""
@@ -84,7 +85,7 @@ class ControlUnit:
             if gone := sorted(set(self.state.files) - set(self.files)):
                 self._record({"event": "lost", "names": gone})
             elif self.state.lost:
-                self._record({"event": "restart", "note": _FORGOTTEN, "files": self._names()})
+                self._record({"event": "restart", "note": _FORGOTTEN, "listing": self._listing()})
             elif self.state.pending:
                 self._do_pending()
             elif self.state.status == "planning":
@@ -95,7 +96,7 @@ class ControlUnit:
             elif current.jumps:
                 self._jump(current)
             elif current.state != "running":
-                self._record({"event": "begin", "files": self._names()})
+                self._record({"event": "begin", "listing": self._listing()})
             elif (request := self._work_request(current)) is not None:
                 return self._ask(request)
         return None
@@ -112,11 +113,11 @@ class ControlUnit:
         return Request(
             state.calls, purpose, tuple(messages), tuple(tools), choice, next_temperature(state.temperature, state.traces), tokens,
             max(1, state.settings.window - tokens), state.address, state.registry.current if state.address != PLANNING else None,
-            tuple(self._names()),
+            tuple(sorted(self.files)),
         )  # fmt: skip
 
-    def _names(self) -> list[str]:
-        return sorted(self.files)
+    def _listing(self) -> str:
+        return self._contexts.listing(sorted(self.files), self.state.settings)
 
     # -- planning --
     def _plan_request(self) -> Request | None:
@@ -127,35 +128,28 @@ class ControlUnit:
         enough = bool(state.draft) and state.plans > state.settings.reflections
         given_up = not state.draft and state.plans >= PLAN_ATTEMPTS
         if enough or given_up or tokens > state.settings.limit - state.settings.note_room:
-            self._record({"event": "plan", "instructions": self._planned(state.draft), "by": "model" if state.draft else "rules"})
+            self._record({"event": "plan", "instructions": self.planned(state.draft), "by": "model" if state.draft else "rules"})
             return None
         return self._request("plan", messages, tools, PLAN)
-
-    def plan_by_rules(self) -> None:
-        """Plan without a model. Raises `Invalid` where the task asks for nothing, or one requirement has no room in the window."""
-        self._record({"event": "plan", "instructions": self._planned(()), "by": "rules"})
 
     def fitting(self, registry: Registry) -> Registry:
         """The registry, where each instruction has room in the window. Raises `Invalid`."""
         room = self._contexts.instruction_room(self.state)
         for address, one in enumerate(registry):
-            if (cost := self.counter.text(one.text)) > room:
+            if (cost := self.counter.quoted(one.text)) > room:
                 raise Invalid(f"plan, entry {address}: costs {cost:,} tokens, and {room:,} have room; make the window larger, or divide the entry")
         return registry
 
-    def _planned(self, steps: Sequence[str]) -> list[dict[str, Any]]:
-        """The plan of a model, and instructions for the requirements that it left out; without a plan, one by rules."""
+    def planned(self, steps: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """The plan of a model, and instructions for the requirements that it left out; without a plan, one by rules. Raises `Invalid` where the
+        task asks for nothing, or one requirement has no room in the window."""
         task, settings = self.state.task, self.state.settings
         room = self._contexts.instruction_room(self.state)
-        fitting = [step for step in steps[: settings.steps] if self.counter.text(step) <= room]
-        left = missing_from(fitting, task) if fitting else None
-        extra = plan("\n".join(f"- {one.text}" for one in left), per_step=settings.per_step, room=room, count=self.counter.text) if left else []
-        if left is None:
-            fitting = plan(task, per_step=settings.per_step, room=room, count=self.counter.text, closing=self._closing())
-        return [instruction.as_json() for instruction in Registry.of([*fitting, *extra])]
-
-    def _closing(self) -> str:
-        return prompts.TESTS if any(one.name == "pytest" for one in self._evaluators) and "pytest_files" in self.state.settings.tools else ""
+        fitting = [step for step in steps[: settings.steps] if self.counter.quoted(step) <= room]
+        left = missing_from(fitting, task) if fitting else requirements(task)
+        if left or not fitting:
+            fitting += grouped(left, per_step=settings.per_step, room=room, count=self.counter.quoted)
+        return [instruction.as_json() for instruction in Registry.of(fitting)]
 
     # -- working --
     def _work_request(self, current: Instruction) -> Request | None:
@@ -199,7 +193,7 @@ class ControlUnit:
         heard = self._heard(request, reply)
         if request.purpose == "note":
             note = self._short(reply.text) or self._own_note()
-            self._record(*heard, {"event": "restart", "note": note, "files": self._names()})
+            self._record(*heard, {"event": "restart", "note": note, "listing": self._listing()})
             if self.hooks.on_restart is not None:
                 self.hooks.on_restart(self.state.registry.counter, note)
         elif request.purpose == "summary":
@@ -252,8 +246,7 @@ class ControlUnit:
             told = done.content or "(nothing)"
             told = told if planning else self._contexts.cut_result(told, room)
             event: Event = {
-                "event": "tool", "id": call["id"], "name": call["name"], "error": done.error, "complete": done.complete,
-                "content": told,
+                "event": "tool", "id": call["id"], "name": call["name"], "error": done.error, "complete": done.complete, "content": told,
                 "wrote": {name: None if content is None else content_hash(content) for name, content in done.changes.items()},
                 "read": dict(done.read),
             }  # fmt: skip
@@ -277,9 +270,7 @@ class ControlUnit:
 
     def _what_next(self, done: Done, told: str) -> Event:
         """What the user says after the calls of a turn. What was written after a step was said to be complete makes it incomplete again."""
-        complete, errors = (done.complete, told) if done.complete is not None else (self.state.completed, self.state.errors)
-        if complete and done.complete is None and done.changes:
-            complete = None
+        complete, errors = (done.complete, told) if done.complete is not None or done.changes else (self.state.completed, self.state.errors)
         if complete:
             return {"event": "say", "phase": "summary", "content": prompts.SUMMARY}
         if complete is False:
@@ -327,13 +318,10 @@ def opening(
     begun: list[Event] = [{"event": "open", "task": task, "settings": settings.as_json()}]
     if isinstance(plan_, str) and plan_ not in ("rules", "model"):
         raise Invalid(f"plan: {shown(plan_)} is none of 'rules', 'model', or a list of instructions")
-    if plan_ == "model":
-        return begun
-    journal = MemoryJournal(begun)
-    unit = ControlUnit(journal, counter or RequestCounter(), checks)
+    unit = ControlUnit(MemoryJournal(begun), counter or RequestCounter(), checks)
     if isinstance(plan_, str):
-        unit.plan_by_rules()
-        return journal.events
+        planned: Event = {"event": "plan", "instructions": unit.planned(), "by": "rules"}
+        return begun if plan_ == "model" else [*begun, planned]  # also a model's plan falls back on this one, so it has to be possible
     return [*begun, {"event": "plan", "instructions": [one.as_json() for one in unit.fitting(Registry.of(plan_))], "by": "caller"}]
 
 

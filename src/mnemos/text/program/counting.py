@@ -11,7 +11,7 @@ from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import Message, Tool
 from mnemos.text.tokens import token_counter
 
-_REMEMBERED = 8192
+_REMEMBERED = 512
 _BYTES_OF_TOKEN = 4
 
 
@@ -59,6 +59,10 @@ class RequestCounter:
             messages, tools = self._rendered(messages, tools), ()
         return sum(map(self.message, messages)) + self.tools(tools)
 
+    def quoted(self, text: str) -> int:
+        """The tokens of a text as a part of a message's JSON."""
+        return self.text(orjson.dumps(text).decode())
+
     def cut(self, text: str, tokens: int, notice: Callable[[int, int], str]) -> str:
         """`text` where it costs at most so many tokens, else its beginning with `notice(whole, shown)`, in characters, behind it. What is
         handed back costs no more than `tokens`, as a part of a message's JSON, unless the notice alone does."""
@@ -71,7 +75,7 @@ class RequestCounter:
         return text[:low] + notice(len(text), low)
 
     def _fits(self, text: str, tokens: int) -> bool:
-        return self.text(orjson.dumps(text).decode()) <= tokens
+        return self.quoted(text) <= tokens
 
 
 def last_fitting(groups: Sequence[int], room: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class EachFile:
     def __init__(self, name: str, endings: Sequence[str], find: Callable[[str], Iterable[str]]) -> None:
         self.name = name
         self._endings = tuple(endings)
-        self._find = functools.lru_cache(maxsize=4096)(lambda text: tuple(find(text)))
+        self._find = functools.lru_cache(maxsize=2048)(lambda text: tuple(find(text)))
 
     def check(self, files: Files) -> Report:
         return Report.of(f"{name}: {error}" for name in sorted(files) if name.endswith(self._endings) for error in self._find(files[name]))
@@ -97,7 +98,7 @@ def run_pytest(files: Files, names: Sequence[str], seconds: float, limits: Limit
     for name in names:
         if name not in files:
             raise NotFound(f"there is no file {shown(name)}")
-    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "-c", "/dev/null", "--rootdir=.", "--color=no", *names]
+    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "-c", os.devnull, "--rootdir=.", "--color=no", *names]
     return run_python(files, arguments, seconds, limits)
 
 

@@ -13,12 +13,13 @@ MOST_BYTES = 4 * 2**20
 """Of one file."""
 LONGEST_NAME = 240
 _FORBIDDEN = frozenset('<>:"|?*\\')
+_DEVICES = frozenset(["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))])
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """What is known of a file beside its content: its number in the program (a name used again keeps it), version (from 1), SHA-256, the address
-    of the instruction that wrote it, and the files, with the hashes they had, that this instruction had read before."""
+    """What is known of a file beside its content: its number in the program (a name that is used again after a deletion has another), version
+    (from 1), SHA-256, the address of the instruction that wrote it, and the files, with the hashes they had, that this had read before."""
 
     number: int
     version: int
@@ -41,6 +42,8 @@ def check_name(name: object, taken: Mapping[str, object] | None = None) -> str:
     parts = text.split("/")
     if not text or len(text) > LONGEST_NAME or any(part in ("", ".", "..") or part != part.strip() or part.endswith(".") for part in parts):
         raise Invalid(f"path: {shown(name)} is no name of a file; give a relative path such as src/main.py")
+    if any(part.partition(".")[0].casefold() in _DEVICES for part in parts):
+        raise Invalid(f"path: {shown(name)} is the name of a device on some systems; choose another")
     if any(character in _FORBIDDEN or ord(character) < 32 or ord(character) == 127 for character in text):
         raise Invalid(f"path: {shown(name)} has a character that not every system allows")
     if taken is not None and text not in taken:

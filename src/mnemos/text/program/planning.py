@@ -115,14 +115,20 @@ def _sentences(paragraph: str) -> list[str]:
 
 
 def plan(
-    task: str, *, per_step: int = PER_STEP, room: int | None = None, count: Callable[[str], int] = len, closing: str = ""
+    task: str, *, per_step: int = PER_STEP, room: int | None = None, count: Callable[[str], int] = len
 ) -> list[str]:
     """A program for a task: instructions of at most `per_step` requirements that stand under the same heading, each word for word.
 
-    `room` is how much an instruction may cost by `count`; `closing` ends each of them. Raises `Invalid` where the task asks for nothing, or
+    `room` is how much an instruction may cost by `count`. Raises `Invalid` where the task asks for nothing, or
     one requirement alone costs more.
     """
-    wanted = requirements(task)
+    return grouped(requirements(task), per_step=per_step, room=room, count=count)
+
+
+def grouped(
+    wanted: Sequence[Requirement], *, per_step: int = PER_STEP, room: int | None = None, count: Callable[[str], int] = len
+) -> list[str]:
+    """Instructions for requirements, as `plan` makes them."""
     if not wanted:
         raise Invalid("task: asks for nothing; write down what is to be made")
     if per_step < 1:
@@ -131,23 +137,22 @@ def plan(
     group: list[Requirement] = []
     for one in wanted:
         wider = [*group, one]
-        if group and (one.headings != group[0].headings or len(wider) > per_step or (room is not None and count(instruction(wider, closing)) > room)):
-            out.append(instruction(group, closing))
+        if group and (one.headings != group[0].headings or len(wider) > per_step or (room is not None and count(instruction(wider)) > room)):
+            out.append(instruction(group))
             wider = [one]
-        if room is not None and count(instruction(wider, closing)) > room:
+        if room is not None and count(instruction(wider)) > room:
             raise Invalid(
-                f"task: the requirement that begins {one.text[:60]!r} costs {count(instruction(wider, closing)):,} tokens, and an instruction may "
+                f"task: the requirement that begins {one.text[:60]!r} costs {count(instruction(wider)):,} tokens, and an instruction may "
                 f"cost {room:,}; make the window larger, or divide the requirement"
             )
         group = wider
-    return [*out, instruction(group, closing)]
+    return [*out, instruction(group)]
 
 
-def instruction(group: Sequence[Requirement], closing: str = "") -> str:
-    """The text of an instruction: what its requirements stand under, each of them on a line of its own, and what is to be done in the end."""
+def instruction(group: Sequence[Requirement]) -> str:
+    """The text of an instruction: what its requirements stand under, and each of them on a line of its own."""
     under = " / ".join(group[0].headings)
-    lines = [f"Under “{under}”:" if under else "What is asked for:", *(f"- {one.text}" for one in group)]
-    return "\n".join([*lines, closing] if closing else lines)
+    return "\n".join([f"Under “{under}”:" if under else "What is asked for:", *(f"- {one.text}" for one in group)])
 
 
 def missing_from(steps: Sequence[str], task: str) -> list[Requirement]:

@@ -99,10 +99,10 @@ class Instruction:
                 raise Invalid("instruction: is empty; say what is to be done")
             return cls(text)
         to, limit = given["to"], given.get("limit", 1)
-        for name, value, least in (("to", to, 0), ("limit", limit, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST_ROUNDS * 1000:
-                raise Invalid(f"instruction: {name} takes a whole number, {least} or more, not {shown(value)}")
-        return cls(when=Condition.of(given["when"]), to=to, limit=min(limit, MOST_ROUNDS))
+        for name, value, least, most in (("to", to, 0, 2**31), ("limit", limit, 1, MOST_ROUNDS)):
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise Invalid(f"instruction: {name} takes a whole number from {least} to {most:,}, not {shown(value)}")
+        return cls(when=Condition.of(given["when"]), to=to, limit=limit)
 
 
 class Registry(Sequence[Instruction]):

@@ -109,14 +109,15 @@ class State:
     """Whether the checks passed, where the step was said to be complete since the last turn."""
     errors: str = ""
     note: str = ""
-    base_files: list[str] = field(default_factory=list)
-    """The names of the files when the base of the present context was made."""
+    listing: str = ""
+    """The names of the files, as the base of the present context tells them."""
     temperature: float = 0.0
     traces: list[str] = field(default_factory=list)
     files: dict[str, FileEntry] = field(default_factory=dict)
     numbered: int = 0
     """Files that there ever were."""
     gone: dict[str, FileEntry] = field(default_factory=dict)
+    """Files that were deleted; a name that is used again is another file."""
     read: dict[str, str] = field(default_factory=dict)
     """Files that the current instruction has read, with their hashes."""
     calls: int = 0
@@ -162,7 +163,7 @@ class State:
         self.registry = self.registry.with_(self.registry.counter, state="running")
         self._clear()
         self.traces, self.read = [], {}
-        self.base_files = list(event["files"])
+        self.listing = event["listing"]
 
     def _on_call(self, event: Event) -> None:
         self.calls += 1
@@ -189,6 +190,8 @@ class State:
         self.read |= event["read"]
         if event["complete"] is not None:
             self.completed, self.errors = event["complete"], "" if event["complete"] else event["content"]
+        elif event["wrote"]:  # what was written after the checks is not checked
+            self.completed, self.errors = None, ""
         self._spend(tools=1)
 
     def _on_say(self, event: Event) -> None:
@@ -199,7 +202,7 @@ class State:
         self._spend(restarts=1)
         self._clear()
         self.note = event["note"]
-        self.base_files = list(event["files"])
+        self.listing = event["listing"]
 
     def _on_advance(self, event: Event) -> None:
         self.registry = self.registry.advanced(event["state"], event["summary"])
@@ -241,7 +244,6 @@ class State:
             if known is not None:
                 self.gone[name] = known
             return
-        known = known or self.gone.pop(name, None)
         number, version = (known.number, known.version + 1) if known else (self.numbered, 1)
         self.numbered += known is None
         parents = {other: read for other, read in self.read.items() if other != name}

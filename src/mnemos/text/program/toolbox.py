@@ -12,7 +12,7 @@ from mnemos.base.errors import Invalid, MnemosError, NotFound
 from mnemos.base.protocols import Tool, ToolCall
 from mnemos.text.json_answers import find_values
 from mnemos.text.json_schema import fault, fitted
-from mnemos.text.program.evaluators import Evaluator, check_all, run_pytest
+from mnemos.text.program.evaluators import NO_TESTS, Evaluator, check_all, run_pytest
 from mnemos.text.program.files import Edit, check_content, check_name, content_hash, patched
 from mnemos.text.program.sandbox import Limits, run_python
 
@@ -20,6 +20,8 @@ PLAN, COMPLETE = "plan", "step_complete"
 VIEWED_CHARACTERS = 14_000
 RUN_SECONDS, TEST_SECONDS = 20.0, 60.0
 _LISTED = 200
+_NOTICE = 1000
+"""Characters of a view that are kept for saying what was left out."""
 
 Json = dict[str, Any]
 _TEXT: Json = {"type": "string"}
@@ -154,14 +156,14 @@ class Toolbox:
         shown: list[str] = []
         read: dict[str, str] = {}
         omitted: list[str] = []
-        room = VIEWED_CHARACTERS
+        room = VIEWED_CHARACTERS - _NOTICE
         for name in dict.fromkeys(_existing(files, given) for given in names):
             text = "".join(files[name].splitlines(keepends=True)[first_line - 1 :]) if first_line > 1 else files[name]
             head = f"=== {name}\n" if first_line == 1 else f"=== {name}, from line {first_line}\n"
             if len(head) + len(text) <= room:
                 shown.append(head + text)
             elif not shown:  # a file that is longer than a view is shown from its beginning
-                kept = text[: room - len(head) - 200]
+                kept = text[: room - len(head)]
                 line = first_line + kept.count("\n")
                 shown.append(f"{head}{kept}\n[… cut in line {line}: go on with first_line {line}]")
             else:
@@ -170,7 +172,9 @@ class Toolbox:
             read[name] = content_hash(files[name])
             room = max(0, room - len(shown[-1]) - 1)
         if omitted:
-            shown.append(f"[not shown, because {VIEWED_CHARACTERS:,} characters are shown at once: {', '.join(omitted)}]")
+            names_left = ", ".join(omitted)
+            left = names_left if len(names_left) < _NOTICE - 200 else f"{names_left[: _NOTICE - 200]} …"
+            shown.append(f"[not shown, because {VIEWED_CHARACTERS:,} characters are shown at once: {left}]")
         return Done("\n".join(shown), read=read)
 
     def _list_files(self, files: Mapping[str, str], prefix: str = "") -> Done:
@@ -190,6 +194,8 @@ class Toolbox:
     def _pytest_files(self, files: Mapping[str, str], names: Sequence[str] = ()) -> Done:
         ran = run_pytest(files, [_existing(files, name) for name in names], TEST_SECONDS, self._limits)
         how = f"Stopped after {TEST_SECONDS:g} seconds, which counts as failing" if ran.timed_out else f"pytest ended with {ran.code}"
+        if ran.code == NO_TESTS:
+            how += ": there are no tests"
         return Done(f"{how}.\n{ran.output}", error=None if ran.code == 0 else "failed")
 
     def _step_complete(self, files: Mapping[str, str]) -> Done:
