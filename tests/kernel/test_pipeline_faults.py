@@ -14,10 +14,11 @@ import pytest
 
 from mnemos.base.errors import Conflict, MnemosError
 from mnemos.base.protocols import Progress
+from mnemos.kernel import system
 from mnemos.kernel.system import Mnemos
 from mnemos.models.hashed import HashedEmbedder
 from mnemos.store.sqlite_write import Writer
-from mnemos.text import registry
+from mnemos.text.auto import Auto
 from store_contents import rankings, rows
 from support import HandClock
 
@@ -86,9 +87,7 @@ class FaultyClock(HandClock):
 
 @contextmanager
 def faulty_strategy(faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    real = registry.STRATEGIES["auto"]
-
-    class Strategy(real):  # type: ignore[valid-type, misc]
+    class Strategy(Auto):
         def encode(self, *arguments: Any) -> Any:
             faulty.call("encode")
             return super().encode(*arguments)
@@ -97,7 +96,7 @@ def faulty_strategy(faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> Iterator
             faulty.call("recall")
             return super().recall(*arguments)
 
-    monkeypatch.setitem(registry.STRATEGIES, "auto", Strategy)
+    monkeypatch.setattr(system, "make", lambda name: Strategy())
     yield
 
 

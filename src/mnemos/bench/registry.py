@@ -104,6 +104,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("strategies.run"),
         ),
         Benchmark(
+            "granularity",
+            "MemGAS, arXiv 2505.19549",
+            "Sessions are found by turns, wholes, summaries and key phrases, each weighed by how sure it is, at least as well as by the best of them "
+            "alone, and better than by plain averages; associations find what the question does not name.",
+            _at("granularity"),
+        ),
+        Benchmark(
             "access",
             "MemOS, arXiv 2507.03724 (governance)",
             "Random requests of 50 principals to 50 spaces with roles, denials, clearances and rules of single memories show nothing that the rules "

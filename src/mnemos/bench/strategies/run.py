@@ -29,9 +29,7 @@ def run(benchmark: Benchmark, options: Options) -> Result:
     clock = Seconds()
     embedder = CountingEmbedder(MiniLM(), vector_folder())
     trials: dict[str, dict[str, Trial]] = {}
-    for name, corpora in load(data_folder(options.data), options).items():
-        if options.quick and name not in QUICK_SETS:
-            continue
+    for name, corpora in load(data_folder(options.data), options, QUICK_SETS if options.quick else None).items():
         options.say(name)
         trials[name] = compare(corpora, _strategies(), embedder, options)
     tables = {name: {strategy: trial.row() for strategy, trial in found.items()} for name, found in trials.items()}
@@ -41,8 +39,8 @@ def run(benchmark: Benchmark, options: Options) -> Result:
 
 
 NOTES = (
-    "Times are without embedding. `answer`: the context holds the short answer word for word. MSC asks by the annotator's note of a fact, which is no "
-    "question. Contexts have at most 1,000 tokens.",
+    "Times are without embedding. `answer`: the context holds the short answer word for word. MSC asks by the annotator's note of a fact, which is "
+    "no question. Contexts have at most 1,000 tokens.",
 )
 
 

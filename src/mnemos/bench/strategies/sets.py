@@ -23,8 +23,8 @@ HISTORIES = 60
 """Histories of LongMemEval in the full run: each is a store of some 500 turns."""
 
 
-def load(folder: Path, options: Options) -> dict[str, list[Corpus]]:
-    """Every set by its name; quick takes a few histories, or a few questions, of each."""
+def load(folder: Path, options: Options, only: Sequence[str] | None = None) -> dict[str, list[Corpus]]:
+    """Every set (or those of `only`) by its name; quick takes a few histories, or a few questions, of each."""
     quick = options.quick
     loaders: dict[str, Callable[[], Sequence[Corpus]]] = {
         "locomo": lambda: _answerable(locomo.load(folder)),
@@ -38,6 +38,8 @@ def load(folder: Path, options: Options) -> dict[str, list[Corpus]]:
     }
     out = {}
     for name, loader in loaders.items():
+        if only is not None and name not in only:
+            continue
         corpora = list(loader())
         if quick:
             few = sample_corpora(corpora, 2, options.rng(), lambda corpus: "")

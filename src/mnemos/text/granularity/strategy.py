@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from mnemos.base.cube import Content
 from mnemos.index.exact import ExactIndex
 from mnemos.index.graph import Graph
+from mnemos.index.growing import Growing
 from mnemos.text.asking import Refused, Report, ask, made_by
 from mnemos.text.granularity.mixture import split
-from mnemos.text.granularity.router import TEMPERATURE, weights
+from mnemos.text.granularity.router import TEMPERATURE, profile, weights
 from mnemos.text.key_phrases import key_phrases
 from mnemos.text.plain import Plain, distinct
 from mnemos.text.prompts import prompt
@@ -35,8 +36,7 @@ Rows = NDArray[np.int64]
 
 TURN, SESSION, SUMMARY, KEYWORDS = range(4)
 GRAINS = ("turn", "session", "summary", "keywords")
-_LINKED = (SESSION, SUMMARY, KEYWORDS)
-"""The grains that are compared with those of other sessions when they are associated."""
+_NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +144,12 @@ class Granularity(Plain):
     def _associated(self, nodes: Nodes, session: Session, vectors: Floats) -> list[dict[str, Any]]:
         """Edges from a session to the earlier ones that stand out as like it, from grain to grain."""
         out = []
-        earlier = nodes.before(session)
-        for grain, vector in ((SESSION, nodes.mean_of(session)), (SUMMARY, vectors[0]), (KEYWORDS, vectors[1])):
-            likeness = nodes.vectors[earlier] @ vector
-            nearest = np.argsort(-likeness, kind="stable")[: self.parameters.candidates]
-            found = split(likeness[nearest].astype(np.float64))
-            for at, posterior in zip(earlier[nearest[found.accepted]].tolist(), found.posterior[found.accepted].tolist(), strict=True):
+        likeness = nodes.likeness(session, np.vstack([nodes.mean_of(session)[None], vectors]))
+        for grain, near in zip((SESSION, SUMMARY, KEYWORDS), likeness, strict=True):
+            nearest = np.argsort(-near, kind="stable")[: self.parameters.candidates]
+            nearest = nearest[np.isfinite(near[nearest])]
+            found = split(near[nearest].astype(np.float64))
+            for at, posterior in zip(nearest[found.accepted].tolist(), found.posterior[found.accepted].tolist(), strict=True):
                 out.append({"to": str(nodes.ids[at]), "kind": f"{GRAINS[grain]}-{GRAINS[nodes.grains[at]]}", "weight": round(posterior, 6)})
         return out
 
@@ -188,20 +188,26 @@ class Nodes:
         summaries = sessions.grain == SUMMARY
         stands |= dict(zip(sessions.of[summaries].tolist(), sessions.views[summaries].tolist(), strict=True))
         slots = [*first, *sessions.of.tolist()]
-        self.vectors: Floats = np.vstack([_unit(means), vectors.vectors(sessions.views)])
         self.grains = [SESSION] * len(starts) + sessions.grain.tolist()
         self.ids = [view.index.id_at(stands[number]) for number in slots]
-        self._order = [first[number] for number in slots]
-        self._threads = slots
+        self._vectors = Growing(np.float32, vectors.dimensions)
+        self._vectors.extend(np.vstack([_unit(means), vectors.vectors(sessions.views)]))
+        self._order = Growing(np.int64)
+        self._order.extend([first[number] for number in slots])
+        self._threads = Growing(np.int64)
+        self._threads.extend(slots)
 
     @classmethod
     def of(cls, view: View) -> Nodes | None:
         """None where meaning cannot be compared."""
         return None if view.vectors is None else cls(view, view.vectors)
 
-    def before(self, session: Session) -> Rows:
-        """The nodes of the sessions that began before one."""
-        return np.flatnonzero((np.array(self._order) < session.memories[0].row) & (np.array(self._threads) != session.thread))
+    def likeness(self, session: Session, vectors: Floats) -> Floats:
+        """Cosines (v, m) of unit vectors (v, d) with the nodes of the sessions that began before one; minus infinity with the others."""
+        out: Floats = vectors @ self._vectors.view().T
+        earlier = (self._order.view() < session.memories[0].row) & (self._threads.view() != session.thread)
+        out[:, ~earlier] = -np.inf
+        return out
 
     def mean_of(self, session: Session) -> Floats:
         """The direction of a session's turns taken together."""
@@ -211,12 +217,12 @@ class Nodes:
 
     def put(self, session: Session, summary: UUID, vectors: Floats) -> None:
         """Let a session be found by those that are associated after it, as it is now."""
-        kept = [at for at, thread in enumerate(self._threads) if thread != session.thread]
-        self.vectors = np.vstack([self.vectors[kept], self.mean_of(session)[None], vectors])
-        self.grains = [*(self.grains[at] for at in kept), SESSION, SUMMARY, KEYWORDS]
-        self.ids = [*(self.ids[at] for at in kept), summary, summary, summary]
-        self._order = [*(self._order[at] for at in kept), *[session.memories[0].row] * 3]
-        self._threads = [*(self._threads[at] for at in kept), *[session.thread] * 3]
+        self._order.view()[self._threads.view() == session.thread] = _NEVER
+        self._vectors.extend(np.vstack([self.mean_of(session)[None], vectors]))
+        self._order.extend([session.memories[0].row] * 3)
+        self._threads.extend([session.thread] * 3)
+        self.grains += [SESSION, SUMMARY, KEYWORDS]
+        self.ids += [summary] * 3
 
 
 class Sessions:
@@ -249,12 +255,10 @@ class Sessions:
         """(u,) how much each present session bears on the question: where a walk from the surest nodes of all grains, along associations, is."""
         grains = self.grains()
         sure = weights(grains, parameters.temperature)
-        nodes = np.concatenate([weight * scores for weight, scores in zip(sure, grains, strict=True)])
+        nodes = np.concatenate([weight * profile(scores, parameters.temperature) for weight, scores in zip(sure, grains, strict=True)])
         best = np.argsort(-nodes, kind="stable")[: parameters.seeds]
         seeds = np.zeros(len(nodes))
-        seeds[best] = np.maximum(nodes[best], 0.0)
-        if not seeds.any():
-            return np.zeros(len(self.present))
+        seeds[best] = nodes[best]
         source, target, weight = self._associations()
         graph = Graph(len(nodes), source, target, weight)
         return np.asarray(graph.pagerank(seeds, parameters.follow, tolerance=1e-9).reshape(len(GRAINS), -1).sum(axis=0))
