@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnemos.base.errors import Conflict, Invalid, NotFound
+from mnemos.base.errors import Conflict, Invalid, NotFound, PermissionDenied
 from mnemos.bench.poison_world import TARGETS, TRIGGERS, Agent, World
 from mnemos.kernel.guard import Consensus, Outcome, Plan, ToolCall
 from mnemos.kernel.guard.actions import Risk
@@ -185,6 +185,8 @@ def test_whoever_may_only_read_is_protected_too(scene: Scene) -> None:
         found = guarded.search(query, 5, without_memory=scene.alone(query))
         assert BAD.tool not in " ".join(hit.cube.text for hit in found.hits)
     assert len(scene.guarded.quarantined()) == before
+    with scene.memory.snapshot() as snapshot:
+        assert not snapshot.settings(f"guard/{scene.space.num}/count/")  # who only reads decides for nobody else
     assert any(event["what"] == "quarantined by counts only" for event in guarded.guard.events)
 
 
@@ -206,6 +208,20 @@ def test_whoever_may_not_read_a_space_may_not_read_its_lessons(open_memory: Call
     assert memory.as_principal("bob").existing_space("shared/lessons").list() == []
     with pytest.raises(NotFound):
         memory.as_principal("mallory").existing_space("shared/lessons")
+
+
+def test_nobody_comes_to_own_the_lessons_of_a_space_who_may_not_share_it(open_memory: Callable[..., Mnemos]) -> None:
+    memory = open_memory(":memory:", embedder=EMBEDDER)
+    memory.as_principal("alice").space("notes", acl={"read": ["bob"]})
+    reader = memory.as_principal("bob").existing_space("notes").guarded()
+    reader.search("anything")
+    reader.close()
+    assert memory.spaces() == ["notes"]
+    memory.as_principal("bob").space("notes/lessons", acl={"read": ["*"]})
+    with pytest.raises(PermissionDenied, match="may not share 'notes'"):
+        memory.as_principal("alice").existing_space("notes").guarded()
+    memory.as_principal("alice").space("diary").guarded()
+    assert memory.settings("diary/lessons")["owner"] == "alice"
 
 
 def test_a_space_must_have_something_to_measure(open_memory: Callable[..., Mnemos]) -> None:

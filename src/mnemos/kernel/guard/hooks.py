@@ -19,7 +19,7 @@ from mnemos.base.protocols import ChatModel, Embedder
 from mnemos.kernel.guard.actions import Effect, Risk
 from mnemos.kernel.guard.calibration import LEAST_SAMPLES, REFERENCE, Calibration, calibrate
 from mnemos.kernel.guard.guard import Approve, Guard
-from mnemos.kernel.guard.keeping import SpaceLessons, StoreSuspicions, keep_bounds, kept_bounds
+from mnemos.kernel.guard.keeping import SpaceLessons, StoreSuspicions, keep_bounds, kept_bounds, lessons_of
 from mnemos.kernel.guard.paths import path_of
 from mnemos.kernel.guard.probing import Retrieve
 from mnemos.kernel.guard.records import Candidate, Outcome
@@ -85,7 +85,7 @@ class GuardedSpace:
     Lessons are kept as cubes of type "lesson" in the space `NAME/lessons`; counts and bounds as settings of the store; quarantine is the
     lifecycle's. `trust` says how far a cube is believed where its origin does not tell; the other keywords are those of `Guard`. Bounds come
     from `calibrate`, which should be called once, while the memory is believed to be clean; until then those of `REFERENCE` hold.
-    Raises `PermissionDenied` where the principal may not read the lessons, or make their space.
+    Raises `PermissionDenied` where the principal may not read the lessons, or their space is that of somebody who may not share this one.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class GuardedSpace:
         self._trust = trust
         self._keywords: dict[str, Any] = {"chat": chat, "embedder": embedder, "effects": effects, "approve": approve}
         self._suspicions = StoreSuspicions(space)
-        self._lessons = SpaceLessons(space)
+        self._lessons = lessons_of(space)
         bounds = kept_bounds(space)
         calibration = REFERENCE
         if bounds is not None:
@@ -237,7 +237,8 @@ class GuardedSpace:
     def close(self) -> None:
         """Keep the counts that changed since they were last kept."""
         self._suspicions.flush()
-        self._lessons.flush()
+        if isinstance(self._lessons, SpaceLessons):
+            self._lessons.flush()
 
     def candidate(self, hit: Hit) -> Candidate:
         """A hit as the guard sees it. Its time is that of its writing, which no caller can set."""

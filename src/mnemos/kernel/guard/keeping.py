@@ -10,9 +10,10 @@ from mnemos.base.clock import from_micros
 from mnemos.base.errors import PermissionDenied
 from mnemos.base.ids import parse_id
 from mnemos.kernel.guard.calibration import Calibration
-from mnemos.kernel.guard.lessons import Lesson
+from mnemos.kernel.guard.lessons import Lesson, LessonStore, MemoryLessons
 from mnemos.kernel.guard.suspicion import Suspicion
 from mnemos.kernel.guard.vocabulary import Vocabulary
+from mnemos.kernel.rights import governance
 
 if TYPE_CHECKING:
     from mnemos.kernel.space import Space
@@ -20,6 +21,24 @@ if TYPE_CHECKING:
 LESSONS = "/lessons"
 """What the name of a space's lessons ends in."""
 _NEW = Suspicion()
+
+
+def lessons_of(space: Space) -> LessonStore:
+    """The lessons of a space: kept in the store, or, for whom only may read and before anybody made their space, in memory.
+
+    Whoever owns the lessons decides what is vetoed, so that it has to be somebody who may share the space. Raises `PermissionDenied` where the
+    space of that name is somebody else's.
+    """
+    system, name = space.system, space.name + LESSONS
+    with system.snapshot() as snapshot:
+        settings, held = system.space_row(snapshot, space.num).settings, snapshot.space(name)
+        owner = system.principal if held is None else held.settings.get("owner")
+        entitled = governance.access(owner, snapshot).may("share", settings)
+    if not entitled and held is not None:
+        raise PermissionDenied(
+            f"space {name!r} is not that of the lessons of {space.name!r}: its owner may not share {space.name!r}; guard a space of another name"
+        )
+    return SpaceLessons(space) if entitled else MemoryLessons()
 
 
 class SpaceLessons:
@@ -106,7 +125,8 @@ class SpaceLessons:
 class StoreSuspicions:
     """Keeps counts as settings of the store, `guard/SPACE/count/ID`: at once where a record was suspected, the agreements of others at `flush`.
 
-    The log of a store keeps every value of a setting, so that a setting for each agreement would make it grow with every search.
+    The log of a store keeps every value of a setting, so that a setting for each agreement would make it grow with every search. The counts of a
+    principal who may not write the space last as long as the process: who only reads shall not set aside what others find.
     """
 
     def __init__(self, space: Space) -> None:
@@ -114,6 +134,8 @@ class StoreSuspicions:
         self._prefix = f"guard/{space.num}/count/"
         with space.system.snapshot() as snapshot:
             read = snapshot.settings(self._prefix)
+            settings = {**space.system.space_row(snapshot, space.num).settings, "read_only": False}
+            self._kept = space.system.access(snapshot).may("write", settings)
         self._held = {name.removeprefix(self._prefix): Suspicion.from_json(value) for name, value in read.items()}
         self._dirty: set[str] = set()
 
@@ -135,10 +157,11 @@ class StoreSuspicions:
         chosen = list(ids)
         if not chosen:
             return
-        with self._system.writing() as transaction:
-            for id in chosen:
-                held = self._held[id]
-                transaction.set_setting(self._prefix + id, None if held == _NEW else held.as_json())
+        if self._kept:
+            with self._system.writing() as transaction:
+                for id in chosen:
+                    held = self._held[id]
+                    transaction.set_setting(self._prefix + id, None if held == _NEW else held.as_json())
         for id in chosen:
             self._dirty.discard(id)
             if self._held[id] == _NEW:
