@@ -13,7 +13,7 @@ import pytest
 import mnemos
 from mnemos.base.cube import Content
 from mnemos.kernel.space import Space
-from mnemos.text.bridging import DEFAULTS, Mentions, bridged, names_of
+from mnemos.text.bridging import DEFAULTS, Mentions, _beyond, bridged, names_of
 from mnemos.text.hypergraph.strategy import Hypergraph
 from mnemos.text.plain import Plain
 from mnemos.text.question import Question
@@ -34,9 +34,22 @@ def documents(count: int = 40) -> list[dict[str, object]]:
         (f"Case {n}", f"Case {n} tells of the spouse of an actor, and of {FILLER[n % 5]}." if n < 12 else f"Case {n} tells of a {FILLER[n % 5]}.")
         for n in range(count)
     ]
-    return [
-        {"text": f"{title}\n{text}", "type": "document", "source": title, "metadata": {"title": title}} for title, text in (*filled, *CHAIN)
-    ]
+    return [{"text": f"{title}\n{text}", "type": "document", "source": title, "metadata": {"title": title}} for title, text in (*filled, *CHAIN)]
+
+
+def test_what_is_asked_beyond_an_origin(space: Space) -> None:
+    """Against the definition: the cosine with the question's vector less its part along the origin's."""
+    view = looked(space).view
+    assert view.cosines is not None
+    assert view.vectors is not None
+    (question,) = space.system.embedding.matrix([QUESTION])  # type: ignore[misc]
+    origin, rows = np.array([3, 3, 7]), np.array([5, 9, 1])
+    likeness = view.vectors.vectors(np.arange(len(view.index))) @ question
+    found = _beyond(origin, rows, likeness.astype(np.float64), view)
+    for at, (one, other) in enumerate(zip(origin, rows, strict=True)):
+        held, reached = view.vectors.vectors(np.array([one, other]))
+        left = question - (question @ held) * held
+        assert found[at] == pytest.approx(float(left @ reached / np.linalg.norm(left)), abs=1e-5)
 
 
 @pytest.fixture
@@ -109,7 +122,8 @@ def test_filters_stand(space: Space) -> None:
 
 
 def test_a_name_that_everything_holds_is_no_bridge(space: Space) -> None:
-    space.add_many([{"text": f"Note {n}\nOrso Velandi was seen again.", "type": "document", "source": f"note {n}"} for n in range(DEFAULTS.commonest + 5)])
+    notes = [{"text": f"Note {n}\nOrso Velandi was seen again.", "type": "document", "source": f"note {n}"} for n in range(DEFAULTS.commonest + 5)]
+    space.add_many(notes)
     assert all("bridge" not in hit.signals for hit in space.search(QUESTION, k=10) if (hit.cube.source or "").startswith("note"))
 
 

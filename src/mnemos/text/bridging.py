@@ -23,6 +23,7 @@ from mnemos.index.space_index import Codes
 from mnemos.index.terms import term, words
 from mnemos.text.entities import entities, key_of, keys
 from mnemos.text.question import Question
+from mnemos.text.ranking import top
 from mnemos.text.sentence_spans import sentence_spans
 from mnemos.text.strategy import View
 
@@ -32,6 +33,8 @@ _NOT_NAMES = frozenset({"quantity", "ngram"})
 _FARTHEST = -50.0
 _APART = 1e-3
 """What is lent to stays this far below the rows that keep their places."""
+_LEAST_BEYOND = 0.05
+"""Of the square of the question that is left; what is less is noise."""
 _MOST_TERMS = 62
 _AT_HAND = 4096
 """Memories whose sentences are kept, read."""
@@ -39,33 +42,39 @@ _AT_HAND = 4096
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """How bridges are weighed, in log odds. The means of the best 20 of 120 random choices on MuSiQue, 2WikiMultihopQA and HotpotQA; the best of them on
-    one half of the questions does about as well on the other (docs/strategies.md)."""
+    """How bridges are weighed, in log odds: the means of the best 15 of 56 random choices on MuSiQue, 2WikiMultihopQA and HotpotQA. The best choice on
+    one half of the questions does about as well on the other (docs/strategies/hypergraph.md).
 
-    origins: int = 12
+    One round of bridges: what a second round brings in (the third hop) pushes out as much as it finds, whether or not its paths remember where
+    they come from; nor does it help to take parts of names, or short names, for names.
+    """
+
+    origins: int = 10
     """The best memories, from which bridges lead."""
-    rounds: int = 1
-    """Times that bridges are crossed; from the second on, from what the first have brought among the best."""
     kept: int = 4
     """The best memories that keep their places, whatever bridges say."""
-    share: float = 0.7
+    share: float = 0.75
     """How much of an origin's distance from the best memory its bridges inherit."""
     fits: float = 0.5
     """For the logarithm of the share of the question that the sentence with the name holds."""
-    about: float = -1.4
+    about: float = -1.8
     """For a bridge to a memory that is about the name."""
-    mentions: float = -3.6
+    mentions: float = -3.7
     """For a bridge to one that mentions it."""
-    rare_about: float = 0.8
+    rare_about: float = 0.9
     """For the logarithm of how many memories are about the name, against."""
-    rare_mentions: float = 1.2
+    rare_mentions: float = 1.3
     """For the logarithm of how many memories mention it, against."""
-    asked: float = 1.7
+    asked: float = 2.2
     """Against a name that the question itself gives: it leads back."""
-    likeness: float = 5.3
+    likeness: float = 3.2
     """For the cosine of the other memory with the question."""
-    rest: float = 2.1
+    beyond: float = 2.9
+    """For its cosine with what the question asks beyond the origin: the part of the question's vector that is orthogonal to the origin's."""
+    rest: float = 2.2
     """For the share of the question that the other memory holds and the origin does not."""
+    together: float = 0.7
+    """Bridges to one memory add up, softly: t·log Σ exp(lent / t); near 0 the best counts alone."""
     commonest: int = 60
     """Memories that a name may stand in, to be a bridge at all."""
 
@@ -152,38 +161,26 @@ def bridged(question: Question, view: View, scores: NDArray[np.float32], paramet
     """The scores (n,), log odds, with what bridges lend: none falls, and only rows that are allowed, and names as far as they stand in such rows,
     have any bearing. The `kept` best rows stay the best."""
     before = np.where(view.allowed, scores.astype(np.float64), -np.inf)
-    best = _best(before, parameters.origins)
+    best = top(before, parameters.origins, None if view.index.in_order else view.index.first.view())
     if len(best) < 2:
         return scores
     mentions, shares = Mentions.of(view), _Shares(question, view)
     asked = frozenset(number for name in keys(entities(question.text)) if (number := mentions.number(name)) is not None)
-    kept, crossed, after = best[: parameters.kept], best[:0], before
-    for _ in range(parameters.rounds):
-        origins = np.setdiff1d(_best(after, parameters.origins), crossed)
-        bridges = [bridge for origin in origins.tolist() for bridge in _leaving(origin, after, view, mentions, shares, asked, parameters)]
-        if not bridges:
-            break
-        rows, lent = _lent(bridges, shares, parameters)
-        after = after.copy()
-        np.maximum.at(after, rows, lent)
-        crossed = np.concatenate([crossed, origins])
+    bridges = [bridge for origin in best.tolist() for bridge in _leaving(origin, before, view, mentions, shares, asked, parameters)]
+    if not bridges:
+        return scores
+    kept, after = best[: parameters.kept], np.maximum(before, _lent(bridges, shares, view, parameters))
     after = np.minimum(after, before[kept].min() - _APART)
     after[kept] = before[kept]
     return np.asarray(np.where(view.allowed, after, scores), dtype=np.float32)
-
-
-def _best(scores: Numbers, count: int) -> Rows:
-    """The `count` best rows that are allowed, best first."""
-    order = np.argsort(-scores, kind="stable")[:count]
-    return order[np.isfinite(scores[order])]
 
 
 def _leaving(
     origin: int, scores: Numbers, view: View, mentions: Mentions, shares: _Shares, asked: frozenset[int], parameters: Parameters
 ) -> Iterator[_Bridge]:
     """The bridges that lead from an origin."""
-    top = float(scores.max())
-    inherited = top + parameters.share * max(float(scores[origin]) - top, _FARTHEST)
+    highest = float(scores.max())
+    inherited = highest + parameters.share * max(float(scores[origin]) - highest, _FARTHEST)
     sentences: _Sentences | None = None
     for name in dict.fromkeys(mentions.named_by(origin).tolist()):
         rows, about = mentions.naming(name)
@@ -211,18 +208,34 @@ class _Bridge(NamedTuple):
     if_mentioned: float
 
 
-def _lent(bridges: Sequence[_Bridge], shares: _Shares, parameters: Parameters) -> tuple[Rows, Numbers]:
-    """(rows, what each is lent), a row once for each bridge that leads to it."""
+def _lent(bridges: Sequence[_Bridge], shares: _Shares, view: View, parameters: Parameters) -> Numbers:
+    """(n,) what each row is lent by all bridges that lead to it; minus infinity where none does."""
     lengths = [len(bridge.rows) for bridge in bridges]
     rows = np.concatenate([bridge.rows for bridge in bridges])
     about = np.concatenate([bridge.about for bridge in bridges])
     origin, value, if_about, if_mentioned = (
         np.repeat(column, lengths) for column in zip(*((b.origin, b.value, b.if_about, b.if_mentioned) for b in bridges), strict=True)
     )
-    lent = value + np.where(about, if_about, if_mentioned)
-    lent += parameters.likeness * shares.likeness[rows] + parameters.rest * shares.rest(origin, rows)
+    lent = value + np.where(about, if_about, if_mentioned) + parameters.likeness * shares.likeness[rows]
+    lent += parameters.beyond * _beyond(origin, rows, shares.likeness, view) + parameters.rest * shares.rest(origin, rows)
     apart = rows != origin
-    return rows[apart], lent[apart]
+    rows, lent = rows[apart], lent[apart]
+    best = np.full(len(view.allowed), -np.inf)
+    np.maximum.at(best, rows, lent)
+    added = np.bincount(rows, weights=np.exp((lent - best[rows]) / parameters.together), minlength=len(best))
+    return np.asarray(best + parameters.together * np.log(np.maximum(added, 1.0)))
+
+
+def _beyond(origin: Rows, rows: Rows, likeness: Numbers, view: View) -> Numbers:
+    """The cosine of each row with the part of the question that its origin does not hold, (len(rows),): for unit vectors q, o and r it is
+    (q·r − (q·o)(o·r)) / √(1 − (q·o)²). 0 where meaning cannot be compared."""
+    if view.vectors is None or view.cosines is None:
+        return np.zeros(len(rows))
+    origins, from_ = np.unique(origin, return_inverse=True)
+    targets, to = np.unique(rows, return_inverse=True)
+    between = view.vectors.vectors(origins) @ view.vectors.vectors(targets).T
+    held = likeness[origin]
+    return np.asarray((likeness[rows] - held * between[from_, to]) / np.sqrt(np.maximum(1 - held**2, _LEAST_BEYOND)))
 
 
 class _Shares:
@@ -233,7 +246,8 @@ class _Shares:
         held = view.index.lexical.holding(self.hashes)
         self._held = held
         alive = max(int(np.count_nonzero(view.allowed)), 1)
-        counts = np.array([np.count_nonzero(held[view.allowed] >> at & 1) for at in range(len(self.hashes))], dtype=np.float64)
+        seen = held[view.allowed]
+        counts = np.array([np.count_nonzero(seen >> at & 1) for at in range(len(self.hashes))], dtype=np.float64)
         weights = np.log((alive + 1) / (counts + 0.5))
         self._weights = np.maximum(weights, 0.0)
         self._total = max(float(self._weights.sum()), 1e-9)
