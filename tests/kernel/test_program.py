@@ -17,6 +17,7 @@ import pytest
 from mnemos.base.errors import Conflict, Corrupt, Invalid, ModelUnavailable, NotFound, PermissionDenied, QuotaExceeded
 from mnemos.base.protocols import Reply, ToolCall
 from mnemos.kernel.program import Program
+from mnemos.kernel.program_journal import ENTRY, SpaceJournal
 from mnemos.kernel.system import Mnemos
 from mnemos.text.program.evaluators import Report
 from mnemos.text.program.workers import Assembler, call, write
@@ -246,42 +247,45 @@ def uninterrupted(mem: Mnemos) -> tuple[dict[str, str], list[Any]]:
     return program.files(), program.events()
 
 
-def test_a_program_killed_at_any_write_goes_on_to_the_same_files(open_memory: Callable[..., Mnemos], monkeypatch: pytest.MonkeyPatch) -> None:
+def killed_at(mem: Mnemos, dies_at: int, keeps: bool) -> tuple[Program, bool]:
+    """(a program whose process died at a write, before or after it was durable; whether it did not live to its end)."""
+    append = SpaceJournal.append
+    program = begun(mem)
+    left = dies_at
+
+    def mortal(self: Any, *arguments: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0 and not keeps:
+            raise KeyboardInterrupt
+        append(self, *arguments)
+        if left == 0:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SpaceJournal, "append", mortal)
+        try:
+            program.run(worker)
+        except KeyboardInterrupt:
+            return program, True
+    return program, False
+
+
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.torture)])
+def test_a_program_killed_at_any_write_goes_on_to_the_same_files(open_memory: Callable[..., Mnemos], every: int) -> None:
     mem = open_memory(":memory:")
     files, events = uninterrupted(mem)
-    from mnemos.kernel.program_journal import SpaceJournal
-
-    append = SpaceJournal.append
-    appends = 0
-    for dies_at in range(2, 100, 4):
-        for keeps in (False, True)[dies_at // 4 % 2 :][:1]:
-            program = begun(mem)
-            left = dies_at
-
-            def mortal(self: Any, *arguments: Any, keeps: bool = keeps) -> None:
-                nonlocal left
-                left -= 1
-                if left == 0 and not keeps:
-                    raise KeyboardInterrupt
-                append(self, *arguments)
-                if left == 0:
-                    raise KeyboardInterrupt
-
-            with monkeypatch.context() as patch:
-                patch.setattr(SpaceJournal, "append", mortal)
-                try:
-                    program.run(worker)
-                    appends = dies_at - 1
-                except KeyboardInterrupt:
-                    pass
+    dies_at, died = 1, True
+    while died:
+        for keeps in (False, True) if every == 1 else (dies_at // every % 2 == 0,):
+            program, died = killed_at(mem, dies_at, keeps)
             again = mem.space("shop").program(id=program.id)
             assert again.run(worker).done
             assert again.files() == files
             assert again.events() == events
             assert all(again.file(name).version == 1 for name in files)
-        if appends:
-            break
-    assert appends > 20
+        dies_at += every
+    assert dies_at > 20
     assert mem.verify().ok
 
 
@@ -296,12 +300,13 @@ with mnemos.open(sys.argv[1], embedder="none") as mem:
 """
 
 
-def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [(1, 6), pytest.param(tuple(range(12)) * 3, marks=pytest.mark.torture)])
+def test_a_killed_process_loses_nothing(tmp_path: Path, kills: tuple[int, ...]) -> None:
     path = str(tmp_path / "store.db")
     with Mnemos(path, embedder="none") as mem:
         files, events = uninterrupted(mem)
         id = begun(mem).id
-    for kill_at in (1, 6):
+    for kill_at in kills:
         child = subprocess.Popen([sys.executable, "-c", CHILD, path, id, str(Path(__file__).parent)], stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         for line in child.stdout:
@@ -412,8 +417,6 @@ def test_forgetting_a_program_forgets_all_of_it(mem: Mnemos) -> None:
 
 
 def test_a_journal_with_a_hole_is_not_run(mem: Mnemos) -> None:
-    from mnemos.kernel.program_journal import ENTRY
-
     program = begun(mem)
     program.run(worker, calls=3)
     entry = program._journal._id(f"{ENTRY}/2")
@@ -472,6 +475,21 @@ def test_a_program_runs_as_a_job(mem: Mnemos) -> None:
     failed = mem.jobs.run_once()
     assert failed is not None
     assert "opened without a chat model" in (failed.error or "")
+
+
+def test_a_job_tries_a_failed_program_again(mem: Mnemos, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = begun(mem, tools=["write_files", "patch_files", "step_complete"], restarts=1)
+    program.enqueue()
+    with monkeypatch.context() as patch:
+        patch.setattr(Assembler, "__call__", lambda self, request: "word " * 300)
+        failed = mem.jobs.run_once()
+    assert failed is not None
+    assert failed.state == "waiting"
+    assert "was begun anew once" in (failed.error or "")
+    assert program.status == "failed"
+    program.enqueue()
+    assert mem.jobs.run_once().state == "done"  # type: ignore[union-attr]
+    assert program.status == "done"
 
 
 def test_a_job_that_is_stopped_goes_on_later(open_memory: Callable[..., Mnemos]) -> None:
@@ -535,6 +553,15 @@ def test_a_chat_model_is_a_worker(mem: Mnemos) -> None:
     assert all(sum(chat.count_tokens(str(message)) for message in messages) * 0.5 + room <= 4000 for messages, _, room in chat.asked)
     assert program.context(2, worker=chat).messages == tuple(chat.asked[2][0])
     assert program.instructions()[0].cost.tokens_out >= 2
+
+
+def test_a_window_is_at_most_the_models_own(open_memory: Callable[..., Mnemos]) -> None:
+    chat = Scripted()
+    mem = open_memory(":memory:", chat=chat)
+    assert mem.space("shop").program("- all", "model").state().settings.window == 4000
+    assert mem.space("shop").program("- all", chat=chat).state().settings.reply == 500
+    with pytest.raises(Invalid, match="more than the model's own 4,000"):
+        mem.space("shop").program("- all", chat=chat, window=5000)
 
 
 class Silent:

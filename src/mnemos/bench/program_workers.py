@@ -16,6 +16,7 @@ from mnemos.text.program.workers import call, write
 SECTION_TOKENS = 560
 """Of a section that the writer writes for one requirement."""
 _ASKED = re.compile(r"^- (R\d{4}): (.*)$", re.M)
+_WRONG = re.compile(r"^([mt]\d+\.(?:py|json)): ", re.M)
 _FILLER = "The part is described here in full, with its purpose, its limits and how it is used together with the others. "
 
 
@@ -138,8 +139,8 @@ class RollingSummary:
 
 # -- workers that go wrong --
 def breaking(seed: int, probability: float, corrects: bool) -> Callable[[Request], Any]:
-    """Writes a module and a table for each step, each broken with a probability; where it is told what is wrong, and `corrects`, it writes it
-    anew, with the same probability of breaking it again."""
+    """Writes a module and a table for each step, each broken with a probability, and then, with the same, breaks the module of the step before by
+    an edit. Where it is told what is wrong, and `corrects`, it writes that anew, with the same probability of breaking it again."""
 
     def worker(request: Request) -> Any:
         if request.purpose != "work":
@@ -148,11 +149,14 @@ def breaking(seed: int, probability: float, corrects: bool) -> Callable[[Request
         step = request.address
         names = (f"m{step}.py", f"t{step}.json")
         last = next((message["content"] for message in reversed(request.messages) if message["role"] == "tool"), "")
-        wrong = [name for name in names if corrects and f"{name}: " in last]
+        wrong = _WRONG.findall(last) if corrects else []
         for name in wrong or [name for name in names if name not in request.files]:
             spoilt = rng.random() < probability
             good = "def f():\n    return 1\n" if name.endswith(".py") else '{"a": [1, 2]}\n'
             return [write(**{name: good.replace(":", "", 1) if spoilt else good})]
+        before = f"m{step - 1}.py"
+        if before in request.files and not _called(request.messages, "patch_files", before) and rng.random() < probability:
+            return [call("patch_files", edits=[{"path": before, "find": "return 1", "replace": "return (1"}])]
         return [call("step_complete")]
 
     return worker
@@ -173,7 +177,8 @@ def repeating(period: int, needed: float, with_tools: bool) -> Callable[[Request
 
 
 def wandering(seed: int) -> Callable[[Request], Any]:
-    """Does whatever a confused model may: writes of any size, views, unknown tools, broken JSON, bad names, words, silence; completes at times."""
+    """Does whatever a confused model may: writes of any size, views, unknown tools, broken JSON, bad names, words, silence. Of an even seed it
+    completes at times, of an odd one never, so that contexts fill up."""
 
     def worker(request: Request) -> Any:
         rng = random.Random(f"{seed}/{request.number}")
@@ -181,12 +186,12 @@ def wandering(seed: int) -> Callable[[Request], Any]:
             return rng.choice(["All is well.", "", "word " * rng.randint(1, 2000), [call("step_complete")]])
         if rng.random() < 0.15:
             return rng.choice(["", "I wonder.", "word " * rng.randint(1, 3000), None])
-        return [_anything(rng, request.files) for _ in range(rng.choice([1, 1, 1, 2, 3, 6]))]
+        return [_anything(rng, request.files, completes=seed % 2 == 0) for _ in range(rng.choice([1, 1, 1, 2, 3, 6]))]
 
     return worker
 
 
-def _anything(rng: random.Random, files: Sequence[str]) -> Any:
+def _anything(rng: random.Random, files: Sequence[str], completes: bool) -> Any:
     names = [*files, "a.py", "b.md"]
     kind = rng.randrange(9)
     if kind == 0:
@@ -196,7 +201,7 @@ def _anything(rng: random.Random, files: Sequence[str]) -> Any:
     if kind == 2:
         return call("list_files")
     if kind in (3, 4):
-        return call("step_complete")
+        return call("step_complete" if completes else "list_files")
     if kind == 5:
         return call("delete_files", names=[rng.choice(names)])
     if kind == 6:
@@ -220,12 +225,13 @@ def remembering(written: int, changed: int, needed: int) -> Callable[[Request], 
         if mine not in request.files:
             content = shown[-1].partition("\n")[2] if shown else f"# Of step {step}\n"
             return [write(**{mine: content})]
-        if step == changed and not _wrote(request.messages, name):
+        if step == changed and not _called(request.messages, "write_files", name):
             return [write(**{name: f"# Changed in step {step}\n"})]
         return [call("step_complete")]
 
     return worker
 
 
-def _wrote(messages: Sequence[Message], name: str) -> bool:
-    return any(name in made["arguments"] for message in messages for made in message.get("tool_calls") or () if made["name"] == "write_files")
+def _called(messages: Sequence[Message], tool: str, name: str) -> bool:
+    """Whether a tool was called on a file, as far as the context tells."""
+    return any(made["name"] == tool and name in made["arguments"] for message in messages for made in message.get("tool_calls") or ())

@@ -167,7 +167,8 @@ class ControlUnit:
         if state.phase == "summary":
             return self._request("summary", self._contexts.shortened(state, prompts.SUMMARY), tools, "none")
         if current.cost.restarts >= settings.restarts:
-            self._fail(f"instruction {state.registry.counter} was begun anew {settings.restarts} times, and its context was full again")
+            times = "once" if settings.restarts == 1 else f"{settings.restarts} times"
+            self._fail(f"instruction {state.registry.counter} was begun anew {times}, and its context was full again")
             return None
         return self._request("note", self._contexts.shortened(state, prompts.NOTE), tools, "none")
 
