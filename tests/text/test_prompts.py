@@ -18,9 +18,11 @@ from mnemos.text.prompts.prompt import DATA_NOTICE, as_data
 
 ALL = sorted(prompts())
 PINNED = {
+    "answer_from_quotes.1": "77a7d5c38623c04a",
     "evolve.1": "b545fd7a0e60f03e",
     "evolve_points.1": "acf961c1ddd34e8b",
     "expand_question.1": "01ae99556fcd5a80",
+    "extract_quotes.1": "9ab0ba0443531e15",
     "filter_turns.1": "e191fb0723ded912",
     "forget_thoughts.1": "3697471f7eb804ad",
     "merge_points.1": "09afce5f0c07f370",

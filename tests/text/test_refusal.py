@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from mnemos.base.errors import Invalid
 from mnemos.index.terms import term
-from mnemos.text.refusal import RefusalGate, asks_advice, coverage, subject_terms
+from mnemos.text.advice import asks_advice
+from mnemos.text.refusal import RefusalGate, coverage, rarity, subject_terms
 
 LAMP = "The colour of my kitchen lamp is blue. It took me a while to decide."
 CLOCK = "The colour of my kitchen clock is red."
@@ -62,6 +63,14 @@ def test_what_stands_around_may_say_of_what_is_spoken_but_not_the_answer() -> No
     assert not GATE.check(QUESTION, "green", [said], [said], near=[before + " Green?"])
 
 
+def test_the_noun_that_is_asked_for_need_not_be_said() -> None:
+    said = "The kitchen lamp is blue."
+    assert GATE.check(QUESTION, "blue", [said], [said])
+    assert GATE.check("Which city did Ann visit?", "Rome", ["Ann visited Rome."], ["Ann visited Rome."])
+    other = "The colour of my kitchen clock is red."
+    assert not GATE.check(QUESTION, "red", [other], [other])
+
+
 def test_weights_say_which_words_matter() -> None:
     rare = {term("lamp"): 9.0}
     partly = ["The lamp is blue."]
@@ -109,3 +118,8 @@ def test_nothing_passes_without_a_quote_from_the_sources(question: str, answer: 
 def test_thresholds_are_checked(wrong: dict[str, float]) -> None:
     with pytest.raises(Invalid, match="refusal gate"):
         RefusalGate(**wrong)
+
+
+def test_what_nobody_says_weighs_most() -> None:
+    weight = rarity([LAMP, CLOCK, "Something else."])
+    assert weight(term("violin")) > weight(term("lamp")) > weight(term("kitchen")) > 0

@@ -95,14 +95,14 @@ def load(folder: Path, options: Options) -> list[Corpus]:
     full = [_corpus(question, place, PUBLISHED) for question in published]
     taken = {question["question_id"] for question in published}
     rest = [question for question in oracle if question["question_id"] not in taken]
-    fillers = list(_fillers([*published, *oracle]))
+    fillers = list(filler_sessions([*published, *oracle]))
     if options.quick:
         fillers = [fillers[i] for i in rng.choice(len(fillers), QUICK_POOL, replace=False)]
         pool = [question for question in oracle if _corpus(question, place, ASSEMBLED).questions]
         chosen = {q.id for c in sample_questions([_corpus(x, place, ASSEMBLED) for x in pool], QUICK_PER_TYPE, rng) for q in c.questions}
-        histories = [_assembled(question, fillers, QUICK_SESSIONS, rng) for question in pool if question["question_id"] in chosen]
+        histories = [assembled_history(question, fillers, QUICK_SESSIONS, rng) for question in pool if question["question_id"] in chosen]
         return [_corpus(history, place, ASSEMBLED) for history in histories]
-    made = [_corpus(_assembled(question, fillers, SESSIONS, rng), place, ASSEMBLED) for question in rest]
+    made = [_corpus(assembled_history(question, fillers, SESSIONS, rng), place, ASSEMBLED) for question in rest]
     return [corpus for corpus in full + made if corpus.questions]
 
 
@@ -127,7 +127,7 @@ def evidence_sources(question: dict[str, Any], place: Place) -> set[str]:
     }
 
 
-def _fillers(questions: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def filler_sessions(questions: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     """Sessions of the published histories that are evidence of no question at all, each once."""
     everything = list(questions)
     evidence = {session for question in everything for session in question["answer_session_ids"]}
@@ -139,7 +139,7 @@ def _fillers(questions: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any
                 yield session
 
 
-def _assembled(question: dict[str, Any], fillers: Sequence[list[dict[str, Any]]], sessions: int, rng: np.random.Generator) -> dict[str, Any]:
+def assembled_history(question: dict[str, Any], fillers: Sequence[list[dict[str, Any]]], sessions: int, rng: np.random.Generator) -> dict[str, Any]:
     """The question with its evidence sessions among filler sessions, whose dates are spread evenly up to the question's."""
     place = Place(question["question_id"])
     wanted = max(0, min(sessions - len(question["haystack_sessions"]), len(fillers)))

@@ -29,14 +29,18 @@ from mnemos.store.base import Filter, Snapshot, SpaceRow
 from mnemos.text.tokens import token_counter
 
 if TYPE_CHECKING:
+    from mnemos.base.protocols import ChatModel
     from mnemos.index.space_index import Omitted
     from mnemos.kernel.consolidation import Consolidated
     from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.guard.settings import Settings as GuardSettings
     from mnemos.kernel.procedures import Procedures
     from mnemos.kernel.program import Program
+    from mnemos.kernel.reading.answering import MemoryAnswer
     from mnemos.kernel.system import Mnemos
     from mnemos.kernel.transforms.transform import Outcome
+    from mnemos.text.asking import Report
+    from mnemos.text.refusal import RefusalGate
 
 # `Space.list` hides the builtin inside the class.
 Cubes = list[MemCube]
@@ -335,6 +339,26 @@ class Space:
         """
         budget = count(budget_tokens, "budget_tokens")
         return assemble(self, question_text(query), budget, token_counter(tokenizer), where)
+
+    def answer(
+        self,
+        question: str,
+        *,
+        chat: ChatModel | None = None,
+        gate: RefusalGate | None = None,
+        tokenizer: object = None,
+        report: Report | None = None,
+        **where: Any,
+    ) -> MemoryAnswer:
+        """A short answer with the memories that it is quoted from; false, with a reason, where no quote supports one.
+
+        Without `chat` the answer is a span of what a search finds; with it, the finds are read by the model, block by block, and its quotes
+        looked up in them. `gate` sets how much must be supported, `report` hears how asking the model went, `where` are the conditions of
+        `search`. Raises `Invalid`, `PermissionDenied`.
+        """
+        from mnemos.kernel.reading.answering import answer_from  # only where it is needed: it reads word lists
+
+        return answer_from(self, question_text(question), chat, gate, token_counter(tokenizer), report, where)
 
     def guarded(self, settings: GuardSettings | None = None, **options: Any) -> GuardedSpace:
         """This space with a guard around it: writes are admitted, searches and contexts filtered, planned actions checked (A-MemGuard).

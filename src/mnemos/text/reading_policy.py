@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.base.errors import Invalid
+from mnemos.text.advice import asks_advice
 from mnemos.text.question import Question
 from mnemos.text.reading_costs import ReadingAccuracy, ReadingCosts
-from mnemos.text.refusal import asks_advice
 
 Kind = Literal["exhaustive", "blocks", "retrieve", "hybrid"]
 

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from mnemos.base.meter import Seconds, machine
-from mnemos.bench.convomem import checks
+from mnemos.bench.convomem import checks, real_abstention
 from mnemos.bench.convomem.measuring import FIXED, POLICY, TOP_5, WHOLE, conversation_tokens, trials
 from mnemos.bench.convomem.personas import Persona, Settings
 from mnemos.bench.convomem.rows import crossover_report, curve, rows_of
 from mnemos.bench.convomem.schema import CATEGORIES, SIZES
+from mnemos.bench.datasets import data_folder
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
 from mnemos.text.reading_costs import Prices, ReadingCosts
@@ -55,6 +56,10 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         *checks.speed(settings, 1_000 if options.quick else 10_000, options.say),
         *slice_checks,
     ]
+    real: dict[str, Any] = {}
+    if not options.quick:
+        real_checks, real = real_abstention.measure(data_folder(options.data), rng, options.say)
+        done += real_checks
     tables: dict[str, Any] = {
         "Accuracy by conversations, all categories, before the gate": _by_size(rows, "accuracy"),
         "Dollars a thousand questions": _by_size(rows, "cost", 1000),
@@ -65,6 +70,7 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         "Crossover by the cost model, conversations (tokens)": crossings,
         "Rules of the cut": cuts,
         "Evidence in other words than the question's": slice_table,
+        "LongMemEval, answered without a model, by gate": real,
     }
     notes = [
         "The reader's errors grow with its prompt as the paper's long context's did (5 % after one conversation, 18 % after 150), its helper's as "
