@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from mnemos.base.errors import Conflict, Corrupt, Invalid, ModelUnavailable, NotFound, PermissionDenied, QuotaExceeded
+from mnemos.base.errors import Conflict, Corrupt, Invalid, ModelUnavailable, NotFound, PermissionDenied, QuotaExceeded, RateLimited
 from mnemos.base.protocols import Reply, ToolCall
 from mnemos.kernel.program import Program
 from mnemos.kernel.program_journal import ENTRY, SpaceJournal
@@ -360,6 +361,38 @@ def test_rights_hold(mem: Mnemos) -> None:
         reader.files()
 
 
+def test_what_people_give_a_file_stays_when_it_is_written_again(mem: Mnemos) -> None:
+    space = mem.space("shop")
+    steps = iter([[write(a="1")], [write(a="2")], [write(a="3")], [call("step_complete")]])
+    program = space.program("- all", window=3000, evaluators=[])
+
+    def scripted(request: Any) -> Any:
+        return next(steps) if request.purpose == "work" else "ok"
+
+    program.run(scripted, calls=1)
+    file = space.update(program.file("a").id, sensitivity="secret", tags=["mine"], metadata={"note": 5})
+    program.run(scripted, calls=1)
+    again = program.file("a")
+    assert (again.text, again.version, again.sensitivity, again.tags) == ("2", 3, "secret", ("mine",))
+    assert (again.metadata["note"], again.metadata["name"]) == (5, "a")
+    space.set_acl(file.id, {"write": ["alice"]})
+    mem.space("shop", acl={"read": ["bob"], "write": ["bob"]}, clearance={"bob": "secret"})
+    theirs = mem.as_principal("bob").existing_space("shop").program(id=program.id)
+    with pytest.raises(PermissionDenied, match="may not write cube"):
+        theirs.run(scripted)
+    assert program.file("a").text == "2"
+
+
+def test_rates_hold(mem: Mnemos) -> None:
+    program = begun(mem)
+    mem.space("shop", acl={"read": ["bob"], "write": ["bob"]}, rate={"writes_per_minute": 3})
+    theirs = mem.as_principal("bob").existing_space("shop").program(id=program.id)
+    with pytest.raises(RateLimited):
+        theirs.run(worker)
+    assert 0 < program.outcome().cost.calls < 12
+    assert program.run(worker).done
+
+
 def test_quotas_hold_and_what_was_kept_is_kept(mem: Mnemos) -> None:
     program = begun(mem)
     mem.space("shop", quota={"cubes": 4})
@@ -384,7 +417,9 @@ def test_a_forgotten_file_takes_along_what_drew_on_it(filed: Mnemos) -> None:
     assert sorted(program.files()) == ["a1.md", "b1.md", "empty0", "empty1"]  # empty0 was written before anything was read
     for part in Path(filed.path).parent.iterdir():
         if part.is_file():
-            assert b"First of 0" not in part.read_bytes(), part.name
+            data = part.read_bytes()
+            assert b"First of 0" not in data, part.name
+            assert hashlib.sha256(b"# First of 0\n").hexdigest().encode() not in data, part.name
     assert program.run(worker).done
     assert [one.state for one in program.instructions()] == ["done"] * 3
     with pytest.raises(NotFound, match="has been forgotten"):

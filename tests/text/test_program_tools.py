@@ -143,6 +143,7 @@ def test_views_are_bounded_and_name_what_they_leave_out() -> None:
         first = int(part.rpartition("first_line ")[2].rstrip("]"))
     assert all(f"line {i}\n" in seen for i in range(1, 5000))
     assert done(tools, "view_files", {"empty": ""}, names=["empty"]).content == "=== empty\n"
+    assert done(tools, "view_files", {"h": "x" * 20_000}, names=["h"]).content.endswith("[… cut in line 1: it is longer than what is shown at once]")
     assert error_of(done(tools, "view_files", None, names=["none"]))["message"].startswith("There is no file 'none'")
 
 

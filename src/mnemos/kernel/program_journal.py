@@ -1,14 +1,14 @@
 """The journal of a program, in a space: its files are versioned cubes, what happened and what was said are parts of the program's own cube.
 
-One entry of the journal is one transaction: what happened (control: kinds, numbers, hashes, names of files), what was said there (which may
-repeat what stands in files), and the files that it changed. What was said is kept in a cube of its own, which draws on the files that the
-instruction has read or written: it is forgotten with them, and the program still knows where it stands.
+One entry of the journal is one transaction: what happened (control: kinds, numbers, names of files), what was said there (which may repeat what
+stands in files), and the files that it changed. What was said is kept in a cube of its own, which draws on the files that the instruction has
+read or written: it is forgotten with them, and the program still knows where it stands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
@@ -23,7 +23,7 @@ from mnemos.kernel.writing.writes import labelled, revive
 from mnemos.store.base import Derived, NewVersion, Snapshot
 from mnemos.store.sqlite_write import Writer
 from mnemos.text.program.files import FileEntry
-from mnemos.text.program.state import SPOKEN, Event, folded
+from mnemos.text.program.state import NOTHING_SPOKEN, SPOKEN, Event, folded
 from mnemos.text.program.state import State as RunState
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class SpaceJournal:
     def load(self) -> tuple[list[Event], dict[str, str]]:
         """The events so far, and the files as they are, also where somebody has changed them by hand. Raises `NotFound`, `PermissionDenied`,
         `Corrupt`."""
-        self.space.admit("read", counted=False)
+        self.space.admit("read")
         with self.space.system.snapshot() as snapshot:
             viewing = Viewing.of(self.space, snapshot)
             if (kind := viewing.current(self.program).content.type) != PROGRAM:
@@ -102,7 +102,7 @@ class SpaceJournal:
     # -- writing --
     def begin(self, task: str, metadata: Mapping[str, Any], events: Sequence[Event]) -> None:
         """Write the program's own cube, and its first events. Raises `PermissionDenied`, `QuotaExceeded`, `StoreFull`."""
-        self.space.admit("write")
+        self.space.admit("write", counted=False)
         system = self.space.system
         content = Content(
             id=self.program, version=1, created_at=system.clock(), text=task, type=PROGRAM, kind=KIND, author=system.principal,
@@ -113,8 +113,9 @@ class SpaceJournal:
             self.append(events, {}, RunState())
 
     def append(self, events: Sequence[Event], changes: Mapping[str, str | None], state: RunState) -> None:
-        """One transaction. Raises `Conflict` where somebody else has written since this journal was read, `Frozen` where a file is."""
-        self.space.admit("write", counted=False)
+        """One transaction. Raises `Conflict` where somebody else has written since this journal was read, `Frozen` where a file is, and as every
+        write does `PermissionDenied`, `RateLimited`, `QuotaExceeded`, `StoreFull`."""
+        self.space.admit("write")
         with self.space.system.writing() as transaction:
             if transaction.standing(self.program) is None:
                 raise NotFound(f"program {self.program} was forgotten")
@@ -166,12 +167,12 @@ class SpaceJournal:
             entry = _entry_of(state, name)
             assert entry is not None
             standing = transaction.standing(file_id(self.program, entry.number))
+            before = None if standing is None else Viewing.of(self.space, transaction).changeable(standing.id).content
             if text is None:
                 if standing is not None and standing.state is not State.ARCHIVED:
                     transaction.set_state(standing.id, State.ARCHIVED)
                 continue
-            version = 1 if standing is None else standing.version + 1
-            content = labelled(self.space, self._file(name, text, entry, version, state, transaction))
+            content = labelled(self.space, self._file(name, text, entry, before, state, transaction))
             if standing is None:
                 new.append(NewVersion(content))
                 continue
@@ -182,18 +183,24 @@ class SpaceJournal:
             transaction.supersede(self.space.num, NewVersion(content))
         return new
 
-    def _file(self, name: str, text: str, entry: FileEntry, version: int, state: RunState, snapshot: Snapshot) -> Content:
+    def _file(self, name: str, text: str, entry: FileEntry, before: Content | None, state: RunState, snapshot: Snapshot) -> Content:
+        """The next version of a file. What people gave it stays: labels, tags, times, links."""
         links = [Link(self.program, 1, DERIVED_FROM)]
         for other in entry.parents:
             source = _entry_of(state, other)
             standing = snapshot.standing(file_id(self.program, source.number)) if source is not None else None
-            if standing is not None:
-                links.append(Link(standing.id, min(standing.version, source.version if source else standing.version), DREW_ON))
+            if source is not None and standing is not None:
+                links.append(Link(standing.id, min(standing.version, source.version), DREW_ON))
         metadata = {"program": str(self.program), "name": name, "hash": entry.hash, "instruction": entry.author, "read": dict(entry.parents)}
+        if before is not None:
+            links += [link for link in before.derived_from if link.relation != DREW_ON]
+            return replace(
+                before, version=before.version + 1, text=text, parents=(before.version,), derived_from=tuple(dict.fromkeys(links)),
+                metadata={**before.metadata, **metadata},
+            )  # fmt: skip
         return Content(
-            id=file_id(self.program, entry.number), version=version, created_at=self.space.system.clock(), text=text, type=FILE, kind=KIND,
-            author=self.space.system.principal, source=name, origin="inference", parents=() if version == 1 else (version - 1,),
-            derived_from=tuple(links), metadata=metadata,
+            id=file_id(self.program, entry.number), version=1, created_at=self.space.system.clock(), text=text, type=FILE, kind=KIND,
+            author=self.space.system.principal, source=name, origin="inference", derived_from=tuple(links), metadata=metadata,
         )  # fmt: skip
 
     def _add(self, transaction: Writer, new: Sequence[NewVersion], wholes: int) -> None:
@@ -212,15 +219,12 @@ def _parted(events: Sequence[Event]) -> tuple[list[Event], list[Mapping[str, Any
     return [{name: value for name, value in event.items() if name not in spoken} for event, spoken in zip(events, said, strict=True)], said
 
 
-_EMPTY: Mapping[str, Any] = {"calls": [], "steps": []}
-
-
 def _joined(control: Sequence[dict[str, Any]], said: str | None) -> list[Event]:
     """The events again; where what was said has been forgotten they say that it is lost."""
     if said is not None:
         return [event | spoken for event, spoken in zip(control, orjson.loads(said), strict=True)]
     out: list[Event] = []
     for event in control:
-        empty = {name: _EMPTY.get(name, "") for name in SPOKEN.get(event["event"], ())}
+        empty = {name: NOTHING_SPOKEN[name] for name in SPOKEN.get(event["event"], ())}
         out.append(event | empty | ({"lost": True} if empty else {}))
     return out

@@ -248,7 +248,9 @@ class ControlUnit:
             told = told if planning else self._contexts.cut_result(told, room)
             event: Event = {
                 "event": "tool", "id": call["id"], "name": call["name"], "error": done.error, "complete": done.complete, "content": told,
-                "wrote": {name: None if content is None else content_hash(content) for name, content in done.changes.items()},
+                "wrote": [name for name, content in done.changes.items() if content is not None],
+                "deleted": [name for name, content in done.changes.items() if content is None],
+                "hashes": {name: content_hash(content) for name, content in done.changes.items() if content is not None},
                 "read": dict(done.read),
             }  # fmt: skip
             events: list[Event] = [event]
@@ -335,7 +337,7 @@ def context(events: Sequence[Event], number: int, *, counter: RequestCounter | N
     before = list(events[:at])
     journal = MemoryJournal(before, dict.fromkeys(folded(before).files, ""))
     request = ControlUnit(journal, counter or RequestCounter(), checks).next()
-    if (request is None or digest(request.messages) != events[at]["messages"]) and any(event.get("lost") for event in before):
+    if (request is None or digest(request.messages) != events[at]["messages"]) and any(event.get("lost") for event in events[: at + 1]):
         raise NotFound(f"call {number} cannot be built again: a part of what was said there has been forgotten")
     if request is None or digest(request.messages) != events[at]["messages"]:
         raise Corrupt(f"journal of the program: call {number} cannot be built again; is the tokenizer the one of the run?")

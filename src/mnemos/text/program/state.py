@@ -21,10 +21,14 @@ from mnemos.text.program.toolbox import WORKING
 
 Event = Mapping[str, Any]
 SPOKEN: Mapping[str, tuple[str, ...]] = {
-    "reply": ("text", "calls"), "tool": ("content",), "say": ("content",), "restart": ("note",), "advance": ("summary",), "draft": ("steps",),
+    "call": ("messages", "base"), "reply": ("text", "calls"), "tool": ("content", "hashes", "read"), "say": ("content",), "restart": ("note",),
+    "advance": ("summary",), "draft": ("steps",),
 }  # fmt: skip
-"""The parts of events that may repeat what stands in files. A journal can keep them apart from the rest, and go on where they were forgotten:
-such an event says so by "lost", and has empty ones in their place."""
+"""The parts of events that repeat what stands in files, or would confirm a guess at it, as hashes do. A journal can keep them apart from the rest,
+and go on where they were forgotten: such an event says so by "lost", and has those of `NOTHING_SPOKEN` in their place."""
+NOTHING_SPOKEN: Mapping[str, Any] = {
+    "messages": "", "base": "", "text": "", "calls": [], "content": "", "hashes": {}, "read": {}, "note": "", "summary": "", "steps": [],
+}  # fmt: skip
 _TRACED = 2 * max(LENGTHS)
 PLANNING = -1
 """The address of planning, in costs and records of calls."""
@@ -185,12 +189,14 @@ class State:
     def _on_tool(self, event: Event) -> None:
         self.pending = self.pending[1:]
         self._say({"role": "tool", "content": event["content"], "tool_call_id": event["id"]})
-        for name, written in event["wrote"].items():
-            self._write(name, written)
+        for name in event["wrote"]:
+            self._write(name, event["hashes"].get(name, ""))
+        for name in event["deleted"]:
+            self.gone[name] = self.files.pop(name)
         self.read |= event["read"]
         if event["complete"] is not None:
             self.completed, self.errors = event["complete"], "" if event["complete"] else event["content"]
-        elif event["wrote"]:  # what was written after the checks is not checked
+        elif event["wrote"] or event["deleted"]:  # what was written after the checks is not checked
             self.completed, self.errors = None, ""
         self._spend(tools=1)
 
@@ -238,12 +244,8 @@ class State:
         else:
             self.traces = [*self.traces, trace(text_of(message))][-_TRACED:]
 
-    def _write(self, name: str, hash: str | None) -> None:
+    def _write(self, name: str, hash: str) -> None:
         known = self.files.pop(name, None)
-        if hash is None:
-            if known is not None:
-                self.gone[name] = known
-            return
         number, version = (known.number, known.version + 1) if known else (self.numbered, 1)
         self.numbered += known is None
         parents = {other: read for other, read in self.read.items() if other != name}

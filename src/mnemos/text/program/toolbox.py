@@ -14,7 +14,7 @@ from mnemos.text.json_answers import find_values
 from mnemos.text.json_schema import fault, fitted
 from mnemos.text.program.evaluators import NO_TESTS, Evaluator, check_all, run_pytest
 from mnemos.text.program.files import Edit, check_content, check_name, content_hash, patched
-from mnemos.text.program.sandbox import Limits, run_python
+from mnemos.text.program.sandbox import run_python
 
 PLAN, COMPLETE = "plan", "step_complete"
 VIEWED_CHARACTERS = 14_000
@@ -44,9 +44,7 @@ SCHEMAS: Mapping[str, Tool] = {
     for tool in (
         _tool(PLAN, "Give the steps of the task.", ["steps"], steps={"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}),
         _tool("write_files", "Write whole files.", ["files"], files=_list_of("path", "contents")),
-        _tool(
-            "patch_files", "Replace texts that occur exactly once.", ["edits"], edits=_list_of("path", "find", "replace")
-        ),
+        _tool("patch_files", "Replace texts that occur exactly once.", ["edits"], edits=_list_of("path", "find", "replace")),
         _tool("view_files", "Show files.", ["names"], names=_NAMES, first_line={"type": "integer", "minimum": 1}),
         _tool("list_files", "List names.", prefix=_TEXT),
         _tool("delete_files", 'Delete files; "-1" is all.', ["names"], names=_NAMES),
@@ -84,16 +82,13 @@ class Toolbox:
     `names`: which tools there are. `admit`: asked before each write.
     """
 
-    def __init__(
-        self, evaluators: Sequence[Evaluator], names: Sequence[str] = WORKING, admit: Admit | None = None, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, evaluators: Sequence[Evaluator], names: Sequence[str] = WORKING, admit: Admit | None = None) -> None:
         unknown = [name for name in names if name not in WORKING]
         if unknown or COMPLETE not in names:
             raise Invalid(f"tools: expected some of {', '.join(WORKING)}, {COMPLETE} among them, not {', '.join(unknown) or 'these'}")
         self.tools = tuple(SCHEMAS[name] for name in WORKING if name in names)
         self._evaluators = tuple(evaluators)
         self._admit = admit
-        self._limits = limits
         self._refused: dict[str, str] = {}
 
     def refuse(self, names: Iterable[str], why: str) -> None:
@@ -149,7 +144,8 @@ class Toolbox:
         report = check_all(self._evaluators, after, writing=True)
         done = f"{verb} {', '.join(changes)}."
         if report.ok:
-            return Done(f"{done} The checks pass.", changes)
+            checked = any(one.on_write for one in self._evaluators)
+            return Done(f"{done} The checks pass." if checked else done, changes)
         return Done(f"{done} THE CHECKS FAIL:\n{report.text}", changes, error="checks")
 
     def _view_files(self, files: Mapping[str, str], names: list[str], first_line: int = 1) -> Done:
@@ -165,7 +161,8 @@ class Toolbox:
             elif not shown:  # a file that is longer than a view is shown from its beginning
                 kept = text[: room - len(head)]
                 line = first_line + kept.count("\n")
-                shown.append(f"{head}{kept}\n[… cut in line {line}: go on with first_line {line}]")
+                more = f"go on with first_line {line}" if line > first_line else "it is longer than what is shown at once"
+                shown.append(f"{head}{kept}\n[… cut in line {line}: {more}]")
             else:
                 omitted.append(name)
                 continue
@@ -187,12 +184,12 @@ class Toolbox:
         return Done(f"Deleted {', '.join(chosen) or 'nothing'}.", dict.fromkeys(chosen))
 
     def _run_python_file(self, files: Mapping[str, str], name: str, arguments: Sequence[str] = ()) -> Done:
-        ran = run_python(files, [_existing(files, name), *arguments], RUN_SECONDS, self._limits)
+        ran = run_python(files, [_existing(files, name), *arguments], RUN_SECONDS)
         how = f"Stopped after {RUN_SECONDS:g} seconds, which counts as failing" if ran.timed_out else f"Ended with {ran.code}"
         return Done(f"{how}.\n{ran.output}", error=None if ran.code == 0 else "failed")
 
     def _pytest_files(self, files: Mapping[str, str], names: Sequence[str] = ()) -> Done:
-        ran = run_pytest(files, [_existing(files, name) for name in names], TEST_SECONDS, self._limits)
+        ran = run_pytest(files, [_existing(files, name) for name in names], TEST_SECONDS)
         how = f"Stopped after {TEST_SECONDS:g} seconds, which counts as failing" if ran.timed_out else f"pytest ended with {ran.code}"
         if ran.code == NO_TESTS:
             how += ": there are no tests"
