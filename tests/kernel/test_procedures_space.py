@@ -42,6 +42,9 @@ def run(*calls: tuple[str, str], reward: float = 1.0, task: str = TASK) -> Traje
 
 WON = run(("authenticate", "ok"), ("refund", "done"))
 LOST = run(("refund", "Error: not authenticated"), reward=0)
+SILENT = run(("refund", "done"), ("search", "nothing"), reward=0)
+"""A failure that no error tells of."""
+LOOKED = run(("search", "found"), ("authenticate", "ok"), task="Look for the refunds of Berg")
 
 
 @pytest.fixture
@@ -58,12 +61,11 @@ def entry(number: int, *tools: str) -> Procedure:
 
 
 def test_what_is_learnt_cites_the_runs_and_goes_with_them(procedures: Procedures) -> None:
-    learnt = procedures.learn([LOST, WON])
-    assert len(learnt.added) == 3
-    assert {one.category for one in procedures.entries().values()} == {"success", "failure", "comparative"}
+    learnt = procedures.learn([LOST, WON, LOOKED, run(("authenticate", "ok"), reward=0, task=LOOKED.task)])
+    assert sorted(one.category for one in procedures.entries().values()) == ["comparative", "failure", "success", "success"]
     for id in learnt.added:
         assert {str(link.id) for link in procedures.space.get(id).derived_from} <= set(learnt.trajectories)
-    assert [hit.cube.type for hit in procedures.space.search("refund an order")] == ["trajectory", "trajectory"]  # views are not found plainly
+    assert {hit.cube.type for hit in procedures.space.search("refund an order")} == {"trajectory"}  # views are not found plainly
     procedures.space.forget(learnt.trajectories)
     assert procedures.entries() == {}
 
@@ -78,15 +80,40 @@ def test_the_same_again_adds_support_and_no_memory(procedures: Procedures) -> No
     assert {line["procedure"].get("support") for line in lines if "procedure" in line} == {2}
 
 
+def test_the_same_calls_for_another_kind_of_task_widen_an_entry(procedures: Procedures) -> None:
+    (id,) = procedures.learn([WON]).added
+    before = procedures.recall("Give Falk the money back")[0].cosine
+    again = procedures.learn([run(("authenticate", "ok"), ("refund", "done"), task="Give Berg the money back")])
+    assert (again.added, again.reinforced) == ((), (id,))
+    assert procedures.entries()[id].queries == ("Give Berg the money back",)
+    assert procedures.recall("Give Falk the money back")[0].cosine > before
+    assert len(procedures.space.get(id).derived_from) == 2
+
+
 def test_a_shorter_way_revises_and_a_longer_one_only_where_the_shorter_failed(procedures: Procedures) -> None:
     long, short = run(("authenticate", "ok"), ("search", "ok"), ("refund", "done")), WON
     (id,) = procedures.learn([long]).added
     assert procedures.learn([short]).revised == (id,)
     assert procedures.entries()[id].actions == ("authenticate", "refund")
-    assert procedures.learn([long]).rejected[0][1] == "a shorter sequence is known to work"
+    assert procedures.learn([long]).reinforced == (id,)
+    assert procedures.entries()[id].actions == ("authenticate", "refund")
     assert procedures.learn([long], failed_with=[id]).revised == (id,)
     assert procedures.entries()[id].revision == 3
     assert [cube.version for cube in procedures.space.history(id)] == [1, 2, 3]
+
+
+def test_an_order_that_works_as_well_is_the_same_entry(procedures: Procedures) -> None:
+    (id,) = procedures.learn([run(("search", "ok"), ("authenticate", "ok"), ("refund", "done"))]).added
+    assert procedures.learn([run(("authenticate", "ok"), ("search", "ok"), ("refund", "done"))]).reinforced == (id,)
+
+
+def test_another_kind_of_task_that_needs_little_more_is_served_by_the_shorter(procedures: Procedures) -> None:
+    (id,) = procedures.learn([WON]).added
+    wordy = run(("authenticate", "ok"), ("search", "ok"), ("refund", "done"), task="Give Berg the money back")
+    assert procedures.learn([wordy]).reinforced == (id,)
+    assert procedures.entries()[id].queries == ("Give Berg the money back",)
+    far = run(*[("authenticate", "ok"), ("search", "a"), ("search", "b"), ("find", "c"), ("list", "d"), ("refund", "done")], task="Something else")
+    assert len(procedures.learn([far]).added) == 1
 
 
 def test_what_contradicts_an_entry_with_more_support_is_not_kept(procedures: Procedures) -> None:
@@ -160,10 +187,12 @@ def test_what_is_withheld_is_counted_apart_and_not_handed_out(mem: Mnemos) -> No
 
 
 def test_shares_of_a_run_add_up_to_one(procedures: Procedures) -> None:
-    procedures.learn([LOST, WON])
-    procedures.report(procedures.guide(NEXT, tools=TOOLS).run_id, 1.0)
+    procedures = Procedures(procedures.space, Settings(hold_out=0.0, relative=0.0))
+    procedures.learn([WON, LOOKED])
+    procedures.report(procedures.guide(NEXT).run_id, 1.0)
     shares = [procedures.counts(id).shared for id in procedures.entries()]
-    assert len(shares) == 3
+    assert len(shares) == 2
+    assert min(shares) > 0.2
     assert sum(shares) == pytest.approx(1.0, abs=1e-5)
 
 
@@ -334,7 +363,7 @@ def test_a_retry_that_succeeds_brings_what_was_learnt_into_the_pool(procedures: 
     attempt, _ = agent(LOST, WON)
     solved = procedures.solve(TASK, attempt, tools=TOOLS)
     assert solved.first is LOST
-    assert {one.category for one in procedures.entries().values()} == {"success", "failure", "comparative"}
+    assert {one.category for one in procedures.entries().values()} == {"success", "failure"}
     attempt, given = agent(WON)
     assert procedures.solve(NEXT, attempt, tools=TOOLS).learnt.added == ()
     assert "authenticate" in given[0]
@@ -371,7 +400,7 @@ def exported(procedures: Procedures) -> list[dict[str, Any]]:
 
 def test_an_exported_pool_is_imported_equal_field_by_field(procedures: Procedures, tmp_path: Path) -> None:
     procedures.learn([LOST, WON])
-    procedures.learn([WON])
+    procedures.learn([WON, SILENT])
     for reward in (1.0, 0.0, 1.0):
         procedures.report(procedures.guide(NEXT, tools=TOOLS).run_id, reward)
     procedures.add(entry(7))

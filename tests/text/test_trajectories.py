@@ -248,25 +248,32 @@ def counts(f: int, u: int) -> Counts:
 @given(st.integers(0, 300), st.floats(0, 1))
 def test_the_probability_of_harm_is_that_of_the_beta_distribution(f: int, part: float) -> None:
     u = round(f * part)
-    sure = Base(2500.0, 7500.0)  # as good as a known rate of 0.25
+    sure = Base.of(Tally(9998, 2499))  # as good as a known rate of 0.25
     assert harm(counts(f, u), sure) == pytest.approx(incomplete_beta(1 + u, 1 + f - u, 0.25), abs=0.03)
 
 
 def test_harm_is_half_where_nothing_is_known_and_grows_with_failures() -> None:
-    assert harm(counts(0, 0), Base(1, 1)) == pytest.approx(0.5, abs=1e-3)
-    probabilities = [harm(counts(20, u), Base(50, 50)) for u in range(21)]
+    assert harm(counts(0, 0), Base.of(Tally())) == pytest.approx(0.5, abs=1e-3)
+    probabilities = [harm(counts(20, u), Base.of(Tally(98, 49))) for u in range(21)]
     assert probabilities == sorted(probabilities, reverse=True)
-    assert by_uplift(counts(40, 4), Base(250, 750))
-    assert not by_uplift(counts(40, 14), Base(250, 750))
-    assert not by_uplift(counts(4, 0), Base(900, 100))  # before alpha uses
+    assert by_uplift(counts(40, 4), Base.of(Tally(998, 249)))
+    assert not by_uplift(counts(40, 14), Base.of(Tally(998, 249)))
+    assert not by_uplift(counts(4, 0), Base.of(Tally(998, 899)))  # before alpha uses
 
 
-def test_the_base_rate_is_the_narrowest_that_was_seen() -> None:
+def test_the_base_rate_is_that_of_runs_at_large_unless_runs_like_its_own_differ() -> None:
     nothing = Tally()
     assert base_rate(nothing, nothing, nothing, Tally(98, 24)).mean == pytest.approx(0.25)
     assert base_rate(nothing, nothing, Tally(98, 49), Tally(500, 500)).mean == pytest.approx(0.5)
-    narrow = base_rate(Tally(20, 2), Tally(180, 18), Tally(98, 49), nothing)
-    assert narrow.mean == pytest.approx(0.108, abs=0.003)
+    assert base_rate(Tally(10, 5), nothing, Tally(998, 499), nothing).mean == pytest.approx(0.5)
+    agreeing = base_rate(Tally(8, 3), nothing, Tally(998, 499), nothing)
+    assert agreeing.parts[0][0] > 0.8
+    assert agreeing.mean == pytest.approx(0.49, abs=0.02)
+    differing = base_rate(nothing, Tally(100, 5), Tally(998, 499), nothing)
+    assert differing.parts[0][0] < 1e-6
+    assert differing.mean == pytest.approx(6 / 102)
+    assert base_rate(Tally(3, 0), Tally(100, 5), Tally(998, 499), nothing) == differing
+    assert base_rate(nothing, Tally(10**6, 0), Tally(10**6, 10**6), nothing).mean == pytest.approx(0, abs=1e-5)  # no overflow
 
 
 def test_shares_add_up_and_follow_the_scores() -> None:

@@ -55,7 +55,7 @@ class Ledger:
     def base(self, snapshot: Snapshot, procedure: Procedure, counts: Counts) -> Base:
         """The base rate that an entry is measured against."""
         own = Tally(counts.without, counts.without_u)
-        family = self.tally(snapshot, f"family/{procedure.family}")
+        family = sum((self.tally(snapshot, f"family/{name}") for name in procedure.families), Tally())
         return base_rate(own, family, self.tally(snapshot, "without"), self.tally(snapshot, "all"))
 
     # -- writing --

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from mnemos.base.cube import Link, MemCube
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Invalid, NotFound
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import VIEW_OF
+from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.procedures.counting import Ledger
+from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.rights.governance import LABELS, label_level
 from mnemos.kernel.writing import writes
 from mnemos.text.encoding import LONGEST_WHOLE
@@ -96,6 +99,16 @@ def revise_procedure(space: Space, id: str, procedure: Procedure, sources: Seque
 def held_procedures(space: Space) -> dict[str, Procedure]:
     """The entries of a space that the caller may read, by id."""
     return {cube.id: procedure_of(cube) for cube in cubes_of(space, PROCEDURE)}
+
+
+def present_procedure(viewing: Viewing, cube: UUID, now: int) -> Procedure | None:
+    """The entry that a cube keeps, where it is one that the caller may read and that is in use."""
+    try:
+        row = viewing.current(cube)
+    except NotFound:
+        return None
+    expired = row.content.expires_at is not None and row.content.expires_at <= now
+    return procedure_of(viewing.cube(row)) if row.content.type == PROCEDURE and row.state in VISIBLE and not expired else None
 
 
 def supported(space: Space, ledger: Ledger, entries: Mapping[str, Procedure]) -> dict[str, Procedure]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mnemos.base.cube import MemCube
 from mnemos.kernel.procedures import keeping
-from mnemos.text.procedures.distilling import Lesson, is_subsequence
-from mnemos.text.procedures.procedure import Procedure
+from mnemos.text.procedures.distilling import Lesson
+from mnemos.text.procedures.procedure import Procedure, Standing
 from mnemos.text.trajectories.trajectory import Trajectory
 from mnemos.text.trajectories.validation import Verdict, by_rules
 
@@ -67,42 +67,50 @@ class Learning:
                 if repeat is None:  # what it repeats was not kept either
                     ids.append(None)
                     continue
-            ids.append(self._settled(lesson, repeat, held))
+            ids.append(self._settled(lesson, repeat))
         written = tuple(self._written[number].id for number in sorted(self._written))
         return Learnt(tuple(self._added), tuple(self._revised), tuple(self._reinforced), tuple(self._rejected), written)
 
-    def _settled(self, lesson: Lesson, repeat: str | None, held: Mapping[str, Procedure]) -> str | None:
+    def _settled(self, lesson: Lesson, repeat: str | None) -> str | None:
         """The entry that a lesson became, or was found to repeat; None where it was not kept."""
-        procedure = lesson.procedure
         if repeat is not None:
-            with self._space.system.writing() as transaction:
-                revision = self._service.revision(repeat)
-                self._service.ledger.add_support(transaction, repeat, revision, procedure.support, procedure.contradiction)
-            self._reinforced.append(repeat)
-            return repeat
-        for id, other in held.items():
-            if procedure.category == other.category == "success" and procedure.author is other.author is None and procedure.family == other.family:
-                shorter = is_subsequence(procedure.actions, other.actions)
-                longer = is_subsequence(other.actions, procedure.actions)
-                if shorter or (longer and id in self._failed_with):
-                    return self._revise(id, replace(procedure, revision=self._service.revision(id) + 1), lesson.sources)
-                if longer:
-                    self._rejected.append((procedure, "a shorter sequence is known to work"))
-                    return None
-        return self._add(procedure, lesson.sources)
+            return self._reinforce(repeat, lesson)
+        for id, other in list(self._service.pool().entries.items()):
+            how = lesson.procedure.stands_to(other)
+            if how is None:
+                continue
+            if how is Standing.SHORTER or id in self._failed_with:
+                return self._revise(id, lesson)
+            return self._reinforce(id, lesson)
+        return self._add(lesson)
 
-    def _add(self, procedure: Procedure, sources: Sequence[int]) -> str | None:
-        cubes = [self._source(number) for number in sources]
-        cube = keeping.write_procedure(self._space, procedure, cubes, self._service.guard)
+    def _reinforce(self, id: str, lesson: Lesson) -> str:
+        """Count the runs for an entry that says as much, and let it be found for another kind of task, for which it worked too."""
+        new, entry = lesson.procedure, self._service.entry(id)
+        with self._space.system.writing() as transaction:
+            self._service.ledger.add_support(transaction, id, entry.revision, new.support, new.contradiction)
+        self._reinforced.append(id)
+        wider = entry.widened(new)
+        if wider != entry:
+            keeping.revise_procedure(self._space, id, wider, [self._source(number) for number in lesson.sources])
+            self._service.note(id, wider)
+        return id
+
+    def _add(self, lesson: Lesson) -> str | None:
+        cubes = [self._source(number) for number in lesson.sources]
+        cube = keeping.write_procedure(self._space, lesson.procedure, cubes, self._service.guard)
         if cube is None or cube.state == "quarantined":
-            self._rejected.append((procedure, "the guard did not admit it"))
+            self._rejected.append((lesson.procedure, "the guard did not admit it"))
             return None
         self._added.append(cube.id)
-        self._service.note(cube.id, procedure)
+        self._service.note(cube.id, lesson.procedure)
         return cube.id
 
-    def _revise(self, id: str, procedure: Procedure, sources: Sequence[int]) -> str:
-        keeping.revise_procedure(self._space, id, procedure, [self._source(number) for number in sources])
+    def _revise(self, id: str, lesson: Lesson) -> str:
+        """Let an entry advise what the lesson does."""
+        entry = self._service.entry(id)
+        procedure = replace(lesson.procedure, revision=entry.revision + 1).widened(entry)
+        keeping.revise_procedure(self._space, id, procedure, [self._source(number) for number in lesson.sources])
         self._revised.append(id)
         self._service.note(id, procedure)
         return id

@@ -57,7 +57,6 @@ def prune(service: Procedures, *, forget: bool) -> list[Pruned]:
             except Frozen:
                 continue
             out.append(one)
-        service.renew()
     return out
 
 

@@ -7,15 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mnemos.base.chain import Entry
 from mnemos.base.errors import Invalid, NotFound, shown
+from mnemos.base.ids import parse_id
 from mnemos.kernel.procedures import exchanging, keeping, pruning, refining
 from mnemos.kernel.procedures.counting import Injected, Ledger
 from mnemos.kernel.procedures.learning import Learning, Learnt
 from mnemos.kernel.procedures.settings import Settings
+from mnemos.kernel.reading.viewing import Viewing
 from mnemos.store.sqlite_write import Writer
 from mnemos.text.procedures import distilling, pairs, reuse
 from mnemos.text.procedures.pool import Pool, Recalled
@@ -60,6 +64,7 @@ class Procedures:
         self._pool = Pool(self._embedded, self.settings.key, self.settings.weights)
         self._tools: tuple[int, ToolMemory] | None = None
         self._seen = -1
+        self._again: set[UUID] = set()
         self._rng = np.random.default_rng()
         self._lock = threading.RLock()
 
@@ -84,13 +89,9 @@ class Procedures:
         if self.settings.hard:
             lessons += pairs.hard_comparisons(given, self._embedded_texts, self.settings.success)
         self._embedded([lesson.procedure.text for lesson in lessons])  # before the lock is taken
-        with self._lock:
-            try:
-                with self.space.system.writing(alone=True) as transaction:
-                    self.space.settings_for(transaction, "write")
-                    return Learning(self, given, failed_with, fields).keep(lessons, None)
-            finally:
-                self.renew()
+        with self._lock, self.space.system.writing(alone=True) as transaction:
+            self.space.settings_for(transaction, "write")
+            return Learning(self, given, failed_with, fields).keep(lessons, None)
 
     def add(self, procedure: Procedure) -> str:
         """Keep an entry as it is, without a run behind it; gives its id. Raises as `Space.add`; `Invalid` where the guard does not admit it."""
@@ -114,7 +115,7 @@ class Procedures:
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= 100:
             raise Invalid(f"k: expected a number from 1 to 100, not {shown(k)}")
         plain = self.settings.key == "query" and task
-        asked = task if plain and task is not None else reuse.question(task, messages, tools)
+        asked = task if plain and task is not None else reuse.question(task, messages)
         with self._lock, self.space.system.snapshot() as snapshot:
             pool = self.pool()
 
@@ -122,7 +123,7 @@ class Procedures:
                 counts = self.ledger.counts(snapshot, id, pool[id].revision)
                 return uplift(counts, self.ledger.base(snapshot, pool[id], counts)) if counts.f else 0.0
 
-            found = pool.recall(asked, k, uplift=adds, floor=self.settings.floor)
+            found = pool.recall(asked, k, tools=tools, uplift=adds, floor=self.settings.floor, relative=self.settings.relative)
         if self.settings.least_trust is not None:
             kept = reuse.trusted([one.procedure for one in found], self.settings.least_trust)
             found = [found[place] for place in kept]
@@ -199,10 +200,7 @@ class Procedures:
         brings them back; with `forget` for good. What is frozen stays."""
         self.space.admit("write")
         with self._lock:
-            try:
-                return pruning.prune(self, forget=forget)
-            finally:
-                self.renew()
+            return pruning.prune(self, forget=forget)
 
     def archived(self) -> dict[str, Procedure]:
         """The entries in the archive, by id."""
@@ -215,11 +213,7 @@ class Procedures:
     def load(self, path: str | Path) -> list[str]:
         """Take in what `export` wrote, or a pool of records with when_to_use and content; all or nothing. Gives the ids. Raises `Invalid`, naming the
         line."""
-        with self._lock:
-            try:
-                return exchanging.load(self, path)
-            finally:
-                self.renew()
+        return exchanging.load(self, path)
 
     # -- tools --
     def note_calls(self, calls: Iterable[Call] | Trajectory) -> None:
@@ -245,26 +239,35 @@ class Procedures:
 
     # -- for the modules of this room --
     def pool(self) -> Pool:
-        """The entries as they are now, to be used under the lock: read again where the log says that anything but their runs has changed."""
+        """The entries as they are now, to be used under the lock: brought up to date by what the log says was changed since.
+
+        What a transaction has written may yet be undone: it is looked at again the next time.
+        """
         with self.space.system.snapshot() as snapshot:
-            position = snapshot.position
-            own = isinstance(snapshot, Writer)  # what a transaction sees may yet be undone
-            if own or self._seen < 0 or self._seen > position or any(
-                entry.kind != "setting" or not self.ledger.own_setting(entry.body_json().get("name")) for entry in snapshot.log(self._seen)
-            ):
+            position, own = snapshot.position, isinstance(snapshot, Writer)
+            since = [] if self._seen < 0 else [entry for entry in snapshot.log(self._seen) if not self._mere_count(entry)]
+            if self._seen < 0 or any(entry.cube is None for entry in since):
                 self._pool.replace(keeping.held_procedures(self.space))
-            self._seen = -1 if own else position
+                self._seen, self._again = (-1, set()) if own else (position, set())
+                return self._pool
+            changed = self._again | {entry.cube for entry in since if entry.cube is not None and entry.space == self.space.num}
+            viewing, now = Viewing.of(self.space, snapshot), self.space.system.clock()
+            for cube in changed:
+                self._pool.put(str(cube), keeping.present_procedure(viewing, cube, now))
+            self._seen, self._again = (self._seen, changed) if own else (position, set())
         return self._pool
 
+    def _mere_count(self, entry: Entry) -> bool:
+        """Whether a log entry tells of a run alone, and of no entry of the pool."""
+        return entry.kind == "setting" and self.ledger.own_setting(entry.body_json().get("name"))
+
     def note(self, id: str, procedure: Procedure) -> None:
+        """Within a transaction: an entry was written."""
         self._pool.put(id, procedure)
+        self._again.add(parse_id(id))
 
-    def revision(self, id: str) -> int:
-        return self._pool[id].revision
-
-    def renew(self) -> None:
-        """Read the entries again at the next use."""
-        self._seen = -1
+    def entry(self, id: str) -> Procedure:
+        return self._pool[id]
 
     def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32] | None:
         made = self.space.system.embedding.vectors(texts) if texts else None

@@ -23,6 +23,9 @@ class Settings:
     """How they are ranked without a model. Ours."""
     floor: float | None = None
     """Score below which an entry is not handed out; None: there is no such bound."""
+    relative: float = 0.7
+    """Share of the best entry's score below which an entry is not handed out, 0 to 1; 0: there is no such bound. Ours: what is for other tasks
+    misleads."""
     least_trust: float | None = None
     """Mean of confidence and validation score below which an entry is not handed out; the paper's filter has 0.3; None: no filter."""
     hold_out: float = credit.HOLD_OUT
@@ -51,7 +54,7 @@ class Settings:
             raise Invalid(f"settings: key {shown(self.key)} is none of {', '.join(KEYS)}")
         if self.rule not in ("uplift", "absolute"):
             raise Invalid(f"settings: rule {shown(self.rule)} is neither 'uplift' nor 'absolute'")
-        for name in ("hold_out", "success", "repeated", "beta", "sure"):
+        for name in ("hold_out", "relative", "success", "repeated", "beta", "sure"):
             if not 0 <= getattr(self, name) <= 1:
                 raise Invalid(f"settings: {name} is {shown(getattr(self, name))}; it lies between 0 and 1")
         for name, least in (("k", 1), ("alpha", 0), ("every", 0), ("retries", 0)):

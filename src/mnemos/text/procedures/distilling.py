@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mnemos.index.terms import STOP_WORDS, words
-from mnemos.text.procedures.procedure import Procedure, confidence
+from mnemos.text.procedures.procedure import Procedure, confidence, is_subsequence, scenario
 from mnemos.text.trajectories.slots import Slotted, family, generalised, slotted
 from mnemos.text.trajectories.trajectory import SUCCESS, Call, Trajectory
 
@@ -34,8 +34,12 @@ class Lesson:
 
 
 def distil(runs: Sequence[Trajectory], threshold: float = SUCCESS) -> list[Lesson]:
-    """What the three distillers find in `runs`: patterns of success first, then failures, then comparisons. Nothing where nothing is told."""
-    return [*successes(runs, threshold), *failures(runs), *comparisons(runs, threshold)]
+    """What the three distillers find in `runs`: patterns of success first, then failures, then comparisons, without those that advise what a
+    failure taught already. Nothing where nothing is told."""
+    overcome = failures(runs)
+    told = {lesson.procedure.actions for lesson in overcome}
+    compared = [lesson for lesson in comparisons(runs, threshold) if lesson.procedure.actions not in told]
+    return [*successes(runs, threshold), *overcome, *compared]
 
 
 # ---- success --------------------------------------------------------------------------------------------------------
@@ -76,10 +80,19 @@ def successes(runs: Sequence[Trajectory], threshold: float = SUCCESS) -> list[Le
 
 
 def working(run: Trajectory) -> list[Call]:
-    """The calls of a run that did not fail, without immediate repetitions."""
+    """The calls of a run that worked towards its end: without those that failed, those after which a call failed as it had before, and
+    immediate repetitions."""
+    calls = run.calls()
+    vain: set[int] = set()
+    last: dict[tuple[str, str], int] = {}
+    for at, call in enumerate(calls):
+        if call.failed:
+            error = (call.tool, error_of(call))
+            vain.update(range(last.get(error, at), at))
+            last[error] = at
     out: list[Call] = []
-    for call in run.calls():
-        if not call.failed and (not out or (out[-1].tool, out[-1].arguments) != (call.tool, call.arguments)):
+    for at, call in enumerate(calls):
+        if not call.failed and at not in vain and (not out or (out[-1].tool, out[-1].arguments) != (call.tool, call.arguments)):
             out.append(call)
     return out
 
@@ -221,7 +234,10 @@ def _kin(one: str, other: str) -> bool:
 
 def comparisons(runs: Sequence[Trajectory], threshold: float = SUCCESS) -> list[Lesson]:
     """Soft comparison: for each task the best against the worst of its runs, where their rewards differ: which calls the better one made that
-    the worse one did not, and before which call that both made."""
+    the worse one did not, and before which call that both made. Where the worse one gave up after an error, only what belongs before that call.
+
+    Its support are the successes that did so, its contradiction the failures that did and the successes that did not.
+    """
     groups: dict[str, list[int]] = defaultdict(list)
     for number, run in enumerate(runs):
         groups[run.group].append(number)
@@ -236,11 +252,14 @@ def comparisons(runs: Sequence[Trajectory], threshold: float = SUCCESS) -> list[
 
 def _compared(runs: Sequence[Trajectory], numbers: Sequence[int], best: int, worst: int, threshold: float) -> Iterator[Lesson]:
     better, worse = working(runs[best]), runs[worst].calls()
+    gave_up = bool(worse) and worse[-1].failed
     task = slotted(runs[best].task)
     for added, then in differences(better, worse):
+        if gave_up and (then is None or then.tool != worse[-1].tool):  # what made it fail stands before the call that failed
+            continue
         order = [call.tool for call in added] + ([then.tool] if then is not None else [])
         pro = [n for n in numbers if runs[n].succeeded(threshold) and is_subsequence(order, [c.tool for c in working(runs[n])])]
-        contra = [n for n in numbers if not runs[n].succeeded(threshold) and is_subsequence(order, attempted(runs[n]))]
+        contra = [n for n in numbers if n not in pro and is_subsequence(order, attempted(runs[n])) is not runs[n].succeeded(threshold)]
         steps = typed([*added, *([then] if then is not None else [])], task)
         where = f"before {steps[-1]}" if then is not None else "at the end"
         firsts = steps[:-1] if then is not None else steps
@@ -248,7 +267,7 @@ def _compared(runs: Sequence[Trajectory], numbers: Sequence[int], best: int, wor
             scenario=scenario(task.text, order), content=f"The better run called {_listed(firsts)} {where}; the worse one did not.",
             category="comparative", step_type="decision", keywords=keywords(task.text, order), confidence=confidence(len(pro), len(contra)),
             tools=tuple(dict.fromkeys(order)), steps=tuple(step.as_json() for step in steps), query=runs[best].task,
-            support=len(pro), contradiction=len(contra),
+            trigger=then.tool if then is not None else None, support=len(pro), contradiction=len(contra),
         )  # fmt: skip
         yield Lesson(procedure, (best, worst))
 
@@ -302,22 +321,10 @@ def typed(calls: Sequence[Call], task: Slotted) -> list[Call]:
     return out
 
 
-def scenario(task: str, tools: Iterable[str]) -> str:
-    """ω: the task without its particulars, and the tools at play."""
-    named = ", ".join(dict.fromkeys(tools))
-    return f"{task} [tools: {named}]" if named else task
-
-
 def keywords(text: str, tools: Iterable[str]) -> tuple[str, ...]:
     """Telling words of a text and the tools' names."""
     told = [word for word in words(text) if len(word) > 2 and word not in STOP_WORDS]
     return tuple(dict.fromkeys((*tools, *told)))[:_KEYWORDS]
-
-
-def is_subsequence(part: Sequence[str], whole: Sequence[str]) -> bool:
-    """Whether all of `part` stands in `whole`, in this order."""
-    rest = iter(whole)
-    return all(one in rest for one in part)
 
 
 def _listed(steps: Sequence[Call]) -> str:

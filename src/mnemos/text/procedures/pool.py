@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32] | None]
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How entries are ranked: cosine of the key + `words` · BM25 (the best entry 1) + `uplift` · what the entry was measured to add, −1 to 1.
+    """How entries are ranked: cosine of the key + `words` · the words that it shares with what is asked (inverse document frequency, all of them 1)
+    + `uplift` · what the entry was measured to add, −1 to 1.
 
     Ours; the paper recalls by cosine and leaves the order to a language model.
     """
@@ -55,6 +57,7 @@ class Pool:
         self._embed = embed
         self._entries: dict[str, Procedure] = {}
         self._vectors: dict[str, NDArray[np.float32]] = {}
+        self._identities: dict[str, Any] = {}
         self._index: tuple[list[str], LexicalIndex, NDArray[np.float32] | None] | None = None
 
     def __len__(self) -> int:
@@ -75,17 +78,45 @@ class Pool:
         if entries != self._entries:
             self._entries = dict(entries)
             self._index = None
-            held = {text for entry in entries.values() for text in (entry.key(self.key), entry.text)}
+            self._identities = {}
+            held = {text for entry in entries.values() for text in self._texts(entry)}
             self._vectors = {text: vector for text, vector in self._vectors.items() if text in held}
 
-    def put(self, id: str, procedure: Procedure) -> None:
-        self._entries[id] = procedure
+    def put(self, id: str, procedure: Procedure | None) -> None:
+        """Hold an entry, or, with None, hold it no more."""
+        gone = self._entries.get(id)
+        if gone == procedure:
+            return
+        if procedure is None:
+            del self._entries[id]
+        else:
+            self._entries[id] = procedure
         self._index = None
+        self._identities.pop(id, None)
+        if gone is not None:
+            held = {text for entry in self._entries.values() for text in self._texts(entry)}
+            for text in self._texts(gone) - held:
+                self._vectors.pop(text, None)
+
+    def _texts(self, entry: Procedure) -> set[str]:
+        """What vectors are held of."""
+        return {*entry.keys(self.key), entry.text}
 
     def recall(
-        self, query: str, k: int = 5, *, uplift: Callable[[str], float] | None = None, floor: float | None = None, without: Iterable[str] = ()
+        self,
+        query: str,
+        k: int = 5,
+        *,
+        tools: Iterable[str] = (),
+        uplift: Callable[[str], float] | None = None,
+        floor: float | None = None,
+        relative: float = 0.0,
     ) -> list[Recalled]:
-        """The `k` entries whose keys answer `query` best, best first; of those with the same content only the best. `floor` is the least score.
+        """The `k` entries whose keys answer `query` best, best first; of those with the same content, or the same calls, only the best. `floor` is
+        the least score, `relative` the least share of the best one's score. `tools`: those at hand, where that is known; an entry that calls
+        others is of no use.
+
+        What is known to go wrong with the calls that the best one advises comes with them, the best supported first, in the places of the last.
 
         Twice `k` entries, at least 20, are weighed again by `uplift` (of an id), where that is given: what an entry adds cannot bring up one
         that is for something else.
@@ -93,30 +124,49 @@ class Pool:
         if not self._entries or k < 1:
             return []
         ids, lexical, vectors = self._indexed()
-        bm25 = lexical.search(query).bm25
-        told = bm25 / bm25.max() if bm25.max() > 0 else bm25
+        told = lexical.search(query).coverage
         cosines = np.zeros(len(ids), dtype=np.float32)
         if vectors is not None:
             asked = self._embed([query])
             assert asked is not None  # there is an embedder, or there were no vectors
             cosines = vectors @ asked[0]
         scores = self.weights.cosine * cosines + self.weights.words * told
-        hidden = set(without)
-        rows = [row for row in np.argsort(-scores, kind="stable").tolist() if ids[row] not in hidden][: max(2 * k, 20)]
+        usable = set(tools)
+        first: dict[str, int] = {}  # the best key of each entry
+        for row in np.argsort(-scores, kind="stable").tolist():
+            if not usable or usable.issuperset(self._entries[ids[row]].actions):
+                first.setdefault(ids[row], row)
+        rows = list(first.values())[: max(2 * k, 20)]
         best = [
             Recalled(ids[row], self._entries[ids[row]], float(scores[row]) + self.weights.uplift * (uplift(ids[row]) if uplift else 0.0),
                      float(cosines[row]), float(told[row]))
             for row in rows
         ]  # fmt: skip
         best.sort(key=lambda one: -one.score)
-        said: set[str] = set()
-        out = []
+        said: set[Any] = set()
+        out: list[Recalled] = []
         for one in best:
-            content = " ".join(one.procedure.content.split())
-            if content not in said and (floor is None or one.score >= floor):
-                said.add(content)
+            same = {" ".join(one.procedure.content.split()), one.procedure.actions} - {()}
+            if len(out) == k:
+                break
+            near = not out or relative <= 0 or one.score >= relative * out[0].score
+            if near and not same & said and (floor is None or one.score >= floor):
+                said |= same
                 out.append(one)
-        return out[:k]
+        return self._with_known_failures(out, k, usable, said)
+
+    def _with_known_failures(self, chosen: list[Recalled], k: int, usable: set[str], said: set[Any]) -> list[Recalled]:
+        """At most `k` entries: those found, and what is known to go wrong with the calls that the best of them advises."""
+        calls = set(chosen[0].procedure.actions) if chosen else set()
+        held = {one.id for one in chosen}
+        more = [
+            (id, entry) for id, entry in self._entries.items()
+            if entry.category == "failure" and entry.trigger in calls and id not in held and entry.actions not in said
+            and (not usable or usable.issuperset(entry.actions))
+        ]  # fmt: skip
+        more.sort(key=lambda one: (-one[1].confidence, -one[1].support))
+        followed = [Recalled(id, entry, chosen[-1].score, 0.0, 0.0) for id, entry in more[: max(k // 2, k - len(chosen))]]
+        return [*chosen[: k - len(followed)], *followed]
 
     def repeated(self, new: Sequence[Procedure], threshold: float = THRESHOLD) -> list[str | int | None]:
         """For each new entry what it repeats: the id of an entry, the number (from 0) of an earlier new one, or None.
@@ -134,20 +184,26 @@ class Pool:
         def same(i: int, j: int) -> bool:
             return new[i].repeats(held[j] if j < len(held) else new[j - len(held)])
 
-        known = {one.identity: number for number, one in reversed(list(enumerate((*held, *new)))) if one.identity is not None}
+        identities = [*map(self._identity, ids), *(one.identity for one in new)]
+        first = {identity: number for number, identity in reversed(list(enumerate(identities)))}
         found = duplicates(vectors[len(held) :], vectors[: len(held)], threshold, same)
-        for i, one in enumerate(new):
-            if one.identity is not None and known[one.identity] < len(held) + i:
-                found[i] = known[one.identity]
+        for i, identity in enumerate(identities[len(held) :]):
+            if identity is not None and first[identity] < len(held) + i:
+                found[i] = first[identity]
         return [None if j is None else ids[j] if j < len(held) else j - len(held) for j in found]
 
+    def _identity(self, id: str) -> Any:
+        if id not in self._identities:
+            self._identities[id] = self._entries[id].identity
+        return self._identities[id]
+
     def _indexed(self) -> tuple[list[str], LexicalIndex, NDArray[np.float32] | None]:
+        """A row for each key of each entry: whose it is, its words, its vector."""
         if self._index is None:
-            ids = list(self._entries)
-            keys = [self._entries[id].key(self.key) for id in ids]
+            rows = [(id, key) for id, entry in self._entries.items() for key in entry.keys(self.key)]
             lexical = LexicalIndex()
-            lexical.append([pack_terms(key) for key in keys])
-            self._index = ids, lexical, self._of(keys)
+            lexical.append([pack_terms(key) for _, key in rows])
+            self._index = [id for id, _ in rows], lexical, self._of([key for _, key in rows])
         return self._index
 
     def _of(self, texts: Sequence[str]) -> NDArray[np.float32] | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from enum import Enum
 from typing import Any
 
 from mnemos.base.cube import check_text, check_words, plain_json
@@ -14,7 +15,20 @@ CATEGORIES = ("success", "failure", "comparative")
 STEP_TYPES = ("reasoning", "action", "observation", "decision")
 KEYS = ("scenario", "query", "generalised", "keywords")
 """What an entry can be found by; `Procedure.key` says what each is."""
+MOST_QUERIES = 8
+"""Tasks of other families that an entry names."""
+LEAST_OVERLAP = 0.6
+"""Share of the longer one's calls that the shorter of two sequences for different tasks has to have, for the shorter to do for both."""
 _WHEN, _WHAT = "When to use: ", "What to do: "
+
+
+class Standing(Enum):
+    """How the calls of one entry stand to those of another."""
+
+    SAME = "same"
+    """The same calls, perhaps in another order that worked as well."""
+    SHORTER = "shorter"
+    LONGER = "longer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +36,10 @@ class Procedure:
     """E = (ω, e, κ, c, τ) of the paper (section 3.1), and what is needed to check, credit and revise it.
 
     `scenario` (ω) says when to use it, `content` (e) what to do, `keywords` κ, `confidence` c in 0..1, `tools` τ. `steps` are the calls that it
-    advises, {"tool", "arguments"}, in order; `trigger` is the tool whose failure it answers. `query` is the task that it was distilled from,
-    `score` what its validation gave. `support` and `contradiction` count the runs for and against it. `author` names the model that wrote
-    it, None the rules. `revision` grows when what it advises changes, and its counts begin anew.
+    advises, {"tool", "arguments"}, in order; `trigger` is the tool whose failure it answers, or before whose call the rest belongs. `query` is
+    the task that it was distilled from, `queries` are tasks of other families in which it worked too, `score` is what its validation gave.
+    `support` and `contradiction` count the runs for and against it. `author` names the model that wrote it, None the rules. `revision` grows
+    when what it advises changes, and its counts begin anew.
     """
 
     scenario: str
@@ -37,6 +52,7 @@ class Procedure:
     steps: tuple[Mapping[str, Any], ...] = ()
     trigger: str | None = None
     query: str = ""
+    queries: tuple[str, ...] = ()
     score: float = 1.0
     support: int = 1
     contradiction: int = 0
@@ -50,9 +66,9 @@ class Procedure:
         return slotted(self.query).text
 
     @property
-    def family(self) -> str:
-        """The family of tasks that it was distilled from (`slots.family`)."""
-        return family(self.query or self.scenario)
+    def families(self) -> frozenset[str]:
+        """The families of tasks that it was found to be for (`slots.family`)."""
+        return frozenset(map(family, (self.query or self.scenario, *self.queries)))
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -64,16 +80,17 @@ class Procedure:
         """The procedure in words."""
         return f"{_WHEN}{self.scenario}\n{_WHAT}{self.content}"
 
-    def key(self, kind: str = "scenario") -> str:
-        """The text that it is found by: its `scenario`, the task's `query` as it was, that `generalised`, or its `keywords`."""
+    def keys(self, kind: str = "scenario") -> tuple[str, ...]:
+        """The texts that it is found by: its `scenario` and those of the other tasks, the tasks' `query` as they were, these `generalised`, or its
+        `keywords`."""
         if kind == "scenario":
-            return self.scenario
+            return self.scenario, *(scenario(slotted(query).text, self.tools) for query in self.queries)
         if kind == "query":
-            return self.query or self.scenario
+            return self.query or self.scenario, *self.queries
         if kind == "generalised":
-            return self.generalised_query or self.scenario
+            return self.generalised_query or self.scenario, *(slotted(query).text for query in self.queries)
         if kind == "keywords":
-            return " ".join(self.keywords) or self.scenario
+            return (" ".join(self.keywords) or self.scenario,)
         raise Invalid(f"key: {shown(kind)} is none of {', '.join(KEYS)}")
 
     def contradicts(self, other: Procedure) -> bool:
@@ -81,9 +98,9 @@ class Procedure:
         they know different cures of the failure."""
         if (self.category, self.trigger) != (other.category, other.trigger):
             return False
-        if self.trigger is not None:
-            return self.extra.get("error") == other.extra.get("error") and self.actions != other.actions
-        if self.family != other.family:
+        if self.category == "failure" and self.trigger is not None:
+            return self.extra.get("error") == other.extra.get("error") and self.stands_to(other) is None and self.identity != other.identity
+        if not self.families & other.families:
             return False
         at, there = _places(self.actions), _places(other.actions)
         common = [tool for tool in at if tool in there]
@@ -91,16 +108,46 @@ class Procedure:
 
     @property
     def identity(self) -> Any:
-        """What the rules wrote is the same where this is: the calls, for the same error or the same family of tasks. None for what a model wrote."""
-        if self.author is not None or not self.steps:
-            return None
-        return self.category, self.actions, (self.trigger, self.extra.get("error")) if self.trigger is not None else self.family
+        """What the rules wrote is the same where this is: the calls, and the error that they answer. None for what a model wrote."""
+        return None if self.author is not None or not self.steps else (self.category, self.actions, self.extra.get("error"))
 
     def repeats(self, other: Procedure) -> bool:
         """Whether it advises the same as one whose words are as good as the same: the same calls, where the rules wrote both."""
         if self.identity is None or other.identity is None:
             return self.category == other.category
         return (self.category, self.trigger, self.actions) == (other.category, other.trigger, other.actions)
+
+    def stands_to(self, other: Procedure) -> Standing | None:
+        """How this stands to an entry with the same end: with the same calls, fewer of them, or more. None where they are about different things.
+
+        Successes have the same end where they are for the same tasks, or end in the same call and differ in little; lessons of failures where
+        they answer the same error.
+        """
+        if self.category != other.category or self.category == "comparative" or self.identity is None or other.identity is None:
+            return None
+        mine, theirs = self.actions, other.actions
+        if self.category == "failure":
+            alike = self.trigger is not None and (self.trigger, self.extra.get("error")) == (other.trigger, other.extra.get("error"))
+        else:
+            shorter, longer = sorted((len(mine), len(theirs)))
+            alike = bool(self.families & other.families) or (mine[-1] == theirs[-1] and shorter >= max(2, LEAST_OVERLAP * longer))
+        if not alike:
+            return None
+        if sorted(mine) == sorted(theirs):
+            return Standing.SAME
+        if is_subsequence(mine, theirs):
+            return Standing.SHORTER
+        return Standing.LONGER if is_subsequence(theirs, mine) else None
+
+    def widened(self, other: Procedure) -> Procedure:
+        """This, to be found for the tasks of `other`, too, where these are of other families; at most for eight."""
+        queries = list(self.queries)
+        known = set(self.families)
+        for query in (other.query, *other.queries):
+            if query and family(query) not in known and len(queries) < MOST_QUERIES:
+                known.add(family(query))
+                queries.append(query)
+        return replace(self, queries=tuple(queries))
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values; fields that hold what they hold by default are left out."""
@@ -123,7 +170,7 @@ class Procedure:
         for name in ("scenario", "content"):
             if not check_text(values.get(name), f"procedure: {name}").strip():
                 raise Invalid(f"procedure: {name} is empty")
-        for name in ("keywords", "tools"):
+        for name in ("keywords", "tools", "queries"):
             if name in values:
                 values[name] = check_words(values[name], f"procedure: {name}")
         for name, choices in (("category", CATEGORIES), ("step_type", STEP_TYPES)):
@@ -154,6 +201,18 @@ _DEFAULTS: dict[str, Any] = {
     f.name: (f.default_factory() if callable(f.default_factory) else f.default)
     for f in fields(Procedure) if f.name not in ("scenario", "content", "category")
 }  # fmt: skip
+
+
+def scenario(task: str, tools: Iterable[str]) -> str:
+    """ω: the task without its particulars, and the tools at play."""
+    named = ", ".join(dict.fromkeys(tools))
+    return f"{task} [tools: {named}]" if named else task
+
+
+def is_subsequence(part: Sequence[str], whole: Sequence[str]) -> bool:
+    """Whether all of `part` stands in `whole`, in this order."""
+    rest = iter(whole)
+    return all(one in rest for one in part)
 
 
 def confidence(support: int, contradiction: int) -> float:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mnemos.base.errors import Invalid
-from mnemos.text.procedures.distilling import scenario
-from mnemos.text.procedures.procedure import Procedure
+from mnemos.text.procedures.procedure import Procedure, scenario
 from mnemos.text.trajectories.slots import refilled, slotted
 
 LAST_MESSAGES = 3

@@ -21,8 +21,8 @@ SURE = 0.9
 """Probability of a negative uplift from which on our rule lets go."""
 HOLD_OUT = 0.1
 """Share of the runs in which one of the retrieved entries, drawn at random, is withheld: an unbiased look at what it adds."""
-PRIOR_RUNS = 4.0
-"""Runs that the broader base rate weighs as, when the narrower one is estimated."""
+ALIKE = 0.8
+"""Probability, before any run is seen, that runs like those of an entry succeed as often as runs at large."""
 _GRID = (np.arange(4096) + 0.5) / 4096
 
 
@@ -60,27 +60,44 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """How often runs succeed without an entry: a Beta distribution."""
+    """How often runs succeed without an entry: a mixture of Beta distributions, (weight, a, b) each, the weights adding up to 1."""
 
-    a: float
-    b: float
+    parts: tuple[tuple[float, float, float], ...]
+
+    @classmethod
+    def of(cls, tally: Tally) -> Base:
+        """What runs say by themselves, from a uniform prior."""
+        return cls(((1.0, 1.0 + tally.successes, 1.0 + tally.runs - tally.successes),))
 
     @property
     def mean(self) -> float:
-        return self.a / (self.a + self.b)
+        return sum(weight * a / (a + b) for weight, a, b in self.parts)
 
 
 def base_rate(own: Tally, family: Tally, without: Tally, everything: Tally) -> Base:
-    """The base rate that an entry is measured against, each look weighing as many runs as it saw: runs for which the entry was retrieved and
-    withheld (`own`), runs of its tasks' families without anything injected, runs `without` anything injected, and where none of these exist
-    all runs of the pool."""
+    """The base rate that an entry is measured against: that of runs like its own, as far as they differ from runs at large.
+
+    Runs like its own are those for which it was retrieved and withheld (`own`), or those of its tasks' families without anything injected,
+    whichever are more. Runs at large are those `without` anything injected, or, before there are any, all runs of the pool. Where the two
+    agree, the many say how much; where they do not, the few stand for themselves: a robust mixture prior (Schmidli and others, Robust
+    meta-analytic-predictive priors, Biometrics 2014, section 3), with `ALIKE` as its weight.
+    """
     broad = without if without.runs else everything
-    mean = (broad.successes + 1) / (broad.runs + 2)
-    weight = min(PRIOR_RUNS, broad.runs + 2.0)
-    narrow = own + family
-    if not narrow.runs:  # the broad rate itself, as sure as it is
-        return Base(1.0 + broad.successes, 1.0 + broad.runs - broad.successes)
-    return Base(weight * mean + narrow.successes, weight * (1 - mean) + narrow.runs - narrow.successes)
+    narrow = max(own, family, key=lambda tally: tally.runs)
+    if not narrow.runs:
+        return Base.of(broad)
+    if not broad.runs:
+        return Base.of(narrow)
+    a, b = 1.0 + broad.successes, 1.0 + broad.runs - broad.successes
+    won, lost = narrow.successes, narrow.runs - narrow.successes
+    alike = math.log(ALIKE) + _log_beta(a + won, b + lost) - _log_beta(a, b)
+    apart = math.log(1 - ALIKE) + _log_beta(1.0 + won, 1.0 + lost)
+    weight = 1 / (1 + math.exp(min(apart - alike, 700.0)))
+    return Base(((weight, a, b), (1 - weight, 1.0 + won, 1.0 + lost)))
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
 def harm(counts: Counts, base: Base, *, shared: bool = True) -> float:
@@ -89,9 +106,9 @@ def harm(counts: Counts, base: Base, *, shared: bool = True) -> float:
     The entry's rate is Beta(1 + u, 1 + f − u), or, with `shared`, of its shares of these runs; the base rate's own uncertainty counts.
     """
     n, won = (counts.shared, counts.earned) if shared else (float(counts.f), float(counts.u))
-    ours, theirs = _density(1 + won, 1 + n - won), _density(base.a, base.b)
+    ours = _density(1 + won, 1 + n - won)
     below = np.cumsum(ours) - ours / 2
-    return float(np.clip(below @ theirs, 0.0, 1.0))
+    return float(np.clip(sum(weight * float(below @ _density(a, b)) for weight, a, b in base.parts), 0.0, 1.0))
 
 
 def uplift(counts: Counts, base: Base) -> float:
