@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from mnemos.index.terms import pack_terms
 from mnemos.text.question import analyse
 from mnemos.text.ranking import GROUPS, Rows, author_codes, evidence, links, own_evidence, rank, top
 from mnemos.text.reading import read
-from mnemos.text.recipe import DEFAULT, Recipe
+from mnemos.text.recipe import DEFAULT, WORDS_ONLY, Recipe
 from mnemos.text.threads import Threads
 
 AT = to_micros("2023-05-25T13:14:00")
@@ -75,6 +75,29 @@ def test_authors_are_found_and_given_their_voice(text: str, authors: list[str], 
     assert question.voiced == voiced
     assert question.terms.words == words
     assert bool(question.named.any()) == (voiced != text)
+
+
+@pytest.mark.parametrize(
+    ("text", "authors", "about"),
+    [
+        ("Which instrument does Sofia play?", [], ("sofia",)),
+        ("Which instrument does Sofia play?", ["Sofia"], ()),
+        ("Which instrument does sofia play? Maybe two.", [], ()),
+        ("Who wrote about New  Zealand?", [], ("new", "zealand")),
+    ],
+)
+def test_names_inside_a_sentence_are_what_a_question_is_about(text: str, authors: list[str], about: tuple[str, ...]) -> None:
+    assert analyse(text, authors).about.words == about
+
+
+def test_rows_about_whom_the_question_names_gain_on_those_about_others() -> None:
+    turns: list[Turn] = [("Ada plays the harp.", "Kim", 0), ("Bea plays the harp.", "Kim", 1), ("Sofia took up the banjo.", "Kim", 2)]
+    rows, lexical, names = space(turns)
+    asked = analyse("What does Sofia play?", names)
+    plain, named = (rank(asked, rows, lexical, recipe=replace(WORDS_ONLY, about=about)).scores for about in (0.0, WORDS_ONLY.about))
+    assert named[2] - named[0] > plain[2] - plain[0] + 0.5
+    hidden = np.array([True, True, False])
+    assert rank(asked, rows, lexical, allowed=hidden).scores[0] == rank(asked, *space(turns[:2])[:2]).scores[0]
 
 
 def test_roles_and_cues() -> None:

@@ -43,6 +43,8 @@ ASSISTANTS = frozenset({"assistant", "ai", "bot", "model", "chatgpt", "claude", 
 _ROLES = USERS | ASSISTANTS | {"system", "tool", "function", "unknown", "anonymous"}
 _AT_REST = 31 * DAY
 """Microseconds without a new event after which a space counts as a record of the past, see `analyse`."""
+_SPACES = 8
+"""Characters before a word that are looked at for the end of a sentence."""
 _NAMED = 0.5
 """Share of an author's name, each word weighted by how few authors bear it, from which a question is taken to name the author."""
 
@@ -54,6 +56,8 @@ class Question:
     text: str
     terms: Query
     """Terms to look up: without the names of authors, which are matched with who speaks, unless nothing else would be left."""
+    about: Query
+    """Those of the terms that are names, authors' aside: written with a capital inside a sentence. Empty where the text uses none."""
     voiced: str
     """The question with each author's name in the author's own voice, `I` or `my`: what to embed. People do not call themselves by name:
     a turn's vector lies far nearer to "What did I paint?" than to "What did Melanie paint?"."""
@@ -122,6 +126,7 @@ def analyse(text: str, authors: Sequence[str] = (), now: int | None = None, span
     return Question(
         text,
         terms,
+        _about(text, terms),
         voiced,
         named,
         names.users.astype(np.float32) * (own and not told),
@@ -135,6 +140,17 @@ def analyse(text: str, authors: Sequence[str] = (), now: int | None = None, span
 
 def _times(text: str, now: int | None) -> list[tuple[int, int]]:
     return [(time.start, time.end) for time in find_times(text, now) if time.start is not None and time.end is not None]
+
+
+def _about(text: str, terms: Query) -> Query:
+    """The terms that are written like names; a first word with its capital tells nothing."""
+    words = set()
+    for match in _WORD.finditer(text):
+        before = text[max(match.start() - _SPACES, 0) : match.start()].rstrip(" \t")
+        if match.group()[0].isupper() and before and before[-1] not in ".!?\n":
+            words.add(term(fold(match.group())))
+    keep = [at for at, h in enumerate(terms.hashes.tolist()) if h in words]
+    return Query(terms.hashes[keep], tuple(terms.words[at] for at in keep))
 
 
 def _find_names(text: str, names: _Names) -> tuple[NDArray[np.float32], list[tuple[int, int]]]:

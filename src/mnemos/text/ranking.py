@@ -73,6 +73,8 @@ class Candidates:
     words: Floats
     coverage: Floats
     heading: Floats
+    about: Floats
+    """(c,) share of the names in the question that the row holds."""
     meaning: Floats
     holders: list[tuple[float, NDArray[np.int64]]]
     """Of each of the question's terms: what share of the question it is, and the numbers of the rows that hold it."""
@@ -154,7 +156,8 @@ def own_evidence(
         return column if whole else column.take(places)
 
     meaning = _standing(None if dense is None else at(dense), len(places))
-    own = (_peaked(at(found.bm25)), at(found.coverage), at(found.heading), meaning)
+    about = lexical.search(question.about, allowed).coverage if len(question.about.hashes) else np.zeros(len(rows.thread), dtype=np.float32)
+    own = (_peaked(at(found.bm25)), at(found.coverage), at(found.heading), at(about), meaning)
     return Candidates(places, threads, *own, found.holders, len(rows.thread))
 
 
@@ -172,7 +175,7 @@ def candidates(rows: Candidates, recipe: Recipe) -> Candidates:
     if not inside.any():
         inside[: recipe.seeds] = True
     at = np.flatnonzero(inside)
-    own = (rows.words[at], rows.coverage[at], rows.heading[at], rows.meaning[at])
+    own = (rows.words[at], rows.coverage[at], rows.heading[at], rows.about[at], rows.meaning[at])
     return Candidates(rows.places[at], rows.threads.part(at), *own, rows.holders, rows.total)
 
 
@@ -212,6 +215,8 @@ def evidence(
     unworded = np.float32((1 - near.coverage.max(initial=0)) ** 2)
     yield "meaning", "meaning_unworded", meaning * unworded
     yield "words", "both", words * np.maximum(meaning, 0)
+    if len(question.about.hashes):
+        yield "words", "about", near.about
     if near.heading.any():
         yield "words", "heading", near.heading
 
