@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnemos.base.errors import Invalid, NotFound
+from mnemos.base.protocols import Message
 from mnemos.bench.convomem import checks, judges
 from mnemos.bench.convomem.answerers import (
     FRAME_TOKENS,
@@ -26,6 +30,7 @@ from mnemos.bench.convomem.answerers import (
 )
 from mnemos.bench.convomem.capacity import READER_ERRORS, CapacityReader, Curve, draw
 from mnemos.bench.convomem.cases import items_of, standard_case
+from mnemos.bench.convomem.chat_reader import ChatReader
 from mnemos.bench.convomem.grammar import NO_INFORMATION
 from mnemos.bench.convomem.measuring import POLICY, TOP_5, WHOLE, conversation_tokens, readers, trials
 from mnemos.bench.convomem.personas import Persona, Settings, rubric
@@ -229,6 +234,45 @@ def test_survivors_are_the_conversations_of_the_best_hits_as_far_as_they_fit(per
     assert set(one.conversations) <= {conversation for _, conversation in everything}
     few = survivors_of(ranked, numbered, 2_000)
     assert 0 < sum(conversation.tokens for _, conversation in few) <= 2_000
+
+
+class Quoter:
+    """A model that quotes what says "bought" and answers with what its first quote says."""
+
+    fingerprint = "quoter"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def complete(
+        self, conversations: Sequence[Sequence[Message]], *, schema: Mapping[str, Any] | None = None, max_tokens: int | None = None
+    ) -> list[str]:
+        self.batches.append(len(conversations))
+        out = []
+        for conversation in conversations:
+            turns = [json.loads(line) for line in conversation[-1]["content"].splitlines() if line.startswith('{"')]
+            quotes = [turn for turn in turns if "for the" in turn["text"] and "I bought" in turn["text"]]
+            answer = {"known": bool(quotes), "answer": quotes[0]["text"] if quotes else "", "rests_on": [turn["id"] for turn in quotes[:1]]}
+            told = {"quotes": [{"id": turn["id"], "text": turn["text"]} for turn in quotes]}
+            out.append(json.dumps(answer if "The quotes:" in conversation[-1]["content"] else told))
+        return out
+
+
+def test_a_language_model_can_be_the_reader_and_the_helper(persona: Persona) -> None:
+    chat = Quoter()
+    system = Blocks(ChatReader(chat))
+    system.history = list(persona.fillers[:25])
+    answer = system.answer("What have I bought for the jazz fair? List everything.")
+    assert "I bought" in answer.text
+    assert chat.batches == [3, 1]  # three blocks at once, one synthesis
+    number, at = map(int, answer.evidence_ids[0].split(":"))
+    assert system.history[number].messages[at].text == answer.text
+
+
+def test_a_language_model_that_knows_nothing_abstains(persona: Persona) -> None:
+    reader = ChatReader(Quoter())
+    assert not reader.answer("Where was I born?", [], 0).known
+    assert judges.abstained(reader.answer("Where was I born?", [], 0).text)
 
 
 # -- rows --

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Protocol, runtime_checkable
@@ -11,7 +11,7 @@ import numpy as np
 
 from mnemos.bench.convomem.grammar import NO_INFORMATION
 from mnemos.bench.convomem.ranking import Found, Ranking
-from mnemos.bench.convomem.reader import Piece, Reader, Reading, pieces_of
+from mnemos.bench.convomem.reader import Numbered, Piece, Reader, Reading, pieces_of
 from mnemos.bench.convomem.schema import Conversation, Message
 from mnemos.text.question import analyse
 from mnemos.text.reading_policy import BLOCK, MOST_CONVERSATIONS, HistoryStats, ReadPolicy, adaptive_cut
@@ -24,7 +24,6 @@ HIT_TOKENS = 25
 """Tokens of a message of the generated conversations, about."""
 CANDIDATES = 80
 """Messages that a search ranks before the cut."""
-Numbered = tuple[int, Conversation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class Answerer:
         start = perf_counter()
         reading, usage, chosen = self.read(question, list(enumerate(self.history)))
         if self.gate is not None:
-            reading = gated(self.gate, question, reading, self.history)
+            reading = gated(self.gate, question, reading, said_in(self.history))
         seconds = perf_counter() - start
         return Answer(reading.text, self._places(reading.quotes), usage, seconds, tuple(quote.text for quote in reading.quotes), chosen)
 
@@ -112,14 +111,18 @@ class Answerer:
             if wanted else ()  # fmt: skip
 
 
-def gated(gate: RefusalGate, question: str, reading: Reading, history: Sequence[Conversation]) -> Reading:
-    """The reading, or an abstention where its quotes do not support it."""
+def gated(gate: RefusalGate, question: str, reading: Reading, said: Set[str]) -> Reading:
+    """The reading, or an abstention where its quotes do not support it; `said` are the messages of the history."""
     if not reading.known:
         return reading
-    wanted = {quote.text for quote in reading.quotes}
-    sources = [message.text for conversation in history for message in conversation.messages if message.text in wanted]
-    ruling = gate.check(question, reading.text, [quote.text for quote in reading.quotes], sources)
+    quotes = [quote.text for quote in reading.quotes]
+    ruling = gate.check(question, reading.text, quotes, [quote for quote in quotes if quote in said])
     return reading if ruling.supported else replace(reading, text=NO_INFORMATION, known=False)
+
+
+def said_in(history: Sequence[Conversation]) -> frozenset[str]:
+    """What the messages of a history say."""
+    return frozenset(message.text for conversation in history for message in conversation.messages)
 
 
 def tokens_of(conversations: Sequence[Numbered]) -> int:
@@ -152,16 +155,15 @@ def read_blocks(
     reader: Reader, helper: Reader, question: str, conversations: Sequence[Numbered], size: int = BLOCK, most: int | None = None
 ) -> tuple[Reading, Usage]:
     """Blocks read by the helper side by side, at most `most` tokens of what they quote read by the reader; abstain where no block has anything."""
+    blocks = [conversations[at : at + size] for at in range(0, len(conversations), size)]
+    costs = [tokens_of(block) for block in blocks]
+    asked = FRAME_TOKENS + count_tokens(question)
     usage = Usage()
     pieces: list[Piece] = []
-    for at in range(0, len(conversations), size):
-        block = conversations[at : at + size]
-        tokens = tokens_of(block)
-        found = helper.extract(question, block, tokens)
-        if most is not None:
-            found = _within(found, most - _said(pieces))
-        usage += Usage(helper_in=tokens + FRAME_TOKENS + count_tokens(question), helper_out=_said(found) or 2, calls=1, cached=tokens)
-        pieces += found
+    for found, cost in zip(helper.extract_all(question, blocks, costs), costs, strict=True):
+        kept = found if most is None else _within(found, most - _said(pieces))
+        usage += Usage(helper_in=cost + asked, helper_out=_said(found) or 2, calls=1, cached=cost)
+        pieces += kept
     if not pieces:
         return Reading(NO_INFORMATION, (), known=False), usage
     left = _said(pieces)

@@ -14,8 +14,8 @@ import numpy as np
 
 from mnemos.base.errors import Invalid
 from mnemos.bench.convomem.grammar import Statement, asked, sentences
-from mnemos.bench.convomem.reader import ExactReader, Piece, Reading
-from mnemos.bench.convomem.schema import Conversation, Message
+from mnemos.bench.convomem.reader import ExactReader, Numbered, Piece, Reading
+from mnemos.bench.convomem.schema import Message
 
 READER_ERRORS = ((1, 0.05), (150, 0.18))
 """(conversations, error): long context on user facts, 94.7 % right after one and 82.0 % after 150 (table 3; the sheet's calibration)."""
@@ -66,10 +66,13 @@ class CapacityReader:
     """Whose questions: the same words from another person are another question, of a difficulty of its own."""
     exact: ExactReader = field(default_factory=ExactReader)
 
-    def extract(self, question: str, conversations: Sequence[tuple[int, Conversation]], tokens: int) -> list[Piece]:
+    def extract(self, question: str, conversations: Sequence[Numbered], tokens: int) -> list[Piece]:
         """The pieces, less one where the question is too hard at `tokens`, and with something near that could be taken for the answer."""
         found = self.exact.extract(question, conversations, tokens)
         return self.noticed(question, [*found, *self._near(question, conversations)], tokens)
+
+    def extract_all(self, question: str, blocks: Sequence[Sequence[Numbered]], tokens: Sequence[int]) -> list[list[Piece]]:
+        return [self.extract(question, block, cost) for block, cost in zip(blocks, tokens, strict=True)]
 
     def noticed(self, question: str, pieces: Sequence[Piece], tokens: int) -> list[Piece]:
         """What of `pieces` the reader takes in from a prompt of `tokens`."""
@@ -86,7 +89,7 @@ class CapacityReader:
             return reading
         return self._invented(question, pieces) or reading
 
-    def _near(self, question: str, conversations: Sequence[tuple[int, Conversation]]) -> list[Piece]:
+    def _near(self, question: str, conversations: Sequence[Numbered]) -> list[Piece]:
         """One fact of the asked attribute about something else, of those read, which of them depending on the question."""
         ask = asked(question)
         if ask is None or ask.shape != "parts":

@@ -37,7 +37,7 @@ def right(item: EvidenceItem, answer: str) -> bool:
         return follows(item.answer, answer)
     if item.category == "temporal":
         return same_time(item.answer, answer)
-    return names_all(item.answer, answer)
+    return names_all(item.answer, answer) if ";" in item.answer else same_fact(item.answer, answer)
 
 
 def abstained(answer: str) -> bool:
@@ -46,8 +46,8 @@ def abstained(answer: str) -> bool:
 
 
 def same_fact(gold: str, answer: str) -> bool:
-    """The gold words stand in the answer, in their order and next to each other; case and punctuation do not count."""
-    return _said(_words(gold), _words(answer))
+    """The gold words stand in the answer, in their order and next to each other; case and punctuation do not count. To abstain is no answer."""
+    return not abstained(answer) and _said(_words(gold), _words(answer))
 
 
 def names_all(gold: str, answer: str) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from time import perf_counter
 
 import numpy as np
 
-from mnemos.bench.convomem.answerers import Answerer, Blocks, Extracted, LongContext, Policy, Retrieval, gated
+from mnemos.bench.convomem.answerers import Answerer, Blocks, Extracted, LongContext, Policy, Retrieval, gated, said_in
 from mnemos.bench.convomem.capacity import HELPER_ERRORS, INVENTIONS, READER_ERRORS, CapacityReader, Curve
 from mnemos.bench.convomem.cases import items_of, standard_case
 from mnemos.bench.convomem.judges import abstained, right
@@ -64,17 +64,18 @@ def trials(settings: Settings, personas: Sequence[int], sizes: Sequence[int], sa
                 for size in sizes:
                     if size >= item.evidence_count:
                         case = standard_case(item, persona, size)
+                        said = said_in(case.conversations)
                         for name, method in methods.items():
-                            yield ask(item, case, name, method)
+                            yield ask(item, case, said, name, method)
 
 
-def ask(item: EvidenceItem, case: TestCase, name: str, method: Answerer) -> Trial:
-    """One question to one method."""
+def ask(item: EvidenceItem, case: TestCase, said: Set[str], name: str, method: Answerer) -> Trial:
+    """One question to one method; `said` are the messages of the case."""
     method.history = list(case.conversations)
     start = perf_counter()
     reading, usage, plan = method.read(item.question, list(enumerate(method.history)))
     seconds = perf_counter() - start
-    after = gated(GATE, item.question, reading, method.history)
+    after = gated(GATE, item.question, reading, said)
     return Trial(
         item.scenario_description or item.question, item.person_id or "", item.category, item.evidence_count, case.context_size, name,
         right(item, reading.text), right(item, after.text), not abstained(reading.text), not abstained(after.text),

@@ -21,6 +21,8 @@ KINDS_OF_SHAPE: Mapping[str, tuple[str, ...]] = {
     "occasion": ("constraint",),
     "dates": ("event",),
 }
+Numbered = tuple[int, Conversation]
+"""A conversation and its number in the history."""
 _CHANGES = frozenset({"raise", "cut"})
 
 
@@ -46,8 +48,12 @@ class Reading:
 class Reader(Protocol):
     """Reads conversations for a question: `extract` what bears on it, then `answer` from that. `tokens` is what is read at once."""
 
-    def extract(self, question: str, conversations: Sequence[tuple[int, Conversation]], tokens: int) -> list[Piece]:
+    def extract(self, question: str, conversations: Sequence[Numbered], tokens: int) -> list[Piece]:
         """The pieces, in order of time, of numbered conversations."""
+        ...
+
+    def extract_all(self, question: str, blocks: Sequence[Sequence[Numbered]], tokens: Sequence[int]) -> list[list[Piece]]:
+        """The pieces of several blocks, read side by side."""
         ...
 
     def noticed(self, question: str, pieces: Sequence[Piece], tokens: int) -> list[Piece]:
@@ -65,7 +71,7 @@ class ExactReader:
     def __init__(self) -> None:
         self._known: dict[int, tuple[Conversation, Mapping[tuple[str, Key], list[Piece]]]] = {}
 
-    def extract(self, question: str, conversations: Sequence[tuple[int, Conversation]], tokens: int) -> list[Piece]:
+    def extract(self, question: str, conversations: Sequence[Numbered], tokens: int) -> list[Piece]:
         ask = asked(question)
         if ask is None:
             return []
@@ -73,6 +79,9 @@ class ExactReader:
         wanted += [("topic", key[1:]) for key in ask.keys if ask.shape == "parts"]
         return sorted((self._numbered(piece, number) for number, conversation in conversations
                        for piece in self._pieces(conversation, wanted)), key=lambda piece: piece.place)  # fmt: skip
+
+    def extract_all(self, question: str, blocks: Sequence[Sequence[Numbered]], tokens: Sequence[int]) -> list[list[Piece]]:
+        return [self.extract(question, block, cost) for block, cost in zip(blocks, tokens, strict=True)]
 
     def noticed(self, question: str, pieces: Sequence[Piece], tokens: int) -> list[Piece]:
         return list(pieces)

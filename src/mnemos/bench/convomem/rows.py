@@ -18,11 +18,10 @@ from mnemos.text.reading_costs import Prices
 FEWEST_HISTORIES = 20
 FEWEST_TRIALS = sample_size(0.8, 0.05)
 """246: independent items with which a share of 0.8 is known to within five points."""
-GROUPS = ("1", "2", "3–6")
-"""Numbers of evidence messages, as rows put them together."""
 
 
 def group_of(evidence: int) -> str:
+    """Numbers of evidence messages, as rows put them together."""
     return "1" if evidence <= 1 else "2" if evidence == 2 else "3–6"
 
 
