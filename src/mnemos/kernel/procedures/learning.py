@@ -30,8 +30,7 @@ class Learnt:
 
 
 class Learning:
-    """One transaction's work. `verdicts` are those of a judge on the lessons, where one was asked; `failed_with` names entries that a run of these
-    tasks had in its prompt when it failed."""
+    """One transaction's work. `failed_with` names entries that a run of these tasks had in its prompt when it failed."""
 
     def __init__(self, service: Procedures, runs: Sequence[Trajectory], failed_with: Iterable[str], fields: Mapping[str, Any]) -> None:
         self._service = service
@@ -45,16 +44,15 @@ class Learning:
         self._revised: list[str] = []
         self._reinforced: list[str] = []
 
-    def keep(self, lessons: Sequence[Lesson], verdicts: Sequence[Verdict] | None) -> Learnt:
-        """Write what of the lessons is new. To be called within a transaction."""
+    def keep(self, lessons: Sequence[Lesson], verdicts: Sequence[Verdict | None]) -> Learnt:
+        """Write what of the lessons is new. `verdicts`: a judge's on what a model wrote; None leaves it to the rules. To be called within a
+        transaction."""
         service = self._service
         pool = service.pool()
         held = keeping.supported(self._space, service.ledger, pool.entries)
         passed: list[Lesson] = []
-        for number, lesson in enumerate(lessons):
-            verdict = by_rules(lesson.procedure, held.values())
-            if verdict.kept and verdicts is not None:
-                verdict = verdicts[number]
+        for lesson, judged in zip(lessons, verdicts, strict=True):
+            verdict = judged if judged is not None else by_rules(lesson.procedure, held.values())
             if verdict.kept:
                 passed.append(Lesson(replace(lesson.procedure, score=verdict.score), lesson.sources))
             else:

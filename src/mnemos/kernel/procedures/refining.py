@@ -10,7 +10,7 @@ import numpy as np
 
 from mnemos.kernel.procedures.learning import Learnt
 from mnemos.kernel.procedures.pruning import Pruned
-from mnemos.text.procedures.procedure import Procedure
+from mnemos.text.procedures.distilling import Lesson
 from mnemos.text.procedures.reuse import guidance
 from mnemos.text.trajectories.trajectory import Trajectory
 
@@ -45,16 +45,17 @@ def solve(service: Procedures, task: str, attempt: Attempt, tools: Sequence[str]
     run = attempt(given.text)
     service.report(given.run_id, run.reward)
     attempts = [run]
-    provisional: list[Procedure] = []
+    provisional: list[Lesson] = []
     while not run.succeeded(settings.success) and len(attempts) <= settings.retries:
-        provisional += [lesson for lesson in service.reflect(run, tools) if lesson not in provisional]
-        lessons = guidance([*(one.procedure for one in given.injected), *provisional], task)
-        run = attempt(lessons)
+        known = [lesson.procedure for lesson in provisional]
+        provisional += [Lesson(one, (len(attempts) - 1,)) for one in service.reflect(run, tools) if one not in known]
+        run = attempt(guidance([*(one.procedure for one in given.injected), *(lesson.procedure for lesson in provisional)], task))
         attempts.append(run)
     learnt = Learnt()
     if run.succeeded(settings.success):
         failed_with = [one.id for one in given.injected] if len(attempts) > 1 else []
-        learnt = service.learn(attempts, failed_with=failed_with)
+        of_model = [lesson for lesson in provisional if lesson.procedure.author is not None]  # the rules say better now what they guessed then
+        learnt = service.learn(attempts, failed_with=failed_with, provisional=of_model)
     with service.space.system.writing() as transaction:
         service.space.settings_for(transaction, "write")
         number = service.ledger.task_done(transaction)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mnemos.base.chain import Entry
 from mnemos.base.errors import Invalid, NotFound, shown
 from mnemos.base.ids import parse_id
+from mnemos.base.protocols import ChatModel
 from mnemos.kernel.procedures import exchanging, keeping, pruning, refining
 from mnemos.kernel.procedures.counting import Injected, Ledger
 from mnemos.kernel.procedures.learning import Learning, Learnt
@@ -22,12 +23,15 @@ from mnemos.kernel.procedures.settings import Settings
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.store.sqlite_write import Writer
 from mnemos.text.procedures import distilling, pairs, reuse
+from mnemos.text.procedures.distilling import Lesson
+from mnemos.text.procedures.modelled import Adviser
 from mnemos.text.procedures.pool import Pool, Recalled
 from mnemos.text.procedures.procedure import Procedure
 from mnemos.text.procedures.tools import ToolMemory, call_record, read_call
 from mnemos.text.trajectories.credit import Base, Counts, shares, uplift, withheld
 from mnemos.text.trajectories.slots import family
 from mnemos.text.trajectories.trajectory import Call, Trajectory
+from mnemos.text.trajectories.validation import Verdict
 
 if TYPE_CHECKING:
     from mnemos.kernel.guard.hooks import GuardedSpace
@@ -53,10 +57,16 @@ class Procedures:
     """What the agents of a space have learnt to do. Get it as `space.procedures`; safe to use from many threads.
 
     Entries are memories of type "procedure", views of the runs (type "trajectory") that they were learnt from: forgetting a run forgets what only it
-    taught, and rights, versions and exports are those of the space. `guard` admits what is written, where one is given.
+    taught, and rights, versions and exports are those of the space. `guard` admits what is written, where one is given. With a chat model
+    (`chat`, by default the store's) it distils, too, and its insights are kept where it judges them good; `adviser.report` counts what it was
+    asked. Where it fails, everything goes on without it.
     """
 
-    def __init__(self, space: Space, settings: Settings | None = None, *, guard: GuardedSpace | None = None) -> None:
+    def __init__(
+        self, space: Space, settings: Settings | None = None, *, guard: GuardedSpace | None = None, chat: ChatModel | None = None
+    ) -> None:
+        chat = chat if chat is not None else space.system.chat if isinstance(space.system.chat, ChatModel) else None
+        self.adviser = None if chat is None else Adviser(chat)
         self.space = space
         self.settings = settings if settings is not None else Settings()
         self.guard = guard
@@ -75,11 +85,14 @@ class Procedures:
         return len(self.entries())
 
     # -- learning --
-    def learn(self, runs: Iterable[Trajectory], *, failed_with: Iterable[str] = (), **fields: Any) -> Learnt:
+    def learn(
+        self, runs: Iterable[Trajectory], *, failed_with: Iterable[str] = (), provisional: Sequence[Lesson] = (), **fields: Any
+    ) -> Learnt:
         """Distil runs, check what comes of it, and keep what is new, with the runs that it rests on; in one transaction.
 
         Give the runs of a task together, failures too: what is learnt from them is how they were overcome. `failed_with` names entries that one of
-        the failures had in its prompt. `fields` are keywords of `Space.add` for the runs (author, source, sensitivity, …). Raises as `Space.add`.
+        the failures had in its prompt; `provisional` are a model's lessons of the failures (`reflect`), with the numbers of their runs. `fields` are
+        keywords of `Space.add` for the runs (author, source, sensitivity, …). Raises as `Space.add`.
         """
         self.space.admit("write")
         given = list(runs)
@@ -88,10 +101,15 @@ class Procedures:
         lessons = distilling.distil(given, self.settings.success)
         if self.settings.hard:
             lessons += pairs.hard_comparisons(given, self._embedded_texts, self.settings.success)
+        verdicts: list[Verdict | None] = [None] * len(lessons)
+        if self.adviser is not None:
+            reflected = {number for lesson in provisional for number in lesson.sources}
+            told = [*provisional, *self.adviser.distil(given, self.settings.success, segment=self.settings.segment, without=reflected)]
+            lessons, verdicts = [*lessons, *told], [*verdicts, *self.adviser.judge(told, given)]
         self._embedded([lesson.procedure.text for lesson in lessons])  # before the lock is taken
         with self._lock, self.space.system.writing(alone=True) as transaction:
             self.space.settings_for(transaction, "write")
-            return Learning(self, given, failed_with, fields).keep(lessons, None)
+            return Learning(self, given, failed_with, fields).keep(lessons, verdicts)
 
     def add(self, procedure: Procedure) -> str:
         """Keep an entry as it is, without a run behind it; gives its id. Raises as `Space.add`; `Invalid` where the guard does not admit it."""
@@ -101,9 +119,10 @@ class Procedures:
         return cube.id
 
     def reflect(self, run: Trajectory, tools: Iterable[str] = ()) -> list[Procedure]:
-        """Provisional lessons of a run that failed: for the next attempt, and not kept."""
+        """Provisional lessons of a run that failed, for the next attempt; they are not kept."""
         lesson = distilling.reflection(run, tools)
-        return [] if lesson is None else [lesson]
+        more = self.adviser.reflect(run) if self.adviser is not None else []
+        return [*([] if lesson is None else [lesson]), *more]
 
     # -- using --
     def recall(
@@ -114,8 +133,9 @@ class Procedures:
         k = self.settings.k if k is None else k
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= 100:
             raise Invalid(f"k: expected a number from 1 to 100, not {shown(k)}")
-        plain = self.settings.key == "query" and task
-        asked = task if plain and task is not None else reuse.question(task, messages)
+        asked = task if task is not None and self.settings.key == "query" else reuse.question(task, messages)
+        if task is None and messages and self.adviser is not None and self.settings.rerank:
+            asked = self.adviser.situation(messages) or asked
         with self._lock, self.space.system.snapshot() as snapshot:
             pool = self.pool()
 
@@ -127,6 +147,8 @@ class Procedures:
         if self.settings.least_trust is not None:
             kept = reuse.trusted([one.procedure for one in found], self.settings.least_trust)
             found = [found[place] for place in kept]
+        if self.adviser is not None and self.settings.rerank and len(found) > 1:
+            found = [found[place] for place in self.adviser.order(asked, [one.procedure for one in found])]
         return found
 
     def guide(
@@ -151,7 +173,10 @@ class Procedures:
         with self.space.system.writing() as transaction:
             self.space.settings_for(transaction, "write")
             self.ledger.open_run(transaction, run, noted, aside, of_family)
-        text = reuse.guidance([one.procedure for one in injected], task)
+        procedures = [one.procedure for one in injected]
+        text = reuse.guidance(procedures, task)
+        if self.adviser is not None and self.settings.rewrite and procedures:
+            text = self.adviser.rewrite(task if task is not None else reuse.question(None, messages), procedures) or text
         return Guidance(text, run, tuple(injected), None if out is None else found[out])
 
     def report(self, run_id: str, reward: float) -> None:

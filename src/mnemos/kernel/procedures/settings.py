@@ -36,6 +36,12 @@ class Settings:
     """Cosine above which two entries say the same, 0 to 1. The paper's is 0.5."""
     hard: bool = False
     """Compare pieces of successes with pieces of failures that are like them, too."""
+    segment: bool = False
+    """Let a language model look at a run in groups of steps, as it divides it itself. This and the next two take a chat model."""
+    rerank: bool = False
+    """Let it put what was found in order."""
+    rewrite: bool = False
+    """Let it make one piece of guidance for the task of what was found."""
     rule: Literal["uplift", "absolute"] = "uplift"
     """What is let go: "uplift" is ours, by what an entry adds over the base rate; "absolute" is the paper's u/f < β."""
     alpha: int = credit.ALPHA
