@@ -135,6 +135,18 @@ def test_a_small_history_is_given_whole(mem: Mnemos) -> None:
     assert all(text in context.text for text in texts)
 
 
+@pytest.mark.parametrize("days", [2, 40])
+def test_what_fits_a_small_budget_is_given_whole(mem: Mnemos, days: int) -> None:
+    """However small the budget, and however many conversations there are: what fits is given."""
+    space = mem.space("a")
+    space.add_many({"text": f"Tram {i}", "metadata": {"session": i}} for i in range(days))
+    whole = space.context("tram", 4000)
+    assert whole.policy == "exhaustive"
+    exact = space.context("tram", whole.tokens)
+    assert (exact.policy, exact.text) == ("exhaustive", whole.text)
+    assert space.context("tram", whole.tokens - 1).policy == "hybrid"
+
+
 def test_what_answers_is_in_where_not_all_fits(large: Space) -> None:
     cube = large.search("Paragraph 17 the 17th tram", k=1)[0].cube
     context = large.context("Paragraph 17 the 17th tram", 400)

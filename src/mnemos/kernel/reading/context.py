@@ -14,6 +14,7 @@ from mnemos.kernel.reading.results import Context, Hit
 from mnemos.text.encoding import SESSION_KEYS
 from mnemos.text.excerpt import ELLIPSIS, excerpt
 from mnemos.text.question import analyse
+from mnemos.text.reading_costs import ReadingCosts
 from mnemos.text.reading_policy import HistoryStats, ReadPolicy, adaptive_cut
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ Counter = Callable[[str], int]
 CANDIDATES = 60
 """Memories ranked for a context, at least. More do not fit a usual budget; fewer would starve questions that need many pieces."""
 MOST_CANDIDATES = 1000
+_NO_FRAME = ReadingCosts(frame_tokens=0)
+"""A context's budget is for the sources alone."""
 _LEAST_LINE = 8
 """Tokens that a source takes at least, about: its number, its date, its author, a word."""
 _SHARE = 5
@@ -43,7 +46,7 @@ def assemble(space: Space, question: str, budget: int, count: Counter, condition
     chosen = _Chosen(budget, count)
     if len(found) < k and chosen.fits([(hit, hit.cube.text.strip()) for hit in _distinct(found)]):
         stats = HistoryStats(len({_conversation(hit.cube) for hit in found}), chosen.tokens)
-        if ReadPolicy(window_tokens=2 * budget).plan(asked, stats).kind == "exhaustive":
+        if ReadPolicy(window_tokens=2 * budget, costs=_NO_FRAME).plan(asked, stats).kind == "exhaustive":
             return chosen.context("exhaustive")
         chosen = _Chosen(budget, count)
     scores = np.array([hit.score for hit in found])
