@@ -11,6 +11,7 @@ STRATEGIES: dict[str, str] = {
     "plain": "mnemos.text.plain:Plain",
     "granularity": "mnemos.text.granularity.strategy:Granularity",
     "hypergraph": "mnemos.text.hypergraph.strategy:Hypergraph",
+    "notes": "mnemos.text.notes.strategy:Notes",
 }
 """Name → where it is; loaded at first use, as some read word lists."""
 

@@ -1,0 +1,91 @@
+"""What a later memory adds to the description of an earlier one, and what it may not.
+
+Source: A-MEM, arXiv 2502.12110, section 3.3. Without a model, a memory that says what a name means gives that sentence to those that bear the name.
+An evolved note draws on the words of another memory, so it names it as a source and is forgotten with it; it therefore draws on few, and only
+where the sentence adds something. Who is less trusted rewrites nothing, and no step leads far from what the memory itself says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mnemos.base.cube import Content
+from mnemos.index.terms import STOP_WORDS, term, words
+from mnemos.text.key_phrases import key_phrases
+from mnemos.text.notes.describing import cited, held_keywords
+from mnemos.text.notes.note import LONGEST_CONTEXT, Description, Note
+from mnemos.text.notes.parameters import Parameters
+from mnemos.text.quoting import supported
+
+Likeness = Callable[[str, str], float]
+"""How alike a context and a content are, −1..1."""
+DAY = 86_400_000_000
+"""Microseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new description for an earlier memory, and the memories whose words came in, the new one first."""
+
+    gives: Description
+    sources: tuple[Content, ...]
+    reason: str
+    by: str = "rules"
+
+
+def telling(text: str) -> set[int]:
+    """The terms of the words that say something."""
+    return {term(word) for word in words(text) if word not in STOP_WORDS}
+
+
+def added(note: Note, content: Content, new: Content, sentences: dict[str, str]) -> Change | None:
+    """The description of a memory with what a new one says of names in it; None where that is nothing new to it."""
+    now = note.now
+    known = telling(" ".join((content.text or "", *now.keywords, now.context)))
+    gained = {name: sentence for name, sentence in sentences.items() if len(telling(sentence) - known) >= 2 and sentence not in now.context}
+    if not gained:
+        return None
+    name, sentence = next(iter(gained.items()))
+    phrases = [phrase.text for phrase in key_phrases([sentence], 4) if not telling(phrase.text) <= known]
+    who = f"{new.author}: " if new.author else ""
+    context = f"{now.context[: LONGEST_CONTEXT - len(sentence) - len(who) - 1]} {who}{sentence}"
+    return Change(Description.of([*now.keywords, *phrases], now.tags, context), (new,), f"says what {name} is")
+
+
+def proposed(note: Note, content: Content, new: Content, others: Sequence[Content], update: dict[str, Any], by: str) -> Change | None:
+    """A model's new description of a memory, as far as the memories say so; None where they do not.
+
+    The model has seen `others`, too. Which of them it has drawn on is told by the words that neither memory nor the new one holds: a
+    memory with such a word becomes a source of the step; a description with words of nobody, beyond what a paraphrase has, is not supported.
+    """
+    now = note.now
+    held = telling(" ".join((content.text or "", new.text or "", *now.keywords, *now.tags, now.context)))
+    strange = telling(" ".join((update["context"], *update["keywords"], *update["tags"]))) - held
+    drawn = [other for other in others if strange & telling(other.text or "")]
+    sources = [content, new, *drawn]
+    if not supported(update["context"], [*map(cited, sources), now.context]):
+        return None
+    keywords = [*held_keywords(update["keywords"], sources), *(word for word in update["keywords"] if word in now.keywords)]
+    gives = Description.of(keywords or now.keywords, update["tags"], update["context"])
+    return Change(gives, (new, *drawn), "seen in a new light", by) if gives != now else None
+
+
+def refused(note: Note, content: Content, change: Change, now: int, likeness: Likeness, parameters: Parameters) -> str | None:
+    """Why a change may not be made; None where it may."""
+    if not all(may_rewrite(source, content) for source in change.sources):
+        return "less trusted"
+    if len(note.evolutions) >= parameters.rewrites or sum(step.at > now - DAY for step in note.evolutions) >= parameters.rewrites_a_day:
+        return "budget"
+    if parameters.drift is not None and content.text:
+        first, before, after = (likeness(one.context, content.text) for one in (note.own, note.now, change.gives))
+        if after < before - parameters.drift or after < parameters.floor * first:
+            return "drift"
+    return None
+
+
+def may_rewrite(new: Content, old: Content) -> bool:
+    """Whether one memory may change the description of another: what the user said may not be rewritten by what was found or made up, and no label is
+    crossed: a lower one must not write upward, and a higher one would hide the note from those who may read its memory."""
+    return (new.origin == "user" or old.origin != "user") and new.sensitivity == old.sensitivity

@@ -1,0 +1,78 @@
+"""The notes of a space as they are read: which memory each is of, which memories they link, and the boxes that links make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.index.relations import Edges
+from mnemos.index.space_index import Mask
+from mnemos.text.strategy import Memory, View
+
+Rows = NDArray[np.int64]
+NAME = "notes"
+
+
+class Shelf:
+    """The notes that may bear on a result. The caller holds the index's lock."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self.mask: Mask = view.made_by(NAME)
+        views, sources = view.relations.sources(self.mask) if view.relations is not None else (np.zeros(0, np.int64), np.zeros(0, np.int64))
+        self.rows, at = np.unique(views, return_index=True)
+        """(v,) rows of notes."""
+        self.of = sources[at]
+        """(v,) row of the memory that each is of: the first of its sources. The others are those that its evolution drew on."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def note_of(self) -> Rows:
+        """(n,) the note of each row, -1 where it has none."""
+        out = np.full(len(self._view.index), -1, dtype=np.int64)
+        out[self.of] = self.rows
+        return out
+
+    def links(self) -> Edges:
+        """The links between memories that may both be shown, from the later to the earlier one, as rows; each is given once, as strong as it is
+        said to be. Whoever follows them the other way, too, has the back-links. One whose other end is gone is no link any more."""
+        view = self._view
+        none = np.zeros(0, np.int64)
+        if view.relations is None or not len(self.rows):
+            return Edges(none, none, np.zeros(0))
+        first, n = view.index.first.view(), len(view.index)
+        edges = view.relations.edges(first, self.mask)
+        of_note = np.full(n, -1, dtype=np.int64)
+        of_note[first[self.rows]] = self.of
+        shown = np.flatnonzero(view.allowed)
+        row_of = np.full(n, -1, dtype=np.int64)
+        row_of[first[shown]] = shown
+        source, target = of_note[edges.source], row_of[edges.target]
+        whole = (source >= 0) & (target >= 0) & (source != target)
+        whole[whole] = view.allowed[source[whole]]
+        return Edges(source[whole], target[whole], edges.weight[whole])
+
+    def box(self, row: int) -> Rows:
+        """The box of a memory: itself and what it is linked with, in either direction, ascending. A memory is in the boxes of all of these."""
+        links = self.links()
+        return np.unique(np.concatenate([[row], links.target[links.source == row], links.source[links.target == row]]))
+
+
+def present(view: View, ids: Iterable[UUID]) -> dict[UUID, Memory]:
+    """Those of some memories that may be shown, as they are now."""
+    rows: dict[UUID, int] = {}
+    for id in dict.fromkeys(ids):
+        shown = [row for row in view.index.rows_of(id) if view.allowed[row]]
+        if shown:
+            rows[id] = shown[-1]
+    return dict(zip(rows, memories(view, rows.values()), strict=True))
+
+
+def memories(view: View, rows: Iterable[int]) -> list[Memory]:
+    """What stands at `rows`."""
+    listed = list(rows)
+    return [Memory(content, row) for content, row in zip(view.contents(listed), listed, strict=True)]
