@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,22 @@ def test_a_run_killed_anywhere_leaves_the_same_files_and_the_same_journal() -> N
     assert appends > 40
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_wandering_worker_killed_anywhere_ends_the_same(seed: int) -> None:
+    settings = Settings(window=1500, evaluators=("markdown",), restarts=2, keep_going=True, tools=SMALL)
+    events = opening("t", settings, ["first", "second"])
+    whole = MemoryJournal(events)
+    ended = run(fresh(whole), random_worker(seed), budget=Budget(calls=60))
+    for dies_at in range(1, len(whole.events), 7):
+        journal = Mortal(events, dies_at, keeps=dies_at % 2 == 0)
+        with contextlib.suppress(Killed):
+            run(fresh(journal), random_worker(seed), budget=Budget(calls=60))
+        unit = fresh(journal)
+        again = run(unit, random_worker(seed), budget=Budget(calls=60 - unit.state.calls)) if unit.state.calls < 60 else ended
+        assert again == ended
+        assert (journal.files, journal.events) == (whole.files, whole.events)
+
+
 def test_a_unit_whose_journal_failed_goes_on_from_what_is_kept() -> None:
     events = opening("t", Settings(window=1100, evaluators=(), tools=SMALL), ["part"])
     journal = Mortal(events, 3, keeps=True)
@@ -386,7 +403,7 @@ def test_costs_are_kept_for_each_instruction() -> None:
         assert one.cost.tokens_in == sum(request.tokens for request, _ in mine)
         assert one.cost.tools == sum(len(reply.calls) for _, reply in mine)
         assert one.cost.tokens_out > 0
-    assert unit.spent == sum(one.cost.tokens_in + one.cost.tokens_out for one in unit.state.registry)
+    assert unit.state.tokens == sum(one.cost.tokens_in + one.cost.tokens_out for one in unit.state.registry)
     assert unit.state.planning.calls == 0
 
 

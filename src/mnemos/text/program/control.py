@@ -67,12 +67,6 @@ class ControlUnit:
         if not set(self.files) <= set(self.state.files):
             raise Corrupt("journal of the program: it holds files that its entries do not tell of")
 
-    @property
-    def spent(self) -> int:
-        """Tokens of all requests and replies so far."""
-        costs = [self.state.planning, *(one.cost for one in self.state.registry)]
-        return sum(cost.tokens_in + cost.tokens_out for cost in costs)
-
     # -- what is asked --
     def next(self) -> Request | None:
         """What to ask the worker; None where the program is over. The same until `take`. Does what is due without the worker: calls that were

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ _HEADING = re.compile(r"^ {0,3}(#{1,6})(?:\s+(.*?))??(?:\s+#+)?\s*$")
 _LINK = re.compile(r"!?\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(\s*(<[^<>]*>|[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?:\s+(?:\"[^\"]*\"|'[^']*'))?\s*\)")
 _OPEN_LINK = re.compile(r"\[[^\[\]]*\]\([^()]*$")
 _CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
+_REMEMBERED = 4096
 _SCHEME = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]*:|^//")
 
 
@@ -60,29 +62,42 @@ def _lines(text: str) -> Iterator[tuple[int, str, str]]:
 
 def dead_links(files: Mapping[str, str]) -> Iterator[str]:
     """Relative links of the Markdown files that lead to no file, or to a heading that the file has not. Links to the web are not followed."""
-    anchors = {name: set(_anchors(text)) for name, text in files.items() if _is_markdown(name)}
     folders = {name[:at] for name in files for at, character in enumerate(name) if character == "/"}
-    for name in sorted(anchors):
-        for number, line, fenced in _lines(files[name]):
-            for link in () if fenced else _LINK.finditer(_CODE.sub("", line)):
-                target = link[2].strip("<>")
-                if not target or _SCHEME.match(target):
-                    continue
-                path, _, anchor = target.partition("#")
-                path = unquote(path.partition("?")[0])
-                place = posixpath.normpath(posixpath.join(posixpath.dirname(name), path)) if path else name
-                if place not in files and place.rstrip("/") not in folders and place != ".":
-                    yield f"{name}, line {number}: links to {path!r}, which is not there"
-                elif anchor and place in anchors and unquote(anchor).lower() not in anchors[place]:
-                    yield f"{name}, line {number}: links to {target!r}, and {place} has no such heading"
+    for name in sorted(files):
+        for number, target in _links(files[name]) if _is_markdown(name) else ():
+            path, _, anchor = target.partition("#")
+            path = unquote(path.partition("?")[0])
+            place = posixpath.normpath(posixpath.join(posixpath.dirname(name), path)) if path else name
+            if place not in files and place.rstrip("/") not in folders and place != ".":
+                yield f"{name}, line {number}: links to {path!r}, which is not there"
+            elif anchor and place in files and _is_markdown(place) and unquote(anchor).lower() not in _anchors(files[place]):
+                yield f"{name}, line {number}: links to {target!r}, and {place} has no such heading"
 
 
 def _is_markdown(name: str) -> bool:
     return name.endswith((".md", ".markdown"))
 
 
-def _anchors(text: str) -> Iterator[str]:
-    """The anchors of a file's headings, as most renderers make them: small letters, hyphens for blanks, numbered where they repeat."""
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _links(text: str) -> tuple[tuple[int, str], ...]:
+    """(line, target) of a file's links, without those to the web."""
+    found = [
+        (number, link[2].strip("<>"))
+        for number, line, fenced in _lines(text)
+        if not fenced
+        for link in _LINK.finditer(_CODE.sub("", line))
+    ]
+    return tuple((number, target) for number, target in found if target and not _SCHEME.match(target))
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _anchors(text: str) -> frozenset[str]:
+    """The anchors of a file's headings."""
+    return frozenset(_slugs(text))
+
+
+def _slugs(text: str) -> Iterator[str]:
+    """The anchors as most renderers make them: small letters, hyphens for blanks, numbered where they repeat."""
     seen: dict[str, int] = {}
     for _, line, fenced in _lines(text):
         heading = None if fenced else _HEADING.match(line)

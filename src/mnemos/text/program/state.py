@@ -125,6 +125,8 @@ class State:
     read: dict[str, str] = field(default_factory=dict)
     """Files that the current instruction has read, with their hashes."""
     calls: int = 0
+    tokens: int = 0
+    """Of all requests and replies so far."""
     planning: Cost = field(default_factory=Cost)
     plans: int = 0
     """Times that a model was asked for a plan."""
@@ -256,6 +258,7 @@ class State:
         self.messages, self.pending, self.completed, self.errors, self.phase = [], [], None, "", "work"
 
     def _spend(self, **more: int) -> None:
+        self.tokens += more.get("tokens_in", 0) + more.get("tokens_out", 0)
         if self.status == "planning":
             self.planning = self.planning.plus(**more)
         elif self.registry.current is not None:

@@ -78,9 +78,9 @@ def drive(
         if budget.seconds is not None and now() - began >= budget.seconds:
             return "seconds"
         reply = as_reply(worker(request))
-        before = unit.spent
+        before = unit.state.tokens
         unit.take(reply)
-        calls, tokens = calls + 1, tokens + unit.spent - before
+        calls, tokens = calls + 1, tokens + unit.state.tokens - before
         if progress is not None:
             progress(unit.state.registry.counter, len(unit.state.registry))
     return unit.state.status
