@@ -421,7 +421,7 @@ class Mnemos:
     def view(self, index: SpaceIndex, masks: Masks, cosines: Floats | None, now: int, snapshot: Reader) -> View:
         """What a strategy sees of an index that is caught up to `snapshot`, and locked."""
         vectors = next((vectors for number, vectors in index.vectors.items() if self.embedding.is_own(number, snapshot)), None)
-        return View(index, masks.allowed, cosines, now, masks.views, masks.relations, snapshot, vectors, self.embedding.matrix)
+        return View(index, masks.allowed, cosines, now, masks.views, masks.relations, snapshot, vectors, self.embedding.matrix, masks.handed)
 
     def index(self, space: int, snapshot: Reader, *, fresh: bool = False) -> SpaceIndex:
         """The index of a space, made at first use; the scheduler says which ones are held.

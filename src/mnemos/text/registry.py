@@ -9,6 +9,7 @@ from mnemos.text.strategy import Strategy
 STRATEGIES: dict[str, str] = {
     "auto": "mnemos.text.auto:Auto",
     "plain": "mnemos.text.plain:Plain",
+    "thoughts": "mnemos.text.thoughts.strategy:Thoughts",
     "granularity": "mnemos.text.granularity.strategy:Granularity",
     "hypergraph": "mnemos.text.hypergraph.strategy:Hypergraph",
     "notes": "mnemos.text.notes.strategy:Notes",

@@ -52,6 +52,10 @@ class View:
     embed: Callable[[Sequence[str]], Vectors | None] = lambda texts: None
     """(len(texts), d) unit vectors of the store's embedder; None without one. Others wait meanwhile: embed little."""
 
+    handed: Mask | None = None
+    """(n,) bool: those of `views` that pass what else the caller asked for (types, tags, times …): the ones that may be handed out as hits. None
+    where the space has no view."""
+
     def contents(self, rows: Sequence[int]) -> list[Content]:
         """What the versions at `rows` say, in that order."""
         assert self.versions is not None

@@ -79,6 +79,8 @@ class Masks(NamedTuple):
     allowed: Mask
     views: Mask | None = None
     relations: Relations | None = None
+    handed: Mask | None = None
+    """Those of `views` that pass the filter, too: a strategy may hand them out."""
 
 
 def findable(snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter, now: int, omitted: Omitted | None = None) -> Masks:
@@ -91,8 +93,9 @@ def findable(snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter
     relations = Relations.of(index, snapshot, is_view)
     seen = allowed(snapshot, index, position, Filter(readers=where.readers, labels=where.labels), now, omitted)
     views = relations.usable(seen, is_view)
+    handed = mask & views
     mask &= ~is_view if where.types is None else ~is_view | views
-    return Masks(mask, views, relations)
+    return Masks(mask, views, relations, handed)
 
 
 def allowed(snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter, now: int, omitted: Omitted | None = None) -> Mask:
