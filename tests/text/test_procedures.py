@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mnemos.base.errors import Invalid
-from mnemos.text.procedures.distilling import Lesson, comparisons, distil, failures, is_subsequence, pointed_at, reflection, successes
+from mnemos.text.procedures.distilling import Lesson, comparisons, distil, failures, in_common, is_subsequence, pointed_at, reflection, successes
 from mnemos.text.procedures.pairs import hard_comparisons
 from mnemos.text.procedures.pool import Pool, Weights
 from mnemos.text.procedures.procedure import Procedure
@@ -312,3 +312,39 @@ def test_calls_read_back_equal_and_results_are_cut() -> None:
     for wrong in ({}, {"tool": "x", "seconds": -1}, {"tool": "x", "colour": 1}, {"tool": "x", "failed": "no"}, {"tool": "x", "arguments": []}):
         with pytest.raises(Invalid):
             read_call(wrong)
+
+
+def test_how_entries_stand_to_each_other() -> None:
+    def stands(one: Procedure, other: Procedure) -> str | None:
+        how = one.stands_to(other)
+        return None if how is None else how.value
+
+    def cure(*tools: str, error: str = "E") -> Procedure:
+        return entry(*tools, "x", trigger="x", category="failure", extra={"error": error})
+
+    assert stands(entry("a", "b"), entry("b", "a")) == "same"
+    assert stands(entry("a", "b"), entry("a", "c", "b")) == "shorter"
+    assert stands(entry("a", "c", "b"), entry("a", "b")) == "longer"
+    assert stands(entry("a", "b", query="Another task"), entry("a", "c", "b")) == "shorter"
+    assert stands(entry("a", "b", query="Another task"), entry("a", "c", "d", "e", "b")) is None
+    assert stands(entry("b", query="Another task"), entry("a", "b")) is None
+    assert stands(cure("a", "b"), cure("b", "c")) == "crossing"
+    assert stands(cure("a"), cure("c")) is None
+    assert stands(cure("a"), cure("a", error="F")) is None
+    assert stands(entry("a", "x", trigger="x", category="comparative"), cure("a", "b")) == "longer"
+    assert stands(replace(entry("a", "b"), author="m"), entry("a", "b")) is None
+
+
+def test_what_two_cures_have_in_common_is_the_cure() -> None:
+    one, other = (failures([run(BROKEN, *found, LOGIN, PAY)])[0].procedure for found in ([LOOK], [("list", {}, "x")]))
+    common = in_common(one, other)
+    assert common.actions == ("authenticate", "refund")
+    assert "search" not in common.content
+    assert "authenticate" in common.content
+
+
+def test_a_success_without_it_contradicts_a_comparison() -> None:
+    compared = entry("a", "x", trigger="x", category="comparative")
+    assert compared.contradicts(entry("b", "x"))
+    assert compared.contradicts(entry("x", "a"))
+    assert not compared.contradicts(entry("a", "b", "x"))

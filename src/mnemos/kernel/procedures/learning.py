@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnemos.base.cube import MemCube
 from mnemos.kernel.procedures import keeping
-from mnemos.text.procedures.distilling import Lesson
+from mnemos.text.procedures.distilling import Lesson, in_common
 from mnemos.text.procedures.procedure import Procedure, Standing
 from mnemos.text.trajectories.trajectory import Trajectory
 from mnemos.text.trajectories.validation import Verdict, by_rules
@@ -73,14 +73,32 @@ class Learning:
         """The entry that a lesson became, or was found to repeat; None where it was not kept."""
         if repeat is not None:
             return self._reinforce(repeat, lesson)
-        for id, other in list(self._service.pool().entries.items()):
-            how = lesson.procedure.stands_to(other)
-            if how is None:
-                continue
-            if how is Standing.SHORTER or id in self._failed_with:
-                return self._revise(id, lesson)
-            return self._reinforce(id, lesson)
-        return self._add(lesson)
+        procedure = lesson.procedure
+        related = {id: how for id, one in self._service.pool().entries.items() if (how := procedure.stands_to(one)) is not None}
+        target = next((id for id, how in related.items() if how in (Standing.SAME, Standing.LONGER) and id not in self._failed_with), None)
+        if target is not None:
+            return self._reinforce(target, lesson)
+        target = next(iter(related), None)
+        if target is None:
+            return self._add(lesson)
+        if related.pop(target) is Standing.CROSSING and target not in self._failed_with:
+            lesson = replace(lesson, procedure=in_common(procedure, self._service.entry(target)))
+        self._revise(target, lesson)
+        for id, how in related.items():
+            if how in (Standing.SAME, Standing.SHORTER):
+                self._absorb(id, target)
+        return target
+
+    def _absorb(self, id: str, into: str) -> None:
+        """Let an entry go that says no more than another, which is then found for its tasks, too."""
+        entry = self._service.entry(into)
+        wider = entry.widened(self._service.entry(id))
+        if wider != entry:
+            keeping.revise_procedure(self._space, into, wider, ())
+            self._service.note(into, wider)
+        if not self._space.get(id).frozen:
+            self._space.archive(id, f"see {into}")
+            self._service.note(id, None)
 
     def _reinforce(self, id: str, lesson: Lesson) -> str:
         """Count the runs for an entry that says as much, and let it be found for another kind of task, for which it worked too."""

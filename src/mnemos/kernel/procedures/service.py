@@ -286,8 +286,8 @@ class Procedures:
         """Whether a log entry tells of a run alone, and of no entry of the pool."""
         return entry.kind == "setting" and self.ledger.own_setting(entry.body_json().get("name"))
 
-    def note(self, id: str, procedure: Procedure) -> None:
-        """Within a transaction: an entry was written."""
+    def note(self, id: str, procedure: Procedure | None) -> None:
+        """Within a transaction: an entry was written, or, with None, let go."""
         self._pool.put(id, procedure)
         self._again.add(parse_id(id))
 

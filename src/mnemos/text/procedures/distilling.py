@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mnemos.index.terms import STOP_WORDS, words
-from mnemos.text.procedures.procedure import Procedure, confidence, is_subsequence, scenario
+from mnemos.text.procedures.procedure import Procedure, common_places, confidence, is_subsequence, scenario
 from mnemos.text.trajectories.slots import Slotted, family, generalised, slotted
 from mnemos.text.trajectories.trajectory import SUCCESS, Call, Trajectory
 
@@ -166,7 +166,7 @@ def _overcome(task: str, call: Call, error: str, cure: Sequence[Call], support: 
     held = slotted(task)
     steps = typed(cure, held)
     if len(steps) > 1:
-        said = f"`{call.tool}` failed with “{error}” until {_listed(steps[:-1])} had been called. Call {_listed(steps[:-1])} first, then {steps[-1]}."
+        said = _cure_in_words(call.tool, error, steps)
     else:
         said = f"`{call.tool}` failed with “{error}” when called as {typed([call], held)[0]}; it worked as {steps[0]}."
     tools = tuple(dict.fromkeys(step.tool for step in steps))
@@ -175,6 +175,20 @@ def _overcome(task: str, call: Call, error: str, cure: Sequence[Call], support: 
         keywords=keywords(error, [call.tool, *tools]), confidence=confidence(support, contra), tools=tools,
         steps=tuple(step.as_json() for step in steps), trigger=call.tool, query=task, support=support, contradiction=contra, extra={"error": error},
     )  # fmt: skip
+
+
+def _cure_in_words(tool: str, error: str, steps: Sequence[Call]) -> str:
+    firsts = _listed(steps[:-1])
+    return f"`{tool}` failed with “{error}” until {firsts} had been called. Call {firsts} first, then {steps[-1]}."
+
+
+def in_common(lesson: Procedure, other: Procedure) -> Procedure:
+    """Of two cures of one failure what both did: the calls that every success made."""
+    kept = [lesson.steps[place] for place in common_places(lesson.actions, other.actions)]
+    steps = [Call(str(step["tool"]), step["arguments"]) for step in kept]
+    tools = tuple(dict.fromkeys(step.tool for step in steps))
+    content = _cure_in_words(lesson.trigger or "", str(lesson.extra.get("error")), steps)
+    return replace(lesson, content=content, steps=tuple(kept), tools=tools)
 
 
 def reflection(run: Trajectory, known: Iterable[str] = ()) -> Procedure | None:
@@ -276,7 +290,7 @@ def differences(better: Sequence[Call], worse: Sequence[Call]) -> list[tuple[lis
     """Runs of calls that `better` has and `worse` has not, by a longest common subsequence of their tools, each with the common call that follows
     (None at the end)."""
     better = better[:MOST_COMPARED]
-    common = set(_common([call.tool for call in better], [call.tool for call in worse[:MOST_COMPARED]]))
+    common = set(common_places([call.tool for call in better], [call.tool for call in worse[:MOST_COMPARED]]))
     out: list[tuple[list[Call], Call | None]] = []
     added: list[Call] = []
     for place, call in enumerate(better):
@@ -286,25 +300,6 @@ def differences(better: Sequence[Call], worse: Sequence[Call]) -> list[tuple[lis
             out.append((added, call))
             added = []
     return [*out, (added, None)] if added else out
-
-
-def _common(one: Sequence[str], other: Sequence[str]) -> list[int]:
-    """Places in `one` of a longest common subsequence with `other`."""
-    lengths = [[0] * (len(other) + 1) for _ in range(len(one) + 1)]
-    for i in range(len(one) - 1, -1, -1):
-        for j in range(len(other) - 1, -1, -1):
-            lengths[i][j] = lengths[i + 1][j + 1] + 1 if one[i] == other[j] else max(lengths[i + 1][j], lengths[i][j + 1])
-    out: list[int] = []
-    i = j = 0
-    while i < len(one) and j < len(other):
-        if one[i] == other[j]:
-            out.append(i)
-            i, j = i + 1, j + 1
-        elif lengths[i + 1][j] >= lengths[i][j + 1]:
-            i += 1
-        else:
-            j += 1
-    return out
 
 
 # ---- shared ---------------------------------------------------------------------------------------------------------

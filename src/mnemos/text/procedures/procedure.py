@@ -29,6 +29,8 @@ class Standing(Enum):
     """The same calls, perhaps in another order that worked as well."""
     SHORTER = "shorter"
     LONGER = "longer"
+    CROSSING = "crossing"
+    """Some of the same: of two cures of one failure, what both did is what is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,10 @@ class Procedure:
 
     def contradicts(self, other: Procedure) -> bool:
         """Whether both cannot hold: they are for the same tasks, or answer the same failure, and one calls first what the other calls later, or
-        they know different cures of the failure."""
+        they know different cures of the failure; or this says what has to come before a call, and the other succeeded in it without."""
+        if self.category == "comparative" and other.category == "success" and self.trigger in other.actions:
+            before = other.actions[: other.actions.index(self.trigger)]
+            return not set(self.actions[:-1]) <= set(before)
         if (self.category, self.trigger) != (other.category, other.trigger):
             return False
         if self.category == "failure" and self.trigger is not None:
@@ -118,14 +123,19 @@ class Procedure:
         return (self.category, self.trigger, self.actions) == (other.category, other.trigger, other.actions)
 
     def stands_to(self, other: Procedure) -> Standing | None:
-        """How this stands to an entry with the same end: with the same calls, fewer of them, or more. None where they are about different things.
+        """How this stands to an entry with the same end: with the same calls, fewer of them, more, or some. None where they are about different
+        things.
 
         Successes have the same end where they are for the same tasks, or end in the same call and differ in little; lessons of failures where
-        they answer the same error.
+        they answer the same error; and a comparison adds nothing to what is known of the same call.
         """
-        if self.category != other.category or self.category == "comparative" or self.identity is None or other.identity is None:
+        if self.identity is None or other.identity is None:
             return None
         mine, theirs = self.actions, other.actions
+        if self.category == "comparative" and self.trigger is not None and self.trigger == other.trigger:  # a lesson of a failure says it, too
+            return Standing.LONGER if is_subsequence(theirs, mine) or is_subsequence(mine, theirs) else None
+        if self.category != other.category or self.category == "comparative":
+            return None
         if self.category == "failure":
             alike = self.trigger is not None and (self.trigger, self.extra.get("error")) == (other.trigger, other.extra.get("error"))
         else:
@@ -137,7 +147,9 @@ class Procedure:
             return Standing.SAME
         if is_subsequence(mine, theirs):
             return Standing.SHORTER
-        return Standing.LONGER if is_subsequence(theirs, mine) else None
+        if is_subsequence(theirs, mine):
+            return Standing.LONGER
+        return Standing.CROSSING if self.category == "failure" and len(common_places(mine, theirs)) > 1 else None
 
     def widened(self, other: Procedure) -> Procedure:
         """This, to be found for the tasks of `other`, too, where these are of other families; at most for eight."""
@@ -213,6 +225,25 @@ def is_subsequence(part: Sequence[str], whole: Sequence[str]) -> bool:
     """Whether all of `part` stands in `whole`, in this order."""
     rest = iter(whole)
     return all(one in rest for one in part)
+
+
+def common_places(one: Sequence[str], other: Sequence[str]) -> list[int]:
+    """Places in `one` of a longest common subsequence with `other`."""
+    lengths = [[0] * (len(other) + 1) for _ in range(len(one) + 1)]
+    for i in range(len(one) - 1, -1, -1):
+        for j in range(len(other) - 1, -1, -1):
+            lengths[i][j] = lengths[i + 1][j + 1] + 1 if one[i] == other[j] else max(lengths[i + 1][j], lengths[i][j + 1])
+    out: list[int] = []
+    i = j = 0
+    while i < len(one) and j < len(other):
+        if one[i] == other[j]:
+            out.append(i)
+            i, j = i + 1, j + 1
+        elif lengths[i + 1][j] >= lengths[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    return out
 
 
 def confidence(support: int, contradiction: int) -> float:
