@@ -26,7 +26,7 @@ from mnemos.kernel.space import Space
 from mnemos.models.hashed import HashedEmbedder
 from mnemos.models.minilm import MiniLM
 from mnemos.text.granularity.mixture import split
-from mnemos.text.granularity.router import weights
+from mnemos.text.granularity.router import standard, weights
 from mnemos.text.granularity.strategy import GRAINS, Granularity, Parameters, Sessions
 from mnemos.text.strategy import Recall, View
 
@@ -34,7 +34,8 @@ Numbers = NDArray[np.float64]
 NOTES = (
     "Sessions are ranked by themselves here (recall_all@k: all sessions with evidence among the first k). A search of the strategy ranks memories: "
     "`mnemos bench strategies` compares that.",
-    "Synthetic sets: hashed n-grams embed. LoCoMo: MiniLM. `turn` is the best turn of a session; the paper's is the mean, which `session` is here.",
+    "Synthetic sets: hashed n-grams embed. LoCoMo: MiniLM. `turn` is the best turn of a session; the paper's is the mean, which `session` is here. "
+    "Uniform weights average the grains, each in its own standard deviations.",
 )
 
 
@@ -90,7 +91,7 @@ def _orders(view: View) -> Ranked:
     grains = sessions.grains()
     sure = weights(grains)
     scores: dict[str, Numbers] = dict(zip(GRAINS, grains, strict=True))
-    scores[UNIFORM] = np.mean(grains, axis=0)
+    scores[UNIFORM] = np.mean([standard(grain) for grain in grains], axis=0)
     scores[UNLINKED] = sessions.scores(Parameters(follow=0.0))
     scores[ROUTED] = sessions.scores(Parameters())
     order = {name: np.argsort(-values, kind="stable") for name, values in scores.items()}

@@ -14,19 +14,25 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 
-TEMPERATURE = 0.5
+TEMPERATURE = 0.35
 """λ of the softmax, in standard deviations of a grain's scores; calibrated on generated histories (`mnemos bench granularity`)."""
+
+SHARPNESS = 2.0
+"""Exponent of a grain's sureness: how much the surest counts before the others. The paper's is 1."""
+
+
+def standard(scores: Numbers) -> Numbers:
+    """Scores (n,) from their mean, in their standard deviations; zeros where they are all alike."""
+    scores = np.asarray(scores, dtype=np.float64)
+    spread = float(np.std(scores)) if len(scores) else 0.0
+    return np.zeros(len(scores)) if spread < 1e-12 else np.asarray((scores - scores.mean()) / spread)
 
 
 def profile(scores: Numbers, temperature: float = TEMPERATURE) -> Numbers:
     """Shares (n,), sum 1: softmax of the scores, in their standard deviations, over the temperature. Scores that are all alike share alike."""
-    scores = np.asarray(scores, dtype=np.float64)
-    spread = float(np.std(scores)) if len(scores) else 0.0
-    if spread < 1e-12:
-        return np.full(len(scores), 1.0 / max(len(scores), 1))
-    logits = (scores - scores.max()) / (spread * temperature)
-    shares = np.exp(logits)
-    return np.asarray(shares / shares.sum())
+    logits = standard(scores) / temperature
+    shares = np.exp(logits - logits.max(initial=0.0))
+    return np.asarray(shares / max(shares.sum(), 1e-300))
 
 
 def entropy(scores: Numbers, temperature: float = TEMPERATURE) -> float:
@@ -40,7 +46,7 @@ def entropy(scores: Numbers, temperature: float = TEMPERATURE) -> float:
 
 def weights(grains: Sequence[Numbers], temperature: float = TEMPERATURE) -> Numbers:
     """How much each grain counts, (g,), sum 1: the surer, the more. Grains that are all flat count alike."""
-    sure = np.array([1.0 - entropy(scores, temperature) for scores in grains])
+    sure = np.array([(1.0 - entropy(scores, temperature)) ** SHARPNESS for scores in grains])
     total = sure.sum()
     if total < 1e-12:
         return np.full(len(grains), 1.0 / len(grains))

@@ -22,7 +22,7 @@ from mnemos.index.graph import Graph
 from mnemos.index.growing import Growing
 from mnemos.text.asking import Refused, Report, ask, made_by
 from mnemos.text.granularity.mixture import split
-from mnemos.text.granularity.router import TEMPERATURE, profile, weights
+from mnemos.text.granularity.router import TEMPERATURE, profile, standard, weights
 from mnemos.text.key_phrases import key_phrases
 from mnemos.text.plain import Plain, distinct
 from mnemos.text.prompts import prompt
@@ -50,8 +50,8 @@ class Parameters:
     follow: float = 0.1
     """Probability that the walk follows an association; it else begins again."""
     temperature: float = TEMPERATURE
-    bearing: float = 1.5
-    """Log odds that a memory of the best session gains. Ours, chosen on half of LoCoMo and LongMemEval."""
+    bearing: float = 0.3
+    """Log odds that a memory of the best session gains. Ours, and small: the foundation's own evidence of neighbours says much of it already."""
     fewest: int = 3
     """Memories of a session from which on it has a summary and key phrases."""
     summary_tokens: int = 80
@@ -255,7 +255,8 @@ class Sessions:
         """(u,) how much each present session bears on the question: where a walk from the surest nodes of all grains, along associations, is."""
         grains = self.grains()
         sure = weights(grains, parameters.temperature)
-        nodes = np.concatenate([weight * profile(scores, parameters.temperature) for weight, scores in zip(sure, grains, strict=True)])
+        together = np.sum([weight * standard(scores) for weight, scores in zip(sure, grains, strict=True)], axis=0)
+        nodes = np.outer(sure, profile(together, parameters.temperature)).ravel()
         best = np.argsort(-nodes, kind="stable")[: parameters.seeds]
         seeds = np.zeros(len(nodes))
         seeds[best] = nodes[best]
@@ -264,7 +265,7 @@ class Sessions:
         return np.asarray(graph.pagerank(seeds, parameters.follow, tolerance=1e-9).reshape(len(GRAINS), -1).sum(axis=0))
 
     def grains(self) -> list[Numbers]:
-        """For each grain (u,) the present sessions' likeness to the question. A session without a summary is as like as its best turn."""
+        """For each grain (u,) the present sessions' likeness to the question. A session without a description is as like as its best turn."""
         assert self.view.cosines is not None
         cosines = np.nan_to_num(self.view.cosines.astype(np.float64))
         slot, near = self.slot[self.rows], cosines[self.rows]
