@@ -11,7 +11,7 @@ import pytest
 
 from mnemos.base.errors import Invalid, NotFound
 from mnemos.text.program import toolbox
-from mnemos.text.program.evaluators import EVALUATORS, Pytest, check_all, evaluators
+from mnemos.text.program.evaluators import DEFAULT, EVALUATORS, Pytest, check_all, default, evaluators
 from mnemos.text.program.files import Edit, check_content, check_name, content_hash, patched
 from mnemos.text.program.lint import dead_links, markdown_errors
 from mnemos.text.program.sandbox import Limits, run_python
@@ -192,6 +192,14 @@ def test_tests_are_run_and_their_failures_told(tools: Toolbox) -> None:
     assert Pytest().check({"a.py": ""}).ok
     assert not Pytest(required=True).check({"a.py": ""}).ok
     assert not Pytest().check({"test_a.py": "import nothing_like_this\ndef test_a(): pass\n"}).ok
+
+
+def test_pytest_is_left_out_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default() == DEFAULT
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert default() == ("python", "json", "yaml", "markdown")
+    with pytest.raises(Invalid, match="pytest is not installed"):
+        evaluators(["pytest"])
 
 
 def test_limits_hold() -> None:

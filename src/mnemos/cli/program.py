@@ -42,20 +42,20 @@ def run(
     per_step: Annotated[int, typer.Option("--per-step", help="Requirements of one instruction, at most.", min=1)] = 4,
     model: ModelOption = None,
     checks: Annotated[
-        str, typer.Option("--checks", help="What must hold of the files: python, json, yaml, markdown, links, pytest, with commas between.")
-    ] = "python,json,yaml,markdown,pytest",
+        str | None,
+        typer.Option("--checks", help="What must hold of the files, with commas between: python, json, yaml, markdown, pytest (these), links."),
+    ] = None,
     calls: CallsOption = None,
 ) -> None:
     """Do a task instruction by instruction, each in a context of its own, with all state in files of the space."""
     text = _read(task.expanduser())
-    names = [name.strip() for name in checks.split(",") if name.strip()]
+    options: dict[str, Any] = {"window": window, "per_step": per_step}
+    if checks is not None:
+        options["evaluators"] = [name.strip() for name in checks.split(",") if name.strip()]
     _check_out(out)
     chat = _chat(model, window)
     with session.open(create=True) as mem:
-        space = mem.space(session.space_name)
-        program = space.program(
-            text, "model" if chat is not None else "rules", window=window, per_step=per_step, evaluators=names, **({"chat": chat} if chat else {})
-        )
+        program = mem.space(session.space_name).program(text, "rules" if chat is None else "model", chat=chat, **options)
         _run(session, program, chat, out, calls)
 
 

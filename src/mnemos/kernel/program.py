@@ -22,7 +22,7 @@ from mnemos.store.sqlite_write import Writer
 from mnemos.text.program.chat_worker import ChatWorker
 from mnemos.text.program.control import ControlUnit, context, opening
 from mnemos.text.program.counting import RequestCounter
-from mnemos.text.program.evaluators import DEFAULT, Evaluator, evaluators
+from mnemos.text.program.evaluators import Evaluator, default, evaluators
 from mnemos.text.program.registry import Cost, Instruction
 from mnemos.text.program.request import Hooks, Request
 from mnemos.text.program.state import Event, Settings, State, folded
@@ -244,7 +244,7 @@ def begin(
         chat = space.system.chat
     most = chat.context_window if isinstance(chat, ReplyModel) else None
     settings.setdefault("window", Settings.window if most is None else min(Settings.window, most))
-    names = tuple(one.name for one in checks) if checks is not None else tuple(settings.pop("evaluators", DEFAULT))
+    names = tuple(one.name for one in checks) if checks is not None else tuple(settings.pop("evaluators", default()))
     chosen = Settings.from_json({**settings, "evaluators": names})
     if most is not None and chosen.window > most:
         raise Invalid(f"window: {chosen.window:,} tokens are more than the model's own {most:,}")

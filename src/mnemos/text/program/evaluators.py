@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import warnings
@@ -157,12 +158,24 @@ class Links:
         return Report.of(lint.dead_links(files))
 
 
+def default() -> tuple[str, ...]:
+    """The evaluators of a program that names none: without pytest where it is not installed."""
+    return tuple(name for name in DEFAULT if name != "pytest" or _has_pytest())
+
+
+def _has_pytest() -> bool:
+    return importlib.util.find_spec("pytest") is not None
+
+
 def evaluators(names: Sequence[str]) -> list[Evaluator]:
-    """The built-in evaluators of those names. Raises `NotFound`, naming those that there are."""
+    """The built-in evaluators of those names. Raises `NotFound`, naming those that there are, and `Invalid` where one needs what is not
+    installed: a worker could not mend that."""
     out: list[Evaluator] = []
     for name in names:
         if name not in EVALUATORS:
             raise NotFound(f"there is no evaluator {shown(name)}; there are {', '.join(EVALUATORS)}")
+        if name == "pytest" and not _has_pytest():
+            raise Invalid("evaluator 'pytest': pytest is not installed in this Python; pip install pytest, or leave it out")
         out.append(EVALUATORS[name]())
     return out
 
