@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 import mnemos
 from mnemos.base.clock import system_clock
 from mnemos.base.cube import State
-from mnemos.errors import Conflict, Invalid, NotFound, QuotaExceeded
+from mnemos.errors import Conflict, Frozen, Invalid, NotFound, PermissionDenied, QuotaExceeded
 from mnemos.kernel.exchange.transfer import export_jsonl, import_jsonl
 from mnemos.text.formats import read_export, write_export
 
@@ -244,3 +246,71 @@ def test_quotas_count_what_is_imported(tmp_path: Path) -> None:
         assert second.space("a").list() == []
         second.space("a", quota={"cubes": 5})
         assert import_jsonl(second, tmp_path / "all.jsonl") == 5
+
+
+# ---- what a principal may bring in ----------------------------------------------------------------------------------
+
+
+def forged(path: Path, *lines: dict[str, Any]) -> Path:
+    """An export as somebody may write one by hand."""
+    head = [{"mnemos-export": 1, "store": "ff" * 16, "position": len(lines)}, {"space": "s", "settings": {}}]
+    body = b"".join(json.dumps(line).encode() + b"\n" for line in [*head, *lines])
+    end = {"mnemos-export-end": len(lines) + 1, "sha256": hashlib.sha256(body).hexdigest()}
+    path.write_bytes(body + json.dumps(end).encode() + b"\n")
+    return path
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[tuple[mnemos.Mnemos, dict[str, str]]]:
+    with mnemos.open(tmp_path / "store.db", embedder="none") as mem:
+        space = mem.space("s", acl={"read": ["bob"], "write": ["bob"]})
+        cubes = {name: space.add(f"The plan of {name}.").id for name in ("open", "kept", "hidden", "frozen")}
+        space.set_acl(cubes["kept"], {"write": ["ann"]})
+        space.set_acl(cubes["hidden"], {"read": ["ann"]})
+        space.freeze(cubes["frozen"])
+        yield mem, cubes
+
+
+def tried(mem: mnemos.Mnemos, path: Path, *lines: dict[str, Any]) -> type[Exception] | None:
+    """What becomes of an import by bob; the store is as it was where it fails."""
+    before = mem.position()
+    try:
+        import_jsonl(mem.as_principal("bob"), forged(path, *lines))
+    except (PermissionDenied, NotFound, Conflict, Invalid, Frozen) as error:
+        assert mem.position() == before
+        return type(error)
+    return None
+
+
+def record(cube: str, version: int, text: str, **more: Any) -> dict[str, Any]:
+    return {"space": "s", "record": {"id": cube, "version": version, "created_at": 1, "type": "fact", "text": text, **more}}
+
+
+def test_an_import_is_no_way_around_the_rules_of_a_memory(guarded: tuple[mnemos.Mnemos, dict[str, str]], tmp_path: Path) -> None:
+    mem, cubes = guarded
+    path = tmp_path / "forged.jsonl"
+    assert tried(mem, path, {"space": "s", "cube": cubes["open"], "acl": {"read": ["bob"]}}) is PermissionDenied, "rules take the right to share"
+    assert tried(mem, path, {"space": "s", "cube": cubes["kept"], "acl": None}) is PermissionDenied
+    assert tried(mem, path, {"space": "s", "cube": cubes["kept"], "state": "archived"}) is PermissionDenied
+    assert tried(mem, path, record(cubes["kept"], 2, "Another plan.")) is PermissionDenied
+    assert tried(mem, path, {"space": "s", "cube": cubes["hidden"], "state": "archived"}) is NotFound
+    assert tried(mem, path, record(cubes["hidden"], 2, "Another plan.")) is NotFound
+    assert tried(mem, path, record(cubes["frozen"], 2, "Another plan.")) is not None
+    link = {"to": cubes["hidden"], "version": 1, "relation": "derived_from"}
+    assert tried(mem, path, {"space": "s", "cube": cubes["open"], "version": 1, "link": link}) is NotFound
+
+
+def test_an_import_tells_nobody_what_a_hidden_memory_says(guarded: tuple[mnemos.Mnemos, dict[str, str]], tmp_path: Path) -> None:
+    mem, cubes = guarded
+    kept = mem.space("s").get(cubes["hidden"])
+    made = int(kept.created_at.timestamp() * 1e6)
+    for text in ("The plan of hidden.", "A wrong guess."):
+        assert tried(mem, tmp_path / "guess.jsonl", record(cubes["hidden"], 1, text, created_at=made)) is NotFound
+
+
+def test_who_may_write_a_memory_may_import_its_next_version(guarded: tuple[mnemos.Mnemos, dict[str, str]], tmp_path: Path) -> None:
+    mem, cubes = guarded
+    parents = {"parents": [1]}
+    assert tried(mem, tmp_path / "next.jsonl", record(cubes["open"], 2, "A better plan.", **parents)) is None
+    assert mem.space("s").get(cubes["open"]).text == "A better plan."
+    assert tried(mem, tmp_path / "state.jsonl", {"space": "s", "cube": cubes["open"], "state": "archived"}) is None

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from mnemos.base.chain import Entry
 from mnemos.base.cube import Content, State
-from mnemos.base.errors import Conflict, Invalid, NotFound
+from mnemos.base.errors import Conflict, Invalid, NotFound, PermissionDenied
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import ASSOCIATIONS, PART_OF
 from mnemos.base.protocols import Progress
@@ -269,7 +269,7 @@ class Incoming:
             settings = {**settings, "read_only": False}
         self.memory.access(transaction).require("write", space, settings)
         if version is None:
-            return _take_standing(transaction, row.num, line, where, self._passed)
+            return self._take_standing(transaction, row, line, where)
         return self._take_version(transaction, row, version, vector, line.get("body"), where)
 
     def _take_space(self, transaction: Writer, space: str, row: SpaceRow | None, given: Any, where: str) -> int:
@@ -296,6 +296,7 @@ class Incoming:
         present = transaction.version_seq(content.id, content.version)
         if present is not None:
             stored = transaction.versions([present])[present]
+            self._require(transaction, row, content.id, "read", where)  # or one could guess at what one may not read
             if stored.space != row.num or not same(stored.content, content, self.memory.store.blobs.get, self._payload):
                 raise Conflict(f"{where}: version {content.version} of cube {content.id} is in the store, and says something else")
             return 0
@@ -307,9 +308,67 @@ class Incoming:
         if content.version == 1:
             seq = transaction.add(row.num, [version])[0]
         else:
+            self._require(transaction, row, content.id, "write", where)
             seq = transaction.supersede(row.num, version, body if isinstance(body, Mapping) else None)
         self.memory.embedding.put(transaction, [seq], [vector])
         return 1
+
+    def _take_standing(self, transaction: Writer, row: SpaceRow, line: Line, where: str) -> int:
+        """Repeat a change of standing, unless it is in the store's own log already, in its place among the cube's changes."""
+        cube = parse_id(line.get("cube", ""), f"{where}: cube")
+        standing = transaction.standing(cube)
+        if standing is None or standing.space != row.num:
+            raise Invalid(f"{where}: cube {cube} is not in this space")
+        self._require(transaction, row, cube, "read", where)
+        told = (line_of(transaction, entry, None) for entry in transaction.entries_of(cube) if entry.kind in _STANDING)
+        own = next(itertools.islice(filter(None, told), self._passed[cube], None), None)
+        self._passed[cube] += 1
+        if own == {key: value for key, value in line.items() if key != "space"}:
+            return 0
+        self._require(transaction, row, cube, "share" if "acl" in line else "write", where)
+        if "state" in line:
+            known = {state.word: state for state in State}
+            if line["state"] not in known:
+                raise Invalid(f"{where}: unknown state {str(line['state'])[:40]!r}")
+            if standing.state is known[line["state"]]:
+                return 0
+            body = line.get("body")
+            transaction.set_state(cube, known[line["state"]], body if isinstance(body, Mapping) else None)
+        elif "frozen" in line:
+            if standing.frozen is bool(line["frozen"]):
+                return 0
+            transaction.set_frozen(cube, bool(line["frozen"]))
+        elif "acl" in line:
+            acl = governance.check_rules(line["acl"])
+            if standing.acl == acl:
+                return 0
+            transaction.set_acl(cube, acl)
+        elif "link" in line:
+            try:
+                version, link = int(line["version"]), line["link"]
+                other, of, relation = parse_id(link["to"]), int(link["version"]), str(link["relation"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise Invalid(f"{where}: the link cannot be read ({error}); write the export again") from None
+            home = transaction.standing(other)
+            viewing = Viewing(transaction, self.memory.space_row(transaction, home.space), self.memory.access(transaction)) if home else None
+            if viewing is None or not viewing.derivable(other):
+                raise NotFound(f"{where}: cube {other}, to which cube {cube} is linked, is not there")
+            transaction.link(cube, version, other, of, relation)
+        else:
+            raise Invalid(f"{where}: says nothing that is known; fields are {', '.join(sorted(line))[:200]}")
+        return 1
+
+    def _require(self, transaction: Writer, row: SpaceRow, cube: UUID, verb: str, where: str) -> None:
+        """Hold an import to what its principal may do to a memory that is there already: what may not be read is not there, and rules of a memory's
+        own hold. Raises `NotFound`, `PermissionDenied`."""
+        access, standing = self.memory.access(transaction), transaction.standing(cube)
+        if access.principal is None or standing is None or standing.space != row.num:
+            return
+        current = transaction.versions([standing.seq])[standing.seq]
+        if not access.may("read", row.settings) or not Viewing(transaction, row, access).shows(current):
+            raise NotFound(f"{where}: cube {cube} cannot be imported into space {row.name!r}: its id is taken")
+        if not access.may(verb, row.settings, standing.acl):
+            raise PermissionDenied(f"{where}: principal {access.principal!r} may not {verb} cube {cube}; ask the owner of its space")
 
     def _linked(self, snapshot: Snapshot, space: int, content: Content, where: str) -> Content:
         """The content with those of its links that lead somewhere: what it was derived from may have stayed behind. Raises `NotFound` where it
@@ -342,46 +401,6 @@ def same(stored: Content, given: Content, stored_blob: Callable[[str], bytes], g
     if stored.derived_from != given.derived_from and set(stored.derived_from) <= set(given.derived_from):
         given = replace(given, derived_from=stored.derived_from)
     return stored.canonical() == given.canonical()
-
-
-def _take_standing(transaction: Writer, space: int, line: Line, where: str, passed: Counter[UUID]) -> int:
-    """Repeat a change of standing, unless it is in the store's own log already, in its place among the cube's changes."""
-    cube = parse_id(line.get("cube", ""), f"{where}: cube")
-    standing = transaction.standing(cube)
-    if standing is None or standing.space != space:
-        raise Invalid(f"{where}: cube {cube} is not in this space")
-    told = (line_of(transaction, entry, None) for entry in transaction.entries_of(cube) if entry.kind in _STANDING)
-    own = next(itertools.islice(filter(None, told), passed[cube], None), None)
-    passed[cube] += 1
-    if own == {key: value for key, value in line.items() if key != "space"}:
-        return 0
-    if "state" in line:
-        known = {state.word: state for state in State}
-        if line["state"] not in known:
-            raise Invalid(f"{where}: unknown state {str(line['state'])[:40]!r}")
-        if standing.state is known[line["state"]]:
-            return 0
-        body = line.get("body")
-        transaction.set_state(cube, known[line["state"]], body if isinstance(body, Mapping) else None)
-    elif "frozen" in line:
-        if standing.frozen is bool(line["frozen"]):
-            return 0
-        transaction.set_frozen(cube, bool(line["frozen"]))
-    elif "acl" in line:
-        acl = governance.check_rules(line["acl"])
-        if standing.acl == acl:
-            return 0
-        transaction.set_acl(cube, acl)
-    elif "link" in line:
-        try:
-            version, link = int(line["version"]), line["link"]
-            other, of, relation = parse_id(link["to"]), int(link["version"]), str(link["relation"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise Invalid(f"{where}: the link cannot be read ({error}); write the export again") from None
-        transaction.link(cube, version, other, of, relation)
-    else:
-        raise Invalid(f"{where}: says nothing that is known; fields are {', '.join(sorted(line))[:200]}")
-    return 1
 
 
 def batches(items: Iterable[Any]) -> Iterator[list[Any]]:
