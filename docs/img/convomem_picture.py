@@ -28,8 +28,9 @@ WAYS = {
 
 
 def rows(result: dict[str, Any], method: str) -> list[dict[str, Any]]:
-    """The rows of all categories of a method, by size."""
-    found = [row for row in result["details"]["rows"] if (row["method"], row["category"], row["evidence"]) == (method, "all", "all")]
+    """The rows of all categories of a method, by size, without weak ones."""
+    cell = method, "all", "all", False
+    found = [row for row in result["details"]["rows"] if (row["method"], row["category"], row["evidence"], row["weak"]) == cell]
     return sorted(found, key=lambda row: row["context_size"])
 
 
@@ -45,7 +46,7 @@ def main() -> None:
         cost.plot(sizes, [1000 * row["cost"] for row in found], line, color=colour, lw=width, zorder=3 if method == "policy" else 2)
     for axes, title in ((right, "answered rightly"), (cost, "dollars a thousand questions")):
         axes.set_xscale("log")
-        axes.set_xticks([1, 3, 10, 30, 100, 300], ["1", "3", "10", "30", "100", "300"])
+        axes.set_xticks([2, 5, 10, 30, 100, 300], ["2", "5", "10", "30", "100", "300"])
         axes.minorticks_off()
         axes.set_xlabel("conversations in the history")
         axes.set_title(title, fontsize=10, loc="left")

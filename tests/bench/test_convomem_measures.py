@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mnemos.base.errors import Invalid, NotFound
 from mnemos.base.protocols import Message
-from mnemos.bench.convomem import checks, judges
+from mnemos.bench.convomem import checks, judges, real_abstention
 from mnemos.bench.convomem.answerers import (
     FRAME_TOKENS,
     Answerer,
@@ -390,3 +390,15 @@ def test_longmemeval_is_read_in_order_of_time(folder: object) -> None:
     full = next(longmemeval_cases(folder, full=True))  # type: ignore[arg-type]
     assert full.context_size == len(full.conversations) > 30
     assert set(full.evidence_items[0].conversations) < set(full.conversations)
+
+
+def test_a_stricter_gate_answers_less_of_real_conversations(folder: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(real_abstention, "ANSWERABLE", 4)
+    monkeypatch.setattr(real_abstention, "GATES", (0.9,))
+    monkeypatch.setattr(real_abstention.longmemeval, "SESSIONS", 3)
+    found, table = real_abstention.measure(folder, np.random.default_rng(0), lambda _: None)  # type: ignore[arg-type]
+    for column in ("unanswerable answered", "answerable answered"):
+        shares = [table[name][column] for name in ("open", "default", "0.9")]
+        assert shares == sorted(shares, reverse=True)
+    assert table["open"]["unanswerable answered"] > 0.6 > table["0.9"]["unanswerable answered"]
+    assert [check.threshold for check in found] == [0.10, 0.05]
