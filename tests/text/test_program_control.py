@@ -514,6 +514,17 @@ def test_jumps_skip_and_repeat() -> None:
     assert order == [0, 0, 0]
 
 
+def test_each_round_of_a_loop_has_restarts_of_its_own() -> None:
+    def worker(request: Any) -> Any:
+        if request.purpose != "work":
+            return {"note": "half", "summary": "whole"}[request.purpose]
+        return [call("step_complete")] if "From before: half" in request.messages[1]["content"] else "word " * 250
+
+    unit = unit_of("t", ["part", {"when": "always", "to": 0, "limit": 4}], window=1000, restarts=1, tools=SMALL)
+    assert run(unit, Strict(worker, 1000)) == "done"
+    assert unit.state.registry[0].cost.restarts == 5
+
+
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
@@ -537,7 +548,8 @@ def test_plans_that_are_none(plan: Any, message: str) -> None:
 def test_settings_that_are_none() -> None:
     for wrong, message in (
         ({"window": 10}, "window: expected"), ({"reply": 5000}, "more than half"), ({"colour": 1}, "settings of a program"),
-        ({"restarts": True}, "restarts"), ({"tools": ("fly", "step_complete")}, "tools: "), ({"tools": ("view_files",)}, "tools:"),
+        ({"restarts": True}, "restarts"), ({"tools": "step_complete"}, "tools: expected a list"),
+        ({"tools": ("fly", "step_complete")}, "tools: "), ({"tools": ("view_files",)}, "tools:"),
     ):  # fmt: skip
         with pytest.raises(Invalid, match=message):
             unit_of("t", ["a"], **wrong)

@@ -91,7 +91,7 @@ class ControlUnit:
                 self._jump(current)
             elif current.state != "running":
                 self._record({"event": "begin", "listing": self._listing()})
-            elif (request := self._work_request(current)) is not None:
+            elif (request := self._work_request()) is not None:
                 return self._ask(request)
         return None
 
@@ -146,7 +146,7 @@ class ControlUnit:
         return [instruction.as_json() for instruction in Registry.of(fitting)]
 
     # -- working --
-    def _work_request(self, current: Instruction) -> Request | None:
+    def _work_request(self) -> Request | None:
         """The next request of the instruction; a note is asked for where the context is full. None where the instruction came to its end."""
         state, settings = self.state, self.state.settings
         tools = self._toolbox.tools
@@ -160,7 +160,7 @@ class ControlUnit:
             return self._request("summary" if summing else "work", messages, tools, "none" if summing else "auto")
         if state.phase == "summary":
             return self._request("summary", self._contexts.shortened(state, prompts.SUMMARY), tools, "none")
-        if current.cost.restarts >= settings.restarts:
+        if state.restarts >= settings.restarts:
             times = "once" if settings.restarts == 1 else f"{settings.restarts} times"
             self._fail(f"instruction {state.registry.counter} was begun anew {times}, and its context was full again")
             return None

@@ -83,6 +83,9 @@ class Settings:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Settings:
         """The settings that `as_json` wrote. Raises `Invalid` for an unknown one."""
+        for name in ("tools", "evaluators"):
+            if isinstance(record.get(name), str):
+                raise Invalid(f"{name}: expected a list of names, not the text {shown(record[name])}")
         try:
             lists = {name: tuple(record[name]) for name in ("tools", "evaluators") if name in record}
             return cls(**{**record, **lists})
@@ -94,9 +97,9 @@ class Settings:
 class State:
     """Where a run stands. `status`: "planning", "running", "done", or "failed" (`reason` says why).
 
-    `messages` are those of the current instruction since its context was last cleared, after the base; `numbers` names each of them among all
-    messages of the run. `pending` are calls whose answer was kept and which are still to be done. `phase`: "work", or "summary" when the step
-    is complete. `note` is what is carried over: the summary of the step before, or of this one before its context was cleared.
+    `messages` are those of the current instruction since its context was last cleared, after the base. `pending` are calls that were kept and are
+    still to be done. `phase`: "work", or "summary" when the step is complete. `note` is what is carried over: the summary of the step before, or
+    of this one before its context was cleared.
     """
 
     task: str = ""
@@ -106,8 +109,6 @@ class State:
     registry: Registry = field(default_factory=Registry)
     phase: str = "work"
     messages: list[Message] = field(default_factory=list)
-    said: int = 0
-    """Messages of the run so far."""
     pending: list[ToolCall] = field(default_factory=list)
     completed: bool | None = None
     """Whether the checks passed, where the step was said to be complete since the last turn."""
@@ -122,6 +123,8 @@ class State:
     """Files that there ever were."""
     gone: dict[str, FileEntry] = field(default_factory=dict)
     """Files that were deleted; a name that is used again is another file."""
+    restarts: int = 0
+    """Times that the context of the current instruction was cleared since it was begun."""
     read: dict[str, str] = field(default_factory=dict)
     """Files that the current instruction has read, with their hashes."""
     calls: int = 0
@@ -168,7 +171,7 @@ class State:
     def _on_begin(self, event: Event) -> None:
         self.registry = self.registry.with_(self.registry.counter, state="running")
         self._clear()
-        self.traces, self.read = [], {}
+        self.traces, self.read, self.restarts = [], {}, 0
         self.listing = event["listing"]
 
     def _on_call(self, event: Event) -> None:
@@ -208,6 +211,7 @@ class State:
 
     def _on_restart(self, event: Event) -> None:
         self._spend(restarts=1)
+        self.restarts += 1
         self._clear()
         self.note = event["note"]
         self.listing = event["listing"]
@@ -229,18 +233,14 @@ class State:
         self.status, self.reason = event["status"], event["reason"]
 
     def _on_retry(self, event: Event) -> None:
-        """A program that failed goes on with the instruction that failed, or the one that is next."""
+        """A program that failed goes on with the instruction that failed."""
         self.status, self.reason = "running", ""
-        current = self.registry.current
-        if current is not None:
-            fresh = Cost(**{**current.cost.as_json(), "restarts": 0})
-            self.registry = self.registry.with_(self.registry.counter, state="pending", cost=fresh)
+        self.registry = self.registry.with_(self.registry.counter, state="pending")
         self._clear()
 
     # -- parts of them --
     def _say(self, message: Message) -> None:
         self.messages.append(message)
-        self.said += 1
         if message["role"] == "tool" and self.traces and len(self.messages) > 1 and self.messages[-2]["role"] == "tool":
             self.traces[-1] = trace(self.traces[-1] + text_of(message))  # the results of one turn are one message
         else:
