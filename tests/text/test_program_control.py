@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from program_support import SMALL, Strict, marker_worker, random_worker, requirements, run, texts, unit_of
 
 from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound
+from mnemos.text.program import prompts
 from mnemos.text.program.control import ControlUnit, context, digest, opening
 from mnemos.text.program.cycles import next_temperature, repeats, trace
 from mnemos.text.program.evaluators import Report
 from mnemos.text.program.journal import FolderJournal, MemoryJournal
 from mnemos.text.program.request import Hooks
 from mnemos.text.program.state import PLANNING, Settings, folded
+from mnemos.text.program.toolbox import SCHEMAS
 from mnemos.text.program.workers import Budget, as_reply, call, drive, write
 
 
@@ -559,3 +563,22 @@ def test_settings_that_are_none() -> None:
         unit_of("  ", ["a"])
     with pytest.raises(Corrupt, match="does not begin"):
         ControlUnit(MemoryJournal())
+
+
+# -- what workers are told --
+PINNED = {1: "f4a96f4bdaea9ba86df59f215441f1c486bbf4cfd0ae4c98c8585a19c8832d83"}
+"""Version → digest of all that workers are told. Who changes a prompt or a tool raises `prompts.VERSION`, and adds a line here: runs that were begun
+with another version are not gone on with, because their contexts could not be built again."""
+
+
+def test_prompts_and_tools_are_those_of_their_version() -> None:
+    told = {name: value for name, value in vars(prompts).items() if name.isupper() and isinstance(value, str)}
+    found = hashlib.sha256(orjson.dumps([told, list(SCHEMAS.values())], option=orjson.OPT_SORT_KEYS)).hexdigest()
+    assert PINNED[prompts.VERSION] == found
+
+
+def test_a_run_of_another_version_is_not_gone_on_with() -> None:
+    events = opening("t", Settings(evaluators=()), ["part"])
+    older = [{**events[0], "settings": {**events[0]["settings"], "prompts": 0}}, *events[1:]]
+    with pytest.raises(Conflict, match="begun with version 0 of the prompts"):
+        ControlUnit(MemoryJournal(older))
