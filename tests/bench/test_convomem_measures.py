@@ -269,6 +269,14 @@ def test_a_language_model_can_be_the_reader_and_the_helper(persona: Persona) -> 
     assert system.history[number].messages[at].text == answer.text
 
 
+def test_a_language_model_reads_everything_in_one_prompt(persona: Persona) -> None:
+    chat = Quoter()
+    system = LongContext(ChatReader(chat))
+    system.history = list(persona.fillers[:25])
+    assert "I bought" in system.answer("What have I bought for the jazz fair? List everything.").text
+    assert chat.batches == [1]
+
+
 def test_a_language_model_that_knows_nothing_abstains(persona: Persona) -> None:
     reader = ChatReader(Quoter())
     assert not reader.answer("Where was I born?", [], 0).known

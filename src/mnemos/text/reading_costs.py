@@ -87,7 +87,8 @@ class ReadingCosts:
 class ReadingAccuracy:
     """How often a question is answered rightly, predicted: what a reader loses with the length of its prompt, and what a search finds at all.
 
-    Lengths: linear in the logarithm of tokens between two published points each; what is found: measured by `mnemos bench convomem`.
+    Lengths: linear in the logarithm of tokens between two published points. What is found lies between what generated histories measure (0.99 of
+    one message and 0.96 of six within the cut, `mnemos bench convomem`) and real ones (0.92 of LongMemEval's within 2,000 tokens).
     """
 
     short_tokens: float = 1_500
@@ -105,7 +106,7 @@ class ReadingAccuracy:
     finds_around: float = 0.95
     """The same where whole conversations are handed out, each for its best hit."""
     finds_unsaid: float = 0.40
-    """The same where advice is asked for: what must shape it need share no word with the question."""
+    """The same where advice is asked for, whose limits need share no word with the question: of generated ones 0.88 of stated tastes, 0 of limits."""
 
     def exhaustive(self, tokens: float) -> float:
         """After reading `tokens` at once; never above that of a short prompt."""

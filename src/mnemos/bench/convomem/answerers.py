@@ -146,7 +146,7 @@ def _within(pieces: Sequence[Piece], tokens: int) -> list[Piece]:
 def read_whole(reader: Reader, question: str, conversations: Sequence[Numbered]) -> tuple[Reading, Usage]:
     """Everything in one prompt."""
     tokens = tokens_of(conversations)
-    reading = reader.answer(question, reader.extract(question, conversations, tokens), tokens)
+    reading = reader.whole(question, conversations, tokens)
     prompt = tokens + FRAME_TOKENS + count_tokens(question)
     return reading, Usage(prompt, count_tokens(reading.text), calls=1, cached=tokens)
 

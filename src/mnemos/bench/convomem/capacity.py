@@ -89,6 +89,9 @@ class CapacityReader:
             return reading
         return self._invented(question, pieces) or reading
 
+    def whole(self, question: str, conversations: Sequence[Numbered], tokens: int) -> Reading:
+        return self.answer(question, self.extract(question, conversations, tokens), tokens)
+
     def _near(self, question: str, conversations: Sequence[Numbered]) -> list[Piece]:
         """One fact of the asked attribute about something else, of those read, which of them depending on the question."""
         ask = asked(question)

@@ -47,3 +47,7 @@ class ChatReader:
             return Reading(NO_INFORMATION, (), known=False)
         rests_on = names.ids(got["rests_on"])[0]
         return Reading(str(got["answer"]).strip(), tuple(pieces[int(number)].message for number in rests_on))
+
+    def whole(self, question: str, conversations: Sequence[Numbered], tokens: int) -> Reading:
+        pieces = [Piece(message, (number, i)) for number, conversation in conversations for i, message in enumerate(conversation.messages)]
+        return self.answer(question, pieces, tokens)

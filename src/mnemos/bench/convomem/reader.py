@@ -64,6 +64,10 @@ class Reader(Protocol):
         """The answer that the pieces give, of a prompt of `tokens`."""
         ...
 
+    def whole(self, question: str, conversations: Sequence[Numbered], tokens: int) -> Reading:
+        """The answer from everything, in one prompt of `tokens`."""
+        ...
+
 
 class ExactReader:
     """Understands every sentence of the grammar, looks up what the question asks, and says that it was not told where it was not."""
@@ -85,6 +89,9 @@ class ExactReader:
 
     def noticed(self, question: str, pieces: Sequence[Piece], tokens: int) -> list[Piece]:
         return list(pieces)
+
+    def whole(self, question: str, conversations: Sequence[Numbered], tokens: int) -> Reading:
+        return self.answer(question, self.extract(question, conversations, tokens), tokens)
 
     @staticmethod
     def _numbered(piece: Piece, number: int) -> Piece:
