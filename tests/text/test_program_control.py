@@ -566,7 +566,17 @@ def test_settings_that_are_none() -> None:
 
 
 # -- what workers are told --
-PINNED = {1: "f4a96f4bdaea9ba86df59f215441f1c486bbf4cfd0ae4c98c8585a19c8832d83"}
+def test_many_names_are_cut_and_only_tools_that_there_are_are_named() -> None:
+    for tools, named in ((("list_files", "step_complete"), True), (("step_complete",), False)):
+        unit = unit_of("t", ["part"], window=1000, tools=tools)
+        listing = unit._contexts.listing([f"folder/name-{n}.md" for n in range(500)], unit.state.settings)
+        assert listing.startswith("Files that there are (500): folder/name-0.md, ")
+        assert " more" in listing
+        assert ("list_files" in listing) is named
+        assert unit.counter.text(listing) < 150
+
+
+PINNED = {1: "8c05be98d4d197ad9ae874f3b93953d62bacc5d4609aaa4db926ac956c92bb44"}
 """Version → digest of all that workers are told. Who changes a prompt or a tool raises `prompts.VERSION`, and adds a line here: runs that were begun
 with another version are not gone on with, because their contexts could not be built again."""
 

@@ -56,7 +56,8 @@ class Contexts:
         shown, room = list(names), settings.window // _NAMES_SHARE
         while len(shown) > 1 and self._counter.text(", ".join(shown)) > room:
             shown = shown[: len(shown) // 2]  # the order is that of the names, so that halves of it are cheap to find, and the same each time
-        more = f" {prompts.MORE_NAMES.format(count=len(names) - len(shown))}" if len(shown) < len(names) else ""
+        listed = prompts.LISTED if any(tool["name"] == "list_files" for tool in self._tools) else ""
+        more = f" {prompts.MORE_NAMES.format(count=len(names) - len(shown))}{listed}" if len(shown) < len(names) else ""
         return prompts.FILES.format(count=len(names), names=", ".join(shown)) + more
 
     def _cut(self, text: str, room: int, mark: str) -> str:
@@ -89,7 +90,7 @@ class Contexts:
         """Tokens that the text of an instruction may have, as a part of JSON, whatever stands around it in a base."""
         settings = state.settings
         around = self._counter.request([{"role": "system", "content": prompts.SYSTEM}], self._tools)
-        told = (prompts.TASK, prompts.STEP, prompts.FILES, prompts.MORE_NAMES, prompts.BEFORE, self._advice)
+        told = (prompts.TASK, prompts.STEP, prompts.FILES, prompts.MORE_NAMES, prompts.LISTED, prompts.BEFORE, self._advice)
         words = sum(map(self._counter.quoted, told))
         shared = sum(settings.window // share for share in (_TASK_SHARE, _NAMES_SHARE, _NOTE_SHARE))
         return max(1, (settings.limit - settings.note_room - around - words - shared) * 19 // 20)  # tokenizers are not quite additive

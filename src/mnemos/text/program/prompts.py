@@ -29,7 +29,8 @@ NOTE = (
     "Your context is full and is about to be cleared; the files stay. "
     "Say in two sentences what is done of this step and what is left. Call no tool."
 )
-MORE_NAMES = "… and {count} more (list_files shows them)"
+MORE_NAMES = "… and {count} more"
+LISTED = " (list_files shows them)"
 CUT_TASK = "[… the task is longer than fits here; your step repeats what bears on it]"
 CUT_RESULT = "\n[… cut: this result of {whole:,} characters is larger than fits into the context; the first {shown:,} are shown]"
 CUT_WORDS = " […]"
