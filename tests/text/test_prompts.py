@@ -19,6 +19,7 @@ from mnemos.text.prompts.prompt import DATA_NOTICE, as_data
 ALL = sorted(prompts())
 PINNED = {
     "answer_from_quotes.1": "77a7d5c38623c04a",
+    "describe_objects.1": "a1e7b59e56fb8037",
     "evolve.1": "b545fd7a0e60f03e",
     "evolve_points.1": "acf961c1ddd34e8b",
     "expand_question.1": "01ae99556fcd5a80",

@@ -34,12 +34,14 @@ if TYPE_CHECKING:
     from mnemos.kernel.consolidation import Consolidated
     from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.guard.settings import Settings as GuardSettings
+    from mnemos.kernel.hypergraph import Investigation
     from mnemos.kernel.procedures import Procedures
     from mnemos.kernel.program import Program
     from mnemos.kernel.reading.answering import MemoryAnswer
     from mnemos.kernel.system import Mnemos
     from mnemos.kernel.transforms.transform import Outcome
     from mnemos.text.asking import Report
+    from mnemos.text.hypergraph.session import Settings as InvestigationSettings
     from mnemos.text.refusal import RefusalGate
 
 # `Space.list` hides the builtin inside the class.
@@ -359,6 +361,16 @@ class Space:
         from mnemos.kernel.reading.answering import answer_from  # only where it is needed: it reads word lists
 
         return answer_from(self, question_text(question), chat, gate, token_counter(tokenizer), report, where)
+
+    def investigate(self, question: str, settings: InvestigationSettings | None = None, **options: Any) -> Investigation:
+        """Put a question to the space that no single memory answers: a working memory of its own, turn by turn (HGMem). Iterate over what comes back
+        for the turns, then ask it for `context()` or `answer()`.
+
+        `options`: chat (a language model; none is asked otherwise), tokenizer, and the conditions of `search`. Raises `Invalid`, `PermissionDenied`.
+        """
+        from mnemos.kernel.hypergraph import Investigation  # only where it is needed: it reads word lists
+
+        return Investigation(self, question, settings, **options)
 
     def guarded(self, settings: GuardSettings | None = None, **options: Any) -> GuardedSpace:
         """This space with a guard around it: writes are admitted, searches and contexts filtered, planned actions checked (A-MemGuard).

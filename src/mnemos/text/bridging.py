@@ -42,8 +42,8 @@ _AT_HAND = 4096
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """How bridges are weighed, in log odds: the means of the best 15 of 56 random choices on MuSiQue, 2WikiMultihopQA and HotpotQA. The best choice on
-    one half of the questions does about as well on the other (docs/strategies/hypergraph.md).
+    """How bridges are weighed, in log odds: the means of the best 15 of 56 random choices on MuSiQue, 2WikiMultihopQA and HotpotQA. The best choice
+    on one half of the questions does about as well on the other (docs/strategies/hypergraph.md).
 
     One round of bridges: what a second round brings in (the third hop) pushes out as much as it finds, whether or not its paths remember where
     they come from; nor does it help to take parts of names, or short names, for names.
@@ -256,7 +256,7 @@ class _Shares:
 
     def of(self, terms: set[int]) -> float:
         """Share of the question, 0..1, that some terms hold."""
-        return sum(weight for known, weight in self._weight_of.items() if known in terms) / self._total
+        return float(sum(weight for known, weight in self._weight_of.items() if known in terms) / self._total)
 
     def rest(self, origin: Rows, rows: Rows) -> Numbers:
         """Share of the question, (len(rows),), that each row holds and its origin does not."""
