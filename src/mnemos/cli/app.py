@@ -17,6 +17,7 @@ from mnemos.cli import (
     keys,
     lives,
     pipelines,
+    procedures,
     program,
     reading,
     rules,
@@ -91,7 +92,8 @@ for _panel, _members in _COMMANDS.items():
         app.command(_name, rich_help_panel=_panel)(_function)
 for _panel, _name, _group in (
     ("Correct", "snapshots", history.snapshots), ("Correct", "branches", history.branches),
-    ("Know", "pipelines", pipelines.app), ("Know", "program", program.app), ("Know", "jobs", jobs.app),
+    ("Know", "pipelines", pipelines.app), ("Know", "program", program.app),
+    ("Know", "procedures", procedures.app), ("Know", "jobs", jobs.app),
 ):  # fmt: skip
     app.add_typer(_group, name=_name, rich_help_panel=_panel)
 

@@ -29,9 +29,9 @@ RECORD = "experience"
 """Key of metadata under which an entry's record stands. Its calls stand under "steps", where a guard looks for them."""
 
 
-def cubes_of(space: Space, type: str) -> Iterator[MemCube]:
-    """The memories of one type that the caller may read, oldest first."""
-    cursor: str | None = None
+def cubes_of(space: Space, type: str, after: int = 0) -> Iterator[MemCube]:
+    """The memories of one type that the caller may read, in the order of their writing, from beyond a log position."""
+    cursor: str | None = str(after) if after else None
     while True:
         page = space.list(types=[type], limit=1000, cursor=cursor)
         yield from page
@@ -87,13 +87,24 @@ def write_procedure(space: Space, procedure: Procedure, sources: Sequence[MemCub
     return guard.add(procedure.text, **fields).cube
 
 
-def revise_procedure(space: Space, id: str, procedure: Procedure, sources: Sequence[MemCube]) -> MemCube:
-    """The next version of an entry, also made from `sources`."""
+def revise_procedure(
+    space: Space, id: str, procedure: Procedure, sources: Sequence[MemCube], guard: GuardedSpace | None = None
+) -> MemCube | None:
+    """The next version of an entry, also made from `sources`. None where the entry is frozen, or the guard does not admit what it would say."""
     fields = procedure_fields(procedure, sources)
     held = space.get(id)
+    if held.frozen or (guard is not None and not _admitted(guard, procedure.text, fields)):
+        return None
     fields["derived_from"] = [*held.derived_from, *fields["derived_from"]]
     fields["sensitivity"] = max(fields["sensitivity"], held.sensitivity, key=label_level)
     return writes.revise(space, parse_id(id), {**fields, "text": procedure.text})
+
+
+def _admitted(guard: GuardedSpace, text: str, fields: Mapping[str, Any]) -> bool:
+    from mnemos.kernel.guard.hooks import candidate_of  # whoever has a guard has read its word lists
+    from mnemos.kernel.guard.verdicts import Where
+
+    return guard.guard.admit(candidate_of(str(guard.space.system.new_id()), text, **fields)).where is Where.MEMORY
 
 
 def held_procedures(space: Space) -> dict[str, Procedure]:

@@ -71,7 +71,7 @@ class Learning:
 
     def _settled(self, lesson: Lesson, repeat: str | None) -> str | None:
         """The entry that a lesson became, or was found to repeat; None where it was not kept."""
-        if repeat is not None:
+        if repeat is not None and repeat in self._service.pool():  # what was absorbed meanwhile is there no more
             return self._reinforce(repeat, lesson)
         procedure = lesson.procedure
         related = {id: how for id, one in self._service.pool().entries.items() if (how := procedure.stands_to(one)) is not None}
@@ -83,7 +83,8 @@ class Learning:
             return self._add(lesson)
         if related.pop(target) is Standing.CROSSING and target not in self._failed_with:
             lesson = replace(lesson, procedure=in_common(procedure, self._service.entry(target)))
-        self._revise(target, lesson)
+        if self._revise(target, lesson) is None:
+            return None
         for id, how in related.items():
             if how in (Standing.SAME, Standing.SHORTER):
                 self._absorb(id, target)
@@ -91,11 +92,7 @@ class Learning:
 
     def _absorb(self, id: str, into: str) -> None:
         """Let an entry go that says no more than another, which is then found for its tasks, too."""
-        entry = self._service.entry(into)
-        wider = entry.widened(self._service.entry(id))
-        if wider != entry:
-            keeping.revise_procedure(self._space, into, wider, ())
-            self._service.note(into, wider)
+        self._widen(into, self._service.entry(into).widened(self._service.entry(id)), ())
         if not self._space.get(id).frozen:
             self._space.archive(id, f"see {into}")
             self._service.note(id, None)
@@ -106,11 +103,15 @@ class Learning:
         with self._space.system.writing() as transaction:
             self._service.ledger.add_support(transaction, id, entry.revision, new.support, new.contradiction)
         self._reinforced.append(id)
-        wider = entry.widened(new)
-        if wider != entry:
-            keeping.revise_procedure(self._space, id, wider, [self._source(number) for number in lesson.sources])
-            self._service.note(id, wider)
+        self._widen(id, entry.widened(new), lesson.sources)
         return id
+
+    def _widen(self, id: str, wider: Procedure, sources: Sequence[int]) -> None:
+        """Let an entry be found for more tasks; a frozen one stays as it is."""
+        if wider == self._service.entry(id) or self._space.get(id).frozen:
+            return
+        if keeping.revise_procedure(self._space, id, wider, [self._source(number) for number in sources], self._service.guard) is not None:
+            self._service.note(id, wider)
 
     def _add(self, lesson: Lesson) -> str | None:
         cubes = [self._source(number) for number in lesson.sources]
@@ -122,11 +123,17 @@ class Learning:
         self._service.note(cube.id, lesson.procedure)
         return cube.id
 
-    def _revise(self, id: str, lesson: Lesson) -> str:
-        """Let an entry advise what the lesson does."""
+    def _revise(self, id: str, lesson: Lesson) -> str | None:
+        """Let an entry advise what the lesson does; None where it stays as it is."""
+        if self._space.get(id).frozen:
+            self._rejected.append((lesson.procedure, f"the entry that it would change is frozen: {id}"))
+            return None
         entry = self._service.entry(id)
         procedure = replace(lesson.procedure, revision=entry.revision + 1).widened(entry)
-        keeping.revise_procedure(self._space, id, procedure, [self._source(number) for number in lesson.sources])
+        sources = [self._source(number) for number in lesson.sources]
+        if keeping.revise_procedure(self._space, id, procedure, sources, self._service.guard) is None:
+            self._rejected.append((lesson.procedure, "the guard did not admit it"))
+            return None
         self._revised.append(id)
         self._service.note(id, procedure)
         return id

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnemos.base.errors import Invalid
 from mnemos.kernel.procedures.learning import Learnt
 from mnemos.kernel.procedures.pruning import Pruned
 from mnemos.text.procedures.distilling import Lesson
@@ -42,14 +43,14 @@ def solve(service: Procedures, task: str, attempt: Attempt, tools: Sequence[str]
     """
     settings = service.settings
     given = service.guide(task, tools=tools, rng=rng)
-    run = attempt(given.text)
+    run = _tried(attempt, given.text)
     service.report(given.run_id, run.reward)
     attempts = [run]
     provisional: list[Lesson] = []
     while not run.succeeded(settings.success) and len(attempts) <= settings.retries:
         known = [lesson.procedure for lesson in provisional]
         provisional += [Lesson(one, (len(attempts) - 1,)) for one in service.reflect(run, tools) if one not in known]
-        run = attempt(guidance([*(one.procedure for one in given.injected), *(lesson.procedure for lesson in provisional)], task))
+        run = _tried(attempt, guidance([*(one.procedure for one in given.injected), *(lesson.procedure for lesson in provisional)], task))
         attempts.append(run)
     learnt = Learnt()
     if run.succeeded(settings.success):
@@ -61,3 +62,10 @@ def solve(service: Procedures, task: str, attempt: Attempt, tools: Sequence[str]
         number = service.ledger.task_done(transaction)
     pruned = service.prune() if settings.every and number % settings.every == 0 else []
     return Solved(tuple(attempts), learnt, tuple(pruned))
+
+
+def _tried(attempt: Attempt, text: str) -> Trajectory:
+    run: object = attempt(text)
+    if not isinstance(run, Trajectory):
+        raise Invalid(f"solve: the attempt gave {type(run).__name__}; it gives a trajectory (`mnemos.text.trajectories.importing.trajectory`)")
+    return run

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.base.chain import Entry
+from mnemos.base.cube import check_text
 from mnemos.base.errors import Invalid, NotFound, shown
 from mnemos.base.ids import parse_id
 from mnemos.base.protocols import ChatModel
@@ -72,11 +73,12 @@ class Procedures:
         self.guard = guard
         self.ledger = Ledger(space.num)
         self._pool = Pool(self._embedded, self.settings.key, self.settings.weights)
-        self._tools: tuple[int, ToolMemory] | None = None
+        self._tools = (-1, 0, ToolMemory())
+        """What is known of tools: up to which log position, the last cube's position in it, and the calls."""
         self._seen = -1
         self._again: set[UUID] = set()
         self._rng = np.random.default_rng()
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # taken within a snapshot or a transaction, never around one, or two threads could wait for each other
 
     def __repr__(self) -> str:
         return f"Procedures of {self.space!r}"
@@ -107,7 +109,7 @@ class Procedures:
             told = [*provisional, *self.adviser.distil(given, self.settings.success, segment=self.settings.segment, without=reflected)]
             lessons, verdicts = [*lessons, *told], [*verdicts, *self.adviser.judge(told, given)]
         self._embedded([lesson.procedure.text for lesson in lessons])  # before the lock is taken
-        with self._lock, self.space.system.writing(alone=True) as transaction:
+        with self.space.system.writing(alone=True) as transaction, self._lock:
             self.space.settings_for(transaction, "write")
             return Learning(self, given, failed_with, fields).keep(lessons, verdicts)
 
@@ -130,20 +132,25 @@ class Procedures:
     ) -> list[Recalled]:
         """The entries that fit a task, or, in mid-run, the last messages; best first. `tools` are those at hand."""
         self.space.admit("read")
+        at_hand = [] if isinstance(tools, str) else list(tools)
+        if isinstance(tools, str) or not all(isinstance(tool, str) for tool in at_hand):
+            raise Invalid("tools: expected a list of names")
+        if task is not None:
+            check_text(task, "task")
         k = self.settings.k if k is None else k
         if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= 100:
             raise Invalid(f"k: expected a number from 1 to 100, not {shown(k)}")
         asked = task if task is not None and self.settings.key == "query" else reuse.question(task, messages)
         if task is None and messages and self.adviser is not None and self.settings.rerank:
             asked = self.adviser.situation(messages) or asked
-        with self._lock, self.space.system.snapshot() as snapshot:
+        with self.space.system.snapshot() as snapshot, self._lock:
             pool = self.pool()
 
             def adds(id: str) -> float:
                 counts = self.ledger.counts(snapshot, id, pool[id].revision)
                 return uplift(counts, self.ledger.base(snapshot, pool[id], counts)) if counts.f else 0.0
 
-            found = pool.recall(asked, k, tools=tools, uplift=adds, floor=self.settings.floor, relative=self.settings.relative)
+            found = pool.recall(asked, k, tools=at_hand, uplift=adds, floor=self.settings.floor, relative=self.settings.relative)
         if self.settings.least_trust is not None:
             kept = reuse.trusted([one.procedure for one in found], self.settings.least_trust)
             found = [found[place] for place in kept]
@@ -198,7 +205,7 @@ class Procedures:
     def entries(self) -> dict[str, Procedure]:
         """The entries that are in use, by id."""
         self.space.admit("read")
-        with self._lock:
+        with self.space.system.snapshot(), self._lock:
             return dict(self.pool().entries)
 
     def get(self, id: str) -> Procedure:
@@ -224,7 +231,7 @@ class Procedures:
         """Let go of the entries that do not help, by the rule of the settings: to the archive, with the reason in the log, from where `space.restore`
         brings them back; with `forget` for good. What is frozen stays."""
         self.space.admit("write")
-        with self._lock:
+        with self.space.system.transaction(), self._lock:
             return pruning.prune(self, forget=forget)
 
     def archived(self) -> dict[str, Procedure]:
@@ -253,18 +260,20 @@ class Procedures:
     def tools(self) -> ToolMemory:
         """What is known of each tool from the last hundred of its calls that were noted."""
         self.space.admit("read")
-        with self._lock:
-            position = self.space.system.position()
-            if self._tools is None or self._tools[0] != position:
-                memory = ToolMemory()
-                for cube in keeping.cubes_of(self.space, keeping.CALLS):
-                    memory.add(read_call(record) for record in cube.metadata.get("calls", []))
-                self._tools = position, memory
-            return self._tools[1]
+        with self.space.system.snapshot() as snapshot, self._lock:
+            since, read, memory = self._tools
+            own = isinstance(snapshot, Writer)
+            if own or since < 0 or any(entry.kind not in ("add", "setting") for entry in snapshot.log(since)):
+                read, memory = 0, ToolMemory()
+            for cube in keeping.cubes_of(self.space, keeping.CALLS, after=read):
+                memory.add(read_call(record) for record in cube.metadata.get("calls", []))
+                read = cube.position
+            self._tools = (-1, 0, ToolMemory()) if own else (snapshot.position, read, memory)
+            return memory
 
     # -- for the modules of this room --
     def pool(self) -> Pool:
-        """The entries as they are now, to be used under the lock: brought up to date by what the log says was changed since.
+        """The entries as they are now, to be used within a snapshot and under the lock: brought up to date by what the log says was changed since.
 
         What a transaction has written may yet be undone: it is looked at again the next time.
         """
