@@ -10,6 +10,7 @@ STRATEGIES: dict[str, str] = {
     "auto": "mnemos.text.auto:Auto",
     "plain": "mnemos.text.plain:Plain",
     "thoughts": "mnemos.text.thoughts.strategy:Thoughts",
+    "constructor": "mnemos.text.constructor.strategy:Constructor",
     "granularity": "mnemos.text.granularity.strategy:Granularity",
     "hypergraph": "mnemos.text.hypergraph.strategy:Hypergraph",
     "notes": "mnemos.text.notes.strategy:Notes",
