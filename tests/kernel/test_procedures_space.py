@@ -485,6 +485,19 @@ def test_rights_are_those_of_the_space(mem: Mnemos) -> None:
         view.recall(NEXT)
 
 
+def test_a_sealed_store_learns_as_well(open_memory: Callable[..., Mnemos], tmp_path: Path) -> None:
+    memory = open_memory(tmp_path / "sealed.db", key=b"k" * 32)
+    procedures = memory.space("shop").procedures
+    procedures.learn([LOST, WON])
+    given = procedures.guide(NEXT, tools=TOOLS, rng=np.random.default_rng(1))
+    procedures.report(given.run_id, 1.0)
+    memory.close()
+    again = open_memory(tmp_path / "sealed.db", key=b"k" * 32).space("shop").procedures
+    assert [again.counts(one.id).u for one in given.injected] == [1] * len(given.injected)
+    assert again.recall(NEXT)[0].procedure.actions == ("authenticate", "refund")
+    assert b"not authenticated" not in (tmp_path / "sealed.db").read_bytes()
+
+
 def test_spaces_share_nothing(mem: Mnemos) -> None:
     one, other = mem.space("one").procedures, mem.space("other").procedures
     one.learn([WON])
@@ -565,6 +578,11 @@ def test_tools_are_known_by_their_calls(procedures: Procedures) -> None:
     assert (told.calls, told.successes, told.seconds) == (2, 1, 1.5)
     assert "not authenticated" in procedures.tools().described("refund", "Refunds.")
     assert procedures.tools().tools == ["refund"]
+    held = procedures.tools()
+    procedures.note_calls([Call("search", {}, "x")])
+    assert (held.tools, procedures.tools().tools) == (["refund"], ["refund", "search"])
+    procedures.space.forget(types=["tool_calls"])
+    assert procedures.tools().tools == []
 
 
 def test_settings_are_checked() -> None:

@@ -6,14 +6,13 @@ advises changes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mnemos.base.errors import NotFound
 from mnemos.store.base import Snapshot
 from mnemos.store.sqlite_write import Writer
-from mnemos.text.procedures.procedure import Procedure
 from mnemos.text.trajectories.credit import Base, Counts, Tally, base_rate
 
 _SHARE = 1_000_000
@@ -30,10 +29,10 @@ class Injected:
 
 
 class Ledger:
-    """The counts of one space."""
+    """The counts of one space; `kind` is a short word for what is counted, so that services of several kinds do not count as one."""
 
-    def __init__(self, space: int) -> None:
-        self._prefix = f"procedures/{space}"
+    def __init__(self, space: int, kind: str = "procedures") -> None:
+        self._prefix = f"{kind}/{space}"
 
     # -- reading --
     def counts(self, snapshot: Snapshot, id: str, revision: int) -> Counts:
@@ -52,10 +51,10 @@ class Ledger:
     def tally(self, snapshot: Snapshot, which: str) -> Tally:
         return Tally(snapshot.counter(f"{self._prefix}/{which}/n"), snapshot.counter(f"{self._prefix}/{which}/u"))
 
-    def base(self, snapshot: Snapshot, procedure: Procedure, counts: Counts) -> Base:
-        """The base rate that an entry is measured against."""
+    def base(self, snapshot: Snapshot, families: Iterable[str], counts: Counts) -> Base:
+        """The base rate that an entry for these families of tasks is measured against."""
         own = Tally(counts.without, counts.without_u)
-        family = sum((self.tally(snapshot, f"family/{name}") for name in procedure.families), Tally())
+        family = sum((self.tally(snapshot, f"family/{name}") for name in families), Tally())
         return base_rate(own, family, self.tally(snapshot, "without"), self.tally(snapshot, "all"))
 
     # -- writing --

@@ -39,7 +39,7 @@ def due(service: Procedures) -> list[Pruned]:
             counts = service.ledger.counts(snapshot, id, procedure.revision)
             if counts.f < max(settings.alpha, 1):
                 continue
-            base = service.ledger.base(snapshot, procedure, counts)
+            base = service.ledger.base(snapshot, procedure.families, counts)
             posterior = harm(counts, base)
             gone = absolute(counts, settings.alpha, settings.beta) if settings.rule == "absolute" else posterior >= settings.sure
             if gone:

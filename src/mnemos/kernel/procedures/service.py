@@ -148,7 +148,7 @@ class Procedures:
 
             def adds(id: str) -> float:
                 counts = self.ledger.counts(snapshot, id, pool[id].revision)
-                return uplift(counts, self.ledger.base(snapshot, pool[id], counts)) if counts.f else 0.0
+                return uplift(counts, self.ledger.base(snapshot, pool[id].families, counts)) if counts.f else 0.0
 
             found = pool.recall(asked, k, tools=at_hand, uplift=adds, floor=self.settings.floor, relative=self.settings.relative)
         if self.settings.least_trust is not None:
@@ -225,7 +225,7 @@ class Procedures:
         """The base rate that an entry is measured against. Raises `NotFound`."""
         procedure = self.get(id)
         with self.space.system.snapshot() as snapshot:
-            return self.ledger.base(snapshot, procedure, self.ledger.counts(snapshot, id, procedure.revision))
+            return self.ledger.base(snapshot, procedure.families, self.ledger.counts(snapshot, id, procedure.revision))
 
     def prune(self, *, forget: bool = False) -> list[pruning.Pruned]:
         """Let go of the entries that do not help, by the rule of the settings: to the archive, with the reason in the log, from where `space.restore`
@@ -269,7 +269,7 @@ class Procedures:
                 memory.add(read_call(record) for record in cube.metadata.get("calls", []))
                 read = cube.position
             self._tools = (-1, 0, ToolMemory()) if own else (snapshot.position, read, memory)
-            return memory
+            return memory.copy()
 
     # -- for the modules of this room --
     def pool(self) -> Pool:

@@ -72,6 +72,12 @@ class ToolMemory:
     def __init__(self) -> None:
         self._calls: dict[str, deque[Call]] = {}
 
+    def copy(self) -> ToolMemory:
+        """The same, to which nothing is added that is added to this."""
+        out = ToolMemory()
+        out._calls = {tool: calls.copy() for tool, calls in self._calls.items()}
+        return out
+
     def add(self, calls: Iterable[Call]) -> None:
         for call in calls:
             self._calls.setdefault(call.tool, deque(maxlen=KEPT_CALLS)).append(call)
