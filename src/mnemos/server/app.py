@@ -30,6 +30,7 @@ from mnemos.server import (
     problems,
     proxy,
     searching,
+    strategies,
 )
 from mnemos.server.guard import OPEN_PATHS, Guard, Tokens
 from mnemos.server.metrics import Measured, Metrics
@@ -90,7 +91,7 @@ def create_app(
     app.state.mcp = None
     app.state.metrics = Metrics()
     app.state.methods = lambda path: _methods(app, path)
-    for part in (memories, lives, searching, history, pipelines, governing, archives, auditing, operating, events, proxy):
+    for part in (memories, lives, searching, strategies, history, pipelines, governing, archives, auditing, operating, events, proxy):
         app.include_router(part.router)
     app.router.routes.append(Route("/mcp", endpoint=mcp.Endpoint(), methods=["POST"]))
     problems.install(app)
