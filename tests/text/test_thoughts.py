@@ -322,15 +322,29 @@ def test_the_current_one_comes_before_the_old_one_with_its_thought(story: Story)
     assert before[0].startswith("I live in Lisbon")
 
 
-def test_thoughts_are_handed_out_before_their_sources(story: Story) -> None:
-    story.tell("Ann", "I live in Lisbon.", *[f"We saw {number} gulls at the pier on that day." for number in range(2, 14)])
+LONG = "I live in Lisbon. " + " ".join(f"The weather on day {number} was as fine as one could wish." for number in range(9))
+
+
+def test_a_thought_is_handed_out_before_a_source_that_says_more(story: Story) -> None:
+    story.tell("Ann", LONG, *[f"We saw {number} gulls at the pier on that day." for number in range(2, 14)])
     story.think()
     hits = [hit.cube for hit in story.space.search("Who lives in Lisbon?", k=10)]
-    types = [cube.type for cube in hits]
     assert len(hits) == 10
-    assert 1 <= types.count("thought") <= 2
     at = next(i for i, cube in enumerate(hits) if cube.text == "Ann lives in Lisbon.")
     assert hits[at + 1].id == str(hits[at].derived_from[0].id)
+    assert [cube.type for cube in hits].count("thought") <= 2
+
+
+def test_a_thought_that_repeats_its_source_takes_no_place(story: Story) -> None:
+    story.tell("Ann", "I live in Lisbon.", *[f"We saw {number} gulls at the pier on that day." for number in range(2, 14)])
+    story.think()
+    assert {hit.cube.type for hit in story.space.search("Who lives in Lisbon?", k=10)} == {"turn"}
+
+
+def test_what_was_concluded_is_handed_out_with_what_it_follows_from(story: Story) -> None:
+    story.tell("user", "I bought 12 eggs.", "I used 3 eggs for a cake.", *[f"We saw {number} gulls at the pier." for number in range(2, 14)])
+    story.think()
+    assert "User has 9 eggs left." in {hit.cube.text for hit in story.space.search("How many eggs are left?", k=10)}
 
 
 def test_filters_of_the_caller_hold_for_thoughts(story: Story) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mnemos.index.terms import fold
 from mnemos.text.agreement import Memory, ReadMemory, Relation, compare_read, read_memory
 from mnemos.text.agreement.predicates import Standing
 from mnemos.text.agreement.statements import read_statements
@@ -33,6 +34,8 @@ MOST_ITEMS = 5
 _SETS = LIKES | DISLIKES | {"speak", "play", "collect"}
 _OBJECTS = re.compile(r"^\s*(?:no\b|nope|actually|correction|that['’]s (?:not|wrong)|that is (?:not|wrong)|sorry|i meant|wrong)", re.I)
 """How somebody begins who takes back what was said."""
+_POINTING = re.compile(r"\b(?:this|that|these|those|it|them|there|here|one|ones)\b", re.I)
+"""What is only clear beside what was said before."""
 _ITEM = re.compile(r",\s*(?:and\s+)?|\s+and\s+")
 
 
@@ -58,7 +61,12 @@ class Reading:
     def __init__(self) -> None:
         self._read: dict[tuple[str, str | None, int | None], ReadMemory] = {}
 
-    def of(self, thought: Thought, vector: NDArray[np.float32] | None) -> ReadMemory:
+    def changes(self, thought: Thought) -> bool:
+        """Whether a thought says, in so many words, that something has changed."""
+        read = self.of(thought)
+        return any(one.cue for one in read.statements) or (read.frame is not None and bool(read.frame.cue or read.frame.ended))
+
+    def of(self, thought: Thought, vector: NDArray[np.float32] | None = None) -> ReadMemory:
         text, author = thought.compared
         key = text, author, thought.event_at
         if key not in self._read:
@@ -182,6 +190,8 @@ def listing(thought: Thought) -> tuple[str, tuple[str, ...]] | None:
         return None
     prefix, rest = text[: min(starts)], text[min(starts) :]
     items = tuple(item.strip() for item in _ITEM.split(rest))
+    if not fold(prefix).startswith(thought.head) or any(_POINTING.search(item) for item in items):
+        return None
     if len(items) != len(said) or not prefix.endswith(" ") or len(prefix.split()) < 2 or any(not item or len(item.split()) > 5 for item in items):
         return None
     return prefix, items

@@ -18,13 +18,15 @@ from mnemos.index.space_index import Mask
 from mnemos.text.asking import Report
 from mnemos.text.plain import Plain, distinct
 from mnemos.text.question import Question
-from mnemos.text.strategy import Floats, Recall, View, Workbench
+from mnemos.text.strategy import Floats, Memory, Recall, View, Workbench
 from mnemos.text.thoughts.settling import Reading
-from mnemos.text.thoughts.thought import ENDS, State
+from mnemos.text.thoughts.thought import ENDS, State, thought_of
 from mnemos.text.thoughts.upkeep import NAME, Limits, Upkeep
 
 Rows = NDArray[np.int64]
 PORTION = 64
+_LONG = 400
+"""Characters of a source from which on a thought is handed out beside it that takes a third of its length."""
 _THEN = re.compile(
     r"\b(?:used to|before|previous(?:ly)?|former(?:ly)?|original(?:ly)?|initial(?:ly)?|at first|first|old|earlier|back then|in the past|change[ds]?"
     r"|differen\w+|compare\w*|increase[ds]?|decrease[ds]?|more than|history|ever|moved? from)\b",
@@ -41,7 +43,7 @@ class Parameters:
     """Thoughts of one memory; 1 or more."""
     floor: float = 0.3
     """Cosine with the question from which a thought is recalled; the sheet's."""
-    bearing: float = 0.8
+    bearing: float = 1.5
     """Log odds that a memory gains from a thought of it that says what is asked (cosine 1); less in proportion down to the floor. Ours."""
     handed: float = 0.2
     """Share of the hits that may be thoughts; the rest are sources. Ours."""
@@ -97,7 +99,8 @@ class Thoughts(Plain):
         if room < 1 or view.cosines is None or view.handed is None:
             return best, scores[best]
         may = view.handed[held.views] & ~held.ended[held.views] & ~view.allowed[held.views]
-        may &= np.nan_to_num(view.cosines[held.views]) >= self.parameters.floor
+        near = np.nan_to_num(view.cosines)
+        may &= near[held.views] >= self.parameters.floor
         place = np.full(len(scores), len(best))
         place[best] = np.arange(len(best))
         views, at = held.views[may], place[held.sources[may]]
@@ -105,7 +108,8 @@ class Thoughts(Plain):
         for row, where in zip(views.tolist(), at.tolist(), strict=True):
             if where < len(best) - room or len(best) < k:
                 first[row] = min(where, first.get(row, len(best)))
-        chosen = sorted((row for row in first if first[row] < len(best)), key=lambda row: (-float(view.cosines[row]), row))[:room]  # type: ignore[index]
+        ranked = sorted((row for row in first if first[row] < len(best)), key=lambda row: (-float(near[row]), row))[: 4 * room]
+        chosen = _telling(view, ranked, held)[:room]
         before: dict[int, list[int]] = {}
         for row in chosen:
             before.setdefault(first[row], []).append(row)
@@ -166,6 +170,22 @@ class Held(NamedTuple):
         inside = sources >= 0
         replaced = (np.concatenate([one for one, _ in pairs]), np.concatenate([one for _, one in pairs]))
         return cls(views[inside], sources[inside], ended, merged, ended, replaced)
+
+
+def _telling(view: View, rows: list[int], held: Held) -> list[int]:
+    """Those of some thoughts that tell more, or in fewer words, than the source that they come with: what was computed or merged, what names whom
+    it is about where the source says `she`, and what stands in a long source."""
+    if not rows:
+        return []
+    source = dict(zip(held.views[::-1].tolist(), held.sources[::-1].tolist(), strict=True))
+    texts = view.texts([source[row] for row in rows])
+    out = []
+    for row, content, text in zip(rows, view.contents(rows), texts, strict=True):
+        thought = thought_of(Memory(content, row))
+        named = not thought.own and thought.sentence != thought.quote
+        if thought.derived or thought.merges or named or len(text) >= max(_LONG, 3 * len(thought.sentence)):
+            out.append(row)
+    return out
 
 
 def _newest_first(view: View, held: Held, scores: Floats, floor: float) -> Floats:

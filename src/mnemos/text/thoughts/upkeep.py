@@ -294,8 +294,9 @@ class Upkeep:
         usable = [at for at in range(len(self.pool)) if self.pool[at].id not in self.gone or self.pool[at].id is None]
         known = set(usable)
         pairs = {pair for pair in self.pairs if pair[0] in known and pair[1] in known}
+        meant = self._meant(pairs)
         for _ in range(3):
-            settled = settle(self.pool, pairs, self.reading, self.vectors)
+            settled = settle(self.pool, pairs, self.reading, meant)
             for made in settled.made:
                 self.changed.add(self._add(made))
             ends |= settled.ends
@@ -308,6 +309,21 @@ class Upkeep:
         if self.work.chat is not None:
             self._modelled(ends)
         return ends
+
+    def _meant(self, pairs: Iterable[tuple[int, int]]) -> dict[int, NDArray[np.float32]]:
+        """Vectors of the texts that are compared, where meaning can tell: where the later one of a pair says that something changed. What was drawn
+        of them has the names of its speakers in it, which make any two thoughts of one person alike."""
+        wanted: dict[int, None] = {}
+        for pair in sorted(pairs):
+            earlier, later = sorted(pair, key=lambda at: (self.pool[at].moment, at))
+            if self.reading.changes(self.pool[later]) and self.pool[earlier].state is State.ACTIVE:
+                wanted |= {earlier: None, later: None}
+        texts = list(dict.fromkeys(self.pool[at].compared[0] for at in wanted))
+        made = self.portion.embed(texts) if texts else None
+        if made is None:
+            return {}
+        place = {text: i for i, text in enumerate(texts)}
+        return {at: made[place[self.pool[at].compared[0]]] for at in wanted}
 
     def _unmerged(self, ends: Mapping[int, End]) -> list[int]:
         """What was merged into a thought that ends otherwise than by being merged again: it holds again until it is settled itself."""
