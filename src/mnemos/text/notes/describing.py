@@ -14,7 +14,7 @@ from mnemos.base.cube import Content
 from mnemos.base.protocols import ChatModel
 from mnemos.index.terms import fold, term, words
 from mnemos.text.asking import Refused, Report, ask_all, made_by
-from mnemos.text.entities import entities, key_of
+from mnemos.text.entities import entities
 from mnemos.text.key_phrases import key_phrases
 from mnemos.text.name_words import class_of
 from mnemos.text.notes.note import Description
@@ -40,11 +40,11 @@ def described(content: Content) -> Description:
     """The description of a memory by rules: key phrases and names, form and classes, and its most telling sentence with who said it and when."""
     text = content.text or ""
     named = [one for one in entities(text) if one.kind not in ("quantity", "ngram")]
-    speaker = key_of(content.author) if content.author else ""
-    names = [one.surface for one in named if one.key != speaker]
+    speaker = {term(word) for word in words(content.author or "")}
+    names = [one.surface for one in named]
     phrases = [phrase.text for phrase in key_phrases([text], _PHRASES)]
     keywords = [*names[:_PHRASES], *content.entities, *phrases]
-    return Description.of(keywords, [*content.tags, *_tags(content, [one.key for one in named])], _context(content, [*names, *phrases]))
+    return Description.of([one for one in keywords if not {term(word) for word in words(one)} <= speaker], [*content.tags, *_tags(content, [one.key for one in named])], _context(content, [*names, *phrases]))
 
 
 def _tags(content: Content, names: Sequence[str]) -> list[str]:

@@ -15,8 +15,9 @@ from mnemos.index.terms import term, words
 from mnemos.text.asking import Answer, Refused, Report, ask_all, made_by
 from mnemos.text.bridging import Mentions
 from mnemos.text.notes.describing import described, described_by, shown
-from mnemos.text.notes.evolving import Change, added, proposed, refused
-from mnemos.text.notes.linking import Candidate, best, by_names, explained, in_thread, kind_of, reason_of
+from mnemos.text.notes.evolving import Change, added, proposed, refused, without_context
+from mnemos.text.notes.explaining import explained
+from mnemos.text.notes.linking import Candidate, best, by_names, in_thread, kind_of, reason_of
 from mnemos.text.notes.neighbours import closest, nearest
 from mnemos.text.notes.note import Evolution, Link, Note
 from mnemos.text.notes.parameters import Parameters
@@ -204,17 +205,14 @@ class Desk:
     def _evolve(self, pair: Pair) -> None:
         """Give what a new memory says of names to the earlier ones that bear them."""
         content = pair.sheet.content
-        names = dict.fromkeys(name for candidate, _ in pair.linked for name in candidate.names)
-        sentences = explained(content, list(names)) if names else {}
+        meanings = explained(content, {name for candidate, _ in pair.linked for name in candidate.names})
         budget = self._parameters.neighbours
         for (candidate, _), memory in zip(pair.linked, pair.near, strict=True):
-            known = {name: sentences[name] for name in candidate.names if name in sentences}
             sheet = self._sheets.get(memory.id)
-            if not known or sheet is None or budget == 0:
-                continue
-            change = added(sheet.note, sheet.content, content, known)
-            if change is not None:
-                budget -= self._apply(sheet, change)
+            known = {name: meanings[name] for name in candidate.names if name in meanings}
+            change = added(sheet.note, sheet.content, content, known) if known and budget and sheet is not None else None
+            if sheet is not None and change is not None:
+                budget -= self._apply(sheet, change) or self._apply(sheet, without_context(change, sheet.note))
 
     def _evolve_by(self, pair: Pair, updates: Sequence[dict[str, Any]], names: Aliases) -> None:
         """Make a model's changes, as far as they are supported, trusted, within the budget, and near to what the memory says."""

@@ -1,21 +1,21 @@
 """What a later memory adds to the description of an earlier one, and what it may not.
 
-Source: A-MEM, arXiv 2502.12110, section 3.3. Without a model, a memory that says what a name means gives that sentence to those that bear the name.
+Source: A-MEM, arXiv 2502.12110, section 3.3. Without a model, a memory that says what a name means tells those that bear the name.
 An evolved note draws on the words of another memory, so it names it as a source and is forgotten with it; it therefore draws on few, and only
-where the sentence adds something. Who is less trusted rewrites nothing, and no step leads far from what the memory itself says.
+where that adds something. Who is less trusted rewrites nothing, and no step leads far from what the memory itself says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mnemos.base.cube import Content
 from mnemos.index.terms import STOP_WORDS, term, words
-from mnemos.text.key_phrases import key_phrases
 from mnemos.text.notes.describing import cited, held_keywords
-from mnemos.text.notes.note import LONGEST_CONTEXT, Description, Note
+from mnemos.text.notes.explaining import inserted
+from mnemos.text.notes.note import Description, Note
 from mnemos.text.notes.parameters import Parameters
 from mnemos.text.quoting import supported
 
@@ -40,18 +40,20 @@ def telling(text: str) -> set[int]:
     return {term(word) for word in words(text) if word not in STOP_WORDS}
 
 
-def added(note: Note, content: Content, new: Content, sentences: dict[str, str]) -> Change | None:
+def added(note: Note, content: Content, new: Content, meanings: Mapping[str, str]) -> Change | None:
     """The description of a memory with what a new one says of names in it; None where that is nothing new to it."""
     now = note.now
     known = telling(" ".join((content.text or "", *now.keywords, now.context)))
-    gained = {name: sentence for name, sentence in sentences.items() if len(telling(sentence) - known) >= 2 and sentence not in now.context}
-    if not gained:
-        return None
-    name, sentence = next(iter(gained.items()))
-    phrases = [phrase.text for phrase in key_phrases([sentence], 4) if not telling(phrase.text) <= known]
-    who = f"{new.author}: " if new.author else ""
-    context = f"{now.context[: LONGEST_CONTEXT - len(sentence) - len(who) - 1]} {who}{sentence}"
-    return Change(Description.of([*now.keywords, *phrases], now.tags, context), (new,), f"says what {name} is")
+    for name, what in meanings.items():
+        if telling(what) - known:
+            gives = Description.of([*now.keywords, what], now.tags, inserted(now.context, name, what))
+            return Change(gives, (new,), f"says what {name} is")
+    return None
+
+
+def without_context(change: Change, note: Note) -> Change:
+    """The change, but for the context, which stays as it is."""
+    return replace(change, gives=replace(change.gives, context=note.now.context))
 
 
 def proposed(note: Note, content: Content, new: Content, others: Sequence[Content], update: dict[str, Any], by: str) -> Change | None:

@@ -6,9 +6,8 @@ name is a candidate, too, however unlike it is: that is what a question over two
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,30 +17,23 @@ from mnemos.index.space_index import Mask
 from mnemos.index.terms import fold
 from mnemos.text.agreement import Relation, compare, memory_of
 from mnemos.text.bridging import Mentions
-from mnemos.text.entities import entities, key_of
+from mnemos.text.entities import key_of
 from mnemos.text.notes.parameters import Parameters
-from mnemos.text.sentence_spans import sentence_spans
 from mnemos.text.strategy import View
 
 _CAUSE = re.compile(r"\b(?:because|since|therefore|thus|as a result|that(?:'s| is) why|due to|thanks to|led to|caused?|so that)\b")
 _CONTRAST = re.compile(r"\b(?:but|however|although|though|instead|unlike|whereas|on the other hand|in contrast|rather than|no longer)\b")
 _SEQUENCE = re.compile(r"\b(?:then|after(?:wards| that)?|later|next|finally|meanwhile|subsequently|eventually)\b")
+_SURE = 0.9
+"""What a name counts for that stands in two memories only, one of which is about it."""
+_FAINT = 0.01
+"""What is no link any more."""
 _ALIKE = 0.6
 """Cosine from which on two memories may tell of one attribute, and are compared by their statements."""
-_MENTIONED = 0.6
+_SHORT = 500
+"""Characters up to which a text is compared by its statements: passages hold too many of them to be told apart by one."""
+_MENTIONED = 0.4
 """What a shared name counts for where neither memory is about it."""
-_LONGEST = 200
-"""Characters of a sentence that explains a name."""
-_DETERMINERS = "a|an|the|my|our|his|her|its|their|one of"
-_EXPLAINS = re.compile(
-    rf"\s*(?:\([^()]{{0,120}}\)\s*)?"
-    rf"(?:,?\s*(?:is|was|are|were|became|has become|'s|’s)\s+(?:{_DETERMINERS})\b|,\s+(?:{_DETERMINERS}|who|which)\s)", re.I
-)
-"""What follows a name of which a sentence says what it is."""
-_EXPLAINED = re.compile(rf"\b(?:{_DETERMINERS})\s+[^.,;:!?]{{2,60}}?(?:,|\s(?:is|was|named|called))\s*$", re.I)
-"""What stands before one."""
-
-
 @dataclass(slots=True)
 class Candidate:
     """An earlier memory that a new one may be linked with."""
@@ -54,7 +46,7 @@ class Candidate:
 
     def weight(self, parameters: Parameters) -> float:
         """How likely both belong together, 0..1: reasons add up as if they were independent."""
-        alike = max(0.0, (self.cosine - parameters.nearest) / (1 - parameters.nearest))
+        alike = max(0.0, (self.cosine - parameters.nearest) / (1 - parameters.nearest)) ** 2
         apart = 1 - alike
         for share in self.names.values():
             apart *= 1 - share
@@ -75,7 +67,7 @@ def by_names(view: View, mentions: Mentions, row: int, author: str | None, param
         if not 2 <= count <= parameters.commonest:
             continue
         mine = bool(about[rows == row].any())
-        rarity = 0.9 / (1 + 0.5 * math.log(count - 1))
+        rarity = _SURE / (count - 1)
         earlier = seen & (rows < row)
         for other, theirs in zip(rows[earlier].tolist(), about[earlier].tolist(), strict=True):
             share = rarity if mine or theirs else rarity * _MENTIONED
@@ -86,15 +78,17 @@ def by_names(view: View, mentions: Mentions, row: int, author: str | None, param
 def best(found: Mapping[int, Candidate], parameters: Parameters) -> list[tuple[Candidate, float]]:
     """(candidate, weight) of the candidates that are linked, the strongest first; of equally strong ones the later memory."""
     weighed = [(one, one.weight(parameters)) for one in found.values()]
-    chosen = [(one, weight) for one, weight in weighed if weight > 0.05]
+    chosen = [(one, weight) for one, weight in weighed if weight >= _FAINT]
     return sorted(chosen, key=lambda pair: (-pair[1], -pair[0].row))[: parameters.links]
 
 
 def kind_of(new: Content, old: Content, candidate: Candidate, beside: bool) -> str:
     """How a new memory stands to an earlier one, by cues; `beside`: the earlier one stands right before it."""
-    if candidate.cosine >= _ALIKE and compare(memory_of(new, 1), memory_of(old)).relation in (Relation.UPDATE, Relation.CONTRADICTION):
+    told, before = new.text or "", old.text or ""
+    comparable = candidate.cosine >= _ALIKE and max(len(told), len(before)) <= _SHORT
+    if comparable and compare(memory_of(new, 1), memory_of(old)).relation in (Relation.UPDATE, Relation.CONTRADICTION):
         return "update"
-    low = fold(new.text or "")
+    low = fold(told)
     for kind, cue in (("cause", _CAUSE), ("contrast", _CONTRAST)):
         if cue.search(low):
             return kind
@@ -108,21 +102,6 @@ def reason_of(candidate: Candidate) -> str:
     forgotten with it."""
     names = sorted(candidate.names, key=lambda name: -candidate.names[name])[:3]
     return f"shares {', '.join(names)}" if names else "alike"
-
-
-def explained(content: Content, names: Sequence[str]) -> dict[str, str]:
-    """Those of some names (keys) of which a memory says what they are, with the sentence that does."""
-    text = content.text or ""
-    out: dict[str, str] = {}
-    spans = sentence_spans(text)
-    for entity in entities(text):
-        if entity.key in names and entity.key not in out:
-            span = next((one for one in spans if one.start <= entity.start < one.end), None)
-            if span is not None and (
-                _EXPLAINS.match(text[entity.end : span.end]) or _EXPLAINED.search(text[span.start : entity.start])
-            ):
-                out[entity.key] = span.text[:_LONGEST]
-    return out
 
 
 def in_thread(view: View, row: int, other: int) -> bool:
