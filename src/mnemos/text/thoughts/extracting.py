@@ -26,8 +26,12 @@ _INFERRED = 0.6
 """How much of its confidence a thought keeps where the assistant said it."""
 _STATED = 0.7
 """Confidence of a statement that shows only once pronouns are resolved (`you have`)."""
-_OPENING = re.compile(r"^(?:(?:no|yes|yeah|well|oh|hey|hi|hello|okay|ok|also|and|but|so|actually|anyway|wow|haha|thanks)\b[,!.]*\s+)+", re.I)
+_OPENING = re.compile(
+    r"^(?:(?:no|yes|yeah|well|oh|hey|hi|hello|okay|ok|also|and|but|so|actually|anyway|wow|haha|thanks|by the way)\b[,!.]*\s+)+", re.I
+)
 """What begins a turn, and is no part of what it tells."""
+_DASH, _STOP = re.compile(r"\s[-–—]\s"), ".  "
+"""What stands behind a dash is a sentence of its own; of the same length, so that places stay."""
 _FEWEST = 3
 _LONGEST = 4000
 """Characters of a memory that are read; a document comes as parts shorter than that."""
@@ -43,7 +47,7 @@ class Turn(NamedTuple):
 def extract(turn: Turn, most: int) -> list[Thought]:
     """At most `most` thoughts of one turn, in the order of its sentences; none is a valid answer."""
     content = turn.content
-    text, author = (content.text or "")[:_LONGEST], content.author
+    text, author = _DASH.sub(_STOP, (content.text or "")[:_LONGEST]), content.author
     discourse = Discourse(_speakers(turn))
     for one in turn.before[-BEFORE:]:
         discourse.read((one.text or "")[:_LONGEST], one.author)

@@ -16,12 +16,14 @@ from mnemos.text.agreement.words import EMPTY, FORMS, PREPOSITIONS, word_set
 from mnemos.text.thoughts.thought import INFERENCE, Thought
 
 _HOLDS = word_set("have own hold keep")
-_GAINS = word_set("buy get receive pick collect find harvest gather earn win add order adopt catch")
+_GAINS = word_set("buy get receive pick collect find harvest gather earn win add order adopt")
 _LOSSES = word_set("use eat sell give break drop lose bake cook drink spend donate throw burn share")
 _REST = word_set("rest remainder remaining others")
 _NOT_THINGS = word_set("dollar euro pound yen percent time time people person year month week day hour minute second mile kilometer")
 _OF_THEM = word_set("of the my our those these more")
 _PRICE = re.compile(r"(?:for|at)\s+([$€£])\s?(\d+(?:\.\d+)?)\s+(?:each|apiece|per\s+\w+)", re.I)
+_SO_FAR = re.compile(r"\b(?:so far|already|in total|altogether|until now|have (?:now )?\w+ed)\b", re.I)
+"""How many there are by now, and not how many more."""
 _PLAN = re.compile(r"\b(?:will|would|could|should|might|may|want|wants|plan|plans|need|needs|going to|if|hope|hopes|used to|wish)\b", re.I)
 
 
@@ -44,7 +46,7 @@ class Step:
 def steps(sentence: str, last: Step | None = None) -> list[Step]:
     """What a sentence in the first person tells of a number of things: `I used 3 eggs and sold 4`. Nothing for plans, questions and others' things.
     `last`: what was counted before, which `sold the rest` and `ate three` speak of."""
-    if sentence.rstrip(" \"')").endswith("?") or _PLAN.search(sentence):
+    if sentence.rstrip(" \"')").endswith("?") or _PLAN.search(sentence) or _SO_FAR.search(sentence):
         return []
     words = tokens(sentence)
     price = _PRICE.search(sentence)
@@ -107,7 +109,7 @@ def _step(words: Sequence[Token], at: int, verb: str, last: Step | None) -> Step
 
 def concluded(entries: Sequence[Thought]) -> Thought | None:
     """What follows from the entries of one tally, in the order of their time; None where nothing is added up: there is one entry, or nothing has
-    changed since the number was told last, or more has gone than there was."""
+    gone since the number was told last, or more than there was."""
     entries = sorted(entries, key=lambda one: one.moment)
     if not entries or entries[0].count is None:
         return None
@@ -132,7 +134,7 @@ def concluded(entries: Sequence[Thought]) -> Thought | None:
             used.append(entry)
             if total < 0:
                 return None
-    if total is None or len(sum_of.split()) < 3:
+    if total is None or "-" not in sum_of:  # what was only got may be counted twice: three so far, five so far
         return None
     author = entries[-1].author or ""
     told = f"{author[:1].upper() + author[1:]} has {_shown(total)} {thing} left"

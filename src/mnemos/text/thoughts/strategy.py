@@ -6,7 +6,6 @@ as they were; a thought has its sources, its time, and the thought that ended it
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -19,6 +18,8 @@ from mnemos.text.asking import Report
 from mnemos.text.plain import Plain, distinct
 from mnemos.text.question import Question
 from mnemos.text.strategy import Floats, Memory, Recall, View, Workbench
+from mnemos.text.thoughts import currency
+from mnemos.text.thoughts.currency import asks_for_now, exchange, newest_first
 from mnemos.text.thoughts.settling import Reading
 from mnemos.text.thoughts.thought import ENDS, State, thought_of
 from mnemos.text.thoughts.upkeep import NAME, Limits, Upkeep
@@ -27,12 +28,6 @@ Rows = NDArray[np.int64]
 PORTION = 64
 _LONG = 400
 """Characters of a source from which on a thought is handed out beside it that takes a third of its length."""
-_THEN = re.compile(
-    r"\b(?:used to|before|previous(?:ly)?|former(?:ly)?|original(?:ly)?|initial(?:ly)?|at first|first|old|earlier|back then|in the past|change[ds]?"
-    r"|differen\w+|compare\w*|increase[ds]?|decrease[ds]?|more than|history|ever|moved? from)\b",
-    re.I,
-)
-"""What asks for how it was, or for both: then the newer does not go before the older."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +44,7 @@ class Parameters:
     """Share of the hits that may be thoughts; the rest are sources. Ours."""
     derive: bool = True
     """Whether tallies of what somebody got and parted with are kept."""
+    currency: currency.Parameters = currency.DEFAULTS
 
 
 DEFAULTS = Parameters()
@@ -75,8 +71,10 @@ class Thoughts(Plain):
         ranking = self.ranking(question, view)
         lent = self._bearing(view, held)
         scores = np.asarray(ranking.scores + lent, dtype=np.float32)
-        if not _THEN.search(question.text):
-            scores = _newest_first(view, held, scores, self.parameters.floor)
+        if asks_for_now(question):
+            scores = _replaced_below(view, held, scores, self.parameters.floor)
+            top = distinct(view.index, scores, self.parameters.currency.within)
+            scores = newest_first(question, view, scores, top[np.isfinite(scores[top])], held.drawn(), self.parameters.currency)
         best = distinct(view.index, scores, k)
         best = best[np.isfinite(scores[best])]
         rows, values = self._with_thoughts(view, held, best, scores, k)
@@ -144,6 +142,11 @@ class Held(NamedTuple):
     replaced: tuple[Rows, Rows]
     """Row of an ended thought, and of the one that ended it, pair by pair; merged ones aside."""
 
+    def drawn(self) -> tuple[Rows, Rows]:
+        """Rows of the thoughts that hold, and of their sources, pair by pair."""
+        holds = ~self.ended[self.views]
+        return self.views[holds], self.sources[holds]
+
     @classmethod
     def of(cls, view: View) -> Held | None:
         """None where there is no thought."""
@@ -188,23 +191,17 @@ def _telling(view: View, rows: list[int], held: Held) -> list[int]:
     return out
 
 
-def _newest_first(view: View, held: Held, scores: Floats, floor: float) -> Floats:
+def _replaced_below(view: View, held: Held, scores: Floats, floor: float) -> Floats:
     """Where a source says what another has replaced since, and that is what is asked for, the newer one takes the higher score of the two."""
     if view.cosines is None or not len(held.replaced[0]):
         return scores
     out = scores.copy()
-    of: dict[int, list[int]] = {}
-    for row, source in zip(held.views.tolist(), held.sources.tolist(), strict=True):
-        of.setdefault(row, []).append(source)
     for older, newer in _chains(held, view.cosines, floor):
-        old, new = [[row for row in of.get(thought, ()) if np.isfinite(out[row])] for thought in (older, newer)]
+        old, new = [[row for row in held.sources[held.views == thought].tolist() if np.isfinite(out[row])] for thought in (older, newer)]
         if not old or not new or set(old) & set(new):
             continue
         worst, best = max(old, key=lambda row: (out[row], -row)), max(new, key=lambda row: (out[row], row))
-        if out[worst] >= out[best]:
-            out[worst], out[best] = out[best], out[worst]
-            if out[worst] == out[best]:
-                out[best] = np.nextafter(out[best], np.float32(np.inf))
+        exchange(out, worst, best)
     return out
 
 
