@@ -241,6 +241,16 @@ def test_repetitions_are_found_by_meaning_and_by_identity() -> None:
     assert Pool(EMBEDDER.embed).repeated([first, second, entry("a", "y", trigger="x", extra={"error": "E"})], 0.99) == [None, 0, None]
 
 
+def test_a_pool_keeps_nothing_of_what_it_does_not_hold() -> None:
+    made = pool()
+    made.recall("Refund")
+    made.repeated([entry("a", "b")])
+    made.put("refund", None)
+    held = {text for one in made.entries.values() for text in (*one.keys(), one.text)}
+    assert set(made._vectors) <= held
+    assert "refund" not in made
+
+
 def test_without_an_embedder_words_find_and_equal_texts_repeat() -> None:
     made = Pool(lambda texts: None)
     made.put("refund", pool()["refund"])

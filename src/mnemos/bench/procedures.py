@@ -20,7 +20,7 @@ from mnemos.models.catalog import open_embedder
 from mnemos.models.hashed import HashedEmbedder
 
 SEEDS, PRUNING_SEEDS, DRIFT_SEEDS, GROWTH_SEEDS = 4, 10, 4, 4
-QUICK_SEEDS, QUICK_HELD_OUT, QUICK_PRUNING, QUICK_DRIFT, QUICK_TURNS = 2, 75, 3, 1, 150
+QUICK_SEEDS, QUICK_HELD_OUT, QUICK_PRUNING, QUICK_DRIFT, QUICK_GROWTH, QUICK_TURNS = 2, 75, 6, 1, 2, 150
 GROWTH = (200, 1000)
 
 NOTES = (
@@ -51,7 +51,7 @@ def run(benchmark: Benchmark, options: Options) -> Result:
     checks += _pruning(range(first, first + (QUICK_PRUNING if quick else PRUNING_SEEDS)), options, tables)
     checks += _drift(range(first, first + (QUICK_DRIFT if quick else DRIFT_SEEDS)), options, tables)
     options.say("a growing pool")
-    sizes = [procedures_life.growth(seed, *GROWTH) for seed in range(first, first + (1 if quick else GROWTH_SEEDS))]
+    sizes = [procedures_life.growth(seed, *GROWTH) for seed in range(first, first + (QUICK_GROWTH if quick else GROWTH_SEEDS))]
     few, many = GROWTH
     grown = [last / early for early, last in sizes]
     checks.append(Check(f"entries after {many} tasks ÷ after {few}, mean of seeds", float(np.mean(grown)), 2.0, at_least=False, n=len(sizes)))

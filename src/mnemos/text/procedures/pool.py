@@ -190,6 +190,8 @@ class Pool:
         for i, identity in enumerate(identities[len(held) :]):
             if identity is not None and first[identity] < len(held) + i:
                 found[i] = first[identity]
+        for text in set(texts[len(held) :]) - set(texts[: len(held)]):  # nothing is kept of what may never be stored
+            self._vectors.pop(text, None)
         return [None if j is None else ids[j] if j < len(held) else j - len(held) for j in found]
 
     def _identity(self, id: str) -> Any:
