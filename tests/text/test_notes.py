@@ -151,7 +151,8 @@ def test_links_end_with_either_of_their_ends(space: Space) -> None:
 
 
 def test_the_kind_of_a_link_follows_its_cue(space: Space) -> None:
-    space.add_many([{"text": OLD}, {"text": "That is why Brannock left."}, {"text": "However, Brannock stayed calm."}, {"text": "Then came Brannock."}])
+    later = ("That is why Brannock left.", "However, Brannock stayed calm.", "Then came Brannock.")
+    space.add_many([{"text": text} for text in (OLD, *later)])
     space.consolidate()
     kinds = {text: {edge["kind"] for edge in note.metadata["edges"]} for text, note in notes(space).items()}
     assert kinds["That is why Brannock left."] == {"cause"}
@@ -164,7 +165,7 @@ def test_a_linked_memory_takes_a_reserved_slot_and_no_more(space: Space) -> None
     space.add_many(world.records)
     space.consolidate()
     for asked in world.asked["two hops"][:10]:
-        with_links = [hit for hit in space.search(asked.text, k=10)]
+        with_links = list(space.search(asked.text, k=10))
         using(space, reserve=0.0)
         without = [hit.cube.id for hit in space.search(asked.text, k=10)]
         space.system._strategies.pop("notes")

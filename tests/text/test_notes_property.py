@@ -117,7 +117,7 @@ def check(space: Space, before: dict[str, Any]) -> dict[str, Any]:
     links = shelf.links()
     assert view.allowed[links.source].all()
     assert view.allowed[links.target].all()
-    assert set(view.index.id_at(row) for row in links.target.tolist()) <= {parse_id(id) for id in ids}
+    assert {view.index.id_at(row) for row in links.target.tolist()} <= {parse_id(id) for id in ids}
     for row in np.unique(links.source)[:5].tolist():
         for other in shelf.box(row).tolist():
             assert row in shelf.box(other).tolist()

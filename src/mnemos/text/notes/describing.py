@@ -43,8 +43,9 @@ def described(content: Content) -> Description:
     speaker = {term(word) for word in words(content.author or "")}
     names = [one.surface for one in named]
     phrases = [phrase.text for phrase in key_phrases([text], _PHRASES)]
-    keywords = [*names[:_PHRASES], *content.entities, *phrases]
-    return Description.of([one for one in keywords if not {term(word) for word in words(one)} <= speaker], [*content.tags, *_tags(content, [one.key for one in named])], _context(content, [*names, *phrases]))
+    keywords = [one for one in (*names[:_PHRASES], *content.entities, *phrases) if not {term(word) for word in words(one)} <= speaker]
+    tags = [*content.tags, *_tags(content, [one.key for one in named])]
+    return Description.of(keywords, tags, _context(content, [*names, *phrases]))
 
 
 def _tags(content: Content, names: Sequence[str]) -> list[str]:

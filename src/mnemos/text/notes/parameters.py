@@ -38,14 +38,17 @@ class Parameters:
     """Best hits whose links are followed. As `text.bridging`."""
     through: float = 0.7
     """What a link costs: score = hit · 0.7 · link. The sheet's."""
-    share: float = 0.7
-    """How much of a hit's distance from the best one counts as its score (log odds). As `text.bridging`."""
+    share: float = 0.5
+    """How much of a hit's distance from the best one counts as its score (log odds). Chosen, as the next six, by 90 random choices on one half
+    of the questions of MuSiQue, 2WikiMultihopQA, HotpotQA, LoCoMo and BFCL's memories; the best ten do about as well on the other half."""
     bearing: float = -3.0
-    """Log odds of what is linked, beside those of its hit. Tuned on halves of the development sets, as the next four."""
-    likeness: float = 5.3
+    """Log odds of what is linked, beside those of its hit."""
+    likeness: float = 3.0
     """For the cosine of what is linked with the question."""
-    rest: float = 2.1
+    rest: float = 1.0
     """For the share of the question that what is linked holds and the hit does not."""
+    strong: float = 4.0
+    """Log odds by which what is linked may lie below the best hit and still has a reserved slot, whatever direct hits score."""
     said: float = 3.0
     """Log odds that a memory gains where its note holds all of the question and it itself nothing."""
     meant: float = 3.0

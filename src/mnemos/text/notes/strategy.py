@@ -21,10 +21,10 @@ from mnemos.text.strategy import Floats, Recall, View, Workbench
 Numbers = NDArray[np.float64]
 Rows = NDArray[np.int64]
 _APART = 1e-3
-"""What is linked stays this far below the direct hits that keep their places."""
+"""What is linked stays this far below the direct hits that keep their places, and below what is linked more strongly."""
 _MOST_TERMS = 62
 _TEN = 10
-"""Direct hits keep their share of the first ten places at least; what follows is in the order of the scores."""
+"""Slots are reserved among the first ten places; what follows is in the order of the scores."""
 
 
 class Notes(Plain):
@@ -54,18 +54,23 @@ class Notes(Plain):
         return Recall(best, scores[best], {**ranking.signals(best), "note": noted[best], "link": np.asarray(lent, dtype=np.float32)})
 
     def _with_links(self, direct: Floats, terms: Terms, shelf: Shelf, k: int) -> Floats:
-        """The direct scores with what links lend: to so many rows as have slots reserved, and to none more than the direct hits that stay before."""
+        """The direct scores with what links lend, to so many rows as have slots reserved. The strong ones among them stand right behind the direct
+        hits that keep their places; the others win a slot where they score more than the hit that they displace."""
+        p = self.parameters
         rows, lent = self.linked(direct, terms, shelf)
-        reserved = int(self.parameters.reserve * k)
-        if not len(rows) or not reserved:
+        first = min(k, _TEN)
+        free = int(p.reserve * first)
+        if not len(rows) or not free:
             return direct
-        kept = distinct(terms.view.index, direct, min(k, _TEN) - max(int(self.parameters.reserve * min(k, _TEN)), 1))
+        kept = distinct(terms.view.index, direct, first - free)
         apart = ~np.isin(rows, kept)
         rows, lent = rows[apart], lent[apart]
-        chosen = np.argsort(-lent, kind="stable")[:reserved]
+        chosen = np.argsort(-lent, kind="stable")[: int(p.reserve * k)]
+        rows, lent = rows[chosen], np.minimum(lent[chosen], direct[kept].min() - _APART)
+        strong = np.flatnonzero(lent >= direct[kept].max() - p.strong)[:free]
+        lent[strong] = direct[kept].min() - _APART * np.arange(1, len(strong) + 1)
         scores = direct.copy()
-        most = direct[kept].min() - _APART if len(kept) else np.inf
-        scores[rows[chosen]] = np.maximum(direct[rows[chosen]], np.minimum(lent[chosen], most))
+        scores[rows] = np.maximum(direct[rows], lent)
         return scores
 
     def linked(self, direct: Floats, terms: Terms, shelf: Shelf) -> tuple[Rows, Floats]:
