@@ -170,6 +170,8 @@ def test_runs_are_divided_where_the_model_says(mem: Mnemos) -> None:
     double = Double(ends={"ends": [2, 99]})
     assert Adviser(double).points(WON) == [2, 5]
     assert len(Adviser(double).distil([WON], segment=True)) == 2
+    double.answers["ends"] = "after 2 and 4"
+    assert Adviser(double).points(WON) == [2, 4, 5]
     double.answers["ends"] = "nowhere"
     assert Adviser(double).points(WON) is None
     assert len(Adviser(double).distil([WON], segment=True)) == 1

@@ -15,7 +15,7 @@ from mnemos.base.errors import Invalid
 from mnemos.base.stats.distributions import incomplete_beta
 from mnemos.text.trajectories import credit
 from mnemos.text.trajectories.credit import Base, Counts, Tally, absolute, base_rate, by_uplift, harm, shares, uplift, withheld
-from mnemos.text.trajectories.duplicates import distinct, duplicates
+from mnemos.text.trajectories.duplicates import duplicates
 from mnemos.text.trajectories.importing import trajectory
 from mnemos.text.trajectories.segments import around, boundaries, cleaned, read_points, segments
 from mnemos.text.trajectories.slots import family, generalised, refilled, slotted
@@ -190,7 +190,6 @@ def test_duplicates_are_named_in_the_pool_and_among_the_new() -> None:
     new = np.eye(3, dtype=np.float32)[[0, 1, 1, 2]]
     assert duplicates(new, held, 0.9) == [0, None, 2, None]
     assert duplicates(new, held, 0.9, lambda i, j: False) == [None] * 4
-    assert distinct(["a  b", "a b", "c"]) == [0, 2]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mnemos.base.errors import Frozen, Invalid
 from mnemos.kernel.procedures import keeping
 from mnemos.text.procedures.procedure import Procedure
-from mnemos.text.trajectories.credit import Base, Counts, absolute, harm
+from mnemos.text.trajectories.credit import Base, Counts, absolute, by_uplift, harm
 
 if TYPE_CHECKING:
     from mnemos.kernel.procedures.service import Procedures
@@ -40,10 +40,12 @@ def due(service: Procedures) -> list[Pruned]:
             if counts.f < max(settings.alpha, 1):
                 continue
             base = service.ledger.base(snapshot, procedure.families, counts)
-            posterior = harm(counts, base)
-            gone = absolute(counts, settings.alpha, settings.beta) if settings.rule == "absolute" else posterior >= settings.sure
+            if settings.rule == "absolute":
+                gone = absolute(counts, settings.alpha, settings.beta)
+            else:
+                gone = by_uplift(counts, base, settings.alpha, settings.sure)
             if gone:
-                out.append(Pruned(id, procedure, counts, base, posterior))
+                out.append(Pruned(id, procedure, counts, base, harm(counts, base)))
     return out
 
 

@@ -16,7 +16,7 @@ from mnemos.text.asking import Answer, Refused, Report, ask, ask_all, made_by
 from mnemos.text.procedures.distilling import Lesson
 from mnemos.text.procedures.procedure import Procedure
 from mnemos.text.prompts import Aliases, prompt
-from mnemos.text.trajectories.segments import around, read_points, segments, short
+from mnemos.text.trajectories.segments import around, cleaned, read_points, segments, short
 from mnemos.text.trajectories.trajectory import SUCCESS, Trajectory
 from mnemos.text.trajectories.validation import Verdict, by_judge
 
@@ -39,7 +39,10 @@ class Adviser:
     def points(self, run: Trajectory) -> list[int] | None:
         """Where groups of steps of a run end; None where the model does not say."""
         got = ask(self.chat, prompt("procedure_segments"), {"steps": _steps(run)}, report=self.report)
-        return None if isinstance(got, Refused) else read_points(f"{got['ends']}", len(run.messages))
+        if not isinstance(got, Refused):
+            return cleaned(got["ends"], len(run.messages))
+        found = read_points(got.said, len(run.messages))  # numbers without their form will do
+        return found if len(found) > 1 else None
 
     def distil(
         self, runs: Sequence[Trajectory], threshold: float = SUCCESS, *, segment: bool = False, without: Collection[int] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,3 @@ def duplicates(
         close = sorted((pair for pair in near if pair[0] > threshold), key=lambda pair: (-pair[0], pair[1]))
         out.append(next((j for _, j in close if same is None or same(row, j)), None))
     return out
-
-
-def distinct(texts: Sequence[str]) -> list[int]:
-    """The places of the first of each of `texts`; those that differ in blanks alone count once."""
-    first: dict[str, int] = {}
-    for place, text in enumerate(texts):
-        first.setdefault(" ".join(text.split()), place)
-    return list(first.values())
