@@ -19,8 +19,10 @@ MSC = "msc/msc_dev.jsonl.gz"
 MSC_DIALOGUES = 40
 MSC_FACTS = 5
 """Facts of each dialogue that are asked for."""
-HISTORIES = 60
-"""Histories of LongMemEval in the full run: each is a store of some 500 turns."""
+HISTORIES = 24
+"""Histories of LongMemEval in the full run: each is a space of some 500 turns, consolidated by every strategy."""
+PER_CATEGORY = {"locomo": 75, "qmsum": 60, "bfcl-memory": 40}
+"""Questions of each category that are asked in the full run, where a set has many."""
 
 
 def load(folder: Path, options: Options, only: Sequence[str] | None = None) -> dict[str, list[Corpus]]:
@@ -46,6 +48,8 @@ def load(folder: Path, options: Options, only: Sequence[str] | None = None) -> d
             corpora = sample_questions(few, 8, options.rng())
         elif name == "longmemeval":
             corpora = sample_corpora(corpora, HISTORIES, options.rng(), lambda corpus: corpus.questions[0].category)
+        elif name in PER_CATEGORY:
+            corpora = sample_questions(corpora, PER_CATEGORY[name], options.rng())
         out[name] = corpora
     return out
 
