@@ -27,6 +27,7 @@ from mnemos.kernel.rights.governance import LABELS, label_level
 from mnemos.kernel.writing import writes
 from mnemos.text.answering.candidates import Source
 from mnemos.text.answering.reader import Answer, answer
+from mnemos.text.bridging import bridged
 from mnemos.text.hypergraph.answering import Context
 from mnemos.text.hypergraph.corpus import Passage, Retrieved, SubQuery, retrieved_from
 from mnemos.text.hypergraph.held import graph_of
@@ -34,6 +35,7 @@ from mnemos.text.hypergraph.memory import Change, Point, WorkingMemory
 from mnemos.text.hypergraph.retrieval import Limits, Wanted, neighbours, retrieve
 from mnemos.text.hypergraph.session import Ended, Session, Settings, Step
 from mnemos.text.hypergraph.strategy import Hypergraph
+from mnemos.text.plain import Plain
 from mnemos.text.question import Question
 from mnemos.text.strategy import Recall, View
 from mnemos.text.tokens import token_counter
@@ -215,7 +217,7 @@ class SpaceCorpus:
     def __init__(self, space: Space, question: str, where: Mapping[str, Any]) -> None:
         self._space, self._question = space, question
         self._where = conditions(**where)
-        self._ranking = Hypergraph()
+        self._ranking = Plain()
         self.passages: dict[str, Passage] = {}
         """All that were read, by id."""
         self._read: dict[str, Read] = {}
@@ -224,7 +226,7 @@ class SpaceCorpus:
     def retrieve(self, query: SubQuery, limits: Limits) -> Retrieved:
         def look(question: Question, view: View) -> Retrieved:
             graph = graph_of(view)
-            scores = self._ranking.ranking(question, view).scores.astype(np.float64)
+            scores = bridged(question, view, self._ranking.ranking(question, view).scores).astype(np.float64)
             wanted = Wanted(query.text, graph.numbers(query.near), graph.numbers(query.away))
             gathered = retrieve(graph, view.allowed, scores, wanted, limits)
             rows = [*gathered.rows, *graph.passage_of(np.array(gathered.units, dtype=np.int64)).tolist()]

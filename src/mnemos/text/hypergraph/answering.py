@@ -6,7 +6,7 @@ were retrieved; at most 50 passages and 10,000 tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mnemos.base.errors import Invalid, shown
@@ -14,6 +14,11 @@ from mnemos.text.hypergraph.corpus import Passage
 from mnemos.text.hypergraph.evidence import Evidence, terms_of
 from mnemos.text.hypergraph.memory import Point, WorkingMemory
 from mnemos.text.hypergraph.planning import ranked
+
+BEHIND = 2
+"""Ranks by which a passage of a point stands behind the one before."""
+STEADY = 5
+"""Added to ranks before their reciprocals are summed. Smaller than usual, as the lists are short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +67,10 @@ def _passage(number: int, passage: Passage) -> str:
 
 
 def context(memory: WorkingMemory, evidence: Evidence, room: Room, count: Callable[[str], int]) -> Context:
-    """The context of a session as it stands: first what the points rest on, the best point first, then what else holds their names, then what stands
-    beside, then what the sub-queries found best. `count`: tokens of a text."""
+    """The context of a session as it stands: first what the points rest on and what the question found, the best first, then what else holds their
+    names, then what stands beside, then what the sub-queries found best. `count`: tokens of a text."""
     points = ranked(memory, evidence)
-    order = dict.fromkeys(id_ for point in points for id_ in sorted(point.passages & evidence.passages.keys()))
+    order = dict.fromkeys(_first(points, evidence))
     order |= dict.fromkeys(id_ for point in points for id_ in _inner(point, evidence, room))
     order |= dict.fromkeys(id_ for point in points for id_ in _outer(point, evidence, room))
     order |= dict.fromkeys(sorted(evidence.passages, key=lambda id_: (-evidence.standing.get(id_, 0.0), id_)))
@@ -86,6 +91,21 @@ def context(memory: WorkingMemory, evidence: Evidence, room: Room, count: Callab
             tokens += size
     chosen.sort(key=lambda passage: (passage.position, passage.id))
     return Context(evidence.question, tuple(told), tuple(chosen), tokens)
+
+
+def _first(points: Sequence[Point], evidence: Evidence) -> list[str]:
+    """What the points rest on and what the question itself found, by reciprocal ranks of both (Cormack, Clarke and Büttcher, SIGIR 2009). The
+    passages of a point stand behind each other, so that a point of many does not push the next point's best one out."""
+    place: dict[str, int] = {}
+    for rank, point in enumerate(points, 1):
+        share = {id_: evidence.share(evidence.held_in(point, id_)) for id_ in point.passages & evidence.passages.keys()}
+        for behind, id_ in enumerate(sorted(share, key=lambda id_: (-share[id_], id_))):
+            place[id_] = min(place.get(id_, rank + BEHIND * behind), rank + BEHIND * behind)
+    value = {
+        id_: sum(1 / (STEADY + places[id_]) for places in (place, evidence.direct) if id_ in places)
+        for id_ in dict.fromkeys([*place, *evidence.direct]) if id_ in evidence.passages
+    }  # fmt: skip
+    return sorted(value, key=lambda id_: (-value[id_], id_))
 
 
 def _inner(point: Point, evidence: Evidence, room: Room) -> list[str]:

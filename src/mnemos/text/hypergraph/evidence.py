@@ -44,6 +44,8 @@ class Evidence:
         self.shown: dict[str, str] = {}
         self.standing: dict[str, float] = {}
         """Passage id → the best place, 1 / rank, that any sub-query gave it."""
+        self.direct: dict[str, int] = {}
+        """Passage id → its place, from 1 on, for the question itself."""
         self._weights: dict[int, float] = dict.fromkeys(query_terms(question).hashes.tolist(), 1.0)
         self._words: dict[int, str] = dict(zip(query_terms(question).hashes.tolist(), query_terms(question).words, strict=True))
         self._terms: dict[Span, frozenset[int]] = {}
@@ -55,6 +57,8 @@ class Evidence:
             self._weights = {one: max(found.weights.get(one, weight), 0.0) for one, weight in self._weights.items()}
         for place, passage in enumerate(found.passages, 1):
             self.passages.setdefault(passage.id, passage)
+            if query.text == self.question:
+                self.direct.setdefault(passage.id, place)
             self.standing[passage.id] = max(self.standing.get(passage.id, 0.0), 1 / place)
         self.common |= found.common
         self.shown = {**found.shown, **self.shown}
@@ -91,6 +95,11 @@ class Evidence:
         """Share of the question, 0..1, that some terms hold, by how telling they are."""
         return _share(self._weights, frozenset(terms))
 
+    def _of_part(self, terms: frozenset[int]) -> float:
+        """The largest share of a part of the question that some terms hold; of the question, where it gives no names."""
+        ways = [{one: self._weights[one] for one in part.terms if one in self._weights} for part in self.parts] or [self._weights]
+        return max(_share(weights, terms) for weights in ways)
+
     def lacking(self, terms: Iterable[int], part: Part | None = None) -> list[str]:
         """The telling words of the question, or of a part of it, that are not among some terms, in its order."""
         held = frozenset(terms)
@@ -100,6 +109,10 @@ class Evidence:
     def held(self, points: Iterable[Point]) -> frozenset[int]:
         """The terms of all that some points rest on."""
         return frozenset(one for point in points for span in point.spans for one in self._of_span(span))
+
+    def held_in(self, point: Point, passage: str) -> frozenset[int]:
+        """The terms of what a point rests on in one passage."""
+        return frozenset(one for span in point.spans if span.passage == passage for one in self._of_span(span))
 
     def _of_span(self, span: Span) -> frozenset[int]:
         sentence = self.sentences.get(span)
@@ -143,8 +156,9 @@ class Evidence:
         return out
 
     def relevance(self, statements: Sequence[str]) -> list[float]:
-        """How well each statement answers the question: the mean of its cosine with it and of its share of it; the share alone without meaning."""
-        shares = [self.share(terms_of(statement)) for statement in statements]
+        """How well each statement answers the question: the mean of its cosine with it and of its share of the part of it that it holds the most of;
+        that share alone without meaning."""
+        shares = [self._of_part(terms_of(statement)) for statement in statements]
         vectors = self.vectors([self.question, *statements])
         if vectors is None:
             return shares

@@ -43,7 +43,7 @@ class Graph:
         self._pairs = Growing(np.int64, 2)  # (unit, name), in the order of units
         self.read = 0
         """Passages that were read: those with lower numbers."""
-        self._by_name: tuple[Ints, Ints] | None = None
+        self._sorted: tuple[Ints, Ints] | None = None
 
     # -- building --
     def add(self, passage: int, text: str, more: Iterable[str] = ()) -> None:
@@ -58,13 +58,13 @@ class Graph:
                 at += 1
             self._add_unit(passage, span.start, span.end, [*own, *whole])
         self.read = max(self.read, passage + 1)
-        self._by_name = None
+        self._sorted = None
 
     def link(self, passage: int, names: Sequence[str]) -> None:
         """A relation over names, as it comes from a table of edges; the whole passage is its sentence."""
         self._add_unit(passage, 0, 0, [(key_of(name), name) for name in names])
         self.read = max(self.read, passage + 1)
-        self._by_name = None
+        self._sorted = None
 
     def _add_unit(self, passage: int, start: int, end: int, named: Sequence[tuple[str, str]]) -> None:
         shown: dict[str, str] = {}
@@ -110,11 +110,6 @@ class Graph:
         low, high = np.searchsorted(pairs[:, 0], [unit, unit + 1])
         return Unit(passage, start, end, tuple(pairs[low:high, 1].tolist()))
 
-    def pairs(self) -> tuple[Ints, Ints]:
-        """(sentence, name), one pair for each name that each sentence holds."""
-        pairs = self._pairs.view()
-        return pairs[:, 0], pairs[:, 1]
-
     def passage_of(self, units: Ints) -> Ints:
         """The passage of each of some sentences."""
         return np.asarray(self._units.view()[units, 0])
@@ -133,7 +128,7 @@ class Graph:
 
     def units_of(self, name: int, allowed: Mask) -> Ints:
         """The sentences of allowed passages that hold a name."""
-        units, starts = self._named()
+        units, starts = self.by_name()
         own = units[starts[name] : starts[name + 1]]
         return np.asarray(own[allowed[self._units.view()[own, 0]]])
 
@@ -179,13 +174,13 @@ class Graph:
         values = [_npmi(len(a & b), len(a), len(b), total) for i, a in enumerate(where) for b in where[i + 1 :]]
         return sum(values) / len(values) if values else 0.0
 
-    def _named(self) -> tuple[Ints, Ints]:
-        """Units in the order of names, and where each name's begin."""
-        if self._by_name is None:
+    def by_name(self) -> tuple[Ints, Ints]:
+        """(sentences in the order of the names that they hold, (names + 1,) where those of each name begin)"""
+        if self._sorted is None:
             pairs = self._pairs.view()
             order = np.argsort(pairs[:, 1], kind="stable")
-            self._by_name = pairs[order, 0], np.searchsorted(pairs[order, 1], np.arange(len(self) + 1))
-        return self._by_name
+            self._sorted = pairs[order, 0], np.searchsorted(pairs[order, 1], np.arange(len(self) + 1))
+        return self._sorted
 
     # -- tables --
     def nodes(self) -> Iterator[tuple[str, str]]:

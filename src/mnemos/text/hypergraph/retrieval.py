@@ -119,10 +119,10 @@ def neighbours(graph: Graph, names: Ints, allowed: Mask, most: int) -> tuple[str
 
 def _values(graph: Graph, scores: Numbers) -> Numbers:
     """(names,) the best score of a passage that holds each name."""
-    out = np.full(len(graph), -np.inf)
-    unit, name = graph.pairs()
-    np.maximum.at(out, name, scores[graph.passage_of(unit)])
-    return out
+    units, starts = graph.by_name()
+    if not len(units):
+        return np.full(len(graph), -np.inf)
+    return np.asarray(np.maximum.reduceat(scores[graph.passage_of(units)], starts[:-1]))
 
 
 def _names(graph: Graph, value: Numbers, chosen: Mask, wanted: Wanted, allowed: Mask, limits: Limits) -> list[int]:
