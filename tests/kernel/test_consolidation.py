@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import mnemos
+from mnemos.base.cube import Link
 from mnemos.base.errors import Conflict, NotFound, PermissionDenied
+from mnemos.base.ids import parse_id
+from mnemos.base.lineage import VIEW_OF
 from mnemos.kernel import consolidation
+from mnemos.kernel.exchange.exporting import export_archive
+from mnemos.kernel.exchange.importing import import_archive
 from mnemos.kernel.space import Space
 from mnemos.text import registry
 from mnemos.text.strategy import Recall, View
@@ -135,14 +140,8 @@ def test_relations_are_those_of_the_views_in_sight(space: Space) -> None:
     assert edges.weight.tolist() == [0.5, 0.5]
     assert len(set(edges.source.tolist() + edges.target.tolist())) == 3
     members = view.relations.incidence(view.views, ["subject"])
-    assert sorted(members.node.tolist()) == [view.index.rows_of(cube_id(cube.id))[0] for cube in cubes]
+    assert sorted(members.node.tolist()) == [view.index.rows_of(parse_id(cube.id))[0] for cube in cubes]
     assert not len(view.relations.edges(view.index.first.view(), view.views, ["unheard of"]).source)
-
-
-def cube_id(text: str) -> object:
-    from mnemos.base.ids import parse_id
-
-    return parse_id(text)
 
 
 def test_a_kill_between_portions_loses_and_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,3 +209,239 @@ def test_only_who_reads_all_of_a_space_consolidates_it(space: Space) -> None:
     space.system.space("zoo", acl={"read": ["bob"], "write": ["bob"]}, clearance={"bob": "public"})
     with pytest.raises(PermissionDenied, match="its owner may"):
         space.system.as_principal("bob").space("zoo").consolidate()
+
+
+# ---- what somebody may not see, seen through views ---------------------------------------------------------------------
+
+
+def test_an_earlier_version_of_a_view_follows_the_rules_of_what_it_was_made_of(space: Space) -> None:
+    """A view that was renewed from other memories can still be read as it was: the rules of what it was made of then hold for it, too."""
+    secret, plain = space.add("The vault's code is 4711."), space.add("The vault is in the cellar.")
+    space.consolidate()
+    note = next(note for note in space.list(types=["note"]) if "4711" in note.text)
+    space.update(note.id, "NOTHING", derived_from=[Link(parse_id(plain.id), 1, VIEW_OF)])
+    space.set_acl(secret.id, {"read": ["ann"]})
+    space.system.space("zoo", acl={"read": ["bob"]})
+    theirs = space.system.as_principal("bob").space("zoo")
+    with pytest.raises(NotFound):
+        theirs.get(note.id, version=1)
+    with pytest.raises(NotFound):
+        theirs.history(note.id)
+    assert "4711" not in "".join(cube.text for cube in theirs.list(limit=100))
+
+
+def test_a_source_that_gets_rules_while_it_is_worked_on_is_woven_into_nothing(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the commit rules are given: the portion comes again, without it."""
+    cubes = space.add_many([{"text": text} for text in TEXTS[:3]])
+    meanwhile(monkeypatch, lambda: space.set_acl(cubes[0].id, {"read": ["ann"]}))
+    assert space.consolidate().added == 4
+    assert TEXTS[0].upper() not in {note.text for note in space.list(types=["note"])}
+
+
+@pytest.mark.parametrize("step", ["quarantine", "archive"])
+def test_a_source_that_is_set_aside_while_it_is_worked_on_gets_no_view(space: Space, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    cubes = space.add_many([{"text": text} for text in TEXTS[:3]])
+    meanwhile(monkeypatch, lambda: getattr(space, step)(cubes[0].id))
+    done = space.consolidate()
+    assert (done.added, done.report) == (4, {"echoed": 2}), "what the lost attempt counted does not count"
+
+
+def test_views_of_views_at_any_depth_do_not_speak_for_what_is_not_seen(space: Space) -> None:
+    cube = secret = space.add("The vault's code is 4711.")
+    for depth in range(12):
+        cube = space.add(f"View {depth} of 4711.", derived_from=[Link(parse_id(cube.id), 1, VIEW_OF)])
+    assert np.count_nonzero(look(space).views) == 12
+    space.quarantine(secret.id)
+    assert np.count_nonzero(look(space).views) == 0
+    assert not space.search("4711", types=["fact"])
+
+
+def test_a_view_of_a_memory_in_another_space_has_no_bearing(space: Space) -> None:
+    other = space.system.space("other").add("The vault's code is 4711.")
+    space.add("THE VAULT'S CODE", derived_from=[Link(parse_id(other.id), 1, VIEW_OF)], metadata={"strategy": "echo"})
+    assert np.count_nonzero(look(space).views) == 0
+    space.add(TEXTS[0])
+    assert space.consolidate().added == 2
+
+
+# ---- who may write what ----------------------------------------------------------------------------------------------
+
+
+def test_one_consolidation_is_one_write_against_a_rate(space: Space) -> None:
+    system = space.system
+    theirs = system.as_principal("ann").space("hers", strategy="echo", rate={"writes_per_minute": 3})
+    theirs.add_many([{"text": text} for text in TEXTS])
+    assert theirs.consolidate().added == 18
+
+
+def test_a_full_space_is_consolidated_as_far_as_there_is_room(space: Space) -> None:
+    space.add_many([{"text": text} for text in TEXTS])
+    system = space.system
+    system.space("zoo", quota={"cubes": 9 + 8})
+    done = space.consolidate()
+    assert (done.seen, done.added) == (4, 8)
+    assert done.report["stopped: the space may hold no more"] == 1
+    system.jobs.run_once()
+    assert [job.state for job in system.jobs.list() if job.kind == "consolidate"] == ["waiting"]
+    system.space("zoo", quota={"cubes": 100})
+    assert (space.consolidate().seen, len(space.list(types=["note"]))) == (5, 9)
+
+
+def test_a_read_only_space_is_left_alone_by_its_job(space: Space) -> None:
+    space.add(TEXTS[0])
+    space.system.space("zoo", read_only=True)
+    space.system.jobs.run_once()
+    (job,) = [job for job in space.system.jobs.list() if job.kind == "consolidate"]
+    assert (job.state, job.error, job.attempts) == ("waiting", None, 0)
+    with pytest.raises(PermissionDenied):
+        space.consolidate()
+    space.system.space("zoo", read_only=False)
+    assert space.consolidate().added == 2
+
+
+def test_a_frozen_view_stays_as_it_is_and_holds_nothing_up(space: Space) -> None:
+    cubes = space.add_many([{"text": text} for text in TEXTS[:2]])
+    space.consolidate()
+    first = next(note for note in space.list(types=["note"]) if note.text == TEXTS[0].upper())
+    space.freeze(first.id)
+    for cube in cubes:
+        space.update(cube.id, "They live in the attic.")
+    assert space.consolidate().revised == 1
+    assert space.get(first.id).text == TEXTS[0].upper()
+    space.unfreeze(first.id)
+    assert [note.stale for note in space.list(types=["note"], stale=True)] == [True]
+
+
+def test_a_view_that_is_frozen_while_it_is_worked_on_is_left(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    cube = space.add(TEXTS[0])
+    space.consolidate()
+    (note,) = space.list(types=["note"])
+    space.update(cube.id, "It lives in the attic.")
+    meanwhile(monkeypatch, lambda: space.freeze(note.id))
+    done = space.consolidate()
+    assert (done.revised, done.report) == (0, {"left as it was: frozen": 1})
+
+
+# ---- what comes back -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("away", "back"), [("quarantine", "release"), ("archive", "restore"), ("hide", "show")])
+def test_what_was_set_aside_when_its_time_was_is_looked_at_when_it_comes_back(space: Space, away: str, back: str) -> None:
+    steps = {"hide": lambda id: space.set_acl(id, {"read": ["ann"]}), "show": lambda id: space.set_acl(id, None)}
+    cubes = space.add_many([{"text": text} for text in TEXTS])
+    for cube in cubes[:5]:
+        steps.get(away, getattr(space, away, None))(cube.id)
+    assert space.consolidate().seen == 4
+    for cube in cubes[:5]:
+        steps.get(back, getattr(space, back, None))(cube.id)
+    assert space.consolidate().seen == 5, "more than a portion holds"
+    assert len(space.list(types=["note"], limit=100)) == 9
+    position = space.system.position()
+    assert space.consolidate().seen == 0
+    assert space.system.position() == position
+
+
+def test_what_comes_back_with_its_views_is_not_looked_at_again(space: Space) -> None:
+    cube = space.add(TEXTS[0])
+    space.consolidate()
+    space.archive(cube.id)
+    space.restore(cube.id)
+    assert space.consolidate().seen == 0
+
+
+def test_a_memory_that_lost_its_view_with_another_gets_a_new_one(space: Space) -> None:
+    cubes = space.add_many([{"text": text} for text in TEXTS[:2]])
+    space.consolidate()
+    note = next(note for note in space.list(types=["note"]) if note.text == TEXTS[0].upper())
+    space.update(note.id, "BOTH", derived_from=[Link(parse_id(cube.id), 1, VIEW_OF) for cube in cubes])
+    space.forget([cubes[1].id])
+    assert not space.list(types=["note"])
+    assert space.consolidate().seen == 1
+    assert [note.text for note in space.list(types=["note"])] == [TEXTS[0].upper()]
+    assert space.consolidate().seen == 0
+    assert space.system.verify().ok
+
+
+# ---- spaces that come from elsewhere, and strategies that go -----------------------------------------------------------
+
+
+def test_a_branch_has_its_views_and_their_edges_and_merging_leaves_views_out(space: Space) -> None:
+    space.add_many([{"text": text} for text in TEXTS[:4]])
+    space.consolidate()
+    branch = space.branch("what if")
+    there = look(branch.space)
+    assert there.relations is not None
+    assert there.views is not None
+    assert len(there.relations.edges(there.index.first.view(), there.views, ["after"]).source) == 3
+    assert len(there.relations.incidence(there.views).node) == 4
+    assert {job.key for job in space.system.jobs.list(kind="consolidate")} == {"zoo", "what if"}
+    assert branch.space.consolidate().added == 0, "they are there already"
+    branch.space.add(TEXTS[4])
+    branch.space.consolidate()
+    assert [change.branch.text for change in branch.diff().changes if change.branch] == [TEXTS[4]]
+    branch.merge()
+    assert len(space.list(types=["note"])) == 4
+    assert space.consolidate().added == 2
+    assert space.system.verify().ok
+
+
+def test_views_and_edges_travel_in_archives(space: Space, tmp_path: Path) -> None:
+    space.add_many([{"text": text} for text in TEXTS[:4]])
+    space.consolidate()
+    before = look(space)
+    assert before.relations is not None
+    assert before.views is not None
+    export_archive(space.system, tmp_path / "zoo.mnemos")
+    with mnemos.open(":memory:", embedder="hashed") as other:
+        import_archive(other, tmp_path / "zoo.mnemos")
+        view = look(other.space("zoo"))
+        assert view.relations is not None
+        assert view.views is not None
+        first = view.index.first.view()
+        edges, was = view.relations.edges(first, view.views), before.relations.edges(before.index.first.view(), before.views)
+        ids = [view.index.id_at(row) for row in edges.target]
+        assert ids == [before.index.id_at(row) for row in was.target]
+        assert [job.key for job in other.jobs.list(kind="consolidate")] == ["zoo"]
+        assert other.space("zoo").consolidate().added == 0
+
+
+def test_a_strategy_that_is_not_here_any_more(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    space.add_many([{"text": text} for text in TEXTS[:4]])
+    space.consolidate()
+    monkeypatch.delitem(registry.STRATEGIES, "echo")
+    with pytest.raises(NotFound, match=r"zoo.*'echo'.*plain"):
+        space.search("heron")
+    with pytest.raises(NotFound, match="'echo'"):
+        space.consolidate()
+    assert space.search("heron", strategy="plain")[0].cube.text == TEXTS[0]
+    space.system.jobs.run_once()
+    (job,) = space.system.jobs.list(kind="consolidate")
+    assert "'echo'" in (job.error or "")
+    again = space.system.space("zoo", strategy="plain")
+    assert again.search("heron")[0].cube.text == TEXTS[0]
+    assert len(again.list(types=["note"])) == 4, "its views are kept"
+    assert [job.state for job in space.system.jobs.list(kind="consolidate")] == ["cancelled"]
+
+
+def test_another_strategy_leaves_the_views_of_the_one_before(space: Space) -> None:
+    cube = space.add("Ann moved to Lyon in May, she says.")
+    space.consolidate()
+    notes = space.system.space("zoo", strategy="notes")
+    assert notes.consolidate().added == 1
+    assert sorted(note.metadata["strategy"] for note in notes.list(types=["note"])) == ["echo", "notes"]
+    again = space.system.space("zoo", strategy="echo")
+    assert again.consolidate().seen == 0, "it goes on where it stood"
+    space.forget([cube.id])
+    assert not space.list(limit=100)
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen between the look of the first portion and its commit."""
+    commit, once = consolidation._Portion.commit, [True]
+
+    def late(portion: consolidation._Portion) -> None:
+        if once and once.pop():
+            happens()
+        commit(portion)
+
+    monkeypatch.setattr(consolidation._Portion, "commit", late)

@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.base.cube import Content
+from mnemos.base.errors import Invalid
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import VIEW_OF
 from mnemos.index.growing import Growing
 from mnemos.index.space_index import Codes, Mask, SpaceIndex
 
 Rows = NDArray[np.int64]
-_DEEPEST = 8
-"""Views of views of … that are followed to their sources."""
 
 
 class Versions(Protocol):
@@ -62,6 +61,7 @@ class Relations:
         self._members = Growing(np.int64, 3)  # (row of the relation, node, role)
         self._shares = Growing(np.float64)
         self._strategy = Growing(np.int64, 2)  # (row of a view, strategy)
+        self._missing: set[UUID] = set()  # memories that views speak of, and that have no row so far
 
     @classmethod
     def of(cls, index: SpaceIndex, snapshot: Versions, is_view: Mask) -> Relations:
@@ -71,26 +71,45 @@ class Relations:
         return held
 
     def _catch_up(self, index: SpaceIndex, snapshot: Versions, is_view: Mask) -> None:
+        if self._missing and not self._missing.isdisjoint(index.id_at(row) for row in range(self._read, len(index))):
+            self.__init__()  # type: ignore[misc]  # read all of it again, in the order in which it would be read at first use
         fresh = self._read + np.flatnonzero(is_view[self._read :])
         self._read = len(index)
         if not len(fresh):
             return
         stored = snapshot.versions(index.seq.view()[fresh].tolist())
-        first = index.first.view()
         for row, seq in zip(fresh.tolist(), index.seq.view()[fresh].tolist(), strict=True):
             if seq not in stored:  # forgotten since
                 continue
             content: Content = stored[seq].content
             self._sources.extend([(row, source) for source in self._rows_of_sources(index, snapshot, content)] or np.empty((0, 2)))
             self._strategy.extend([(row, self.strategies.encode([_word(content.metadata.get("strategy"))])[0])])
-            edges = list(_said(index, content.metadata.get("edges"), "to", "kind"))
+            edges = list(self._said(index, content.metadata.get("edges"), "to", "kind"))
             if edges:
-                self._edges.extend([(row, first[node], self.kinds.encode([kind])[0]) for node, kind, _ in edges])
+                self._edges.extend([(row, node, self.kinds.encode([kind])[0]) for node, kind, _ in edges])
                 self._weights.extend([weight for _, _, weight in edges])
-            members = list(_said(index, content.metadata.get("members"), "id", "role"))
+            members = list(self._said(index, content.metadata.get("members"), "id", "role"))
             if members:
-                self._members.extend([(row, first[node], self.roles.encode([role])[0]) for node, role, _ in members])
+                self._members.extend([(row, node, self.roles.encode([role])[0]) for node, role, _ in members])
                 self._shares.extend([weight for _, _, weight in members])
+
+    def _said(self, index: SpaceIndex, listed: Any, id_key: str, word_key: str) -> Iterator[tuple[int, str | None, float]]:
+        """(node, word, weight) of what metadata list, where it is there; what a caller wrote into metadata by hand may be anything."""
+        for one in listed if isinstance(listed, (list, tuple)) else ():
+            if not isinstance(one, Mapping) or not isinstance(one.get(id_key), str):
+                continue
+            try:
+                cube = parse_id(one[id_key])
+            except Invalid:
+                continue
+            weight = one.get("weight", 1.0)
+            if not isinstance(weight, (int, float)) or isinstance(weight, bool) or not np.isfinite(weight):
+                continue
+            rows = index.rows_of(cube)
+            if rows:
+                yield rows[0], _word(one.get(word_key)), float(weight)
+            else:
+                self._missing.add(cube)
 
     @staticmethod
     def _rows_of_sources(index: SpaceIndex, snapshot: Versions, content: Content) -> Iterator[int]:
@@ -116,13 +135,12 @@ class Relations:
         with_sources = np.zeros(len(seen), dtype=bool)
         with_sources[views] = True
         usable &= with_sources
-        for _ in range(_DEEPEST):
-            lacking = views[(sources < 0) | ~np.where(is_view[sources], usable[sources], seen[sources])]
-            before = int(np.count_nonzero(usable))
+        gone, made_of_views = sources < 0, is_view[sources]
+        while True:
+            lacking = views[gone | ~np.where(made_of_views, usable[sources], seen[sources])]
+            if not usable[lacking].any():
+                return usable
             usable[lacking] = False
-            if int(np.count_nonzero(usable)) == before:
-                break
-        return usable
 
     def sources(self, views: Mask) -> tuple[Rows, Rows]:
         """(view, source) rows, pair by pair, of the views in the mask."""
@@ -155,20 +173,6 @@ def _among(codes: Rows, words: Codes, wanted: Iterable[str] | None) -> Mask:
     if wanted is None:
         return np.ones(len(codes), dtype=bool)
     return np.isin(codes, [number for word in wanted if (number := words.number(word)) is not None])
-
-
-def _said(index: SpaceIndex, listed: Any, id_key: str, word_key: str) -> Iterator[tuple[int, str | None, float]]:
-    """(row, word, weight) of what metadata list, where it is there; what a caller wrote into metadata by hand may be anything."""
-    for one in listed if isinstance(listed, (list, tuple)) else ():
-        if not isinstance(one, Mapping) or not isinstance(one.get(id_key), str):
-            continue
-        try:
-            rows = index.rows_of(parse_id(one[id_key]))
-        except ValueError:
-            continue
-        weight = one.get("weight", 1.0)
-        if rows and isinstance(weight, (int, float)) and np.isfinite(weight):
-            yield rows[0], _word(one.get(word_key)), float(weight)
 
 
 def _word(value: Any) -> str | None:

@@ -17,21 +17,24 @@ import numpy as np
 
 from mnemos.base.clock import optional_datetime
 from mnemos.base.cube import Link
-from mnemos.base.errors import Conflict, Frozen, Invalid, NotFound, PermissionDenied
+from mnemos.base.errors import Conflict, Frozen, Invalid, NotFound, PermissionDenied, QuotaExceeded
 from mnemos.base.lineage import VIEW_OF
 from mnemos.base.protocols import ChatModel, Progress, Vectors
 from mnemos.index.space_index import Mask, SpaceIndex
 from mnemos.kernel.life import lifecycle
+from mnemos.kernel.life.lifecycle import VISIBLE
+from mnemos.kernel.life.views import lost_views
 from mnemos.kernel.reading.searching import Masks, findable
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.rights.governance import LABELS, label_level
+from mnemos.kernel.space import Space
 from mnemos.kernel.writing import writes
 from mnemos.store.base import Filter, Snapshot
 from mnemos.store.sqlite_read import Reader
+from mnemos.store.sqlite_write import Writer
 from mnemos.text.strategy import Draft, Memory, Portion, View
 
 if TYPE_CHECKING:
-    from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
     from mnemos.kernel.work.running import Running
 
@@ -67,15 +70,29 @@ def consolidate(space: Space, progress: Progress | None = None) -> Consolidated:
         raise Invalid("consolidate: this is a space as it was; consolidate the space as it is")
     if not strategy.consolidates:
         return Consolidated(strategy.name)
-    work = _Work(space, strategy.name, progress)
+    work = _Work(_Uncounted(space), strategy.name, progress)
     strategy.consolidate(work)
     return Consolidated(strategy.name, work.seen, work.done["added"], work.done["revised"], work.done["retired"], dict(work.reported))
 
 
 def consolidate_job(system: Mnemos, job: Running) -> None:
-    """The job "consolidate": its key is the name of a space."""
-    with contextlib.suppress(NotFound):  # the space went with the transaction that made it
-        consolidate(system.existing_space(job.key), job.progress)
+    """The job "consolidate": its key is the name of a space. One that is read-only is left as it is."""
+    try:
+        space = system.existing_space(job.key)
+    except NotFound:  # it went with the transaction that made it
+        return
+    if not system.settings(job.key).get("read_only"):
+        consolidate(space, job.progress)
+
+
+class _Uncounted(Space):
+    """A space as a consolidation writes to it: all of it counts as one write against a rate."""
+
+    def __init__(self, space: Space) -> None:
+        vars(self).update(vars(space))
+
+    def admit(self, verb: str, *, counted: bool = True) -> None:
+        super().admit(verb, counted=False)
 
 
 class _Work:
@@ -90,9 +107,13 @@ class _Work:
         self.reported: Counter[str] = Counter()
         self.seen = 0
         self.key = f"consolidated/{space.num}/{strategy}"
+        self.lost = lost_views(space.num, strategy)
         self._progress = progress
-        self._offered: set[tuple[UUID, int]] = set()
+        self._offered: set[int] = set()
         """Stale views that the strategy was shown: what it leaves as it is comes again at the next run, not in this one."""
+        self._back: dict[UUID, int] = {}
+        """Memories that have come back into sight → where the log says so; read up to `_read`."""
+        self._read = 0
 
     def report(self, what: str, count: int = 1) -> None:
         self.reported[what] += count
@@ -100,6 +121,7 @@ class _Work:
     def portions(self, size: int) -> Iterator[Portion]:
         attempts = 0
         while (portion := self._next(size)) is not None:
+            before = self.reported.copy()
             yield portion
             try:
                 portion.commit()
@@ -107,11 +129,15 @@ class _Work:
                 attempts += 1
                 if attempts == _ATTEMPTS:
                     raise
+                self.reported = before
                 continue
+            except QuotaExceeded:  # it goes on where it stands, once there is room
+                self.report("stopped: the space may hold no more")
+                return
             attempts = 0
             self.seen += len(portion.fresh)
-            self.done.update(portion.wanted)
-            self._offered |= {(view.id, view.content.version) for view in portion.stale}
+            self.done.update(portion.done)
+            self._offered.update(portion.stale_seqs)
             if self._progress is not None:
                 self._progress(self.seen, self.seen + portion.left)
 
@@ -119,29 +145,66 @@ class _Work:
         with _looking(self.space, self.strategy) as (snapshot, index, masks, own):
             before = int(snapshot.setting(self.key) or 0)
             seqs = index.seq.view()
-            rows = np.flatnonzero(masks.allowed & (seqs > before))
-            chosen = rows[:size]
-            outdated = np.flatnonzero(own & (index.stale.view() <= snapshot.position))
-            fresh = _memories(snapshot, index, chosen.tolist())
-            stale = [view for view in _memories(snapshot, index, outdated.tolist()) if (view.id, view.content.version) not in self._offered]
-            if not fresh and not stale:
+            bare = masks.allowed.copy()
+            if masks.relations is not None:
+                sources = masks.relations.sources(own)[1]
+                bare[sources[sources >= 0]] = False
+            waiting = snapshot.setting(self.lost)
+            lost = {row: id for id in waiting or () for row in index.rows_of(UUID(id)) if bare[row]}
+            back = [
+                (at, row) for cube, at in self._come_back(snapshot, before).items() for row in index.rows_of(cube)
+                if at > before >= seqs[row] and bare[row] and row not in lost
+            ]  # fmt: skip
+            new = np.flatnonzero(masks.allowed & (seqs > before))
+            due = sorted([*zip(seqs[new[:size]].tolist(), new[:size].tolist(), strict=True), *back])
+            chosen = [*((before, row) for row in lost), *due][:size]
+            outdated = np.flatnonzero(own & (index.stale.view() <= snapshot.position)).tolist()
+            outdated = [row for row in outdated if int(seqs[row]) not in self._offered]
+            stale = _memories(snapshot, index, outdated, frozen=False)
+            if not chosen and not stale:
                 return None
-            until = int(seqs[chosen[-1]]) if len(chosen) else before
-        return _Portion(self, before, until, fresh, stale, len(rows) - len(chosen))
+            rows = sorted(row for _, row in chosen)
+            fresh = _memories(snapshot, index, rows)
+            reached = _Reached(before, chosen[-1][0] if chosen else before, waiting, [id for row, id in lost.items() if row not in rows] or None)
+            return _Portion(self, reached, fresh, stale, seqs[outdated].tolist(), len(lost) + len(new) + len(back) - len(chosen))
+
+    def _come_back(self, snapshot: Reader, before: int) -> dict[UUID, int]:
+        """Memories that could not be looked at when their time was, set aside or under rules of their own, and can since."""
+        for entry in snapshot.index_changes(self.space.num, max(self._read, before)):
+            if entry.cube is None or entry.kind not in ("state", "permission"):
+                continue
+            body = entry.body_json()
+            if body["acl"] is None if entry.kind == "permission" else body["from"] not in VISIBLE and body["to"] in VISIBLE:
+                self._back[entry.cube] = entry.seq
+        self._read = snapshot.position
+        return self._back
+
+
+class _Reached(NamedTuple):
+    """How far consolidation had come before a portion, and has with it: positions of the log, and the memories that have lost views."""
+
+    before: int
+    until: int
+    lost: list[str] | None
+    still_lost: list[str] | None
 
 
 class _Portion:
     """What a strategy is to work on, and what it wants done; see `text.strategy.Portion`."""
 
-    def __init__(self, work: _Work, before: int, until: int, fresh: list[Memory], stale: list[Memory], left: int) -> None:
+    def __init__(self, work: _Work, reached: _Reached, fresh: list[Memory], stale: list[Memory], stale_seqs: list[int], left: int) -> None:
         self.fresh: Sequence[Memory] = fresh
         self.stale: Sequence[Memory] = stale
+        self.stale_seqs = stale_seqs
         self.left = left
-        self.wanted: Counter[str] = Counter()
+        self.done: Counter[str] = Counter()
         self._work = work
-        self._before, self._until = before, until
+        self._reached = reached
         self._drafts: dict[UUID, Draft] = {}
-        self._steps: list[Callable[[], object]] = []
+        self._rests_on: dict[UUID, int] = {view.id: view.content.version for view in stale}
+        """Memory → version, of all that must not have changed when it is written."""
+        self._steps: list[tuple[str, UUID | None, Callable[[], object]]] = []
+        """What to count it as, the view that it changes, what to do."""
 
     # -- looking --
     @contextlib.contextmanager
@@ -173,8 +236,7 @@ class _Portion:
         space, id = self._work.space, self._work.space.system.new_id()
         fields = self._fields(draft)
         self._drafts[id] = draft
-        self._steps.append(lambda: writes.add(space, draft.text, {**fields, "id": id}))
-        self.wanted["added"] += 1
+        self._steps.append(("added", None, lambda: writes.add(space, draft.text, {**fields, "id": id})))
         return id
 
     def revise(self, view: Memory, draft: Draft, reason: str) -> None:
@@ -182,29 +244,44 @@ class _Portion:
         fields = {**self._fields(draft), "text": draft.text, "if_version": view.content.version}
         fields["metadata"] = {**fields["metadata"], "reason": reason}
         self._drafts[view.id] = draft
-        self._steps.append(lambda: writes.revise(space, view.id, fields))
-        self.wanted["revised"] += 1
+        self._steps.append(("revised", view.id, lambda: writes.revise(space, view.id, dict(fields))))
 
     def retire(self, view: Memory, reason: str) -> None:
         space = self._work.space
-        self._steps.append(lambda: lifecycle.archive(space, view.id, reason))
-        self.wanted["retired"] += 1
+        self._steps.append(("retired", view.id, lambda: lifecycle.archive(space, view.id, reason)))
 
     def commit(self) -> None:
-        """Write what was asked for, and the position that was reached. Raises `Conflict` where another has been here meanwhile."""
-        system, key = self._work.space.system, self._work.key
-        if not self._steps and self._until == self._before:
+        """Write what was asked for, and the position that was reached. Raises `Conflict` where another has been here meanwhile, or has changed
+        what it rests on; `QuotaExceeded`."""
+        system, work, reached = self._work.space.system, self._work, self._reached
+        if not self._steps and (reached.before, reached.lost) == (reached.until, reached.still_lost):
             return
         texts = list(dict.fromkeys(draft.text for draft in self._drafts.values()))
         made = system.embedding.vectors(texts)
         lent = {} if made is None else dict(zip(texts, made, strict=True))
         with system.embedding.lending(lent), system.writing(alone=True) as transaction:
-            if int(transaction.setting(key) or 0) != self._before:
-                raise Conflict(f"space {self._work.space.name!r} is being consolidated by another worker")
-            for step in self._steps:
-                step()
-            if self._until != self._before:
-                transaction.set_setting(key, self._until)
+            if (int(transaction.setting(work.key) or 0), transaction.setting(work.lost)) != (reached.before, reached.lost):
+                raise Conflict(f"space {work.space.name!r} is being consolidated by another worker")
+            self._check(transaction)
+            for what, view, step in self._steps:
+                standing = None if view is None else transaction.standing(view)
+                if standing is not None and standing.frozen:
+                    work.report("left as it was: frozen")
+                else:
+                    step()
+                    self.done[what] += 1
+            if reached.until != reached.before:
+                transaction.set_setting(work.key, reached.until)
+            if reached.still_lost != reached.lost:
+                transaction.set_setting(work.lost, reached.still_lost)
+
+    def _check(self, transaction: Writer) -> None:
+        """Raise `Conflict` where a memory that the portion rests on is not what it was any more, or may not be seen by all who see the space."""
+        for id, version in self._rests_on.items():
+            standing = transaction.standing(id)
+            here = standing is not None and standing.space == self._work.space.num
+            if standing is None or not here or standing.version != version or standing.acl is not None or standing.state not in VISIBLE:
+                raise Conflict(f"cube {id} has changed meanwhile; consolidate again")
 
     def _fields(self, draft: Draft) -> dict[str, Any]:
         """The keywords of `add` for a view."""
@@ -230,6 +307,7 @@ class _Portion:
     def _origin(self, source: Memory | UUID) -> _Origin:
         if isinstance(source, Memory):
             content = source.content
+            self._rests_on[content.id] = content.version
             return _Origin(content.id, content.version, label_level(content.sensitivity), content.event_at, content.expires_at)
         if source not in self._drafts:
             raise Invalid(f"sources: {source} is no draft of this portion; give the memory itself")
@@ -279,8 +357,10 @@ def _looking(space: Space, strategy: str) -> Iterator[_Look]:
                 return
 
 
-def _memories(snapshot: Snapshot, index: SpaceIndex, rows: Sequence[int]) -> list[Memory]:
+def _memories(snapshot: Snapshot, index: SpaceIndex, rows: Sequence[int], *, frozen: bool = True) -> list[Memory]:
+    """What stands at `rows`, in that order; without what is frozen where that is not wanted."""
     seqs = index.seq.view()[np.asarray(rows, dtype=np.int64)].tolist()
     stored = snapshot.versions(seqs)
-    return [Memory(stored[seq].content, row, stored[seq].stale is not None) for seq, row in zip(seqs, rows, strict=True) if seq in stored]
+    found = [(stored[seq], row) for seq, row in zip(seqs, rows, strict=True) if seq in stored]
+    return [Memory(version.content, row, version.stale is not None) for version, row in found if frozen or not version.frozen]
 

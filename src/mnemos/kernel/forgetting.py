@@ -17,6 +17,7 @@ from mnemos.base.errors import Invalid, NotFound, PermissionDenied
 from mnemos.base.signing import PublicKey, SignedDocument, SigningKey
 from mnemos.kernel.life.lifecycle import revive_merged
 from mnemos.kernel.life.reasons import check_reason, refuse_repetition, strings_of
+from mnemos.kernel.life.views import note_losses
 from mnemos.kernel.lineage import descendants
 from mnemos.kernel.reading.viewing import Viewing, whole_of
 from mnemos.store.base import Filter, Snapshot
@@ -167,6 +168,7 @@ def _forget_family(system: Mnemos, transaction: Writer, family: Sequence[UUID], 
     texts, strings, kinds = _traces(transaction, family)
     refuse_repetition(reason, texts, strings)
     revive_merged(transaction, family)
+    note_losses(transaction, family)
     tombstones = transaction.forget(family, reason)
     position, head, at = transaction.newest()
 

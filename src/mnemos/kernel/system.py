@@ -409,6 +409,12 @@ class Mnemos:
         return self._strategies[name]
 
     def strategy_of(self, space: Space) -> Strategy:
+        """The strategy of a space. Raises `NotFound` where it is not here: the space comes from elsewhere, or a program no longer brings it."""
+        if space.strategy_name not in STRATEGIES:
+            raise NotFound(
+                f"space {space.name!r} remembers by strategy {shown(space.strategy_name)}, which is not here; give it another: "
+                f"mem.space({space.name!r}, strategy='auto'); there are {', '.join(STRATEGIES)}"
+            )
         return self.strategy(space.strategy_name)
 
     def space_row(self, snapshot: Snapshot, num: int) -> SpaceRow:

@@ -20,6 +20,7 @@ from mnemos.kernel.exchange.importing import KeyLike, check_models, open_archive
 from mnemos.kernel.exchange.lines import Told
 from mnemos.kernel.exchange.transfer import Incoming, Line, batches, portable
 from mnemos.kernel.forgetting import forget
+from mnemos.kernel.rights.space_settings import look_after
 from mnemos.store.base import Filter, Snapshot
 
 if TYPE_CHECKING:
@@ -321,3 +322,4 @@ class _Sync:
             self._b.access(transaction).require("share", name, {**row.settings, "read_only": False})
             own = {name: value for name, value in row.settings.items() if name not in portable(row.settings)}
             transaction.set_space(row.num, {**settings, **own})
+            look_after(self._b, transaction, row.name, settings)

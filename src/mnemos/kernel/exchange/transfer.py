@@ -27,7 +27,7 @@ from mnemos.kernel.reading.viewing import Viewing, whole_of
 from mnemos.kernel.rights import governance
 from mnemos.kernel.rights.governance import Access
 from mnemos.kernel.rights.limits import use_quota
-from mnemos.kernel.rights.space_settings import check_space_name
+from mnemos.kernel.rights.space_settings import check_space_name, look_after
 from mnemos.store.base import NewVersion, Snapshot, SpaceRow, VersionRow
 from mnemos.store.sqlite_read import Reader
 from mnemos.store.sqlite_write import Writer
@@ -287,6 +287,7 @@ class Incoming:
             LifecyclePolicy.from_json(given["lifecycle"])
         settings = {**portable(given), **governance.check_settings(given), "owner": self.memory.principal or owner}
         transaction.create_space(space, settings)
+        look_after(self.memory, transaction, space, settings)
         return 1
 
     def _take_version(

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from mnemos.base.cube import MemCube, State
-from mnemos.base.lineage import BRANCHED_FROM
+from mnemos.base.cube import Content, MemCube, State
+from mnemos.base.lineage import BRANCHED_FROM, VIEW_OF
 from mnemos.kernel.history.branches import base_of, origin_of, sources
 from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.reading.viewing import Viewing, whole_of
 from mnemos.kernel.writing.drafts import CHANGEABLE
 from mnemos.store.base import Filter, Snapshot, VersionRow
+from mnemos.text.registry import STRATEGIES
 
 if TYPE_CHECKING:
     from mnemos.kernel.space import Space
@@ -82,12 +83,15 @@ class Comparison:
         self.there = Viewing.of(self.base, snapshot)
 
     def changes(self) -> list[Change]:
+        """What to bring back. The views of strategies are left out: the original's own strategy makes them, of what comes back."""
         where = self.here.narrowed(Filter(states=tuple(State)))
         seqs = self.snapshot.query(self.here.num, where, after=0, limit=2**31, now=_ANY_TIME)
         rows = self.snapshot.versions(seqs)
         known: set[UUID] = set()
         out = []
         for seq in seqs:
+            if _is_made(rows[seq].content):
+                continue
             agreed = self.agreed(rows[seq].content.id)
             change = self._added(rows[seq]) if agreed is None else None if agreed.untouched else self._compared(rows[seq], agreed)
             known |= {agreed.base} if agreed else set()
@@ -154,11 +158,18 @@ class Comparison:
             cube = row.content.id
             if cube in known or whole_of(row.content) != cube or row.state not in VISIBLE or self.snapshot.standing(cube) is None:
                 continue
+            if _is_made(row.content):
+                continue
             now = self.there.current(cube)
             if now.state in VISIBLE and not any(entry.kind == "permission" for entry in self.snapshot.entries_of(cube)):
                 changed = now.content.version != row.content.version
                 out.append(Change("archived", None, self.there.cube(now), (), ("state",) if changed else ()))
         return out
+
+
+def _is_made(content: Content) -> bool:
+    """Whether a memory is a view that a strategy made."""
+    return content.metadata.get("strategy") in list(STRATEGIES) and any(link.relation == VIEW_OF for link in content.derived_from)
 
 
 def _differ(one: MemCube, other: MemCube, field: str) -> bool:

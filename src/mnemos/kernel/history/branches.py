@@ -15,13 +15,13 @@ from uuid import UUID
 from mnemos.base.clock import Moment, iso
 from mnemos.base.cube import Content, Link, State
 from mnemos.base.errors import Conflict, Invalid, NotFound, PermissionDenied
-from mnemos.base.lineage import BRANCHED_FROM, PART_OF
+from mnemos.base.lineage import BRANCHED_FROM, PART_OF, VIEW_OF
 from mnemos.kernel.forgetting import Certificate, forget
 from mnemos.kernel.history.reverting import copy_vectors, derived_from_row
 from mnemos.kernel.history.snapshots import NamedPosition, position_meant
 from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.reading.viewing import Viewing
-from mnemos.kernel.rights.space_settings import check_space_name
+from mnemos.kernel.rights.space_settings import check_space_name, look_after
 from mnemos.store.base import Derived, Filter, NewVersion, Snapshot, SpaceRow, VersionRow
 from mnemos.store.sqlite_write import Writer
 from mnemos.text.encoding import restore
@@ -74,6 +74,7 @@ def branch(space: Space, name: str, at: NamedPosition | int | Moment | None) -> 
         strategy = {"strategy": settings["strategy"]} if "strategy" in settings else {}
         row = _new_space(system, transaction, name, {"owner": system.principal, **strategy, "branch": origin.as_setting()})
         Copying(system, transaction, viewing.num, row.num).copy(found, branched=True)
+        look_after(system, transaction, name, strategy)
     return system.existing_space(name)
 
 
@@ -123,6 +124,7 @@ class Copying:
         """Of each memory the copy that stands for it in the target."""
         self.versions: dict[UUID, int] = {}
         """Of memories of the target that stood for one before: the version that links to them are to name."""
+        self._told: dict[str, str] = {}
 
     def copy(self, rows: Sequence[VersionRow], *, branched: bool) -> None:
         """Write the copies. `branched` says that they come from their originals; else they stand for themselves."""
@@ -141,7 +143,21 @@ class Copying:
         links = [self._link(link) for link in content.derived_from if link.relation != BRANCHED_FROM]
         if branched:
             links.append(Link(content.id, content.version, BRANCHED_FROM))
-        return replace(content, id=self.ids[content.id], version=1, parents=(), derived_from=tuple(links))
+        metadata = self._renamed(content.metadata) if any(link.relation == VIEW_OF for link in links) else content.metadata
+        return replace(content, id=self.ids[content.id], version=1, parents=(), derived_from=tuple(links), metadata=metadata)
+
+    def _renamed(self, value: Any) -> Any:
+        """What a view says of other memories, said of their copies: its edges and members name them by their ids."""
+        if isinstance(value, str):
+            return self._names().get(value, value)
+        if isinstance(value, Mapping):
+            return {name: self._renamed(one) for name, one in value.items()}
+        return [self._renamed(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+    def _names(self) -> dict[str, str]:
+        if len(self._told) != len(self.ids):
+            self._told = {str(original): str(copy) for original, copy in self.ids.items()}
+        return self._told
 
     def _link(self, link: Link) -> Link:
         """The same link among the copies; one that leads to what was not copied stays."""

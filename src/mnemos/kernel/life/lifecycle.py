@@ -146,14 +146,15 @@ def set_acl(space: Space, cube: UUID, acl: Any) -> MemCube:
 
 
 def _narrow_views(transaction: Writer, source: UUID) -> None:
-    """Give the views of a memory, and the views of those, the rules that all that they were made of have in common."""
+    """Give the views of a memory, and the views of those, the rules that all that they were made of have in common; what earlier versions of a view
+    were made of counts, too, since those can be read like the present one."""
     changed, seen = [source], {source}
     for cube in changed:
         for view in dict.fromkeys(child for child, _, relation in transaction.children(cube) if relation == VIEW_OF):
             standing = transaction.standing(view)
             if standing is None or view in seen:
                 continue
-            made_of = [edge.parent for edge in transaction.derivations(view) if edge.child == view and edge.version == standing.version]
+            made_of = dict.fromkeys(edge.parent for edge in transaction.derivations(view) if edge.child == view)
             rules = common_rules([parent.acl for one in made_of if (parent := transaction.standing(one)) is not None])
             if standing.acl != rules:
                 transaction.set_acl(view, rules)

@@ -118,7 +118,7 @@ def common_rules(rules: Iterable[Json | None]) -> dict[str, list[str]] | None:
     for one in rules:
         for verb, names in (one or {}).items():
             known = out.get(verb)
-            if known is None or known == [EVERYBODY]:
+            if known is None or EVERYBODY in known:
                 out[verb] = list(names)
             elif EVERYBODY not in names:
                 out[verb] = [name for name in known if name in names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnemos.base.clock import iso
@@ -10,6 +11,7 @@ from mnemos.base.errors import Invalid
 from mnemos.kernel.life.tending import LifecyclePolicy
 from mnemos.store.base import SpaceRow
 from mnemos.store.sqlite_write import Writer
+from mnemos.text.registry import STRATEGIES
 
 if TYPE_CHECKING:
     from mnemos.kernel.space import Space
@@ -38,7 +40,7 @@ def opened(system: Mnemos, name: str, wanted: Json) -> SpaceRow:
             row = transaction.space(name)
             if row is None:
                 row = transaction.create_space(name, {"owner": system.principal, **wanted})
-                _look_after(system, transaction, name, wanted)
+                look_after(system, transaction, name, wanted)
     changed = any(row.settings.get(key) != value for key, value in wanted.items())
     if changed or (wanted and not access.may("read", row.settings)):  # or a list could be guessed at
         access.require("share", name, row.settings)
@@ -49,19 +51,21 @@ def opened(system: Mnemos, name: str, wanted: Json) -> SpaceRow:
         access.require("share", name, row.settings)
         settings = {**row.settings, **wanted}
         transaction.set_space(row.num, settings)
-        _look_after(system, transaction, name, wanted)
+        look_after(system, transaction, name, wanted)
     return SpaceRow(row.num, row.name, row.created_at, settings)
 
 
-def _look_after(system: Mnemos, transaction: Writer, name: str, wanted: Json) -> None:
-    """Let a space whose strategy consolidates be looked after by a recurring job."""
-    if "strategy" not in wanted:
+def look_after(system: Mnemos, transaction: Writer, name: str, settings: Mapping[str, Any]) -> None:
+    """Let a space that is given a strategy be looked after by a recurring job where that consolidates, and by none where not. A strategy that is not
+    here, of a space that comes from elsewhere, makes nothing."""
+    strategy = settings.get("strategy")
+    if strategy is None:
         return
     now = system.clock()
-    if system.strategy(wanted["strategy"]).consolidates:
+    if strategy in STRATEGIES and system.strategy(strategy).consolidates:
         transaction.enqueue("consolidate", name, None, run_at=now, priority=0, every=int(EVERY_SECONDS * 1e6), now=now)
         return
-    for row in transaction.jobs(("waiting",), ("consolidate",)):
+    for row in transaction.jobs(("waiting", "running"), ("consolidate",)):
         if row.key == name:
             transaction.cancel_job(row.id, now)
 
