@@ -12,6 +12,7 @@ STRATEGIES: dict[str, str] = {
     "thoughts": "mnemos.text.thoughts.strategy:Thoughts",
     "constructor": "mnemos.text.constructor.strategy:Constructor",
     "granularity": "mnemos.text.granularity.strategy:Granularity",
+    "clues": "mnemos.text.clues.strategy:Clues",
     "hypergraph": "mnemos.text.hypergraph.strategy:Hypergraph",
     "notes": "mnemos.text.notes.strategy:Notes",
 }

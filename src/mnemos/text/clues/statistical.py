@@ -1,0 +1,185 @@
+"""The statistical driver of a global memory: names, terms and gists of a corpus of texts, without a model, saved as JSON lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from mnemos.base.errors import Corrupt, Invalid, NotFound
+from mnemos.index.terms import heading_of, query_terms
+from mnemos.text.clues.associations import WALK, Asked, Associations, Unit, Walk, read, share
+from mnemos.text.clues.gists import SECTIONS, Sections, gist
+from mnemos.text.clues.memory import MOST, Clue, cleaned
+from mnemos.text.sentence_spans import sentence_spans
+from mnemos.text.summary import Passage
+
+FORMAT = "mnemos statistical memory"
+VERSION = 1
+FROM_GISTS = 3
+"""Clues that are sentences of gists, of all."""
+
+
+@dataclass
+class _Document:
+    """A document as it is remembered: all its sentences' names and terms, the gists of its finished sections, and the sentences of the one that is
+    not."""
+
+    about: list[str]
+    units: list[Unit] = field(default_factory=list)
+    gists: list[str] = field(default_factory=list)
+    tail: list[str] = field(default_factory=list)
+    words: int = 0
+    """Of the tail."""
+
+
+class StatisticalMemory:
+    """A `GlobalMemory` of texts. What is remembered of a document is its own alone, so forgetting it is exact; memorising goes on where a text ended,
+    if that was the end of a line. The first line of a document's first text, if it is written like a heading, is what all of it is about."""
+
+    kind = "statistical"
+
+    def __init__(self, walk: Walk = WALK, sections: Sections = SECTIONS) -> None:
+        self._walk, self._sections = walk, sections
+        self._documents: dict[str, _Document] = {}
+        self._index: Associations | None = None
+
+    def __len__(self) -> int:
+        """Documents."""
+        return len(self._documents)
+
+    def memorise(self, document: str, text: str) -> None:
+        """Read a text of a document, or more of it; time linear in the text, beside the gists'. Raises `Invalid` for an empty name."""
+        if not document:
+            raise Invalid("clues.memorise: a document needs a name")
+        held = self._documents.get(document)
+        if held is None:
+            head = heading_of(text)
+            held = self._documents[document] = _Document([head.strip()] if head.strip() else [])
+        for line in text.splitlines():
+            held.units += read(line, held.about)
+            for span in sentence_spans(line):
+                held.tail.append(span.text)
+                held.words += len(span.text.split())
+                if held.words >= self._sections.words:
+                    held.gists += self._gist(held)
+                    held.tail, held.words = [], 0
+        self._index = None
+
+    def forget(self, document: str) -> None:
+        """Take a document out; nothing of it stays. Raises `NotFound`."""
+        if document not in self._documents:
+            raise NotFound(f"clues.forget: no document {document!r} was memorised")
+        del self._documents[document]
+        self._index = None
+
+    def clues(self, question: str, most: int = MOST) -> list[Clue]:
+        """Names one or two steps from the question's, with what the steps leave of the question, and the nearest sentences of gists. Raises `Invalid`
+        for `most` below 1."""
+        if most < 1:
+            raise Invalid(f"clues.most: expected 1 or more, not {most}")
+        look = self._associations().look(np.ones(len(self._documents), dtype=bool))
+        asked = Asked.of(question)
+        words = query_terms(question).words
+        found: list[Clue] = []
+        for one in look.reach(asked, walk=self._walk):
+            left = [
+                word
+                for at, (h, word) in enumerate(zip(asked.terms.tolist(), words, strict=False))
+                if h not in asked.name_terms and not one.held >> at & 1
+            ]
+            found.append(Clue(" ".join([one.name, *left]), "entity", round(one.value, 6), one.via))
+        told = self._nearest(asked, FROM_GISTS)
+        named = cleaned(question, found, most - min(len(told), most // 2))
+        return cleaned(question, [*named, *told], most)
+
+    def save(self, path: Path) -> None:
+        """Write the memory as JSON lines, a document a line, through a file beside it."""
+        beside = path.with_name(path.name + ".new")
+        with beside.open("wb") as file:
+            head = {"format": FORMAT, "version": VERSION, "documents": len(self._documents)}
+            file.write(orjson.dumps(head) + b"\n")
+            for name, held in self._documents.items():
+                names = list(dict.fromkeys(name for unit in held.units for name in unit.names))
+                number = {name: at for at, name in enumerate(names)}
+                units = [[[number[name] for name in unit.names], unit.terms] for unit in held.units]
+                line = {"document": name, "about": held.about, "names": names, "units": units, "gists": held.gists, "tail": held.tail}
+                file.write(orjson.dumps(line) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+
+    @classmethod
+    def load(cls, path: Path, walk: Walk = WALK, sections: Sections = SECTIONS) -> StatisticalMemory:
+        """What `save` wrote. Raises `NotFound`, and `Corrupt` for a file that is not whole."""
+        if not path.is_file():
+            raise NotFound(f"clues.load: there is no file {path}")
+        lines = path.read_bytes().split(b"\n")
+        out = cls(walk, sections)
+        try:
+            head = orjson.loads(lines[0])
+            if head.get("format") != FORMAT or head.get("version") != VERSION:
+                raise ValueError(f"not of format {FORMAT!r} {VERSION}")
+            for line in lines[1:-1]:
+                name, held = _parsed(orjson.loads(line))
+                out._documents[name] = held
+            if len(out) != head["documents"] or lines[-1]:
+                raise ValueError(f"holds {len(out)} of {head['documents']} documents")
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise Corrupt(f"clues.load: {path}: {error}; memorise the corpus anew") from error
+        return out
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two memories remember the same, whatever the order in which they came to."""
+        return isinstance(other, StatisticalMemory) and self._documents == other._documents
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _associations(self) -> Associations:
+        if self._index is None:
+            self._index = Associations()
+            for number, name in enumerate(sorted(self._documents)):
+                self._index.add(number, self._documents[name].units)
+        return self._index
+
+    def _gist(self, held: _Document) -> list[str]:
+        if held.words < self._sections.fewest:
+            return held.tail
+        return [sentence.text for sentence in gist([Passage("\n".join(held.tail))], held.words, self._sections)]
+
+    def _nearest(self, asked: Asked, most: int) -> list[Clue]:
+        """The sentences of gists that hold most of the question, and more than it."""
+        if most < 1 or not len(asked.terms):
+            return []
+        told = list(dict.fromkeys(sentence for name in sorted(self._documents) for sentence in self._told(self._documents[name])))
+        place = {h: at for at, h in enumerate(asked.terms.tolist())}
+        bits = np.array([_bits(sentence, place) for sentence in told], dtype=np.int64)
+        counts = np.array([np.count_nonzero(bits >> at & 1) for at in range(len(place))], dtype=np.float64)
+        weights = np.log((len(told) + 1) / (counts + 0.5))
+        held = share(bits, weights / max(float(weights.sum()), 1e-9))
+        best = np.argsort(-held, kind="stable")[:most]
+        return [Clue(told[at], "gist", round(float(held[at]), 6)) for at in best.tolist() if held[at] > 0]
+
+    def _told(self, held: _Document) -> Iterator[str]:
+        yield from held.gists
+        yield from self._gist(held)
+
+
+def _bits(sentence: str, place: dict[int, int]) -> int:
+    out = 0
+    for h in query_terms(sentence).hashes.tolist():
+        if h in place:
+            out |= 1 << place[h]
+    return out
+
+
+def _parsed(line: dict[str, Any]) -> tuple[str, _Document]:
+    names = line["names"]
+    units = [Unit(tuple(names[at] for at in named), tuple(terms)) for named, terms in line["units"]]
+    tail = list(line["tail"])
+    return line["document"], _Document(list(line["about"]), units, list(line["gists"]), tail, sum(len(text.split()) for text in tail))
