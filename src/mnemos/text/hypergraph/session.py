@@ -81,8 +81,9 @@ class Step:
     """All there are now."""
     covered: float
     """Share of the question's words, by weight, that the points hold that bear on it."""
-    judgement: Judgement
-    concerns: tuple[SubQuery, ...]
+    judgement: Judgement | None = None
+    """What planning came to; None where the session ended before it, or with nothing new."""
+    concerns: tuple[SubQuery, ...] = ()
     """What the next turn asks."""
     widened: int = 0
     """Sub-queries that found nothing where they looked, and so looked everywhere."""
@@ -140,11 +141,12 @@ class Session:
                 self.ended = Ended.TURNS
             elif self.ended is None and self.settings.seconds is not None and self._clock() - began >= self.settings.seconds:
                 self.ended = Ended.SECONDS
-            following = Plan(Judgement.SUFFICIENT) if self.ended is not None else self._plan(looked, gained)
-            step = replace(step, judgement=following.judgement, concerns=following.queries)
+            following = None if self.ended is not None else self._plan(looked, gained)
+            if following is not None:
+                step = replace(step, judgement=following.judgement, concerns=following.queries)
             self.steps.append(step)
             yield step
-            if self.ended is not None:
+            if self.ended is not None or following is None:
                 return
             queries = following.queries
 
@@ -177,7 +179,7 @@ class Session:
         brought = sum(bool(own & changed) for own in brought_by) / len(queries)
         share = covered(self.memory, evidence)
         points = tuple(self.memory)
-        step = Step(turn, queries, tuple(ordered), tuple(inserted), tuple(updated), tuple(merged), points, share, Judgement.SUFFICIENT, (), widened)
+        step = Step(turn, queries, tuple(ordered), tuple(inserted), tuple(updated), tuple(merged), points, share, widened=widened)
         return step, brought
 
     def _evolve(self, fresh: list[Sentence], passages: list[Passage], targets: frozenset[str], turn: int) -> tuple[list[int], list[int]]:
@@ -197,8 +199,8 @@ class Session:
                 return merged
         return merge(self.memory, self._evidence(), turn, self.settings.growth)
 
-    def _plan(self, looked: frozenset[str], gained: float) -> Plan:
-        """What the next turn asks; `ended` is set where there is none."""
+    def _plan(self, looked: frozenset[str], gained: float) -> Plan | None:
+        """What the next turn asks; `ended` is set where there is none. None where the last turn brought nothing."""
         evidence, settings = self._evidence(), self.settings
         following: Plan | None = None
         if (advisor := self._adviser()) is not None:
@@ -211,7 +213,7 @@ class Session:
         if following is None:
             if gained < settings.gain and self.asked[1:]:
                 self.ended = Ended.NOTHING_NEW
-                return Plan(Judgement.SUFFICIENT)
+                return None
             following = plan(self.memory, evidence, self.asked, looked, settings.mode, settings.concerns)
         if following.judgement is Judgement.SUFFICIENT:
             self.ended = Ended.SUFFICIENT
