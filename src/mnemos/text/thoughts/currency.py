@@ -27,7 +27,9 @@ _THEN = re.compile(
     re.I,
 )
 """What asks for how it was, or for both; but not beside a word of now."""
-_NOW = re.compile(r"\b(?:now|nowadays|currently|current|so far|these days|at the moment|at present|most recent(?:ly)?|latest|still)\b", re.I)
+_NOW = re.compile(r"\b(?:now|nowadays|currently|current|so far|these days|at the moment|at present|(?:most )?recent(?:ly)?|latest|still)\b", re.I)
+_DID = re.compile(r"\b(?:did|was|were)\b", re.I)
+"""What asks for something that happened, unless it asks how many by now."""
 _WORDS = re.compile(r"[\w.,$€£%-]*\w")
 _WHEN = re.compile(r"\b(?:when|what date|(?:what|which) (?:month|year))\b", re.I)
 
@@ -38,12 +40,14 @@ class Parameters:
 
     within: int = 10
     """Best memories that are looked at; their order changes, and nothing else."""
-    alike: float = 0.55
+    alike: float = 0.65
     """Least cosine of the two, or of what was drawn of them."""
     alike_numbers: float = 0.3
     """The same where the question asks how many or how much, and both have a number in them."""
-    share: float = 0.6
+    share: float = 0.8
     """Least cosine with the question of the newer one, as a share of the older one's."""
+    gap: float = 3.5
+    """Most log odds by which the older one may be ahead; any number where the question has a word of now."""
 
 
 DEFAULTS = Parameters()
@@ -51,7 +55,12 @@ DEFAULTS = Parameters()
 
 def asks_for_now(question: Question) -> bool:
     """Whether a question can be about how things are: not where it names a time, asks for one, or for how it was."""
-    return bool(_NOW.search(question.text)) or not (len(question.intervals) or _WHEN.search(question.text) or _THEN.search(question.text))
+    if "?" not in question.text:
+        return False
+    if _NOW.search(question.text):
+        return True
+    past = _DID.search(question.text) and not question.asks_amount
+    return not (past or len(question.intervals) or _WHEN.search(question.text) or _THEN.search(question.text))
 
 
 def newest_first(question: Question, view: View, scores: Floats, best: Rows, drawn: tuple[Rows, Rows], parameters: Parameters = DEFAULTS) -> Floats:
@@ -73,10 +82,12 @@ def newest_first(question: Question, view: View, scores: Floats, best: Rows, dra
     index = view.index
     when = np.where(index.event_at.view()[rows] == UNKNOWN, index.created_at.view()[rows], index.event_at.view()[rows])
     author = index.author.view()[rows]
+    gap = np.inf if _NOW.search(question.text) else parameters.gap
     order = list(range(len(rows)))
     for older, newer in _pairs(when):
         same = author[older] == author[newer] and alike[older, newer] >= least[older, newer]
-        if same and near[stands[newer]] >= parameters.share * near[stands[older]] and order.index(newer) > order.index(older):
+        rivals = near[stands[newer]] >= parameters.share * near[stands[older]] and scores[rows[older]] - scores[rows[newer]] <= gap
+        if same and rivals and order.index(newer) > order.index(older):
             order.remove(newer)
             order.insert(order.index(older), newer)
     out = scores.copy()
