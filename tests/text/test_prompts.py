@@ -19,6 +19,15 @@ from mnemos.text.prompts.prompt import DATA_NOTICE, as_data
 ALL = sorted(prompts())
 PINNED = {
     "answer_from_quotes.1": "77a7d5c38623c04a",
+    "concept_abstract.1": "9f4f3034b5d2fd39",
+    "concept_choose.1": "380082f2d05f755b",
+    "concept_compress.1": "fe6cdc871a7b3a12",
+    "concept_describe.1": "8b1b93dc0c8a522b",
+    "concept_lessons.1": "45935d956d6af9e7",
+    "concept_pseudocode.1": "fe91badfbc964f09",
+    "concept_select.1": "7600bb315cea9ad5",
+    "concept_solve.1": "49c85a4282bc1032",
+    "concept_thoughts.1": "cdbc7ee9f7c8c584",
     "describe_objects.1": "a1e7b59e56fb8037",
     "evolve.1": "b545fd7a0e60f03e",
     "evolve_points.1": "acf961c1ddd34e8b",

@@ -83,7 +83,8 @@ def swapped(grid: Grid) -> Grid:
     colours = np.unique(grid)
     if len(colours) != 2:
         raise Failed("not two colours")
-    return np.where(grid == colours[0], colours[1], colours[0]).astype(np.int8)
+    made: Grid = np.where(grid == colours[0], colours[1], colours[0]).astype(np.int8)
+    return made
 
 
 def inside(grid: Grid) -> Grid:
