@@ -115,14 +115,20 @@ def test_a_filter_that_leaves_nothing_is_widened() -> None:
 
 
 def test_what_may_not_be_seen_has_no_bearing() -> None:
-    one, few = graph(), Graph()
-    scores = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    hidden = np.array([True, True, True, False, False])
-    for row, text in enumerate(TEXTS[:3]):
+    one, few = Graph(), Graph()
+    secret = ("LISBETH QUARN and Trieste, near Karl Ohm.", "Karl Ohm and Pia Munk: Hugo Brandt, Trieste.")
+    for row, text in enumerate((*secret, *TEXTS)):
+        one.add(row, text)
+    for row, text in enumerate(TEXTS):
         few.add(row, text)
-    seen = retrieve(one, hidden, scores, Wanted("Pia Munk"), Limits())
-    without = retrieve(few, everything(few), scores[:3], Wanted("Pia Munk"), Limits())
-    assert ([one.key(name) for name in seen.names], seen.rows, seen.units) == ([few.key(name) for name in without.names], without.rows, without.units)
+    hidden = np.array([False, False, *[True] * len(TEXTS)])
+    for scores in (np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.ones(5)):
+        for query in (Wanted("Pia Munk"), Wanted("what?")):
+            seen = retrieve(one, hidden, np.concatenate([[9.0, 9.0], scores]), query, Limits(used=3))
+            without = retrieve(few, everything(few), scores, query, Limits(used=3))
+            assert [one.key(name) for name in seen.names] == [few.key(name) for name in without.names]
+            assert [row - 2 for row in seen.rows] == without.rows
+            assert [one.unit(unit)[1:3] for unit in seen.units] == [few.unit(unit)[1:3] for unit in without.units]
     assert neighbours(one, one.numbers(["lisbeth quarn"]), hidden, 9) == neighbours(few, few.numbers(["lisbeth quarn"]), everything(few), 9)
 
 

@@ -87,7 +87,7 @@ class Investigation:
         return self.session.ended
 
     def context(self) -> Context:
-        """What is known, for a prompt: points, and the passages that they rest on. Runs what has not been run. What has been forgotten, changed,
+        """What is known, for a prompt: points, and the passages that they rest on. Runs it where it was not begun. What has been forgotten, changed,
         or closed to the caller since it was found is not in it, nor what rested on it."""
         self._finished()
         self._context = self.session.context()

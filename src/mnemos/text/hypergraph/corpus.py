@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mnemos.base.protocols import Vectors
 from mnemos.index.terms import query_terms, term, words
+from mnemos.text.entities import entities
 from mnemos.text.hypergraph.graph import Graph
 from mnemos.text.hypergraph.memory import Span
 from mnemos.text.hypergraph.retrieval import Gathered, Limits, Wanted, neighbours, retrieve
@@ -66,6 +67,8 @@ class Retrieved:
     """Keys of the chosen names."""
     relations: tuple[Sentence, ...]
     """Sentences that join a chosen name with others, the most telling first."""
+    related: tuple[Passage, ...]
+    """The passages of these."""
     sentences: tuple[Sentence, ...]
     """All sentences of the passages that hold a name."""
     common: frozenset[str]
@@ -75,7 +78,7 @@ class Retrieved:
     widened: bool = False
     """Whether nothing was near, or too little away, so that the whole corpus was searched."""
     shown: Mapping[str, str] = field(default_factory=dict)
-    """Key → a name as it is written."""
+    """Key → a name as these sentences write it."""
 
 
 class Corpus(Protocol):
@@ -84,7 +87,7 @@ class Corpus(Protocol):
     def retrieve(self, query: SubQuery, limits: Limits) -> Retrieved: ...
 
     def neighbours(self, names: Iterable[str], most: int) -> tuple[str, ...]:
-        """Names that share a sentence with some of `names`, the most telling first; as they are written."""
+        """Names that share a sentence with some of `names`, the rarer first: their keys."""
         ...
 
     def readable(self, passages: Iterable[str]) -> frozenset[str]:
@@ -109,17 +112,21 @@ def retrieved_from(
 
     relations = tuple(map(sentence, found.units))
     sentences = tuple(map(sentence, graph.units_in(np.array(found.rows, dtype=np.int64)).tolist()))
-    numbers = {number for one in (*relations, *sentences) for name in one.names if (number := graph.number(name)) is not None}
+    shown: dict[str, str] = {}
+    for one in (*relations, *sentences):
+        for entity in entities(one.text):
+            shown.setdefault(entity.key, entity.surface)
     return Retrieved(
         passages=tuple(passages[row] for row in found.rows),
         scores={passages[row].id: float(scores[row]) for row in found.rows},
         names=tuple(map(graph.key, found.names)),
         relations=relations,
+        related=tuple(dict.fromkeys(passages[graph.unit(number).passage] for number in found.units)),
         sentences=sentences,
         common=frozenset(map(graph.key, found.common)),
         weights=weights,
         widened=found.widened,
-        shown={graph.key(number): graph.shown(number) for number in sorted(numbers | set(found.names))},
+        shown=shown,
     )
 
 

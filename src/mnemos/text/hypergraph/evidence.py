@@ -60,12 +60,13 @@ class Evidence:
             if query.text == self.question:
                 self.direct.setdefault(passage.id, place)
             self.standing[passage.id] = max(self.standing.get(passage.id, 0.0), 1 / place)
+        for passage in found.related:
+            self.passages.setdefault(passage.id, passage)
         self.common |= found.common
         self.shown = {**found.shown, **self.shown}
         fresh = [one for one in dict.fromkeys((*found.relations, *found.sentences)) if one.span not in self.sentences]
         for one in fresh:
             self.sentences[one.span] = one
-            self.passages.setdefault(one.span.passage, Passage(one.span.passage, one.text))
         return fresh
 
     @cached_property

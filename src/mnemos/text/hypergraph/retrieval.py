@@ -108,13 +108,13 @@ def retrieve(graph: Graph, allowed: Mask, scores: Numbers, wanted: Wanted, limit
 
 
 def neighbours(graph: Graph, names: Ints, allowed: Mask, most: int) -> tuple[str, ...]:
-    """Names, as written, that share sentences of allowed passages with some of `names`: the rarer first."""
+    """Keys of names that share sentences of allowed passages with some of `names`: the rarer first."""
     if not len(names):
         return ()
     around = graph.within(names, 1, allowed)
     around[names] = False
-    found = [(graph.frequency(name, allowed), name) for name in np.flatnonzero(around).tolist()]
-    return tuple(graph.shown(name) for _, name in sorted(found)[:most])
+    found = [(graph.frequency(name, allowed), graph.key(name)) for name in np.flatnonzero(around).tolist()]
+    return tuple(key for _, key in sorted(found)[:most])
 
 
 def _values(graph: Graph, scores: Numbers) -> Numbers:
@@ -126,11 +126,15 @@ def _values(graph: Graph, scores: Numbers) -> Numbers:
 
 
 def _names(graph: Graph, value: Numbers, chosen: Mask, wanted: Wanted, allowed: Mask, limits: Limits) -> list[int]:
-    """The names to follow: those that the sub-query gives, then the best by their passages; of equal ones the rarer first."""
-    asked = [name for name in graph.numbers(keys(entities(wanted.text))).tolist() if chosen[name]]
-    best = _best(np.where(chosen, value, -np.inf), limits.found).tolist()
-    ranked = sorted(best, key=lambda name: (-value[name], graph.frequency(name, allowed), name))
-    return list(dict.fromkeys([*asked, *ranked]))[: limits.used]
+    """The names to follow: those that the sub-query gives, then the best by their passages; of equal ones the rarer first, then by their keys, as
+    the numbers of names depend on what may not be seen."""
+    given = [number for key in keys(entities(wanted.text)) if (number := graph.number(key)) is not None and chosen[number]]
+    values = np.where(chosen, value, -np.inf)
+    best = _best(values, limits.found)
+    if len(best):
+        best = np.flatnonzero(values >= values[best[-1]])
+    ranked = sorted(best.tolist(), key=lambda name: (-value[name], graph.frequency(name, allowed), graph.key(name)))
+    return list(dict.fromkeys([*given, *ranked[: limits.found]]))[: limits.used]
 
 
 def _relations(graph: Graph, name: int, allowed: Mask, scores: Numbers, limits: Limits) -> list[int]:
