@@ -427,7 +427,7 @@ def test_signatures_of_nothing_find_nothing() -> None:
 def test_wrong_parameters_are_named() -> None:
     for wrong in ({"reserve": 1.0}, {"through": 0.0}, {"links": 0}):
         with pytest.raises(Invalid, match="notes"):
-            Parameters(**wrong)  # type: ignore[arg-type]
+            Parameters(**wrong)
 
 
 # ---- others at work -------------------------------------------------------------------------------------------------

@@ -209,7 +209,7 @@ def broken() -> Iterator[tuple[Space, Scripted]]:
 
 def test_a_thousand_broken_answers_do_no_harm(broken: tuple[Space, Scripted]) -> None:
     space, chat = broken
-    texts = {}
+    texts: dict[str, int] = {}
     while len(chat.asked) < 1000:
         number = len(texts)
         texts[space.add(f"Zorvan met the abbot of house {number} about the stolen organ pipes.").id] = number

@@ -85,8 +85,8 @@ def check(space: Space, before: dict[str, Any]) -> dict[str, Any]:
     """The invariants of A-MEM's sheet. Gives what stands for the next time: the content and time of each note's memory."""
     ids = {cube.id: cube for cube in space.list(types=["fact"], limit=10_000)}
     for note in space.list(types=["note"], limit=10_000, stale=False):
-        links = [link for link in note.derived_from if link.relation == VIEW_OF]
-        memory = space.get(links[0].id, links[0].version)
+        made_of = [link for link in note.derived_from if link.relation == VIEW_OF]
+        memory = space.get(made_of[0].id, made_of[0].version)
         kept = Note.from_metadata(note.metadata)
         # The text that is embedded is that of the fields; content and time are the memory's.
         assert note.text == kept.text(memory.text)
@@ -94,17 +94,17 @@ def check(space: Space, before: dict[str, Any]) -> dict[str, Any]:
         assert note.event_at in (memory.event_at, memory.created_at)
         # What evolution drew on is among the sources, and nothing else is.
         drawn = {id for step in kept.evolutions for id, _ in step.sources}
-        assert {str(link.id) for link in links[1:]} == {str(id) for id in drawn}
+        assert {str(link.id) for link in made_of[1:]} == {str(id) for id in drawn}
         assert len(kept.evolutions) <= Parameters().rewrites
         # No tenant's memory is linked, or drawn on, by another's; none links itself.
         for link in kept.links:
-            assert str(link.to) != str(links[0].id)
+            assert str(link.to) != str(made_of[0].id)
         # Reverting all gives the note that its memory gives by itself.
         bare = kept.reverted(len(kept.evolutions))
         assert bare.now == kept.own
         assert bare.metadata() == {key: value for key, value in kept.metadata().items() if key != "evolutions"}
         first = Note.from_metadata(space.get(note.id, 1).metadata)
-        if space.get(note.id, 1).derived_from[0].version == links[0].version and not first.evolutions:
+        if space.get(note.id, 1).derived_from[0].version == made_of[0].version and not first.evolutions:
             assert space.get(note.id, 1).text == bare.text(memory.text)
     view = look(space)
     shelf = Shelf(view)

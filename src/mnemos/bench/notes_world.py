@@ -25,14 +25,14 @@ _SECOND = (
     "{b} belongs to the choir of {c}.", "{b} restores old clocks near {c}.",
 )  # fmt: skip
 _SINGLE = (
-    ("{a} collects stamps from {c}.", "From which place does {a} collect stamps?"),
+    ("{a} collects stamps from {c}.", "From where does {a} collect stamps?"),
     ("{a} plays the cello in {c}.", "Where does {a} play the cello?"),
-    ("{a} has a cousin named {c}.", "What is the cousin of {a} called?"),
+    ("{a} has a cousin named {c}.", "Who is the cousin of {a}?"),
     ("{a} drives a truck to {c} every week.", "Where does {a} drive the truck?"),
     ("{a} paints boats in {c}.", "Where does {a} paint boats?"),
 )
 _ABSENT = (
-    "Which illness does {a} have?", "What does {a} earn in a year?", "Which language did {a} learn at school?", "Whom did {a} marry?",
+    "Which disease does {a} have?", "What does {a} earn in a year?", "Which language did {a} learn at school?", "Whom did {a} marry?",
     "What is the name of the dog of {a}?",
 )  # fmt: skip
 _EARLY = (

@@ -111,6 +111,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("granularity"),
         ),
         Benchmark(
+            "notes",
+            "A-MEM, arXiv 2502.12110",
+            "Links find the second fact of a question that shares no word with it, later notes make earlier ones found, at no loss for single facts; "
+            "contexts are a small share of the history, what is not told is refused, descriptions do not drift, and adding does not slow down.",
+            _at("notes"),
+        ),
+        Benchmark(
             "hypergraph",
             "HGMem, arXiv 2512.23959",
             "Without a language model, a working memory of n-ary points finds at least 10 points more of planted evidence than a flat list in as many "

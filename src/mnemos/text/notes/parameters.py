@@ -39,16 +39,20 @@ class Parameters:
     through: float = 0.7
     """What a link costs: score = hit · 0.7 · link. The sheet's."""
     share: float = 0.5
-    """How much of a hit's distance from the best one counts as its score (log odds). Chosen, as the next six, by 90 random choices on one half
-    of the questions of MuSiQue, 2WikiMultihopQA, HotpotQA, LoCoMo and BFCL's memories; the best ten do about as well on the other half."""
-    bearing: float = -3.0
+    """How much of a hit's distance from the best one counts as its score (log odds). Chosen, as the next seven, among some 120 on one half
+    of the questions of MuSiQue, 2WikiMultihopQA, HotpotQA, LoCoMo and BFCL's memories; on the other half they do about as well
+    (docs/strategies/notes.md)."""
+    bearing: float = -5.0
     """Log odds of what is linked, beside those of its hit."""
-    likeness: float = 3.0
+    likeness: float = 4.0
     """For the cosine of what is linked with the question."""
-    rest: float = 1.0
+    rest: float = 2.0
     """For the share of the question that what is linked holds and the hit does not."""
-    strong: float = 4.0
-    """Log odds by which what is linked may lie below the best hit and still has a reserved slot, whatever direct hits score."""
+    strong: float = 5.5
+    """Log odds by which what is linked may lie below the best hit and still counts as strongly linked."""
+    granted: float = 0.2
+    """Share of the slots that what is strongly linked has, whatever direct hits score; the rest of the reserve it wins by its score. Given all
+    of the reserve, LoCoMo loses a point."""
     said: float = 3.0
     """Log odds that a memory gains where its note holds all of the question and it itself nothing."""
     meant: float = 3.0

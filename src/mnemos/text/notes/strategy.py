@@ -16,6 +16,7 @@ from mnemos.text.notes.parameters import DEFAULTS, Parameters
 from mnemos.text.notes.shelf import NAME, Shelf
 from mnemos.text.plain import Plain, distinct
 from mnemos.text.question import Question
+from mnemos.text.ranking import top
 from mnemos.text.strategy import Floats, Recall, View, Workbench
 
 Numbers = NDArray[np.float64]
@@ -66,8 +67,8 @@ class Notes(Plain):
         apart = ~np.isin(rows, kept)
         rows, lent = rows[apart], lent[apart]
         chosen = np.argsort(-lent, kind="stable")[: int(p.reserve * k)]
-        rows, lent = rows[chosen], np.minimum(lent[chosen], direct[kept].min() - _APART)
-        strong = np.flatnonzero(lent >= direct[kept].max() - p.strong)[:free]
+        rows, strong = rows[chosen], np.flatnonzero(lent[chosen] >= direct[kept].max() - p.strong)[: int(p.granted * first)]
+        lent = np.minimum(lent[chosen], direct[kept].min() - _APART)
         lent[strong] = direct[kept].min() - _APART * np.arange(1, len(strong) + 1)
         scores = direct.copy()
         scores[rows] = np.maximum(direct[rows], lent)
@@ -77,8 +78,7 @@ class Notes(Plain):
         """(rows, scores) of what the best hits are linked with, in either direction, each row once: hit · 0.7 · link, as log odds, and how well the
         row itself fits the question."""
         p = self.parameters
-        hits = np.argsort(-direct, kind="stable")[: p.origins]
-        hits = hits[np.isfinite(direct[hits])]
+        hits = top(direct, p.origins)
         none = np.zeros(0, np.int64), np.zeros(0, np.float32)
         links = shelf.links()
         if not len(hits) or not len(links.source):
@@ -91,13 +91,13 @@ class Notes(Plain):
         weight = np.concatenate([links.weight[out], links.weight[back]])
         if not len(row):
             return none
-        top = float(direct[hits[0]])
-        hit = top + p.share * (direct[origin].astype(np.float64) - top)
+        most = float(direct[hits[0]])
+        hit = most + p.share * (direct[origin].astype(np.float64) - most)
         lent = hit + np.log(np.maximum(p.through * weight, 1e-6)) + p.bearing + p.likeness * terms.likeness[row] + p.rest * terms.rest(origin, row)
         rows, at = np.unique(row, return_inverse=True)
-        most = np.full(len(rows), -np.inf)
-        np.maximum.at(most, at, lent)
-        return rows, np.asarray(most, dtype=np.float32)
+        best = np.full(len(rows), -np.inf)
+        np.maximum.at(best, at, lent)
+        return rows, np.asarray(best, dtype=np.float32)
 
     # -- consolidation --
     def consolidate(self, work: Workbench) -> None:
