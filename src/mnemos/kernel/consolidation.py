@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mnemos.kernel.work.running import Running
 
 _ATTEMPTS = 8
-"""Times that a portion is taken anew because what it rests on has changed meanwhile."""
+"""Times that a portion is taken anew because what it rests on has changed meanwhile, and nobody has got further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +119,14 @@ class _Work:
         self.reported[what] += count
 
     def portions(self, size: int) -> Iterator[Portion]:
-        attempts = 0
+        attempts, tried = 0, None
         while (portion := self._next(size)) is not None:
             before = self.reported.copy()
             yield portion
             try:
                 portion.commit()
             except (Conflict, NotFound, Frozen):
-                attempts += 1
+                attempts, tried = attempts + 1 if portion.reached == tried else 1, portion.reached  # who is overtaken gets on
                 if attempts == _ATTEMPTS:
                     raise
                 self.reported = before
@@ -134,7 +134,6 @@ class _Work:
             except QuotaExceeded:  # it goes on where it stands, once there is room
                 self.report("stopped: the space may hold no more")
                 return
-            attempts = 0
             self.seen += len(portion.fresh)
             self.done.update(portion.done)
             self._offered.update(portion.stale_seqs)
@@ -199,7 +198,7 @@ class _Portion:
         self.left = left
         self.done: Counter[str] = Counter()
         self._work = work
-        self._reached = reached
+        self.reached = reached
         self._drafts: dict[UUID, Draft] = {}
         self._rests_on: dict[UUID, int] = {view.id: view.content.version for view in stale}
         """Memory → version, of all that must not have changed when it is written."""
@@ -253,7 +252,7 @@ class _Portion:
     def commit(self) -> None:
         """Write what was asked for, and the position that was reached. Raises `Conflict` where another has been here meanwhile, or has changed
         what it rests on; `QuotaExceeded`."""
-        system, work, reached = self._work.space.system, self._work, self._reached
+        system, work, reached = self._work.space.system, self._work, self.reached
         if not self._steps and (reached.before, reached.lost) == (reached.until, reached.still_lost):
             return
         texts = list(dict.fromkeys(draft.text for draft in self._drafts.values()))
