@@ -159,11 +159,12 @@ def test_an_empty_corpus_and_a_question_that_nothing_answers() -> None:
 
 
 def test_a_context_keeps_to_its_room() -> None:
-    one = Session(corpus(), Settings(limits=LIMITS, room=Room(passages=3, tokens=80)))
-    context = one.finish(QUESTION)
-    assert len(context.passages) <= 3
-    assert context.tokens <= 80
-    assert -(-len(context.text.encode()) // 4) <= 100
+    for passages, tokens in ((3, 120), (50, 200), (50, 40)):
+        one = Session(corpus(), Settings(limits=LIMITS, room=Room(passages=passages, tokens=tokens)))
+        context = one.finish(QUESTION)
+        assert len(context.passages) <= passages
+        assert -(-len(context.text.encode()) // 4) <= context.tokens <= tokens
+    assert len(Session(corpus(), Settings(limits=LIMITS, room=Room(passages=3))).finish(QUESTION).passages) == 3
     assert "[1]" in Session(corpus(), Settings(limits=LIMITS)).finish(QUESTION).text
 
 

@@ -15,6 +15,8 @@ from mnemos.text.hypergraph.evidence import Evidence, terms_of
 from mnemos.text.hypergraph.memory import Point, WorkingMemory
 from mnemos.text.hypergraph.planning import ranked
 
+POINTS = 4
+"""One part in so many of the room is for the points: without a language model they repeat what their passages say."""
 BEHIND = 2
 """Ranks by which a passage of a point stands behind the one before."""
 STEADY = 5
@@ -77,8 +79,8 @@ def context(memory: WorkingMemory, evidence: Evidence, room: Room, count: Callab
     tokens = 0
     told: list[Point] = []
     for point in points:
-        size = count(_point(point, {}))
-        if tokens + size <= room.tokens // 2:
+        size = count(_point(point, dict.fromkeys(point.passages, room.passages))) + 1
+        if tokens + size <= room.tokens // POINTS:
             told.append(point)
             tokens += size
     chosen: list[Passage] = []
