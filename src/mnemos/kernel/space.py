@@ -31,6 +31,7 @@ from mnemos.text.tokens import token_counter
 if TYPE_CHECKING:
     from mnemos.base.protocols import ChatModel
     from mnemos.index.space_index import Omitted
+    from mnemos.kernel.concepts import Concepts
     from mnemos.kernel.consolidation import Consolidated
     from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.guard.settings import Settings as GuardSettings
@@ -387,6 +388,14 @@ class Space:
         from mnemos.kernel.procedures import Procedures  # only where it is needed
 
         return Procedures(self)
+
+    @cached_property
+    def concepts(self) -> Concepts:
+        """What solving problems has taught, as typed concepts that are composed anew (ArcMemo): `solve`, `learn`, `run`. For grids; other domains:
+        `Concepts(space, domain)`."""
+        from mnemos.kernel.concepts import Concepts  # only where it is needed
+
+        return Concepts(self)
 
     def program(self, task: str | None = None, plan: Sequence[Any] | str = "rules", *, id: str | UUID | None = None, **options: Any) -> Program:
         """Begin a program (L2MAC): `task` is done instruction by instruction, each in a context of its own, with all state in files; or, with

@@ -36,6 +36,10 @@ class Coded:
     selected: tuple[str, ...]
     feedback: tuple[str, ...]
 
+    @property
+    def solved(self) -> bool:
+        return self.code is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Abstracted:

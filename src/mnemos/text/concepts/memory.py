@@ -168,6 +168,11 @@ class ConceptMemory:
         selected, won, _ = self._selections.get(name, (0, 0, 0))
         return Counts(selected, won)
 
+    def set_selections(self, problems: int, selections: Mapping[str, tuple[int, int, int]]) -> None:
+        """Put counts that were kept elsewhere in the place of these: of problems, and for each concept how often it was selected, how many of these
+        were solved, and for which problem it was last."""
+        self.problems, self._selections = problems, dict(selections)
+
     def idle(self) -> list[str]:
         """Concepts that were selected for none of the last 200 problems."""
         return [name for name in self.entries if self.problems - self._selections.get(name, (0, 0, 0))[2] >= IDLE]
@@ -237,8 +242,8 @@ class ConceptMemory:
         memory.lessons = [Lesson.from_json(one) for one in record.get("lessons", ())]
         memory.solutions = {one.id: one for one in map(Solution.from_json, record.get("solutions", ()))}
         memory.types = TypeTable(record.get("types", {}))
-        memory.problems = record.get("problems", 0)
-        memory._selections = {name: (told[0], told[1], told[2]) for name, told in record.get("selections", {}).items()}
+        selections = {name: (told[0], told[1], told[2]) for name, told in record.get("selections", {}).items()}
+        memory.set_selections(record.get("problems", 0), selections)
         return memory
 
     def __eq__(self, other: object) -> bool:

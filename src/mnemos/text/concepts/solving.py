@@ -106,8 +106,8 @@ class Solver:
 
     # -- reading --
     def solve(self, problem: Problem, *, budget: int | None = None, step: int = 0) -> Outcome:
-        """Search for programs that reproduce every pair. `step` numbers the tries at a problem: each later one spreads its search more evenly,
-        since what the memory suggested has failed."""
+        """Search for programs that reproduce every pair. `step` numbers the tries at a problem: each later one selects more and searches more
+        evenly, since what the memory suggested has failed."""
         if not problem.train:
             raise Invalid(f"problem {problem.id!r}: has no pair that shows the rule")
         library, prices = self.plan(problem, step)
@@ -131,7 +131,9 @@ class Solver:
         library = ready.library
         if self.settings.select is not None and len(library.routines) > self.settings.select:
             given = [self.domain.input, *(Type(name) for name in self.domain.constants(problem))]
-            chosen = ready.retriever.shortlist(features, problem.description, most=min(self.settings.select, MOST), given=given, scores=scores)
+            chosen = ready.retriever.shortlist(
+                features, problem.description, most=min(self.settings.select * 2**step, MOST), given=given, scores=scores
+            )
             library = Library([library[name] for name in chosen], library.check)
         return library, costs(library, scores, min(1.0, EVEN * 2**step))
 
@@ -140,7 +142,7 @@ class Solver:
         """Take in what was solved. Every term is run on the pairs of its problem once more; what does not reproduce them all changes nothing."""
         ready = self._prepared()
         memory, library = self.memory, ready.library
-        held = {one.id: term for one in memory.solutions.values() if (term := self._readable(one.term, library)) is not None}
+        held = {one.id: term for one in memory.solutions.values() if (term := readable(one, library)) is not None}
         features = {one.id: one.features for one in memory.solutions.values()}
         fresh: list[str] = []
         rejected: list[tuple[str, str]] = []
@@ -208,12 +210,15 @@ class Solver:
         return self._ready
 
     def _keep(self, id: str, term: Term, features: tuple[str, ...], library: Library) -> None:
-        names = term.routines()
-        for name in names:
+        names, every = term.routines(), sorted(_all_routines(term, library))
+        for name in every:
             if name not in self.memory and library[name].body is None:
                 self.memory.merge(self.domain.primitive_concept(name))
         whole = str(abstracting.expanded(term, library))
         self.memory.add_solution(Solution(id, whole, str(term), f"{len(names)} routines: {', '.join(names)}", str(term), features, tuple(names)))
+        for name in every:
+            if name in self.memory:
+                self.memory.used(name, id)
         lesson = lesson_of(self.memory.solutions[id])
         if lesson is not None:
             self.memory.lessons = [one for one in self.memory.lessons if one.source != id]
@@ -230,13 +235,35 @@ class Solver:
             return ""
         return self.memory.merge(concept).name
 
-    @staticmethod
-    def _readable(text: str, library: Library) -> Term | None:
-        """A stored term, where every routine that it names is still there."""
-        if not text:
-            return None
-        term = read_term(text)
-        return term if all(name in library for name in term.routines()) else None
+
+def readable(solution: Solution, library: Library) -> Term | None:
+    """The term of a stored solution, in primitives where a concept that it names is gone; None where it has none that can be read here."""
+    for text in (solution.term, solution.solution if solution.term else ""):
+        try:
+            term = read_term(text) if text else None
+        except Invalid:
+            continue
+        if term is not None and all(name in library for name in term.routines()):
+            return term
+    return None
+
+
+def settled(memory: ConceptMemory, domain: Domain) -> None:
+    """Write every solution of a memory with the concepts that it has, in the order in which these came, and note what uses what: all of this follows
+    from concepts and solutions, and need not be stored."""
+    library = executable(memory, domain)
+    routines = [one for one in library.routines.values() if one.body is not None]
+    for id, solution in list(memory.solutions.items()):
+        term = readable(solution, library)
+        names = set(solution.concepts)
+        if term is not None:
+            for routine in routines:
+                term = abstracting.rewritten(term, routine)
+            memory.solutions[id] = replace(solution, term=str(term), concepts=tuple(term.routines()))
+            names = _all_routines(term, library)
+        for name in sorted(names):
+            if name in memory:
+                memory.used(name, id)
 
 
 def _all_routines(term: Term, library: Library) -> set[str]:
