@@ -242,6 +242,23 @@ def test_what_cannot_be_begun_or_run(mem: Mnemos) -> None:
 
 
 # -- kills --
+@pytest.mark.parametrize("checks", [5, [5], "python"])
+def test_checks_that_are_none(mem: Mnemos, checks: Any) -> None:
+    with pytest.raises(Invalid, match="checks: expected a list of evaluators"):
+        mem.space("build").program("task", ["a"], checks=checks)
+
+
+def test_checks_and_names_of_evaluators_are_not_both_taken(mem: Mnemos) -> None:
+    with pytest.raises(Invalid, match="leave one of the two out"):
+        mem.space("build").program("task", ["a"], checks=[], evaluators=["python"])
+
+
+def test_hooks_that_are_none(mem: Mnemos) -> None:
+    hooks: Any = 5
+    with pytest.raises(Invalid, match="hooks: expected Hooks"):
+        mem.space("build").program("task", ["a"]).run(worker, hooks=hooks)
+
+
 def uninterrupted(mem: Mnemos) -> tuple[dict[str, str], list[Any]]:
     program = begun(mem)
     program.run(worker)

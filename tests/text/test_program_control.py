@@ -592,3 +592,40 @@ def test_a_run_of_another_version_is_not_gone_on_with() -> None:
     older = [{**events[0], "settings": {**events[0]["settings"], "prompts": 0}}, *events[1:]]
     with pytest.raises(Conflict, match="begun with version 0 of the prompts"):
         ControlUnit(MemoryJournal(older))
+
+
+# -- workers that err --
+@pytest.mark.parametrize(
+    "bound", [{"calls": float("nan")}, {"calls": "x"}, {"calls": -1}, {"tokens": True}, {"tokens": 1.5}, {"seconds": float("nan")}]
+)
+def test_a_budget_that_is_none_is_not_taken_for_no_bound(bound: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match=f"{next(iter(bound))}: expected a"):
+        Budget(**bound)
+
+
+@pytest.mark.parametrize("arguments", [{1: 2}, {"files": object()}, {"path": "a\ud800"}])
+def test_arguments_that_json_cannot_hold_are_named(arguments: Any) -> None:
+    with pytest.raises(Invalid, match="call 0 of write_files: its arguments are no JSON"):
+        as_reply([("write_files", arguments)])
+
+
+def test_half_characters_of_a_worker_do_not_end_a_run() -> None:
+    unit = unit_of("t", ["first"], window=2000, tools=SMALL)
+    assert run(unit, lambda request: "half \ud800", budget=Budget(calls=1)) == "calls"
+    assert run(unit, lambda request: [("write_files", '{"files": [{"path": "a\ud800", "contents": "b"}]}')], budget=Budget(calls=1)) == "calls"
+    assert next(message["content"] for message in unit.state.messages if message["role"] == "assistant") == "half ?"
+    assert not unit.files  # a question mark is in no name of a file
+
+
+def test_a_worker_in_python_can_call_every_tool() -> None:
+    assert call("run_python_file", name="main.py") == ("run_python_file", {"name": "main.py"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"window": 10**30}, "window"), ({"tools": [[1]]}, "tools"), ({"tools": 5}, "tools"), ({"evaluators": 5}, "evaluators"),
+     ({"evaluators": None}, "evaluators"), ({"evaluators": [[1]]}, "evaluators"), ({"keep_going": "no"}, "keep_going")],
+)  # fmt: skip
+def test_settings_of_wrong_types_are_named(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(Invalid, match=f"^{named}: expected"):
+        Settings.from_json(settings)

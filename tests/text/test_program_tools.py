@@ -194,6 +194,13 @@ def test_tests_are_run_and_their_failures_told(tools: Toolbox) -> None:
     assert not Pytest().check({"test_a.py": "import nothing_like_this\ndef test_a(): pass\n"}).ok
 
 
+def test_a_name_that_looks_like_an_option_is_a_name(tools: Toolbox) -> None:
+    files = {"-k_test.py": "def test_a():\n    assert False\n", "-c": "print(5)\n"}
+    assert not Pytest().check(files).ok  # as an option it would leave every test out
+    assert done(tools, "pytest_files", files, names=["-k_test.py"]).error == "failed"
+    assert "5" in done(tools, "run_python_file", files, name="-c", arguments=["print(7)"]).content
+
+
 def test_pytest_is_left_out_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default() == DEFAULT
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -72,7 +72,7 @@ class Program:
         self._counter = _counter(tokenizer)
         self._checks = checks
         settings = self.state().settings
-        if checks is not None and tuple(one.name for one in checks) != settings.evaluators:
+        if checks is not None and _names_of(checks) != settings.evaluators:
             raise Conflict(f"checks: the program was begun with {', '.join(settings.evaluators)}; give these, in that order, or leave them out")
         if checks is None:
             evaluators(settings.evaluators)
@@ -111,6 +111,8 @@ class Program:
                 raise Invalid("program: none can be run inside a transaction, which would hold up everybody's writes; end it first")
         if not callable(worker):
             raise Invalid(f"worker: expected a function of the request, or a chat model, not {type(worker).__name__}")
+        if hooks is not None and not isinstance(hooks, Hooks):
+            raise Invalid(f"hooks: expected Hooks of `mnemos.text.program.request`, not {type(hooks).__name__}")
         unit = ControlUnit(self._journal, counter, self._checks, _guarding(hooks or Hooks(), guard, self._id))
         ended = drive(unit, worker, Budget(calls, tokens, seconds), progress=progress)
         return _outcome(unit.state, ended)
@@ -224,6 +226,15 @@ def _guarding(hooks: Hooks, guard: GuardedSpace | None, program: UUID) -> Hooks:
     return replace(hooks, admit=admit)
 
 
+def _names_of(checks: Sequence[Evaluator]) -> tuple[str, ...]:
+    """The names of evaluators. Raises `Invalid` for what is none."""
+    given: Sequence[Any] = checks if isinstance(checks, (list, tuple)) else [checks]
+    for one in given:
+        if not isinstance(getattr(one, "name", None), str) or not callable(getattr(one, "check", None)):
+            raise Invalid(f"checks: expected a list of evaluators, each with name, on_write and check, not {shown(one)}")
+    return tuple(one.name for one in given)
+
+
 def _counter(tokenizer: object) -> RequestCounter:
     return RequestCounter() if tokenizer is None else RequestCounter(token_counter(tokenizer))
 
@@ -244,7 +255,9 @@ def begin(
         chat = space.system.chat
     most = chat.context_window if isinstance(chat, ReplyModel) else None
     settings.setdefault("window", Settings.window if most is None else min(Settings.window, most))
-    names = tuple(one.name for one in checks) if checks is not None else tuple(settings.pop("evaluators", default()))
+    if checks is not None and "evaluators" in settings:
+        raise Invalid("evaluators: stand for the built-in checks, and `checks` is given in their place; leave one of the two out")
+    names = _names_of(checks) if checks is not None else settings.pop("evaluators", default())
     chosen = Settings.from_json({**settings, "evaluators": names})
     if most is not None and chosen.window > most:
         raise Invalid(f"window: {chosen.window:,} tokens are more than the model's own {most:,}")

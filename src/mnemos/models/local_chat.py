@@ -12,6 +12,7 @@ from typing import Any
 
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import Message, Reply, Tool
+from mnemos.base.utf8 import sendable
 
 DEFAULT_MAX_TOKENS = 512
 """Tokens of an answer, where the caller names no number."""
@@ -66,7 +67,7 @@ class LocalChat:
     def count_tokens(self, text: str) -> int:
         """The tokens of `text` by the model's tokenizer, without those that a template adds. Loads it."""
         _, _, tokenizer = self._load()
-        return len(tokenizer(_sendable(text), add_special_tokens=False)["input_ids"])
+        return len(tokenizer(sendable(text), add_special_tokens=False)["input_ids"])
 
     def complete(
         self, conversations: Sequence[Sequence[Message]], *, schema: Mapping[str, Any] | None = None, max_tokens: int | None = None
@@ -118,7 +119,7 @@ class LocalChat:
 
     def _prepared(self, tokenizer: Any, turns: Sequence[Message]) -> list[int] | Reply:
         """The tokens of a conversation, up to where the answer begins; what is said in it gives no control token of the template."""
-        said = [{"role": turn["role"], "content": _without_marks(_sendable(turn["content"]), _marks(tokenizer))} for turn in turns]
+        said = [{"role": turn["role"], "content": _without_marks(sendable(turn["content"]), _marks(tokenizer))} for turn in turns]
         try:
             text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
         except Exception as error:  # noqa: BLE001  (templates raise what they like of roles that they do not know)
@@ -185,10 +186,6 @@ def _digest(folder: Path) -> str:
                 content.update(part)
         digest.update(f"{path.name}\0{content.hexdigest()}\n".encode())
     return digest.hexdigest()
-
-
-def _sendable(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _marks(tokenizer: Any) -> list[str]:

@@ -10,13 +10,13 @@ from typing import Any
 
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import Finish, Message, Reply, Tool, ToolCall
-from mnemos.models.openai_endpoint import OPENAI_BASE_URL, Endpoint, sendable
+from mnemos.base.utf8 import sendable, tokens_by_bytes
+from mnemos.models.openai_endpoint import OPENAI_BASE_URL, Endpoint
 
 FORMATS = ("schema", "object", "text")
 _FINISHES: Mapping[object, Finish] = {None: "stop", "stop": "stop", "tool_calls": "tools", "content_filter": "refusal"}
 """What the protocol calls the ways in which a turn ends; whatever else a server says is a turn that ended early."""
 _CHOICES = ("auto", "none", "required")
-_BYTES_OF_TOKEN = 3
 
 
 class OpenAIChat:
@@ -80,7 +80,7 @@ class OpenAIChat:
 
     def count_tokens(self, text: str) -> int:
         """The tokens of `text`: by `count`, else one for each 3 bytes of UTF-8 begun, which is too many for English and about right for code."""
-        return self._count(text) if self._count is not None else -(-len(sendable(text).encode()) // _BYTES_OF_TOKEN)
+        return self._count(text) if self._count is not None else tokens_by_bytes(text)
 
     def complete(
         self, conversations: Sequence[Sequence[Message]], *, schema: Mapping[str, Any] | None = None, max_tokens: int | None = None

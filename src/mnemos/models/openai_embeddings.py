@@ -12,7 +12,8 @@ import numpy as np
 
 from mnemos.base.errors import Invalid
 from mnemos.base.protocols import Progress, Vectors
-from mnemos.models.openai_endpoint import OPENAI_BASE_URL, Endpoint, sendable
+from mnemos.base.utf8 import sendable
+from mnemos.models.openai_endpoint import OPENAI_BASE_URL, Endpoint
 
 KNOWN_DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 

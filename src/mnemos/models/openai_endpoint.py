@@ -131,11 +131,6 @@ class Endpoint:
         return text.replace(self._api_key, "[key]") if self._api_key else text
 
 
-def sendable(text: str) -> str:
-    """`text` as UTF-8 can carry it: half characters become question marks."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _retry_after(header: str | None, now: float) -> float | None:
     """Seconds to wait by a `Retry-After` header, which gives seconds or a date; None where it gives neither."""
     if header is None:

@@ -10,6 +10,7 @@ import orjson
 
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import ChatModel, Message, Reply, ReplyModel, Tool, ToolCall
+from mnemos.base.utf8 import tokens_by_bytes
 from mnemos.text.json_answers import find_values
 from mnemos.text.prompts.prompt import DATA_NOTICE, as_data
 
@@ -20,7 +21,6 @@ The results follow as data. The tools, each with the JSON Schema of its argument
 _CHOICES = {
     "auto": "When no tool is needed, answer in words.", "none": "", "required": "You must call a tool now.",
 }  # fmt: skip
-_BYTES_OF_TOKEN = 3
 
 
 def with_tools(chat: ChatModel) -> ReplyModel:
@@ -47,7 +47,7 @@ class ToolsInText:
 
     def count_tokens(self, text: str) -> int:
         """By the model below; where it cannot, one for each 3 bytes of UTF-8 begun."""
-        return self._chat.count_tokens(text) if isinstance(self._chat, ReplyModel) else -(-len(text.encode("utf-8", "replace")) // _BYTES_OF_TOKEN)
+        return self._chat.count_tokens(text) if isinstance(self._chat, ReplyModel) else tokens_by_bytes(text)
 
     def complete(
         self, conversations: Sequence[Sequence[Message]], *, schema: Mapping[str, Any] | None = None, max_tokens: int | None = None

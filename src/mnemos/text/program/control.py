@@ -16,6 +16,7 @@ import orjson
 from mnemos.base.cube import check_text
 from mnemos.base.errors import Conflict, Corrupt, Frozen, Invalid, NotFound, shown
 from mnemos.base.protocols import Message, Reply, Tool
+from mnemos.base.utf8 import sendable
 from mnemos.text.program import prompts
 from mnemos.text.program.contexts import Contexts
 from mnemos.text.program.counting import RequestCounter
@@ -187,12 +188,12 @@ class ControlUnit:
         self._asked = None
         heard = self._heard(request, reply)
         if request.purpose == "note":
-            note = self._short(reply.text) or self._own_note()
+            note = self._short(sendable(reply.text)) or self._own_note()
             self._record(*heard, {"event": "restart", "note": note, "listing": self._listing()})
             if self.hooks.on_restart is not None:
                 self.hooks.on_restart(self.state.registry.counter, note)
         elif request.purpose == "summary":
-            summary = self._short(reply.text) or self._own_note()
+            summary = self._short(sendable(reply.text)) or self._own_note()
             address = self.state.registry.counter
             self._record(*heard, {"event": "advance", "state": "done", "summary": summary})
             if self.hooks.on_advance is not None:
@@ -208,10 +209,10 @@ class ControlUnit:
     def _heard(self, request: Request, reply: Reply) -> tuple[Event, Event]:
         """The entries that say what was asked and answered. Calls get ids of the run's own: models repeat theirs, or give none."""
         calls = [
-            {"id": f"call-{request.number}-{number}", "name": call["name"], "arguments": call["arguments"]}
+            {"id": f"call-{request.number}-{number}", "name": sendable(call["name"]), "arguments": sendable(call["arguments"])}
             for number, call in enumerate(reply.calls if request.choice != "none" else ())
         ]
-        text = reply.text if calls or reply.text.strip() else "(nothing)"
+        text = sendable(reply.text) if calls or reply.text.strip() else "(nothing)"
         spent = reply.tokens_out if reply.tokens_out is not None else self.counter.text(orjson.dumps([text, calls]).decode())
         asked: Event = {
             "event": "call", "number": request.number, "purpose": request.purpose, "address": request.address, "tokens": request.tokens,

@@ -9,6 +9,7 @@ import orjson
 
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import Message, Tool
+from mnemos.base.utf8 import tokens_by_bytes
 from mnemos.text.tokens import token_counter
 
 _REMEMBERED = 512
@@ -18,7 +19,7 @@ _BYTES_OF_TOKEN = 4
 def bytes_bound(text: str) -> int:
     """The tokens of `text` where no tokenizer is at hand: its bytes in UTF-8 by four, rounded up. Above the count of common tokenizers for
     English and for code; not a bound for rare scripts, for which a tokenizer is to be given."""
-    return -(-len(text.encode("utf-8", "replace")) // _BYTES_OF_TOKEN)
+    return tokens_by_bytes(text, _BYTES_OF_TOKEN)
 
 
 def tiktoken_counter(model: str) -> Callable[[str], int]:

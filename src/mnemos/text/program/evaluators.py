@@ -99,7 +99,8 @@ def run_pytest(files: Files, names: Sequence[str], seconds: float, limits: Limit
     for name in names:
         if name not in files:
             raise NotFound(f"there is no file {shown(name)}")
-    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "-c", os.devnull, "--rootdir=.", "--color=no", *names]
+    given = [f"./{name}" for name in names]  # "-k_test.py" is a name, and no option
+    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "-c", os.devnull, "--rootdir=.", "--color=no", *given]
     return run_python(files, arguments, seconds, limits)
 
 

@@ -62,8 +62,10 @@ class Settings:
         least = {"window": 256, "reply": 0, "steps": 1, "per_step": 1, "reflections": 0, "restarts": 0, "free": 16}
         for name, bound in least.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < bound:
-                raise Invalid(f"{name}: expected a whole number, {bound} or more, not {shown(value)}")
+            if isinstance(value, bool) or not isinstance(value, int) or not bound <= value < 2**31:
+                raise Invalid(f"{name}: expected a whole number from {bound} to {2**31 - 1:,}, not {shown(value)}")
+        if not isinstance(self.keep_going, bool):
+            raise Invalid(f"keep_going: expected true or false, not {shown(self.keep_going)}")
         if self.reply > self.window // 2:
             raise Invalid(f"reply: {self.reply:,} tokens are more than half of the window of {self.window:,}")
 
@@ -84,8 +86,8 @@ class Settings:
     def from_json(cls, record: Mapping[str, Any]) -> Settings:
         """The settings that `as_json` wrote. Raises `Invalid` for an unknown one."""
         for name in ("tools", "evaluators"):
-            if isinstance(record.get(name), str):
-                raise Invalid(f"{name}: expected a list of names, not the text {shown(record[name])}")
+            if name in record and not (isinstance(record[name], (list, tuple)) and all(isinstance(one, str) for one in record[name])):
+                raise Invalid(f"{name}: expected a list of names, not {shown(record[name])}")
         try:
             lists = {name: tuple(record[name]) for name in ("tools", "evaluators") if name in record}
             return cls(**{**record, **lists})

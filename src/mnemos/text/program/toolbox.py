@@ -184,7 +184,7 @@ class Toolbox:
         return Done(f"Deleted {', '.join(chosen) or 'nothing'}.", dict.fromkeys(chosen))
 
     def _run_python_file(self, files: Mapping[str, str], name: str, arguments: Sequence[str] = ()) -> Done:
-        ran = run_python(files, [_existing(files, name), *arguments], RUN_SECONDS)
+        ran = run_python(files, [f"./{_existing(files, name)}", *arguments], RUN_SECONDS)
         how = f"Stopped after {RUN_SECONDS:g} seconds, which counts as failing" if ran.timed_out else f"Ended with {ran.code}"
         return Done(f"{how}.\n{ran.output}", error=None if ran.code == 0 else "failed")
 

@@ -20,7 +20,7 @@ Worker = Callable[[Request], Any]
 again what had not been kept, so that a worker whose answer follows from the request alone leaves the same files whenever it is interrupted."""
 
 
-def call(name: str, **arguments: Any) -> tuple[str, dict[str, Any]]:
+def call(name: str, /, **arguments: Any) -> tuple[str, dict[str, Any]]:
     """A call as workers in Python write it: call("write_files", files=[…])."""
     return name, arguments
 
@@ -44,7 +44,10 @@ def as_reply(answer: object) -> Reply:
     for number, one in enumerate(answer):
         if not isinstance(one, (list, tuple)) or len(one) != 2 or not isinstance(one[0], str):
             raise Invalid(f"worker: call {number} is {shown(one)}; give (tool, arguments)")
-        arguments = one[1] if isinstance(one[1], str) else orjson.dumps(one[1]).decode()
+        try:
+            arguments = one[1] if isinstance(one[1], str) else orjson.dumps(one[1]).decode()
+        except TypeError as error:
+            raise Invalid(f"worker: call {number} of {one[0][:60]}: its arguments are no JSON ({error})") from None
         calls.append({"id": str(number), "name": one[0], "arguments": arguments})
     return Reply("", tuple(calls), "tools" if calls else "stop")
 
@@ -56,6 +59,12 @@ class Budget:
     calls: int | None = None
     tokens: int | None = None
     seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, kinds in (("calls", int), ("tokens", int), ("seconds", (int, float))):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not value >= 0):
+                raise Invalid(f"{name}: expected a {'whole ' if kinds is int else ''}number, 0 or more, or None for no bound, not {shown(value)}")
 
 
 def drive(
