@@ -63,7 +63,7 @@ def extract(turn: Turn, most: int) -> list[Thought]:
             tallied = entry
             relation = relation or Relation(fold(author or ""), "count", entry.thing.lower(), sentence.text, sentence.start, sentence.end, LEAST_SURE)
         said = _voiced(sentence, references)
-        relation = relation or _stated(said, sentence)
+        relation = relation or _stated(said, sentence, author)
         if relation is None or not _FEWEST <= words <= MOST_WORDS or sentence.text.rstrip(" \"')").endswith("?"):
             continue
         found.append(_thought(content, said, sentence, relation, entry))
@@ -109,13 +109,18 @@ def _voiced(sentence: Sentence, references: Sequence[Reference]) -> str:
     return said[:1].upper() + said[1:]
 
 
-def _stated(said: str, sentence: Sentence) -> Relation | None:
-    """The first statement about a person that a sentence makes once its pronouns are resolved."""
-    for one in read_statements(said, None):
-        owner = next(iter(USERS & {said.split(" ")[0].lower()}), "") if one.subject.owner == SPEAKER else one.subject.owner.lstrip(SPEAKER)
-        if one.subject.owner != UNKNOWN and owner and one.value.shown:
-            head = key_of(" ".join([owner, *one.subject.words]))
-            return Relation(head, one.slot, key_of(one.value.shown) or fold(one.value.shown), sentence.text, sentence.start, sentence.end, _STATED)
+def _stated(said: str, sentence: Sentence, author: str | None) -> Relation | None:
+    """The first statement about a person that a sentence makes as it stands (`I don't smoke`), or once its pronouns are resolved."""
+    for text, speaker in ((sentence.text, author), (said, None)):
+        for one in read_statements(text, speaker):
+            owner = one.subject.owner.lstrip(SPEAKER)
+            if one.subject.owner == SPEAKER:
+                owner = fold(speaker or next(iter(USERS & {said.split(" ")[0].lower()}), ""))
+            if one.subject.owner != UNKNOWN and owner:
+                tail = key_of(one.value.shown) or fold(one.value.shown) or one.slot
+                return Relation(
+                    key_of(" ".join([owner, *one.subject.words])), one.slot, tail, sentence.text, sentence.start, sentence.end, _STATED, one.positive
+                )  # fmt: skip
     return None
 
 

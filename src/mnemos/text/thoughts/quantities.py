@@ -22,8 +22,12 @@ _REST = word_set("rest remainder remaining others")
 _NOT_THINGS = word_set("dollar euro pound yen percent time time people person year month week day hour minute second mile kilometer")
 _OF_THEM = word_set("of the my our those these more")
 _PRICE = re.compile(r"(?:for|at)\s+([$€£])\s?(\d+(?:\.\d+)?)\s+(?:each|apiece|per\s+\w+)", re.I)
-_SO_FAR = re.compile(r"\b(?:so far|already|in total|altogether|until now|have (?:now )?\w+ed)\b", re.I)
-"""How many there are by now, and not how many more."""
+_SO_FAR = re.compile(
+    r"\b(?:so far|already|in total|altogether|until now|have (?:now )?\w+ed"
+    r"|every|each (?:day|week|month|year|morning)|per|daily|weekly|an? (?:day|week|month|year)|usually|always)\b",
+    re.I,
+)
+"""How many there are by now, or each time, and not how many more."""
 _PLAN = re.compile(r"\b(?:will|would|could|should|might|may|want|wants|plan|plans|need|needs|going to|if|hope|hopes|used to|wish)\b", re.I)
 
 
