@@ -25,8 +25,8 @@ from mnemos.text.constructor.rollouts import Instance
 from mnemos.text.tokens import count_tokens
 
 ATTRIBUTES = (
-    "dentist", "gym", "locker code", "insurer", "bank", "barber", "landlord", "plumber", "doctor", "vet", "mechanic", "tutor", "florist", "baker",
-    "alarm code", "tailor", "coach", "accountant", "lawyer", "optician",
+    "dentist", "gym", "locker code", "bank", "landlord", "doctor", "tutor", "alarm code", "coach", "accountant", "lawyer", "boss", "manager",
+    "therapist", "nickname", "password", "favourite tea", "favourite band", "door code", "school", "office", "neighbour", "roommate", "gate code",
 )  # fmt: skip
 FRIENDS = ("Ann", "Bob", "Carla", "Deniz", "Emil", "Fatou", "Goran", "Hana", "Ines", "Jonas", "Kira", "Luca")
 STRANGERS = ("Quentin", "Rosalind", "Siegfried", "Tabitha", "Ulrich", "Verena", "Wendell", "Xenia", "Yorick", "Zelda")
@@ -56,12 +56,12 @@ class Mix:
     asked: tuple[tuple[str, float], ...] = ((OWN, 0.45), (OTHERS, 0.2), (STRANGE, 0.0), (EVENT, 0.25), (RULE, 0.1))
     changes: float = 0.35
     """How often a statement of an attribute gives a known one another value."""
-    statements: int = 4
+    statements: int = 2
     """Of a chunk."""
-    questions: int = 16
-    tokens_a_chunk: float | None = 16.0
+    questions: int = 12
+    tokens_a_chunk: float | None = 8.0
     """Room of the memory for each chunk; None for no limit."""
-    core_tokens: int = 48
+    core_tokens: int = 32
 
 
 DEFAULT = Mix()

@@ -104,6 +104,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("strategies.run"),
         ),
         Benchmark(
+            "thoughts",
+            "Think-in-Memory (TiM), arXiv 2311.08719",
+            "Conclusions that are drawn once and kept answer alike however they are asked for, more often rightly than turns do at equal tokens, are "
+            "found by hashing at 15 % of the comparisons, and go when they are contradicted.",
+            _at("thoughts"),
+        ),
+        Benchmark(
             "granularity",
             "MemGAS, arXiv 2505.19549",
             "Sessions are found by turns, wholes, summaries and key phrases, each weighed by how sure it is, at least as well as by the best of them "
@@ -124,6 +131,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             "searches and passages, and the strategy at least 8 points more of all evidence on MuSiQue and 2WikiMultihopQA than the foundation; the "
             "graph's part of a turn takes at most 50 ms in 100,000 names.",
             _at("hypergraph"),
+        ),
+        Benchmark(
+            "constructor",
+            "Mem-α, arXiv 2509.25911",
+            "A small policy, learnt by GRPO from the answers' reward on streams of 20 chunks, answers at least 10 points more than the best rule at one "
+            "budget, in at most 75 % of the verbatim store's tokens without one, and loses at most 5 points at 13 times the length.",
+            _at("constructor"),
         ),
         Benchmark(
             "access",
@@ -279,6 +293,14 @@ BENCHMARKS: dict[str, Benchmark] = {
             "least 6 points (pass@1) and 9 (pass@4), more than whole runs do; a pool that goes on learning is no worse, outlives a change of a tool, "
             "stays compact, and lets go of what misleads also where the agent mostly fails.",
             _at("procedures"),
+        ),
+        Benchmark(
+            "concepts",
+            "ArcMemo, arXiv 2509.04439",
+            "Without a language model, concepts abstracted from verified solutions solve at least 1.075 times as many unseen compositions of synthetic "
+            "grids as no memory, at every one of three budgets of nodes, and no fewer than whole programs do; updating goes on to help, and among 300 "
+            "distractors 0.9 of the needed concepts are selected at a fifth of the tokens.",
+            _at("concepts"),
         ),
     )
 }

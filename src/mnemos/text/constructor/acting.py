@@ -31,11 +31,10 @@ class Action(IntEnum):
 
 
 def calls(memory: Memory, candidates: Sequence[Candidate], matches: Sequence[Match], actions: Sequence[int]) -> list[Operation]:
-    """The calls that carry out one action for each statement; all additions to the core are one call. `[NOTHING]` where every statement is
-    skipped."""
+    """The calls that carry out one action for each statement. The core is replaced once for each statement that goes into it, so that each line of it
+    is known to be of its own source. `[NOTHING]` where every statement is skipped."""
     out: list[Operation] = []
     core = [line.text for line in memory.lines]
-    cored: list[Candidate] = []
     oldest = iter(memory.entries.values())
     for candidate, found, chosen in zip(candidates, matches, actions, strict=True):
         action = Action(chosen)
@@ -54,14 +53,11 @@ def calls(memory: Memory, candidates: Sequence[Candidate], matches: Sequence[Mat
             kind, id = (found.entry.kind, found.entry.id) if found.entry is not None else (SEMANTIC, "")
             out.append(Operation(DELETE, kind, memory_id=id))
         elif action is Action.CORE:
-            cored.append(candidate)
-            if 0 <= found.line < len(memory.lines):
+            if found.line >= 0:
                 core[found.line] = candidate.text
             else:
                 core.append(candidate.text)
-    if cored:
-        sources = tuple(dict.fromkeys(candidate.source for candidate in cored))
-        out.append(Operation(UPDATE, CORE, "\n".join(dict.fromkeys(core)), sources=sources))
+            out.append(Operation(UPDATE, CORE, "\n".join(dict.fromkeys(core)), sources=(candidate.source,)))
     return out or [NOTHING]
 
 

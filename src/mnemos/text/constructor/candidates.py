@@ -16,6 +16,8 @@ from mnemos.text.tokens import count_tokens
 LONGEST = 600
 """Characters of a statement; a longer sentence is cut at its last blank before."""
 _FEWEST_WORDS = 2
+_LITTLE = 4
+"""Words below which a sentence that is about nobody says nothing."""
 
 
 class Sort(StrEnum):
@@ -43,7 +45,7 @@ _PAST = re.compile(
     r"|了|将要",
     re.I,
 )
-_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+|^[A-Z][a-z]+(?='s )")
+_NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+|^[A-Z][a-z]+(?=(?:'s|[a-z ]*) (?:is|was|has|went|lives|likes|got|met)\b)")
 _NUMBER = re.compile(r"\d")
 _CLOCK = re.compile(r"\d{4}年|\d+月\d+日|周[一二三四五六日]|明天|昨天|今天|下午|上午")
 
@@ -115,7 +117,8 @@ def sort_of(sentence: str, gist: Gist, dated: bool) -> Sort:
         return Sort.FACT
     if dated and happened(sentence):
         return Sort.EVENT
-    return Sort.CHATTER if len(gist.words) < 4 and not _FIRST_PERSON.search(sentence) else Sort.FACT
+    little = len(gist.words) < _LITTLE and not _FIRST_PERSON.search(sentence) and not _NAME.search(sentence)
+    return Sort.CHATTER if little else Sort.FACT
 
 
 def _sentences(text: str) -> Iterable[str]:

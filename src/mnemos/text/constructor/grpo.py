@@ -37,15 +37,18 @@ class Parameters:
 DEFAULTS = Parameters()
 
 
-def advantages(rewards: Sequence[float] | Array) -> Array:
-    """(n,) rewards of one group less their mean, in their standard deviations (+ 1e-6). All nought where the rewards are all the same."""
+def advantages(rewards: Sequence[float] | Array, parts: Sequence[int] | None = None) -> Array:
+    """(n,) rewards of one group less their mean, in their standard deviations (+ 1e-6). All nought where the rewards are all the same. With `parts`,
+    which part of the group each belongs to, less the mean of their part."""
     values = np.asarray(rewards, dtype=np.float64)
     if not len(values):
         return values
-    deviation = float(values.std())
+    at = np.zeros(len(values), dtype=np.int64) if parts is None else np.unique(parts, return_inverse=True)[1]
+    centred = values - (np.bincount(at, weights=values) / np.bincount(at))[at]
+    deviation = float(centred.std())
     if deviation < FLAT:
         return np.zeros(len(values))
-    return np.asarray((values - values.mean()) / (deviation + EPSILON))
+    return np.asarray(centred / (deviation + EPSILON))
 
 
 class Objective(NamedTuple):
@@ -99,6 +102,8 @@ class Sample(Generic[Choice]):
     reward: float
     group: int
     """Samples of one instance are a group."""
+    part: int = 0
+    """Of the group: rewards are compared within it. The paper's groups have one part."""
 
 
 def update(
@@ -112,7 +117,7 @@ def update(
     choices: list[Choice] = []
     parts: list[Array] = []
     for group in groups.values():
-        found = advantages([sample.reward for sample in group])
+        found = advantages([sample.reward for sample in group], [sample.part for sample in group])
         if found.any():
             choices += [sample.choice for sample in group]
             parts.append(found)

@@ -16,14 +16,16 @@ from mnemos.base.errors import Corrupt
 from mnemos.text.constructor.acting import Action, calls
 from mnemos.text.constructor.features import NAMES, SIZE, Floats, describe
 from mnemos.text.constructor.grpo import Array, Flags
-from mnemos.text.constructor.matching import Comparer
+from mnemos.text.constructor.matching import Comparer, Standing
 from mnemos.text.constructor.network import Adam, Network
 from mnemos.text.constructor.operations import Operation
 from mnemos.text.constructor.policy import Chunk, View
 
 HIDDEN = 48
 PRIOR = np.array([0.5, 1.0, 1.0, 0.0, -1.0, -0.5, -1.0, -1.0])
-"""Logits of the actions before anything is learnt: like somebody who knows the tools and not the task."""
+"""Logits of the actions before anything is learnt: like somebody who knows the tools and not the task, as a language model does. That an update or a
+deletion needs an item is part of the tools: see `untrained`."""
+_NEEDS_ITEM = 2.0
 WEIGHTS = "learnt.json"
 _ANEW = "train them anew with `python -m mnemos.bench.constructor_training`"
 
@@ -46,7 +48,14 @@ class LearntPolicy:
 
 def untrained(rng: np.random.Generator) -> Network:
     """A network as training begins with it."""
-    return Network.drawn(rng, SIZE, HIDDEN, len(Action), PRIOR)
+    network = Network.drawn(rng, SIZE, HIDDEN, len(Action), PRIOR)
+    for standing in Standing:
+        row = network.weights["w3"][NAMES.index(f"standing: {standing.name.lower()}")]
+        if standing is Standing.NEW:
+            row[[Action.UPDATE, Action.DELETE]] = -_NEEDS_ITEM, -_NEEDS_ITEM / 2
+        else:
+            row[Action.UPDATE] = _NEEDS_ITEM
+    return network
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,7 @@ def from_file(data: bytes) -> Network:
         told = orjson.loads(data)
         arrays = {name: np.array(rows, dtype=np.float64) for name, rows in told["weights"].items()}
         same = tuple(told["features"]) == NAMES and told["actions"] == [action.name for action in Action]
-        network = Network({"w1": arrays["w1"], "b1": arrays["b1"][0], "w2": arrays["w2"], "b2": arrays["b2"][0]})
+        network = Network({"w1": arrays["w1"], "b1": arrays["b1"][0], "w2": arrays["w2"], "b2": arrays["b2"][0], "w3": arrays["w3"]})
         fits = network.weights["w1"].shape[0] == SIZE and network.weights["w2"].shape[1] == len(Action)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise Corrupt(f"the weights of the learnt policy cannot be read ({error}); {_ANEW}") from None

@@ -122,6 +122,8 @@ class Line:
     text: str
     gist: Gist
     sources: tuple[Hashable, ...] = ()
+    step: int = 0
+    """When it was written, in steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,7 +374,7 @@ class Memory:
         if content == self.core:
             return Outcome(Status.SKIPPED, message="the core says this already")
         known = {line.text: line for line in self._held.lines}
-        lines = tuple(known.get(text) or Line(text, self.read(text), sources) for text in dict.fromkeys(content.splitlines()))
+        lines = tuple(known.get(text) or Line(text, self.read(text), sources, self.step) for text in dict.fromkeys(content.splitlines()))
         more = sum(self.count(line.text) for line in lines) - self._held.core_tokens
         if not self._fits(more):
             return self._no_room(more)

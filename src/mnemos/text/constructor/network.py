@@ -12,11 +12,16 @@ Array = NDArray[np.float64]
 Actions = NDArray[np.int64]
 
 
+SHAPES = ("w1", "b1", "w2", "b2", "w3")
+"""The weights: (d, h), (h,), (h, a), (a,), (d, a)."""
+
+
 class Network:
-    """Features (n, d) → tanh(h) → logits (n, a)."""
+    """Features (n, d) → logits (n, a): a straight way, and one through h units of tanh. What one feature says for itself is learnt on the first in
+    few updates, and what only several say together on the second."""
 
     def __init__(self, weights: Mapping[str, Array]) -> None:
-        self.weights: dict[str, Array] = {name: np.asarray(weights[name], dtype=np.float64) for name in ("w1", "b1", "w2", "b2")}
+        self.weights: dict[str, Array] = {name: np.asarray(weights[name], dtype=np.float64) for name in SHAPES}
 
     @classmethod
     def drawn(cls, rng: np.random.Generator, inputs: int, hidden: int, actions: int, bias: Array | None = None) -> Network:
@@ -26,6 +31,7 @@ class Network:
             "b1": np.zeros(hidden),
             "w2": 0.1 * rng.standard_normal((hidden, actions)) / np.sqrt(hidden),
             "b2": np.zeros(actions) if bias is None else bias,
+            "w3": np.zeros((inputs, actions)),
         })  # fmt: skip
 
     @property
@@ -52,12 +58,13 @@ class Network:
             spread = -(p * logs).sum(axis=1, keepdims=True)
             out += entropy * p * (logs + spread)
         inner = (out @ self.weights["w2"].T) * (1.0 - h**2)
-        return {"w1": x.T @ inner, "b1": inner.sum(axis=0), "w2": h.T @ out, "b2": out.sum(axis=0)}
+        return {"w1": x.T @ inner, "b1": inner.sum(axis=0), "w2": h.T @ out, "b2": out.sum(axis=0), "w3": x.T @ out}
 
     def _logits(self, features: NDArray[np.floating]) -> tuple[Array, Array]:
         w = self.weights
-        h = np.tanh(np.asarray(features, dtype=np.float64) @ w["w1"] + w["b1"])
-        return h, h @ w["w2"] + w["b2"]
+        x = np.asarray(features, dtype=np.float64)
+        h = np.tanh(x @ w["w1"] + w["b1"])
+        return h, h @ w["w2"] + x @ w["w3"] + w["b2"]
 
 
 class Adam:

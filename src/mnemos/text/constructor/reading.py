@@ -27,7 +27,7 @@ class Read:
     """Something that was read."""
 
     id: str
-    """Of the entry; empty for a line of the core."""
+    """Of the entry, or "core" and the number of the line."""
     text: str
     gist: Gist
     step: int
@@ -62,7 +62,7 @@ def look(memory: Memory, words: Words, most: int = MOST, together: bool = False)
     groups: list[tuple[Kind, ...]] = [LISTS] if together else [(kind,) for kind in LISTS]
     found = [entry for kinds in groups for entry in best(memory, words, kinds, most)]
     out = [Read(entry.id, entry.shown, entry.gist, entry.step) for entry in found]
-    return out + [Read("", line.text, line.gist, memory.step) for line in memory.lines]
+    return out + [Read(f"core {at}", line.text, line.gist, line.step) for at, line in enumerate(memory.lines)]
 
 
 class Asked(Protocol):
@@ -126,24 +126,24 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores of the questions, and how much of each would be lost without an entry: what leave-one-out credit is given by."""
+    """Scores of the questions, and what leave-one-out credit is given by."""
 
     scores: list[float]
-    owed: dict[str, float]
-    """Id of an entry → the mean score that would be lost without it."""
+    owed: dict[int, float]
+    """Step → the scores, summed over the questions, that would be lost without an entry, or a line of the core, that was written at it."""
 
 
 def ask(memory: Memory, questions: Sequence[Asked], most: int = MOST, together: bool = False, credit: bool = False) -> Scored:
     """Every question put to a memory."""
     scores: list[float] = []
-    owed: dict[str, float] = {}
+    owed: dict[int, float] = {}
     for question in questions:
         read = look(memory, question.words, most, together)
         score = question.score(read)
         scores.append(score)
         if credit and score > 0:
             for one in read:
-                lost = score - question.score([other for other in read if other is not one]) if one.id else 0.0
+                lost = score - question.score([other for other in read if other is not one])
                 if lost > 0:
-                    owed[one.id] = owed.get(one.id, 0.0) + lost / len(questions)
+                    owed[one.step] = owed.get(one.step, 0.0) + lost
     return Scored(scores, owed)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mnemos.text.constructor.candidates import Sort, happened, is_dated, sort_of
 from mnemos.text.constructor.gist import Read, read_gist, without_author
 from mnemos.text.constructor.memory import Outcome, Status
-from mnemos.text.constructor.operations import CORE, EPISODIC, INSERT, SEMANTIC, UPDATE, Operation
+from mnemos.text.constructor.operations import CORE, EPISODIC, INSERT, NO_OPERATION, SEMANTIC, UPDATE, Operation
 
 Judge = Callable[[Operation, int | None], bool]
 """Whether a call puts something where it belongs, by its content and the time of its chunk. Frozen: it is no part of what is learnt."""
@@ -70,9 +70,10 @@ def compressed(memory_tokens: int, chunk_tokens: int) -> float:
 
 
 def typed(operations: Sequence[Operation], at: int | None, judge: Judge) -> float:
-    """r4: the share of the calls that store something (insert, update) that belongs there; 0 where none does."""
-    storing = [call for call in operations if call.tool in (INSERT, UPDATE)]
-    return sum(judge(call, at) for call in storing) / len(storing) if storing else 0.0
+    """r4: the share of the calls that store something (insert, update) that belongs there; 0 where none does. An explicit no-op puts nothing where it
+    does not belong: were it worth nothing here, a policy would still be pushed to write on every chunk."""
+    judged = [call.tool == NO_OPERATION or judge(call, at) for call in operations if call.tool in (INSERT, UPDATE, NO_OPERATION)]
+    return sum(judged) / len(judged) if judged else 0.0
 
 
 _PLACEHOLDER = re.compile(

@@ -53,7 +53,7 @@ class Surroundings:
     """Whether `most` counts facts and events together."""
     count: TokenCounter = count_tokens
     credit: bool = False
-    """Whether a step has, beside the mean score of all questions, what would be lost without the entries that it wrote."""
+    """Whether a step has, beside the mean score of all questions, the scores that would be lost without the entries that it wrote."""
 
     def memory(self, instance: Instance) -> Memory:
         return Memory(instance.limits, self.read, self.count)
@@ -82,14 +82,10 @@ class Rollout:
         found = around.ask(self.memory, instance)
         r1 = rewards.answered(found.scores)
         r3 = rewards.compressed(self.memory.tokens, instance.tokens)
-        owed: dict[int, float] = {}
-        for id, lost in found.owed.items():
-            step = self.memory.entries[id].step
-            owed[step] = owed.get(step, 0.0) + lost
         for number, (operations, outcomes, chunk) in enumerate(zip(self.operations, self.outcomes, instance.chunks, strict=True), 1):
             r2 = rewards.called(operations, outcomes)
             r4 = rewards.typed(operations, chunk.at, around.judge)
-            self.terms.append(rewards.Terms(r1 + owed.get(number, 0.0) * len(instance.chunks), r2, r3, r4))
+            self.terms.append(rewards.Terms(r1 + found.owed.get(number, 0.0), r2, r3, r4))
         self.answers = r1
 
     answers: float = 0.0
@@ -145,11 +141,14 @@ class Course:
     batch: int = 8
     """Instances of an update."""
     rollouts: int = ROLLOUTS
-    rate: float = 1e-2
+    rate: float = 2e-2
     """Of Adam at the beginning; it falls to a tenth."""
-    entropy: float = 0.01
+    entropy: float = 0.05
     """Weight of the entropy of choices at the beginning, which falls to nought: without it a policy stops trying too early."""
     grpo: Parameters = DEFAULTS
+    by_step: bool = False
+    """Whether rewards are compared with those of the same chunk in the other rollouts, and not with those of all chunks: with credit given entry
+    by entry, chunks differ by what is asked of them, which no action changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +189,9 @@ def train(
         drawn = list(instances(rng))
         runs = roll_many(drawn, network, around, rng, course.rollouts)
         samples = [
-            Sample(choice, terms.total(around.weights), at // course.rollouts)
+            Sample(choice, terms.total(around.weights), at // course.rollouts, step if course.by_step else 0)
             for at, run in enumerate(runs)
-            for choice, terms in zip(run.choices, run.terms, strict=True)
+            for step, (choice, terms) in enumerate(zip(run.choices, run.terms, strict=True))
         ]
         update(learner, samples, course.grpo)
         point = summary(runs, around.weights)
