@@ -155,6 +155,15 @@ def test_points_of_two_sources_become_relations_once(space: Space) -> None:
     assert not any("Lisbeth" in cube.text for cube in space.list(types=["relation"]))
 
 
+def test_relations_are_admitted_by_a_guard(space: Space) -> None:
+    investigation = _run(space.investigate(QUESTION, SMALL))
+    written = investigation.promote(space.guarded())
+    assert written
+    for cube in written:
+        assert {link.relation for link in space.get(cube.id).derived_from} == {"view_of"}
+    assert all(hit.cube.type == "document" for hit in space.search("Orso Velandi", k=30))
+
+
 def test_what_only_some_may_read_is_woven_into_nothing(space: Space) -> None:
     space.set_acl(cube_of(space, "actor"), {"read": ["carol"]})
     investigation = _run(space.investigate(QUESTION, SMALL))

@@ -41,6 +41,7 @@ from mnemos.text.strategy import Recall, View
 from mnemos.text.tokens import token_counter
 
 if TYPE_CHECKING:
+    from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.space import Space
 
 INVESTIGATION = "investigation"
@@ -121,11 +122,13 @@ class Investigation:
         journal = memory.journal if whole else [Change("insert", (), point) for point in memory]
         passages = sorted({span.passage for change in journal if change.point is not None for span in change.point.spans})
         metadata = {"question": self.question, "ended": str(self.ended or ""), "journal": [change.as_json() for change in journal]}
-        return self._view("\n".join([self.question, *(f"- {point.statement}" for point in memory)]), INVESTIGATION, passages, metadata)
+        text = "\n".join([self.question, *(f"- {point.statement}" for point in memory)])
+        return writes.add(self.space, text, self._view(INVESTIGATION, passages, metadata))
 
-    def promote(self) -> list[MemCube]:
+    def promote(self, guard: GuardedSpace | None = None) -> list[MemCube]:
         """Write the points with two or more independent sources (documents, conversations) as relations, views of these sources. A statement that
-        is there already is not written twice. Gives those that were written."""
+        is there already is not written twice. With a guard (`space.guarded()`) each is admitted by it; what it refuses goes into quarantine. Gives
+        those that were written, in quarantine or not."""
         self.context()
         known = {(cube.text, frozenset(str(link.id) for link in cube.derived_from)) for cube in self._relations()}
         out = []
@@ -138,7 +141,9 @@ class Investigation:
                     "members": [{"id": id_, "role": "source", "weight": 1.0} for id_ in passages],
                     "spans": [list(span) for span in sorted(point.spans)], "question": self.question, "by": point.by,
                 }  # fmt: skip
-                out.append(self._view(point.statement, RELATION, passages, metadata, self._shown(point)))
+                fields = self._view(RELATION, passages, metadata, self._shown(point))
+                cube = writes.add(self.space, point.statement, fields) if guard is None else guard.add(point.statement, **fields).cube
+                out += [] if cube is None else [cube]
         return out
 
     def _shown(self, point: Point) -> list[str]:
@@ -157,11 +162,11 @@ class Investigation:
             if cursor is None:
                 return out
 
-    def _view(self, text: str, type_: str, passages: Sequence[str], metadata: Mapping[str, Any], entities: Sequence[str] = ()) -> MemCube:
-        """Write a view of some passages. It inherits the highest label of them, and the earliest end."""
+    def _view(self, type_: str, passages: Sequence[str], metadata: Mapping[str, Any], entities: Sequence[str] = ()) -> dict[str, Any]:
+        """The keywords of `add` for a view of some passages. It inherits the highest label of them, and the earliest end."""
         read = [self.corpus.read(id_) for id_ in passages]
         level = max(one.level for one in read)
-        fields = {
+        return {
             "type": type_,
             "origin": "inference",
             "derived_from": [Link(UUID(id_), one.version, VIEW_OF) for id_, one in zip(passages, read, strict=True)],
@@ -170,7 +175,6 @@ class Investigation:
             "expires_at": optional_datetime(min((one.expires_at for one in read if one.expires_at is not None), default=None)),
             "sensitivity": LABELS[level] if level else None,
         }
-        return writes.add(self.space, text, fields)
 
 
 def replayed(cube: MemCube) -> WorkingMemory:
