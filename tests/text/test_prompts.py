@@ -29,6 +29,7 @@ PINNED = {
     "concept_solve.1": "49c85a4282bc1032",
     "concept_thoughts.1": "cdbc7ee9f7c8c584",
     "describe_objects.1": "a1e7b59e56fb8037",
+    "draft_answer.1": "29eaa3c6f52a5619",
     "evolve.1": "b545fd7a0e60f03e",
     "evolve_points.1": "acf961c1ddd34e8b",
     "expand_question.1": "01ae99556fcd5a80",

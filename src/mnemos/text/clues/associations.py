@@ -8,6 +8,7 @@ the same as sums over a whole corpus).
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from mnemos.index.growing import Growing
 from mnemos.index.space_index import Codes
-from mnemos.index.terms import STOP_WORDS, Hashes, fold, query_terms, words
+from mnemos.index.terms import LONGEST_HEADING, STOP_WORDS, Hashes, fold, query_terms, words
 from mnemos.text.aliases import Aliases
 from mnemos.text.entities import entities, key_of, keys
 from mnemos.text.sentence_spans import sentence_spans
@@ -29,7 +30,8 @@ Numbers = NDArray[np.float64]
 _NOT_NAMES = frozenset({"quantity", "ngram"})
 MOST_TERMS = 62
 _LONGEST_NAME = 6
-_CROWD = 40
+_ENDS = frozenset(".?!…:;,。！？")
+_CROWD = 24
 """Names that share a word; from there on the word tells nothing of which are one."""
 
 
@@ -74,6 +76,12 @@ class Reached(NamedTuple):
     via: tuple[str, ...]
 
 
+def headline(text: str) -> str:
+    """The first line of a text, if it is written like a heading; else nothing."""
+    line = text.split("\n", 1)[0].strip()
+    return line if 0 < len(line) <= LONGEST_HEADING and line[-1] not in _ENDS and not line[0].islower() else ""
+
+
 def read(text: str, about: Iterable[str] = ()) -> list[Unit]:
     """The sentences of a text. `about`: names that each of them speaks of, such as the text's title and its author. Linear in the text."""
     spans = sentence_spans(text)
@@ -95,6 +103,8 @@ class Asked(NamedTuple):
 
     terms: Hashes
     names: tuple[str, ...]
+    entities: tuple[str, ...]
+    """Those of `names` that are written like names; the others are runs of words, which are names only if the corpus has them."""
     name_terms: frozenset[int]
 
     @classmethod
@@ -106,7 +116,7 @@ class Asked(NamedTuple):
         runs = [run for run in runs if run not in STOP_WORDS]
         named = tuple(dict.fromkeys([*found, *runs]))
         hashes = query_terms(text).hashes if terms is None else terms
-        return cls(hashes[:MOST_TERMS], named, frozenset(h for name in found for h in query_terms(name).hashes.tolist()))
+        return cls(hashes[:MOST_TERMS], named, tuple(found), frozenset(h for name in found for h in query_terms(name).hashes.tolist()))
 
 
 class Associations:
@@ -119,7 +129,9 @@ class Associations:
         self._pairs = Growing(np.int64, 2)  # (unit, name)
         self._terms = Growing(np.uint32)
         self._ends = Growing(np.int64)  # where each unit's terms end
+        self._names_end = array("q", [0])  # where each unit's names begin, in the pairs; the last is where all end
         self._by_name: tuple[Rows, Rows] | None = None
+        self._term_counts: tuple[Hashes, Rows] | None = None
 
     @property
     def units(self) -> int:
@@ -133,12 +145,22 @@ class Associations:
         pairs = [(first + at, code) for at, unit in enumerate(units) for code in self._names.encode(unit.names)]
         if pairs:
             self._pairs.extend(pairs)
+        for unit in units:
+            self._names_end.append(self._names_end[-1] + len(unit.names))
         self._terms.extend([h for unit in units for h in unit.terms])
         self._ends.extend(end + np.cumsum([len(unit.terms) for unit in units]))
         for code in range(before, len(self._names.words)):
             for word in dict.fromkeys(self._names.words[code].split()):
                 self._by_word.setdefault(word, []).append(code)
-        self._by_name = None
+        self._by_name = self._term_counts = None
+
+    def counts(self, terms: Hashes) -> NDArray[np.int64]:
+        """(terms,) how many sentences hold each term."""
+        if self._term_counts is None:
+            self._term_counts = np.unique(self._terms.view(), return_counts=True)
+        known, counts = self._term_counts
+        at = np.minimum(np.searchsorted(known, terms), max(len(known) - 1, 0))
+        return np.where(known[at] == terms, counts[at], 0) if len(known) else np.zeros(len(terms), dtype=np.int64)
 
     def look(self, seen: Mask) -> Look:
         """The index as far as some documents (d,) bool may be seen; documents beyond the mask may not."""
@@ -169,76 +191,64 @@ class Look:
         """The documents that hold a name in any of its spellings, ascending."""
         return np.unique(self._held._document.view()[self._units(numbers)])
 
-    def bits(self, terms: Hashes) -> NDArray[np.int64]:
-        """(units,) bit i where a sentence holds term i; 0 where it may not be seen."""
-        out = np.zeros(self._held.units, dtype=np.int64)
-        all_terms, ends = self._held._terms.view(), self._held._ends.view()
-        for at, h in enumerate(terms[:MOST_TERMS].tolist()):
-            out[np.searchsorted(ends, np.flatnonzero(all_terms == h), side="right")] |= 1 << at
-        out[~self._usable] = 0
-        return out
+    def reach(self, asked: Asked, weights: Numbers, near: Sequence[int] = (), likeness: Numbers | None = None, walk: Walk = WALK) -> list[Reached]:
+        """The names that a question leads to, surest first; those that it gives itself are left out.
 
-    def weights(self, bits: NDArray[np.int64], terms: int) -> Numbers:
-        """(terms,) how telling each term is, sum 1: its inverse document frequency over the sentences; those in none count as the rarest."""
-        counts = np.array([np.count_nonzero(bits >> at & 1) for at in range(terms)], dtype=np.float64)
-        idf = np.maximum(np.log((self._alive + 1) / (counts + 0.5)), 1e-3)
-        return np.asarray(idf / max(float(idf.sum()), 1e-9))
-
-    def reach(self, asked: Asked, likeness: Numbers | None = None, walk: Walk = WALK) -> list[Reached]:
-        """The names that a question leads to, surest first; those that it gives itself are left out. `likeness` (documents,) 0..1: how like each
-        document is to the question by meaning, where that is known."""
-        terms = len(asked.terms)
-        if not terms or not self._held.units:
+        `weights` (terms,): how telling each term of the question is. `near`: the documents that a search for the question gives, best first.
+        `likeness` (documents,) 0..1: how like each document is to the question by meaning, where that is known.
+        """
+        if not len(asked.terms) or not self._held.units:
             return []
-        bits = self.bits(asked.terms)
-        weights = self.weights(bits, terms)
-        rest = np.array([h not in asked.name_terms for h in asked.terms.tolist()])
-        said, of_rest = share(bits, weights), share(bits, np.where(rest, weights, 0.0))
-        of_rest = of_rest / max(float(weights[rest].sum()), 1e-9)
-        if likeness is not None:
-            document = self._held._document.view()
-            near = np.where(document < len(likeness), likeness[np.minimum(document, len(likeness) - 1)], 0.0)
-            of_rest = np.maximum(of_rest, near * self._usable)
-        given = {code for name in asked.names if (code := self._held._names.number(name)) is not None and len(self._units((code,)))}
-        given = {other for code in given for other in self._spellings(code)}
-        frontier = {group: Reached(self._word(group), group, 1.0, 0, (self._word(group),)) for group in {self._spellings(code) for code in given}}
-        best = np.argsort(-(said + of_rest), kind="stable")[: walk.starts]
-        for unit in best[(said + of_rest)[best] > 0].tolist():
-            for code in self._named(unit):
-                group = (code,)
-                value = walk.found * float(min(said[unit] + of_rest[unit], 1.0))
-                if code not in given and (group not in frontier or frontier[group].value < value):
-                    frontier[group] = Reached(self._word(group), group, value, int(bits[unit]), ())
+        says = _Sayings(self._held, asked, weights, likeness)
+        groups = self._given(asked)
+        given = {code for group in groups for code in group}
+        frontier = {group: Reached(self._word(group), group, 1.0, 0, (self._word(group),)) for group in groups}
+        begun = [(says.all(unit) + says.rest(unit), -unit) for document in near for unit in self._units_in(document)]
+        for worth, unit in sorted(begun, reverse=True)[: walk.starts]:
+            value = walk.found * min(worth, 1.0)
+            for code in self._named(-unit):
+                if code not in given and value > 0 and ((code,) not in frontier or frontier[code,].value < value):
+                    frontier[code,] = Reached(self._word((code,)), (code,), value, says.bits(-unit), ())
         out = {group: one for group, one in frontier.items() if not given & set(group)}
         for _ in range(walk.hops):
             steps: dict[tuple[int, ...], Reached] = {}
             for one in sorted(frontier.values(), key=_surest)[: walk.beam]:
-                for step in self._steps(one, bits, of_rest, given, walk):
+                for step in self._steps(one, says, given, walk):
                     if step.numbers not in steps or steps[step.numbers].value < step.value:
                         steps[step.numbers] = step
             frontier = {group: step for group, step in steps.items() if group not in out or out[group].value < step.value}
             out |= frontier
         return sorted(out.values(), key=_surest)
 
-    def _steps(self, one: Reached, bits: NDArray[np.int64], of_rest: Numbers, given: set[int], walk: Walk) -> list[Reached]:
-        units = self._units(one.numbers)
+    def _given(self, asked: Asked) -> list[tuple[int, ...]]:
+        """The names that a question gives, each with its spellings; a part of a longer one is none."""
+        known: list[str] = []
+        for name in sorted(asked.names, key=lambda name: -len(name)):
+            if self._seen(name) and not any(f" {name} " in f" {longer} " for longer in known):
+                known.append(name)
+        short = [name for name in asked.entities if not self._seen(name)]
+        groups = dict.fromkeys(self._spellings(name) for name in [*known, *short])
+        return [group for group in groups if group]
+
+    def _steps(self, one: Reached, says: _Sayings, given: set[int], walk: Walk) -> list[Reached]:
+        """The names that stand in a sentence with one."""
+        units = self._units(one.numbers).tolist()
         if len(units) > walk.commonest:
             if one.value < 1.0:
                 return []
-            units = units[np.argsort(-of_rest[units], kind="stable")[: walk.commonest]]
-        met: dict[tuple[int, ...], list[int]] = {}
-        for unit in units.tolist():
+            units = sorted(units, key=lambda unit: (-says.rest(unit), unit))[: walk.commonest]
+        met: dict[int, list[int]] = {}
+        for unit in units:
             for code in self._named(unit):
-                if code not in given:
-                    met.setdefault((code,), []).append(unit)
+                if code not in given and code not in one.numbers:
+                    met.setdefault(code, []).append(unit)
         out = []
-        for group, where in met.items():
-            if group == one.numbers:
-                continue
-            fit, unit = max((float(of_rest[unit]), -unit) for unit in where)
-            bound = walk.chance + (1 - walk.chance) * self._npmi(len(where), len(units), len(self._units(group)))
+        for code, where in met.items():
+            fit, unit = max((says.rest(unit), -unit) for unit in where)
+            bound = walk.chance + (1 - walk.chance) * self._npmi(len(where), len(units), len(self._units((code,))))
             value = one.value * bound * (walk.alone + (1 - walk.alone) * min(fit, 1.0))
-            out.append(Reached(self._word(group), group, value, one.held | int(bits[-unit]), (*one.via, self._word(group))))
+            name = self._held._names.words[code]
+            out.append(Reached(name, (code,), value, one.held | says.bits(-unit), (*one.via, name)))
         return out
 
     def _npmi(self, both: int, one: int, other: int) -> float:
@@ -249,33 +259,96 @@ class Look:
         return max(pmi / -math.log(both / self._alive), 0.0)
 
     def _named(self, unit: int) -> list[int]:
+        """The names in a sentence."""
         pairs = self._held._pairs.view()
-        low, high = np.searchsorted(pairs[:, 0], [unit, unit + 1])
+        low, high = self._held._names_end[unit : unit + 2]
         found: list[int] = pairs[low:high, 1].tolist()
         return found
 
+    def _units_in(self, document: int) -> range:
+        """The sentences of a document that may be seen."""
+        low, high = np.searchsorted(self._held._document.view(), [document, document + 1])
+        return range(low, high) if high > low and self._usable[low] else range(0)
+
     def _units(self, numbers: tuple[int, ...]) -> Rows:
         """The sentences with a name in any of its spellings, ascending."""
-        if numbers not in self._unit_lists:
-            found = np.concatenate([self._held._units_of(number) for number in numbers])
-            self._unit_lists[numbers] = np.unique(found[self._usable[found]])
-        return self._unit_lists[numbers]
+        found = self._unit_lists.get(numbers)
+        if found is None:
+            every = [self._held._units_of(number) for number in numbers]
+            found = every[0] if len(every) == 1 else np.unique(np.concatenate(every))
+            found = self._unit_lists[numbers] = found[self._usable[found]]
+        return found
 
-    def _spellings(self, code: int) -> tuple[int, ...]:
-        """All names that are one with a name, among those that may be seen, ascending."""
-        held = self._held
-        possible = {code}
-        for word in held._names.words[code].split():
-            sharing = held._by_word[word]
-            possible.update(sharing if len(sharing) <= _CROWD else ())
-        seen = [other for other in possible if other == code or len(self._units((other,)))]
-        aliases = Aliases(held._names.words[other] for other in seen)
-        full = aliases.canonical(held._names.words[code])
-        return tuple(sorted(other for other in seen if aliases.canonical(held._names.words[other]) == full))
+    def _seen(self, name: str) -> bool:
+        """Whether a name stands in a sentence that may be seen."""
+        code = self._held._names.number(name)
+        return code is not None and len(self._units((code,))) > 0
+
+    def _spellings(self, name: str) -> tuple[int, ...]:
+        """All names that are one with a name, which need not be there itself, among those that may be seen, ascending."""
+        known = self._held._names.words
+        possible = {name}
+        for word in name.split():
+            sharing = self._held._by_word.get(word, ())
+            possible.update(known[other] for other in sharing if len(sharing) <= _CROWD)
+        seen = [other for other in possible if self._seen(other)]
+        aliases = Aliases([*seen, name])
+        full = aliases.canonical(name)
+        return tuple(sorted(self._held._names.encode(other for other in seen if aliases.canonical(other) == full)))
 
     def _word(self, group: tuple[int, ...]) -> str:
         """The fullest spelling of a name."""
         return max((self._held._names.words[number] for number in group), key=lambda word: (len(word), word))
+
+
+class _Sayings:
+    """What sentences say of a question; each is looked at once."""
+
+    def __init__(self, held: Associations, asked: Asked, weights: Numbers, likeness: Numbers | None) -> None:
+        self._held, self._likeness = held, likeness
+        self._place = {h: at for at, h in enumerate(asked.terms.tolist())}
+        self._weights = weights.tolist()
+        rest = [0.0 if h in asked.name_terms else weight for h, weight in zip(self._place, self._weights, strict=True)]
+        total = max(sum(rest), 1e-9)
+        self._rest = [weight / total for weight in rest]
+        self._bits: dict[int, int] = {}
+        self._fits: dict[int, float] = {}
+
+    def bits(self, unit: int) -> int:
+        """Bit i where the sentence holds the question's term i."""
+        out = self._bits.get(unit)
+        if out is None:
+            ends = self._held._ends.view()
+            start = int(ends[unit - 1]) if unit else 0
+            out = 0
+            for h in self._held._terms.view()[start : int(ends[unit])].tolist():
+                if h in self._place:
+                    out |= 1 << self._place[h]
+            self._bits[unit] = out
+        return out
+
+    def all(self, unit: int) -> float:
+        """The share of the question that the sentence holds."""
+        return _sum(self.bits(unit), self._weights)
+
+    def rest(self, unit: int) -> float:
+        """The share of what the question holds beside names, or the likeness of the document by meaning, where that is greater."""
+        out = self._fits.get(unit)
+        if out is None:
+            document = int(self._held._document.view()[unit])
+            near = float(self._likeness[document]) if self._likeness is not None and document < len(self._likeness) else 0.0
+            out = self._fits[unit] = max(_sum(self.bits(unit), self._rest), near)
+        return out
+
+
+def _sum(bits: int, weights: Sequence[float]) -> float:
+    return sum(weight for at, weight in enumerate(weights) if bits >> at & 1)
+
+
+def rarity(counts: NDArray[np.int64], of: int) -> Numbers:
+    """How telling terms are, sum 1, that stand in `counts` (terms,) of so many texts: their inverse document frequency."""
+    idf = np.maximum(np.log((of + 1) / (counts + 0.5)), 1e-3)
+    return np.asarray(idf / max(float(idf.sum()), 1e-9))
 
 
 def share(bits: NDArray[np.int64], weights: Numbers) -> Numbers:

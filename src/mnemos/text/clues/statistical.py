@@ -12,8 +12,8 @@ import numpy as np
 import orjson
 
 from mnemos.base.errors import Corrupt, Invalid, NotFound
-from mnemos.index.terms import heading_of, query_terms
-from mnemos.text.clues.associations import WALK, Asked, Associations, Unit, Walk, read, share
+from mnemos.index.terms import query_terms
+from mnemos.text.clues.associations import WALK, Asked, Associations, Unit, Walk, headline, rarity, read, share
 from mnemos.text.clues.gists import SECTIONS, Sections, gist
 from mnemos.text.clues.memory import MOST, Clue, cleaned
 from mnemos.text.sentence_spans import sentence_spans
@@ -59,8 +59,8 @@ class StatisticalMemory:
             raise Invalid("clues.memorise: a document needs a name")
         held = self._documents.get(document)
         if held is None:
-            head = heading_of(text)
-            held = self._documents[document] = _Document([head.strip()] if head.strip() else [])
+            head = headline(text)
+            held = self._documents[document] = _Document([head] if head else [])
         for line in text.splitlines():
             held.units += read(line, held.about)
             for span in sentence_spans(line):
@@ -83,11 +83,12 @@ class StatisticalMemory:
         for `most` below 1."""
         if most < 1:
             raise Invalid(f"clues.most: expected 1 or more, not {most}")
-        look = self._associations().look(np.ones(len(self._documents), dtype=bool))
-        asked = Asked.of(question)
+        index, asked = self._associations(), Asked.of(question)
+        look = index.look(np.ones(len(self._documents), dtype=bool))
+        weights = rarity(index.counts(asked.terms), index.units)
         words = query_terms(question).words
         found: list[Clue] = []
-        for one in look.reach(asked, walk=self._walk):
+        for one in look.reach(asked, weights, walk=self._walk):
             left = [
                 word
                 for at, (h, word) in enumerate(zip(asked.terms.tolist(), words, strict=False))
@@ -159,9 +160,8 @@ class StatisticalMemory:
         told = list(dict.fromkeys(sentence for name in sorted(self._documents) for sentence in self._told(self._documents[name])))
         place = {h: at for at, h in enumerate(asked.terms.tolist())}
         bits = np.array([_bits(sentence, place) for sentence in told], dtype=np.int64)
-        counts = np.array([np.count_nonzero(bits >> at & 1) for at in range(len(place))], dtype=np.float64)
-        weights = np.log((len(told) + 1) / (counts + 0.5))
-        held = share(bits, weights / max(float(weights.sum()), 1e-9))
+        counts = np.array([np.count_nonzero(bits >> at & 1) for at in range(len(place))], dtype=np.int64)
+        held = share(bits, rarity(counts, len(told)))
         best = np.argsort(-held, kind="stable")[:most]
         return [Clue(told[at], "gist", round(float(held[at]), 6)) for at in best.tolist() if held[at] > 0]
 

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.base.ids import parse_id
-from mnemos.index.terms import heading_of
-from mnemos.text.clues.associations import MOST_TERMS, WALK, Asked, Associations, Look, Walk, read, share
+from mnemos.text.clues.associations import MOST_TERMS, WALK, Asked, Associations, Look, Walk, headline, rarity, read, share
 from mnemos.text.clues.evidence import EACH, fused
 from mnemos.text.clues.gists import SECTIONS, Sections, cut, gist
 from mnemos.text.clues.memory import MOST, Clue
@@ -52,11 +51,13 @@ class Parameters:
     first: int = 3
     """Memories found first whose words make a clue."""
     feedback_terms: int = 10
+    near: int = 10
+    """The best memories by the question alone, whose names the walk begins from, too."""
     considered: int = 40
     """Names that are looked into, the surest by the walk to them."""
-    value: float = 0.5
+    value: float = 1.0
     """Exponent of how surely a name is reached, in the weight of its clue."""
-    entity: float = 1.5
+    entity: float = 3.0
     """Weight of a sure clue of that kind against the question itself."""
     gist: float = 0.2
     feedback: float = 0.2
@@ -114,19 +115,19 @@ class Clues(Plain):
         says = float(seen.says(own[:1])[0])
         found = [
             led
-            for made in (self._names(question, seen), self._gists(seen), self._words(question, seen, ranking, own))
+            for made in (self._names(question, seen, own), self._gists(seen), self._words(question, seen, ranking, own))
             for led in made
             if led.rows and led.says > says + 1e-9
         ]
         found.sort(key=lambda led: -led.clue.weight)
         return found[: self.parameters.most]
 
-    def _names(self, question: Question, seen: _Seen) -> Iterator[Led]:
+    def _names(self, question: Question, seen: _Seen, own: Rows) -> Iterator[Led]:
         """Names one or two steps from those of the question: the memories that hold them."""
         p = self.parameters
         asked = Asked.of(question.text, question.terms.hashes)
         made = []
-        for one in seen.look.reach(asked, seen.likeness, p.walk)[: p.considered]:
+        for one in seen.look.reach(asked, seen.weights, own[: p.near].tolist(), seen.likeness, p.walk)[: p.considered]:
             rows = seen.look.documents(one.numbers)
             says = seen.says(rows, one.held)
             order = np.argsort(-(says + p.meaning * seen.likeness[rows]), kind="stable")[: p.each]
@@ -136,7 +137,7 @@ class Clues(Plain):
                 clue = Clue(" ".join([one.name, *left]), "entity", p.entity * best * one.value**p.value, one.via)
                 made.append(Led(clue, rows[order].tolist(), best))
         made.sort(key=lambda led: -led.clue.weight)
-        yield from made[: p.most]
+        yield from made[: max(p.most - p.gists - 1, 1)]
 
     def _gists(self, seen: _Seen) -> Iterator[Led]:
         """Sentences of the nearest gists: the memories that are like those which they were taken from."""
@@ -156,7 +157,7 @@ class Clues(Plain):
             line, row = lines[at]
             like = view.vectors.scores(view.vectors.vectors(rows[at : at + 1])[0], len(view.index))
             found = distinct(view.index, np.where(view.allowed & ~np.isnan(like), like, np.float32(-np.inf)), p.each)
-            says = seen.says(found, int(seen.held[row]))
+            says = seen.says(found, int(seen.held[gist_row]))
             yield Led(Clue(line, "gist", p.gist * float(max(seen.likeness[row], 0.0))), found.tolist(), float(says.max(initial=0.0)))
 
     def _words(self, question: Question, seen: _Seen, ranking: Ranking, own: Rows) -> Iterator[Led]:
@@ -260,7 +261,7 @@ class _Names:
                 heading = content.metadata.get("heading") or content.metadata.get("title")
                 about = [*([heading] if isinstance(heading, str) else []), *([content.author] if content.author else []), *content.entities]
                 text = content.text or ""
-                head = heading_of(text).strip()
+                head = headline(text) if "\n" in text else ""
                 self._associations.add(row, read(text, [head, *about] if head else about))
             self._read = int(rows[-1]) + 1
 
@@ -275,9 +276,8 @@ class _Seen:
         self.held = view.index.lexical.holding(terms)
         self.look: Look = _Names.of(view).look(view.allowed)
         seen = self.held[view.allowed]
-        counts = np.array([np.count_nonzero(seen >> at & 1) for at in range(len(terms))], dtype=np.float64)
-        idf = np.maximum(np.log((len(seen) + 1) / (counts + 0.5)), 1e-3)
-        self._weights = idf / idf.sum()
+        counts = np.array([np.count_nonzero(seen >> at & 1) for at in range(len(terms))], dtype=np.int64)
+        self.weights = rarity(counts, len(seen))
         self.likeness: Numbers = np.zeros(len(view.index))
         if view.cosines is not None:
             near = np.where(view.allowed, np.nan_to_num(view.cosines, nan=0.0), 0.0).astype(np.float64)
@@ -287,7 +287,7 @@ class _Seen:
 
     def says(self, rows: Rows, more: int = 0) -> Numbers:
         """How much of the question, 0..1, each row says, together with what holds the terms `more` (bits)."""
-        return share(self.held[rows] | more, self._weights)
+        return share(self.held[rows] | more, self.weights)
 
     def rows_of(self, ids: Any) -> list[int]:
         """The allowed row of each memory that metadata list; -1 where there is none."""
