@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mnemos.kernel.guard.settings import Settings as GuardSettings
 from mnemos.kernel.procedures import Procedures, Settings, keeping
 from mnemos.kernel.procedures.counting import Injected
 from mnemos.kernel.system import Mnemos
+from mnemos.text.procedures.pool import Weights
 from mnemos.text.procedures.procedure import Procedure
 from mnemos.text.trajectories.credit import Counts, absolute
 from mnemos.text.trajectories.trajectory import Call, Trajectory, checked
@@ -605,3 +607,100 @@ def test_the_example_learns(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     assert "Task 1: 2 attempts, 2 procedures learnt\nTask 2: 1 attempts, 0 procedures learnt" in said
     assert "open_session(order=B777)" in said
     assert "used in 3 runs, 3 of them succeeded" in said
+
+
+# -- what callers must not see, and what they give --
+def test_what_expires_is_no_longer_handed_out_by_who_knew_it(open_memory: Callable[..., Mnemos]) -> None:
+    now = [1_800_000_000_000_000]
+    mem = open_memory(clock=lambda: now[0])
+    known = Procedures(mem.space("shop"), Settings(hold_out=0.0))
+    id = known.add(entry(1))
+    known.note_calls([Call("pay")])
+    noted = mem.space("shop").list(types=[keeping.CALLS])[0].id
+    assert list(known.entries()) == [id]
+    assert known.tools().tools == ["pay"]
+    for cube in (id, noted):
+        mem.space("shop").update(cube, expires_at=datetime.fromtimestamp(now[0] / 1e6 + 10, UTC))
+    assert list(known.entries()) == [id]
+    assert known.tools().tools == ["pay"]
+    now[0] += 20_000_000
+    assert known.entries() == {}  # nothing was written since
+    assert known.recall("Scenario 1") == []
+    assert known.tools().tools == []
+
+
+def test_who_leaves_a_role_loses_the_calls_that_it_let_him_read(mem: Mnemos) -> None:
+    mem.set_role("family", ["bob"])
+    space = mem.space("shop", acl={"read": ["*"]}, clearance={"role:family": "secret", "*": "public"})
+    space.add("Calls of pay", type=keeping.CALLS, metadata={"calls": [{"tool": "pay"}]}, sensitivity="secret")
+    his = mem.as_principal("bob").space("shop").procedures
+    assert his.tools().tools == ["pay"]
+    mem.set_role("family", ["carol"])
+    assert his.tools().tools == []
+
+
+def test_the_log_keeps_a_digest_of_a_task_only_where_it_is_counted(procedures: Procedures) -> None:
+    families = []
+    for _ in range(2):
+        procedures.guide("Scenario 1")
+        procedures.add(entry(1))
+        with procedures.space.system.snapshot() as snapshot:
+            families.append([e for e in snapshot.log(0) if e.kind == "setting"][-1].body_json()["value"]["family"])
+    assert families[0]
+    assert families[1] == ""  # an entry was injected: the run is counted for that
+
+
+def test_a_procedure_too_long_for_one_memory_is_refused_and_makes_no_parts(procedures: Procedures) -> None:
+    with pytest.raises(Invalid, match="1,400 together: divide it"):
+        procedures.add(Procedure("Bake", "x" * 3000))
+    long = run(*((f"tool_number_{number}_of_many", "ok") for number in range(120)))
+    learnt = procedures.learn([long])
+    assert any("longer than 1,400" in why for _, why in learnt.rejected)
+    assert len(procedures) == len(learnt.added)
+    assert all(len(one.text) <= 1400 for one in procedures.entries().values())
+
+
+ODD: Any = None
+"""Arguments of a type that no caller who is checked would give."""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda p: p.guide(messages=5), lambda p: p.guide(messages=[5]), lambda p: p.guide("a", tools=5), lambda p: p.learn(ODD),
+        lambda p: p.learn([5]),
+        lambda p: p.learn([WON], failed_with=5), lambda p: p.learn([WON], failed_with=[[1]]), lambda p: p.learn([WON], metadata={"a": 1}),
+        lambda p: p.learn([WON], type="note"), lambda p: p.note_calls("abc"), lambda p: p.note_calls(ODD), lambda p: p.note_calls([Call("t", 5)]),
+        lambda p: p.note_calls([Call("t", {}, result=5)]), lambda p: p.add(ODD), lambda p: p.add({"scenario": "a"}), lambda p: p.solve("a", 5),
+        lambda p: p.reflect(ODD), lambda p: p.reflect(LOST, tools=5), lambda p: p.export(ODD), lambda p: p.load(ODD),
+        lambda p: p.add(Procedure("a", "b", extra={"error": [1]})),
+    ],
+)  # fmt: skip
+def test_arguments_of_wrong_types_are_named(procedures: Procedures, wrong: Callable[[Any], object]) -> None:
+    with pytest.raises(Invalid):
+        wrong(procedures)
+    assert procedures.space.list() == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    ['{"when_to_use":"a","content":"b","counts":{"shared":1e308}}', '{"when_to_use":"a","content":"b","counts":{"f":9223372036854775807}}',
+     '{"trajectory":{"task":"a","messages":[{"role":"assistant","tool_calls":5}],"reward":1}}',
+     '{"trajectory":{"task":"a","messages":[{"role":"tool","content":"x","tool_call_id":[1]}],"reward":1}}',
+     '{"procedure":{"scenario":"s","content":"c","category":"failure","trigger":"x","steps":[{"tool":"x"}],"extra":{"error":[1]}}}'],
+)  # fmt: skip
+def test_lines_of_a_pool_that_are_none_are_named(procedures: Procedures, tmp_path: Path, record: str) -> None:
+    path = tmp_path / "pool.jsonl"
+    path.write_text(record + "\n")
+    with pytest.raises(Invalid, match="line 1: "):
+        procedures.load(path)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"hold_out": "x"}, {"success": None}, {"floor": "x"}, {"floor": float("nan")}, {"least_trust": "x"}, {"weights": None}, {"hard": "no"},
+     {"weights": Weights(float("nan"))}],
+)  # fmt: skip
+def test_settings_of_wrong_types_are_named(field: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match=f"settings: {next(iter(field))} is "):
+        Settings(**field)

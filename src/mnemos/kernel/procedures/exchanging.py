@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from mnemos.kernel.procedures.service import Procedures
 
 
+MOST_COUNTED = 2**31 - 1
+"""Runs that an entry of a file can have been used in."""
+
+
 def export(service: Procedures, path: str | Path) -> int:
     """Write a pool, oldest entries first."""
+    path = _path(path)
     service.space.admit("read")
     with service.space.system.snapshot() as snapshot:
         entries = list(keeping.cubes_of(service.space, keeping.PROCEDURE))
@@ -44,6 +49,7 @@ def export(service: Procedures, path: str | Path) -> int:
 
 def load(service: Procedures, path: str | Path) -> list[str]:
     """Add the entries of a file to a space; they get new ids."""
+    path = _path(path)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -83,14 +89,20 @@ def _take(service: Procedures, record: Mapping[str, Any], runs: dict[str, MemCub
     out.append(cube.id)
 
 
+def _path(given: object) -> Path:
+    if not isinstance(given, (str, Path)):
+        raise Invalid(f"path: expected the name of a file, not {type(given).__name__}")
+    return Path(given)
+
+
 def _counts(given: object) -> Counts:
     known = {field.name: field.type for field in dataclasses.fields(Counts)}
     if not isinstance(given, Mapping) or given.keys() - known.keys():
         raise Invalid(f"counts: expected a dict of {', '.join(known)}, not {shown(given)}")
     for name, value in given.items():
         whole = known[name] == "int"
-        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value < 0:
-            raise Invalid(f"counts: {name}: expected a number, not {shown(value)}")
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not 0 <= value <= MOST_COUNTED:
+            raise Invalid(f"counts: {name}: expected a number from 0 to {MOST_COUNTED:,}, not {shown(value)}")
     return Counts(**given)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from mnemos.base.clock import to_micros
 from mnemos.base.cube import Link, MemCube
 from mnemos.base.errors import Invalid, NotFound
 from mnemos.base.ids import parse_id
@@ -107,19 +108,27 @@ def _admitted(guard: GuardedSpace, text: str, fields: Mapping[str, Any]) -> bool
     return guard.guard.admit(candidate_of(str(guard.space.system.new_id()), text, **fields)).where is Where.MEMORY
 
 
-def held_procedures(space: Space) -> dict[str, Procedure]:
-    """The entries of a space that the caller may read, by id."""
-    return {cube.id: procedure_of(cube) for cube in cubes_of(space, PROCEDURE)}
+def held_procedures(space: Space) -> tuple[dict[str, Procedure], int | None]:
+    """The entries of a space that the caller may read, by id, and when the first of them expires (microseconds; None: none does)."""
+    cubes = list(cubes_of(space, PROCEDURE))
+    return {cube.id: procedure_of(cube) for cube in cubes}, first_end(to_micros(cube.expires_at) for cube in cubes)
 
 
-def present_procedure(viewing: Viewing, cube: UUID, now: int) -> Procedure | None:
-    """The entry that a cube keeps, where it is one that the caller may read and that is in use."""
+def present_procedure(viewing: Viewing, cube: UUID, now: int) -> tuple[Procedure | None, int | None]:
+    """The entry that a cube keeps, where it is one that the caller may read and that is in use, and when it expires."""
     try:
         row = viewing.current(cube)
     except NotFound:
-        return None
-    expired = row.content.expires_at is not None and row.content.expires_at <= now
-    return procedure_of(viewing.cube(row)) if row.content.type == PROCEDURE and row.state in VISIBLE and not expired else None
+        return None, None
+    end = row.content.expires_at
+    if row.content.type != PROCEDURE or row.state not in VISIBLE or (end is not None and end <= now):
+        return None, None
+    return procedure_of(viewing.cube(row)), end
+
+
+def first_end(ends: Iterable[int | None]) -> int | None:
+    """The earliest of some moments, None being none."""
+    return min((end for end in ends if end is not None), default=None)
 
 
 def supported(space: Space, ledger: Ledger, entries: Mapping[str, Procedure]) -> dict[str, Procedure]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mnemos.base.cube import MemCube
 from mnemos.kernel.procedures import keeping
 from mnemos.text.procedures.distilling import Lesson, in_common
-from mnemos.text.procedures.procedure import Procedure, Standing
+from mnemos.text.procedures.procedure import LONGEST, Procedure, Standing
 from mnemos.text.trajectories.trajectory import Trajectory
 from mnemos.text.trajectories.validation import Verdict, by_rules
 
@@ -53,6 +53,8 @@ class Learning:
         passed: list[Lesson] = []
         for lesson, judged in zip(lessons, verdicts, strict=True):
             verdict = judged if judged is not None else by_rules(lesson.procedure, held.values())
+            if len(lesson.procedure.text) > LONGEST:
+                verdict = Verdict(False, 0.0, f"is longer than {LONGEST:,} characters")
             if verdict.kept:
                 passed.append(Lesson(replace(lesson.procedure, score=verdict.score), lesson.sources))
             else:

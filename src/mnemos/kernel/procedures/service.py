@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.base.chain import Entry
+from mnemos.base.clock import to_micros
 from mnemos.base.cube import check_text
 from mnemos.base.errors import Invalid, NotFound, shown
 from mnemos.base.ids import parse_id
@@ -37,6 +38,11 @@ from mnemos.text.trajectories.validation import Verdict
 if TYPE_CHECKING:
     from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.space import Space
+
+
+_NO_CALLS: tuple[int, int, int | None, ToolMemory] = (-1, 0, None, ToolMemory())
+"""What is known of tools: up to which log position, the last cube's position in it, when the first of the cubes expires, and the calls. Nothing is
+added to this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +79,10 @@ class Procedures:
         self.guard = guard
         self.ledger = Ledger(space.num)
         self._pool = Pool(self._embedded, self.settings.key, self.settings.weights)
-        self._tools = (-1, 0, ToolMemory())
-        """What is known of tools: up to which log position, the last cube's position in it, and the calls."""
+        self._tools = _NO_CALLS
         self._seen = -1
+        self._end: int | None = None
+        """When the first entry of the pool expires, at the latest: time alone is no entry of the log."""
         self._again: set[UUID] = set()
         self._rng = np.random.default_rng()
         self._lock = threading.RLock()  # taken within a snapshot or a transaction, never around one, or two threads could wait for each other
@@ -97,9 +104,12 @@ class Procedures:
         keywords of `Space.add` for the runs (author, source, sensitivity, …). Raises as `Space.add`.
         """
         self.space.admit("write")
-        given = list(runs)
+        given = [runs] if not isinstance(runs, Iterable) else list(runs)
         if not all(isinstance(run, Trajectory) for run in given):
             raise Invalid("learn: expected trajectories; make them with `mnemos.text.trajectories.importing.trajectory`")
+        failed = _names(failed_with, "failed_with: expected ids of entries")
+        if taken := sorted(fields.keys() & {"text", "type", "metadata", "derived_from"}):
+            raise Invalid(f"learn: {taken[0]} of a run is what the run itself gives; leave it out")
         lessons = distilling.distil(given, self.settings.success)
         if self.settings.hard:
             lessons += pairs.hard_comparisons(given, self._embedded_texts, self.settings.success)
@@ -111,10 +121,12 @@ class Procedures:
         self._embedded([lesson.procedure.text for lesson in lessons])  # before the lock is taken
         with self.space.system.writing(alone=True) as transaction, self._lock:
             self.space.settings_for(transaction, "write")
-            return Learning(self, given, failed_with, fields).keep(lessons, verdicts)
+            return Learning(self, given, failed, fields).keep(lessons, verdicts)
 
     def add(self, procedure: Procedure) -> str:
         """Keep an entry as it is, without a run behind it; gives its id. Raises as `Space.add`; `Invalid` where the guard does not admit it."""
+        if not isinstance(procedure, Procedure):
+            raise Invalid(f"procedure: expected a Procedure, not {type(procedure).__name__}; make one of a dict with `Procedure.from_json`")
         cube = keeping.write_procedure(self.space, Procedure.from_json(procedure.as_json()), (), self.guard)
         if cube is None or cube.state == "quarantined":
             raise Invalid("procedure: the guard did not admit it; see what it says of it with `guard.inspect`")
@@ -122,7 +134,9 @@ class Procedures:
 
     def reflect(self, run: Trajectory, tools: Iterable[str] = ()) -> list[Procedure]:
         """Provisional lessons of a run that failed, for the next attempt; they are not kept."""
-        lesson = distilling.reflection(run, tools)
+        if not isinstance(run, Trajectory):
+            raise Invalid(f"reflect: expected a trajectory, not {type(run).__name__}")
+        lesson = distilling.reflection(run, _names(tools, "tools: expected a list of names"))
         more = self.adviser.reflect(run) if self.adviser is not None else []
         return [*([] if lesson is None else [lesson]), *more]
 
@@ -132,9 +146,7 @@ class Procedures:
     ) -> list[Recalled]:
         """The entries that fit a task, or, in mid-run, the last messages; best first. `tools` are those at hand."""
         self.space.admit("read")
-        at_hand = [] if isinstance(tools, str) else list(tools)
-        if isinstance(tools, str) or not all(isinstance(tool, str) for tool in at_hand):
-            raise Invalid("tools: expected a list of names")
+        at_hand = _names(tools, "tools: expected a list of names")
         if task is not None:
             check_text(task, "task")
         k = self.settings.k if k is None else k
@@ -176,7 +188,7 @@ class Procedures:
         run = str(self.space.system.new_id())
         noted = [Injected(one.id, one.procedure.revision, weight) for one, weight in zip(injected, weights, strict=True)]
         aside = None if out is None else Injected(found[out].id, found[out].procedure.revision, 0.0)
-        of_family = family(task) if task else ""
+        of_family = family(task) if task and not injected else ""  # such a run is counted for its family; of others the log need not keep it
         with self.space.system.writing() as transaction:
             self.space.settings_for(transaction, "write")
             self.ledger.open_run(transaction, run, noted, aside, of_family)
@@ -199,7 +211,9 @@ class Procedures:
 
     def solve(self, task: str, attempt: refining.Attempt, *, tools: Sequence[str] = (), rng: np.random.Generator | None = None) -> refining.Solved:
         """Try a task, learn from how it went, and from time to time let go of what does not help: the dynamic mode (`refining.solve`)."""
-        return refining.solve(self, task, attempt, tools, rng)
+        if not callable(attempt):
+            raise Invalid(f"attempt: expected a function of the guidance that gives a trajectory, not {type(attempt).__name__}")
+        return refining.solve(self, check_text(task, "task"), attempt, tools, rng)
 
     # -- looking after them --
     def entries(self) -> dict[str, Procedure]:
@@ -250,7 +264,9 @@ class Procedures:
     # -- tools --
     def note_calls(self, calls: Iterable[Call] | Trajectory) -> None:
         """Remember calls of tools, with what came back: of a run, or as they were made."""
-        given = calls.calls() if isinstance(calls, Trajectory) else list(calls)
+        given: list[Any] = calls.calls() if isinstance(calls, Trajectory) else [calls] if not isinstance(calls, Iterable) else list(calls)
+        if not all(isinstance(call, Call) for call in given):
+            raise Invalid("calls: expected a trajectory, or calls (`mnemos.text.trajectories.trajectory.Call`)")
         if not given:
             return
         records = [call_record(read_call(call_record(call))) for call in given]
@@ -261,14 +277,16 @@ class Procedures:
         """What is known of each tool from the last hundred of its calls that were noted."""
         self.space.admit("read")
         with self.space.system.snapshot() as snapshot, self._lock:
-            since, read, memory = self._tools
+            since, read, end, memory = self._tools
             own = isinstance(snapshot, Writer)
-            if own or since < 0 or any(entry.kind not in ("add", "setting") for entry in snapshot.log(since)):
-                read, memory = 0, ToolMemory()
+            changed = own or since < 0 or any(entry.kind != "add" and not self._mere_count(entry) for entry in snapshot.log(since))
+            if changed or self._past(end):
+                _, read, end, memory = _NO_CALLS
+                memory = memory.copy()
             for cube in keeping.cubes_of(self.space, keeping.CALLS, after=read):
                 memory.add(read_call(record) for record in cube.metadata.get("calls", []))
-                read = cube.position
-            self._tools = (-1, 0, ToolMemory()) if own else (snapshot.position, read, memory)
+                read, end = cube.position, keeping.first_end((end, to_micros(cube.expires_at)))
+            self._tools = _NO_CALLS if own else (snapshot.position, read, end, memory)
             return memory.copy()
 
     # -- for the modules of this room --
@@ -280,16 +298,22 @@ class Procedures:
         with self.space.system.snapshot() as snapshot:
             position, own = snapshot.position, isinstance(snapshot, Writer)
             since = [] if self._seen < 0 else [entry for entry in snapshot.log(self._seen) if not self._mere_count(entry)]
-            if self._seen < 0 or any(entry.cube is None for entry in since):
-                self._pool.replace(keeping.held_procedures(self.space))
+            if self._seen < 0 or any(entry.cube is None for entry in since) or self._past(self._end):
+                held, self._end = keeping.held_procedures(self.space)
+                self._pool.replace(held)
                 self._seen, self._again = (-1, set()) if own else (position, set())
                 return self._pool
             changed = self._again | {entry.cube for entry in since if entry.cube is not None and entry.space == self.space.num}
             viewing, now = Viewing.of(self.space, snapshot), self.space.system.clock()
             for cube in changed:
-                self._pool.put(str(cube), keeping.present_procedure(viewing, cube, now))
+                procedure, end = keeping.present_procedure(viewing, cube, now)
+                self._pool.put(str(cube), procedure)
+                self._end = keeping.first_end((self._end, end))
             self._seen, self._again = (self._seen, changed) if own else (position, set())
         return self._pool
+
+    def _past(self, end: int | None) -> bool:
+        return end is not None and end <= self.space.system.clock()
 
     def _mere_count(self, entry: Entry) -> bool:
         """Whether a log entry tells of a run alone, and of no entry of the pool."""
@@ -312,3 +336,11 @@ class Procedures:
         if vectors is None:
             raise Invalid("hard comparison needs an embedder; open the store with one, or leave `hard` off")
         return vectors
+
+
+def _names(given: Iterable[str], expected: str) -> list[str]:
+    """A list of texts. Raises `Invalid` for anything else, with what was expected."""
+    named = [None] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if not all(isinstance(one, str) for one in named):
+        raise Invalid(f"{expected}, not {shown(given)}")
+    return [one for one in named if one is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -61,8 +62,16 @@ class Settings:
         if self.rule not in ("uplift", "absolute"):
             raise Invalid(f"settings: rule {shown(self.rule)} is neither 'uplift' nor 'absolute'")
         for name in ("hold_out", "relative", "success", "repeated", "beta", "sure"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise Invalid(f"settings: {name} is {shown(getattr(self, name))}; it lies between 0 and 1")
+            if not (_number(value := getattr(self, name)) and 0 <= value <= 1):
+                raise Invalid(f"settings: {name} is {shown(value)}; it lies between 0 and 1")
+        for name in ("floor", "least_trust"):
+            if (value := getattr(self, name)) is not None and not _number(value):
+                raise Invalid(f"settings: {name} is {shown(value)}; it is a number, or None for no bound")
+        for name in ("hard", "segment", "rerank", "rewrite"):
+            if not isinstance(getattr(self, name), bool):
+                raise Invalid(f"settings: {name} is {shown(getattr(self, name))}; it is true or false")
+        if not isinstance(self.weights, Weights) or not all(map(_number, (self.weights.cosine, self.weights.words, self.weights.uplift))):
+            raise Invalid(f"settings: weights is {shown(self.weights)}; it is Weights of `mnemos.text.procedures.pool`, of numbers")
         for name, least in (("k", 1), ("alpha", 0), ("every", 0), ("retries", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -77,3 +86,7 @@ class Settings:
         if unknown:
             raise Invalid(f"settings: unknown {sorted(unknown)[0]!r}; known are {', '.join(f.name for f in fields(cls))}")
         return cls(**given)  # type: ignore[arg-type]
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -9,12 +9,15 @@ from typing import Any
 
 from mnemos.base.cube import check_text, check_words, plain_json
 from mnemos.base.errors import Invalid, shown
+from mnemos.text.encoding import LONGEST_WHOLE
 from mnemos.text.trajectories.slots import family, slotted
 
 CATEGORIES = ("success", "failure", "comparative")
 STEP_TYPES = ("reasoning", "action", "observation", "decision")
 KEYS = ("scenario", "query", "generalised", "keywords")
 """What an entry can be found by; `Procedure.key` says what each is."""
+LONGEST = LONGEST_WHOLE
+"""Characters of a procedure in words: one memory, and no document of parts, each of which would pass for a procedure."""
 MOST_QUERIES = 8
 """Tasks of other families that an entry names."""
 LEAST_OVERLAP = 0.6
@@ -201,7 +204,12 @@ class Procedure:
             values["steps"] = tuple(_step(step) for step in _list(values["steps"], "steps"))
         if not isinstance(values.get("extra", {}), Mapping):
             raise Invalid("procedure: extra: expected a dict")
-        return cls(**values)
+        if not isinstance(values.get("extra", {}).get("error") or "", str):
+            raise Invalid(f"procedure: extra: error: expected a text, not {shown(values['extra']['error'])}")
+        made = cls(**values)
+        if len(made.text) > LONGEST:
+            raise Invalid(f"procedure: {len(made.text):,} characters; scenario and content have at most {LONGEST:,} together: divide it")
+        return made
 
     def supported(self, support: int, contradiction: int) -> Procedure:
         """With more runs for and against it, and the confidence that follows: support / (support + contradiction)."""

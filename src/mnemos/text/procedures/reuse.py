@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Invalid, shown
 from mnemos.text.procedures.procedure import Procedure, scenario
 from mnemos.text.trajectories.slots import refilled, slotted
 
@@ -22,6 +22,8 @@ _NOTE = "Suggestions that may not fit; follow what the task itself and the tools
 def question(task: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, tools: Iterable[str] = ()) -> str:
     """What to look procedures up by: the task without its particulars and the tools at hand, as a scenario says it; without a task the last three
     messages, each cut to 200 characters. Raises `Invalid` where neither says anything."""
+    if messages is not None and not (isinstance(messages, (list, tuple)) and all(isinstance(message, Mapping) for message in messages)):
+        raise Invalid(f"messages: expected a list of messages, each a dict with a role and content, not {shown(messages)}")
     if task is None or not task.strip():
         task = "\n".join(_said(message) for message in (messages or ())[-LAST_MESSAGES:]).strip()
     if not task:
@@ -30,9 +32,20 @@ def question(task: str | None = None, messages: Sequence[Mapping[str, Any]] | No
 
 
 def _said(message: Mapping[str, Any]) -> str:
-    calls = " ".join(str(call["function"]["name"]) for call in message.get("tool_calls") or ())
+    calls = " ".join(name for call in _listed(message.get("tool_calls")) if isinstance(name := _part(call, "function", "name"), str))
     content = message.get("content")
     return f"{content if isinstance(content, str) else ''} {calls}".strip()[:MESSAGE_CHARACTERS]
+
+
+def _listed(value: object) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _part(value: Any, *names: str) -> Any:
+    """What stands under these names, one within the other; None where nothing does."""
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def trusted(procedures: Sequence[Procedure], least: float = LEAST_TRUST) -> list[int]:

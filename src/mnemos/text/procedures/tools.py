@@ -23,7 +23,11 @@ _MOST_SHOWN = 3
 
 
 def call_record(call: Call) -> dict[str, Any]:
-    """A call as plain JSON, its result cut to 500 characters."""
+    """A call as plain JSON, its result cut to 500 characters. Raises `Invalid` where it holds what no call does."""
+    if not isinstance(call.arguments, Mapping):
+        raise Invalid(f"call: arguments: expected a dict by name, not {shown(call.arguments)}")
+    if call.result is not None:
+        check_text(call.result, "call: result")
     record = asdict(replace(call, arguments=dict(call.arguments), result=None if call.result is None else call.result[:MOST_RESULT]))
     record.pop("at")
     return {name: value for name, value in record.items() if value is not None}

@@ -86,7 +86,7 @@ def _message(message: dict[str, Any], where: str) -> Iterator[dict[str, Any]]:
     kept = {name: message[name] for name in _KEPT if message.get(name) is not None}
     if message.get("status") == "error":  # LangChain's ToolMessage
         kept["error"] = True
-    calls = [_call(call, call.get("id"), where) for call in _list(message.get("tool_calls"), where)]
+    calls = [_call(call, call.get("id") if isinstance(call, Mapping) else None, where) for call in _list(message.get("tool_calls"), where)]
     if isinstance(message.get("function_call"), Mapping):
         calls.append(_call(message["function_call"], None, where))
     words, results = [], []

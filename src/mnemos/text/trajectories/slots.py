@@ -95,7 +95,7 @@ def slotted(text: str) -> Slotted:
 
 
 def family(task: str) -> str:
-    """A short name for all tasks that differ in their particulars alone: a digest, which tells nothing of the text."""
+    """A short name for all tasks that differ in their particulars alone: a digest, which does not hold the text, but confirms a guess at it."""
     return hashlib.sha256(fold(slotted(task).text).encode()).hexdigest()[:16]
 
 

@@ -139,7 +139,13 @@ def _message(message: object, number: int) -> Mapping[str, Any]:
     plain: dict[str, Any] = plain_json(dict(message), where)
     if not isinstance(plain.get("content", ""), str):
         raise Invalid(f"{where}: content is a text; read lists of parts with `importing.trajectory`")
+    if not isinstance(plain.get("tool_calls") or [], list):
+        raise Invalid(f"{where}: tool_calls: expected a list, not {shown(plain['tool_calls'])}")
+    if not isinstance(plain.get("tool_call_id"), (str, type(None))):
+        raise Invalid(f"{where}: tool_call_id: expected a text, not {shown(plain['tool_call_id'])}")
     for call in plain.get("tool_calls") or ():
+        if isinstance(call, dict) and not isinstance(call.get("id"), (str, type(None))):
+            raise Invalid(f"{where}: the id of a tool call is a text, not {shown(call['id'])}")
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
             raise Invalid(f'{where}: a tool call is {{"id": …, "function": {{"name": …, "arguments": …}}}}, not {shown(call)}')
