@@ -13,6 +13,7 @@ import pytest
 import mnemos
 from mnemos.base.cube import Content
 from mnemos.kernel.space import Space
+from mnemos.text import auto
 from mnemos.text.bridging import DEFAULTS, Mentions, _beyond, bridged, names_of
 from mnemos.text.hypergraph.strategy import Hypergraph
 from mnemos.text.plain import Plain
@@ -182,3 +183,26 @@ def test_mentions_are_the_same_however_they_were_caught_up(space: Space) -> None
         assert one is not None
         assert other is not None
         assert [part.tolist() for part in grown.naming(one)] == [part.tolist() for part in anew.naming(other)]
+
+
+def test_a_large_space_is_read_for_names_in_idle_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "SMALL", 2)
+    with mnemos.open(":memory:", embedder="hashed") as mem:
+        space = mem.space("library")
+        for title, text in (
+            ("The Lego Film", "Will Arnett speaks the bat in The Lego Film."),
+            ("On Broadway", "Amy Poehler plays beside her husband Will Arnett in On Broadway."),
+            *((f"Town {n}", f"The town of number {n} has a speaking clock and a film.") for n in range(30)),
+        ):
+            space.add(f"{title}\n{text}", type="document")
+        question = "Who is the wife of the actor who speaks the bat in The Lego Film?"
+        assert not any("bridge" in hit.signals for hit in space.search(question, k=5, explain=True))
+        mem.preload()
+        assert all("bridge" in hit.signals for hit in space.search(question, k=5, explain=True))
+
+
+def test_among_turns_no_bridge_is_crossed() -> None:
+    with mnemos.open(":memory:", embedder="hashed") as mem:
+        space = mem.space("talk")
+        space.add_many([{"text": f"Will Arnett said number {n} to Ann.", "type": "turn", "author": "Bob"} for n in range(12)])
+        assert not any("bridge" in hit.signals for hit in space.search("What did Will Arnett say?", k=5, explain=True))

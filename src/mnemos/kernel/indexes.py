@@ -46,6 +46,10 @@ class Indexes:
                 self._guest = SpaceIndex(space)
             return self._guest
 
+    def held(self, space: int) -> SpaceIndex | None:
+        """The index of a space, where it is held."""
+        return self._held.get(space)
+
     def drop(self, key: Key) -> None:
         """The scheduler says that this index gives way. (No lock: it may be asked while `get` waits for it.)"""
         self._held.pop(key, None)

@@ -25,7 +25,7 @@ from mnemos.kernel.life.heat import AccessTracker
 from mnemos.kernel.life.tending import LifecyclePolicy, Tended, expire, keep_uses, tend
 from mnemos.kernel.pipelines.pipeline import Pipeline, saved_pipeline, saved_pipelines
 from mnemos.kernel.reading.results import Report
-from mnemos.kernel.reading.searching import Masks
+from mnemos.kernel.reading.searching import Masks, findable
 from mnemos.kernel.rights import governance, roles
 from mnemos.kernel.rights.governance import Access
 from mnemos.kernel.rights.limits import RateLimiter, use_licence
@@ -38,12 +38,12 @@ from mnemos.kernel.stream.subscriptions import Subscription
 from mnemos.kernel.work.background import Work, start_embedding
 from mnemos.kernel.work.jobs import Jobs
 from mnemos.kernel.writing.embedding import Embedding
-from mnemos.store.base import Finding, Snapshot, SpaceRow
+from mnemos.store.base import Filter, Finding, Snapshot, SpaceRow
 from mnemos.store.sqlite import SqliteStore
 from mnemos.store.sqlite_read import Reader
 from mnemos.store.sqlite_write import Writer
 from mnemos.text.registry import STRATEGIES, make
-from mnemos.text.strategy import Floats, Strategy, View
+from mnemos.text.strategy import Floats, Prepares, Strategy, View
 
 if TYPE_CHECKING:
     from mnemos.kernel.changes.loop import Changes
@@ -446,4 +446,15 @@ class Mnemos:
         """In idle time: bring the indexes to the end of the log, and load those of the spaces that are likely to be asked next; give how many
         were loaded. The job "index" does it."""
         with self.store.snapshot() as snapshot:
-            return self.indexes.load_ahead(snapshot)
+            loaded = self.indexes.load_ahead(snapshot)
+            for row in snapshot.spaces():
+                index = self.indexes.held(row.num)
+                if index is None:
+                    continue
+                with index.lock:
+                    if index.position == snapshot.position:
+                        masks = findable(snapshot, index, snapshot.position, Filter(), self.clock())
+                        strategy = self.strategy(row.settings.get("strategy", "auto"))
+                        if isinstance(strategy, Prepares):
+                            strategy.prepare(self.view(index, masks, None, self.clock(), snapshot))
+        return loaded

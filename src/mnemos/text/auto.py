@@ -1,12 +1,55 @@
-"""The default strategy. Until others have earned it by measured gain, it is the foundation alone."""
+"""The default strategy: of the ways to remember, what has been measured to find more, where it does.
+
+On passages (documents and facts) a search goes one step on, over rare names (`text.bridging`); among the turns of conversations, where names are
+everywhere, it does not. What the other strategies add beyond that is within the noise of the sets at hand, or costs more than it finds
+(`mnemos bench strategies`, docs/strategies/table.md), so no view is made unless a space asks for it by name.
+
+Names are read off the texts once in a process, some 0.3 ms a passage. A small space is read when it is searched; a larger one in idle time (the job
+"index", `Mnemos.preload`), and until then is searched by the foundation alone.
+"""
 
 from __future__ import annotations
 
-from mnemos.text.plain import Plain
+from dataclasses import replace
+
+import numpy as np
+
+from mnemos.text.bridging import DEFAULTS, Mentions, bridged
+from mnemos.text.plain import Plain, distinct
+from mnemos.text.question import Question
+from mnemos.text.strategy import Recall, View
+
+PARAMETERS = replace(DEFAULTS, kept=5)
+"""More places are kept than the strategy "hypergraph" keeps: who names no strategy mostly asks for one thing."""
+MOST_TURNS = 0.5
+"""Share of the memories that may be turns of conversations where bridges are crossed."""
+SMALL = 1000
+"""Rows whose names are read while a search waits."""
 
 
 class Auto(Plain):
     """What a space uses where nothing else is said."""
 
     name = "auto"
-    about = "what has been measured to find best; at present the foundation"
+    about = "what has been measured to find best: the foundation, and on passages one step on, over rare names"
+
+    def recall(self, question: Question, view: View, k: int) -> Recall:
+        ranking = self.ranking(question, view)
+        scores = ranking.scores
+        if _passages(view) and Mentions.unread(view) <= SMALL:
+            scores = bridged(question, view, scores, PARAMETERS)
+        best = distinct(view.index, scores, k)
+        signals = ranking.signals(best)
+        return Recall(best, scores[best], signals if scores is ranking.scores else {**signals, "bridge": scores[best] - ranking.scores[best]})
+
+    def prepare(self, view: View) -> None:
+        if _passages(view):
+            Mentions.of(view)
+
+
+def _passages(view: View) -> bool:
+    """Whether the rows that may be found are passages, more than turns."""
+    turn = view.index.types.number("turn")
+    if turn is None:
+        return True
+    return bool(np.count_nonzero(view.index.type.view()[view.allowed] == turn) <= MOST_TURNS * np.count_nonzero(view.allowed))

@@ -99,6 +99,11 @@ class Mentions:
         held._catch_up(view)
         return held
 
+    @classmethod
+    def unread(cls, view: View) -> int:
+        """How many rows `of` would read first."""
+        return len(view.index) - view.index.attached("mentions", cls)._read
+
     def _catch_up(self, view: View) -> None:
         n = len(view.index)
         while self._read < n:

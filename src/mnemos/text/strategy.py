@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
 
 import numpy as np
@@ -170,6 +170,15 @@ class Workbench(Protocol):
 
     def report(self, what: str, count: int = 1) -> None:
         """Count something for whoever asked: "degraded: malformed answer", "rejected: quote not in its source"."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """What a strategy does in idle time, beside what it holds in memory of an index."""
+
+    def prepare(self, view: View) -> None:
+        """Do once what the first search would else have to do."""
         ...
 
 

@@ -115,6 +115,8 @@ def _timed(embedder: CountingEmbedder, work: Callable[[], Done]) -> tuple[float,
 
 def _ask(out: Trial, corpus: Corpus, space: Space, embedder: CountingEmbedder) -> None:
     sessions = sessions_of(corpus)
+    space.search("what is held is loaded, and made ready", k=1)
+    space.system.preload()
     for question in corpus.questions:
         seconds, hits = _timed(embedder, partial(space.search, question.text, k=K))
         out.reads.append(seconds)

@@ -6,7 +6,7 @@ search, without a model. The whole method, a working memory for one question, is
 
 from __future__ import annotations
 
-from mnemos.text.bridging import DEFAULTS, Parameters, bridged
+from mnemos.text.bridging import DEFAULTS, Mentions, Parameters, bridged
 from mnemos.text.plain import Plain, distinct
 from mnemos.text.question import Question
 from mnemos.text.strategy import Recall, View
@@ -21,6 +21,9 @@ class Hypergraph(Plain):
     def __init__(self, parameters: Parameters = DEFAULTS) -> None:
         super().__init__()
         self.parameters = parameters
+
+    def prepare(self, view: View) -> None:
+        Mentions.of(view)
 
     def recall(self, question: Question, view: View, k: int) -> Recall:
         ranking = self.ranking(question, view)
