@@ -46,7 +46,7 @@ def deadly(owner, name, after):
 if place == "look":
     deadly(consolidation._Work, "_next", True)
 elif place == "add":
-    deadly(writes, "add", True)
+    deadly(writes, "store", True)
 elif place == "position":
     deadly(Writer, "set_setting", True)
 elif place == "commit":

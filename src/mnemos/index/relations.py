@@ -124,6 +124,23 @@ class Relations:
             seqs = [seq] if index.has_row(seq) else [part for part in snapshot.parts(link.id, link.version) if index.has_row(part)]
             yield from index.rows_at(np.array(seqs, dtype=np.int64)).tolist() if seqs else (-1,)
 
+    def forget_rows(self, rows: Sequence[int]) -> None:
+        """Let go of what views at `rows` say, and of what is said of them: what would be held if they had never been there."""
+        gone = np.zeros(max(self._read, max(rows) + 1), dtype=bool)
+        gone[list(rows)] = True
+        pairs = self._sources.view()
+        pairs[gone[pairs[:, 1]] & (pairs[:, 1] >= 0), 1] = -1
+        self._sources = _only(self._sources, ~gone[pairs[:, 0]])
+        self._strategy = _only(self._strategy, ~gone[self._strategy.view()[:, 0]])
+        self.strategies, self._strategy = _recoded(self.strategies, self._strategy, 1)
+        for said, weights, words in (("_edges", "_weights", "kinds"), ("_members", "_shares", "roles")):
+            column = getattr(self, said)
+            left = ~gone[column.view()[:, 0]] & ~gone[column.view()[:, 1]]
+            setattr(self, weights, _only(getattr(self, weights), left))
+            recoded, column = _recoded(getattr(self, words), _only(column, left), 2)
+            setattr(self, words, recoded)
+            setattr(self, said, column)
+
     # -- asking --
     def usable(self, seen: Mask, is_view: Mask) -> Mask:
         """The views all of whose sources are seen, too: what anybody may not see has no bearing on what is found, by no detour."""
@@ -167,6 +184,29 @@ class Relations:
         said = self._members.view()
         chosen = views[said[:, 0]] & _among(said[:, 2], self.roles, roles)
         return Incidence(said[chosen, 0], said[chosen, 1], said[chosen, 2], self._shares.view()[chosen])
+
+
+def _only(column: Growing, left: Mask) -> Growing:
+    """The rows of a column that are left."""
+    if left.all():
+        return column
+    view = column.view()
+    out = Growing(view.dtype, None if view.ndim == 1 else view.shape[1])
+    out.extend(view[left])
+    return out
+
+
+def _recoded(codes: Codes, column: Growing, at: int) -> tuple[Codes, Growing]:
+    """Codes without the words that no row of a column uses any more, and the column, whose place `at` holds them, in these codes."""
+    used = np.unique(column.view()[:, at])
+    used = used[used >= 0]
+    if len(used) == len(codes.words):
+        return codes, column
+    out = Codes()
+    numbers = np.full(len(codes.words) + 1, -1, dtype=np.int64)  # the last for -1
+    numbers[used] = out.encode([codes.words[number] for number in used.tolist()])
+    column.view()[:, at] = numbers[column.view()[:, at]]
+    return out, column
 
 
 def _among(codes: Rows, words: Codes, wanted: Iterable[str] | None) -> Mask:

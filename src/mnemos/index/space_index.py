@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 import numpy as np
@@ -46,6 +46,13 @@ class Source(Protocol):
     def embedders(self) -> dict[int, tuple[str, int]]: ...
     def vector_round(self) -> int: ...
     def states_at(self, space: int, position: int) -> dict[UUID, State]: ...
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """What can let go of rows that are forgotten, so that it need not be made anew."""
+
+    def forget_rows(self, rows: Sequence[int]) -> None: ...
 
 
 class Omitted(NamedTuple):
@@ -162,6 +169,7 @@ class SpaceIndex:
 
     def _apply_changes(self, entries: Iterable[Entry]) -> None:
         died, state, stale, acl = self.died.view(), self.state.view(), self.stale.view(), self.acl.view()
+        gone: list[int] = []
         for entry in entries:
             rows = self._rows_of.get(entry.cube.bytes) if entry.cube else None
             if not rows:
@@ -179,7 +187,11 @@ class SpaceIndex:
                 assert entry.cube is not None
                 died[rows] = _FORGOTTEN
                 del self._rows_of[entry.cube.bytes]
-                self._attached.clear()  # what it holds of what is gone is nobody's any more
+                gone += rows
+        if gone:  # what is attached may hold something of it, which is nobody's any more
+            self._attached = {name: held for name, held in self._attached.items() if isinstance(held, Forgetful)}
+            for held in self._attached.values():
+                held.forget_rows(gone)
 
     def _append(self, rows: list[tuple[Any, ...]]) -> None:
         if not rows:
@@ -269,7 +281,8 @@ class SpaceIndex:
         return UUID(bytes=self._cubes[row])
 
     def attached(self, name: str, make: Callable[[], Attached]) -> Attached:
-        """What a strategy holds in memory beside the rows, made at first use. It goes with the index, and when anything is forgotten."""
+        """What a strategy holds in memory beside the rows, made at first use. It goes with the index, and, unless it is `Forgetful`, when anything is
+        forgotten."""
         held: Attached | None = self._attached.get(name)
         if held is None:
             held = self._attached[name] = make()

@@ -235,7 +235,8 @@ class _Portion:
         space, id = self._work.space, self._work.space.system.new_id()
         fields = self._fields(draft)
         self._drafts[id] = draft
-        self._steps.append(("added", None, lambda: writes.add(space, draft.text, {**fields, "id": id})))
+        batch = writes.prepared(space, draft.text, {**fields, "id": id})
+        self._steps.append(("added", None, lambda: writes.store(space, batch, space.system.embedding.of_versions(batch.versions))))
         return id
 
     def revise(self, view: Memory, draft: Draft, reason: str) -> None:

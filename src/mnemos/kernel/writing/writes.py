@@ -35,6 +35,12 @@ def add(space: Space, text: object, fields: Mapping[str, Any]) -> MemCube:
     return _write(space, [labelled(space, draft(text, fields, system.clock(), system.new_id))])[0]
 
 
+def prepared(space: Space, text: object, fields: Mapping[str, Any]) -> Batch:
+    """A new memory, checked and read, for `store`: who writes several in one transaction has done the work before it holds the lock."""
+    system = space.system
+    return Batch.of([labelled(space, draft(text, fields, system.clock(), system.new_id))], _encoder(space))
+
+
 def add_many(space: Space, records: Iterable[Mapping[str, Any]], progress: Progress | None) -> list[MemCube]:
     """Many new memories: in one transaction, or, with `progress`, in chunks that are durable one by one."""
     system = space.system
@@ -57,9 +63,9 @@ def add_many(space: Space, records: Iterable[Mapping[str, Any]], progress: Progr
                 batches.append(batch)
                 vectors += wait()
             else:
-                out += _store(space, batch, wait())
+                out += store(space, batch, wait())
                 progress(len(out), max(total, len(out)))
-    return out if progress is not None else _store(space, Batch.joined(batches), vectors)
+    return out if progress is not None else store(space, Batch.joined(batches), vectors)
 
 
 def labelled(space: Space, content: Content) -> Content:
@@ -82,10 +88,10 @@ def _write(space: Space, contents: Sequence[Content]) -> list[MemCube]:
     if not contents:
         return []
     batch = Batch.of(contents, _encoder(space))
-    return _store(space, batch, space.system.embedding.of_versions(batch.versions))
+    return store(space, batch, space.system.embedding.of_versions(batch.versions))
 
 
-def _store(space: Space, batch: Batch, vectors: Vectors) -> list[MemCube]:
+def store(space: Space, batch: Batch, vectors: Vectors) -> list[MemCube]:
     """Write a batch in one transaction."""
     system = space.system
     with system.writing() as transaction:
