@@ -506,6 +506,15 @@ def test_a_concept_learnt_brings_a_deeper_composition_within_the_budget(rng: np.
     assert again.solve(deep, budget=budget).term == found.term
 
 
+def test_a_selected_concept_runs_though_what_it_is_made_of_is_not_selected(rng: np.random.Generator) -> None:
+    memory = ConceptMemory()
+    memory.merge(Concept("framed", output_typing="Grid", parameters=(Parameter("p0", "Grid"),), program="frame(paint(p0, Colour:4), Colour:5)"))
+    library = Solver(FEW, memory).library()
+    task = problem("frame(paint(x, Colour:4), Colour:5)", rng)
+    search = Search(FEW, library, task, {"framed": 1}, 10)
+    assert str(next(search.solutions()).term) == "framed(x)"
+
+
 def test_texts_are_solved_as_grids_are() -> None:
     domain = string_domain()
     solver = Solver(domain, settings=Settings(budget=20_000, answers=1))

@@ -106,7 +106,7 @@ def _problem(id: str, chain: Sequence[str], library: Library, rng: np.random.Gen
 
 def _pair(term: Term, library: Library, colours: Sequence[int], rng: np.random.Generator) -> Pair | None:
     for _ in range(20):
-        grid = _grid(colours, rng)
+        grid = grid_of(colours, rng)
         try:
             steps = [grid, *(library.run(part, {INPUT: grid}) for part in term.subterms() if part.kind == "call")]
         except Failed:
@@ -117,7 +117,7 @@ def _pair(term: Term, library: Library, colours: Sequence[int], rng: np.random.G
     return None
 
 
-def _grid(colours: Sequence[int], rng: np.random.Generator) -> Grid:
+def grid_of(colours: Sequence[int], rng: np.random.Generator) -> Grid:
     """A grid of 4 to 8 rows and columns with cells of all the colours in a part of it."""
     height, width = (int(one) for one in rng.integers(4, 9, 2))
     grid = np.zeros((height, width), dtype=np.int8)

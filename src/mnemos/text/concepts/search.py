@@ -49,7 +49,7 @@ def even_costs(library: Library) -> dict[str, int]:
 
 
 class Search:
-    """One problem's search. `nodes` counts up while `solutions` is iterated over; the same search may be gone on with."""
+    """One problem's search, with the routines of `library` that have a cost. `nodes` counts up while `solutions` is iterated over."""
 
     def __init__(self, domain: Domain, library: Library, problem: Problem, costs: Mapping[str, int], budget: int) -> None:
         self.nodes = 0
@@ -57,6 +57,7 @@ class Search:
         self.closest = 0.0
         """The largest share of pairs that some term had right and that was not all."""
         self._domain, self._library, self._costs = domain, library, costs
+        self._routines = [library[name] for name in costs]
         self._inputs = problem.inputs
         self._wanted = tuple(domain.key(pair.output) for pair in problem.train)
         self._bank: dict[Type, dict[int, list[_Entry]]] = defaultdict(lambda: defaultdict(list))
@@ -72,7 +73,7 @@ class Search:
         """The solutions as they are found, cheapest first; those that answer the test inputs as an earlier one did are left out."""
         answered: set[Hashable] = set()
         for cost in range(2, DEAREST):
-            for routine in self._library.routines.values():
+            for routine in self._routines:
                 rest = cost - self._costs[routine.name]
                 for args in self._arguments(routine.types, rest):
                     if self.nodes >= self.budget:
@@ -127,8 +128,8 @@ class Search:
 
     def _functions(self) -> None:
         """Functions of one application: a routine of the value, its other arguments constants."""
-        wanted = {type for one in self._library.routines.values() for type in one.types if type.callable and len(type.parameters) == 1}
-        for routine in self._library.routines.values():
+        wanted = {type for one in self._routines for type in one.types if type.callable and len(type.parameters) == 1}
+        for routine in self._routines:
             for place, type in enumerate(routine.types):
                 target = function([type], routine.result)
                 others = [one for at, one in enumerate(routine.types) if at != place]

@@ -121,21 +121,21 @@ class Solver:
                 break
         attempts = tuple(Attempt(one.answers, thread=number, step=step) for number, one in enumerate(found)) if problem.test else ()
         term = found[0].term if found else None
-        return Outcome(problem, term, attempts, nodes or search.nodes, tuple(library.routines), search.closest, step)
+        return Outcome(problem, term, attempts, nodes or search.nodes, tuple(prices), search.closest, step)
 
     def plan(self, problem: Problem, step: int = 0) -> tuple[Library, dict[str, int]]:
-        """The routines that a problem is searched with, and what each costs."""
+        """The library, and what each of those routines costs that a problem is searched with."""
         ready = self._prepared()
         features = sorted(self.domain.features(problem))
         scores = ready.retriever.scores(features, problem.description)
-        library = ready.library
+        library = chosen_from = ready.library
         if self.settings.select is not None and len(library.routines) > self.settings.select:
             given = [self.domain.input, *(Type(name) for name in self.domain.constants(problem))]
             chosen = ready.retriever.shortlist(
                 features, problem.description, most=min(self.settings.select * 2**step, MOST), given=given, scores=scores
             )
-            library = Library([library[name] for name in chosen], library.check)
-        return library, costs(library, scores, min(1.0, EVEN * 2**step))
+            chosen_from = Library([library[name] for name in chosen])
+        return library, costs(chosen_from, scores, min(1.0, EVEN * 2**step))
 
     # -- writing --
     def learn(self, outcomes: Iterable[Outcome]) -> Updated:
