@@ -448,13 +448,12 @@ class Mnemos:
         with self.store.snapshot() as snapshot:
             loaded = self.indexes.load_ahead(snapshot)
             for row in snapshot.spaces():
-                index = self.indexes.held(row.num)
-                if index is None:
-                    continue
-                with index.lock:
-                    if index.position == snapshot.position:
+                index, strategy = self.indexes.held(row.num), self.strategy(row.settings.get("strategy", "auto"))
+                while index is not None and isinstance(strategy, Prepares):
+                    with index.lock:
+                        if index.position != snapshot.position:  # somebody has brought it further: the next run goes on there
+                            break
                         masks = findable(snapshot, index, snapshot.position, Filter(), self.clock())
-                        strategy = self.strategy(row.settings.get("strategy", "auto"))
-                        if isinstance(strategy, Prepares):
-                            strategy.prepare(self.view(index, masks, None, self.clock(), snapshot))
+                        if not strategy.prepare(self.view(index, masks, None, self.clock(), snapshot)):
+                            break
         return loaded

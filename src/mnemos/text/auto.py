@@ -42,9 +42,8 @@ class Auto(Plain):
         signals = ranking.signals(best)
         return Recall(best, scores[best], signals if scores is ranking.scores else {**signals, "bridge": scores[best] - ranking.scores[best]})
 
-    def prepare(self, view: View) -> None:
-        if _passages(view):
-            Mentions.of(view)
+    def prepare(self, view: View) -> bool:
+        return _passages(view) and Mentions.read_some(view)
 
 
 def _passages(view: View) -> bool:
@@ -52,4 +51,4 @@ def _passages(view: View) -> bool:
     turn = view.index.types.number("turn")
     if turn is None:
         return True
-    return bool(np.count_nonzero(view.index.type.view()[view.allowed] == turn) <= MOST_TURNS * np.count_nonzero(view.allowed))
+    return bool(np.count_nonzero((view.index.type.view() == turn) & view.allowed) <= MOST_TURNS * np.count_nonzero(view.allowed))

@@ -36,6 +36,8 @@ _APART = 1e-3
 _LEAST_BEYOND = 0.05
 """Of the square of the question that is left; what is less is noise."""
 _MOST_TERMS = 62
+_AT_ONCE = 1024
+"""Rows that are read while others wait for the index, in idle time."""
 _AT_HAND = 4096
 """Memories whose sentences are kept, read."""
 
@@ -100,12 +102,18 @@ class Mentions:
         return held
 
     @classmethod
+    def read_some(cls, view: View) -> bool:
+        """Read some of the rows that `of` would read first; give whether more are left."""
+        view.index.attached("mentions", cls)._catch_up(view, _AT_ONCE)
+        return cls.unread(view) > 0
+
+    @classmethod
     def unread(cls, view: View) -> int:
         """How many rows `of` would read first."""
         return len(view.index) - view.index.attached("mentions", cls)._read
 
-    def _catch_up(self, view: View) -> None:
-        n = len(view.index)
+    def _catch_up(self, view: View, most: int | None = None) -> None:
+        n = len(view.index) if most is None else min(self._read + most, len(view.index))
         while self._read < n:
             rows = list(range(self._read, min(self._read + 2048, n)))
             # A row that was forgotten cannot be read any more; `died` tells.

@@ -177,8 +177,8 @@ class Workbench(Protocol):
 class Prepares(Protocol):
     """What a strategy does in idle time, beside what it holds in memory of an index."""
 
-    def prepare(self, view: View) -> None:
-        """Do once what the first search would else have to do."""
+    def prepare(self, view: View) -> bool:
+        """Do some of what the first search would else have to do, while others wait for the index; give whether more is left."""
         ...
 
 

@@ -22,8 +22,8 @@ class Hypergraph(Plain):
         super().__init__()
         self.parameters = parameters
 
-    def prepare(self, view: View) -> None:
-        Mentions.of(view)
+    def prepare(self, view: View) -> bool:
+        return Mentions.read_some(view)
 
     def recall(self, question: Question, view: View, k: int) -> Recall:
         ranking = self.ranking(question, view)
