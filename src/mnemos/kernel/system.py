@@ -448,7 +448,8 @@ class Mnemos:
         with self.store.snapshot() as snapshot:
             loaded = self.indexes.load_ahead(snapshot)
             for row in snapshot.spaces():
-                index, strategy = self.indexes.held(row.num), self.strategy(row.settings.get("strategy", "auto"))
+                index, name = self.indexes.held(row.num), row.settings.get("strategy", "auto")
+                strategy = self.strategy(name) if name in STRATEGIES else None  # a store may come from a program that knows others
                 while index is not None and isinstance(strategy, Prepares):
                     with index.lock:
                         if index.position != snapshot.position:  # somebody has brought it further: the next run goes on there
