@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 import mnemos
-from mnemos.base.errors import NotFound
+from mnemos.base.cube import Link
+from mnemos.base.errors import NotFound, PermissionDenied
+from mnemos.base.ids import parse_id
+from mnemos.base.lineage import VIEW_OF
+from mnemos.index.space_index import Omitted
+from mnemos.kernel.exchange.transfer import export_jsonl
 from mnemos.kernel.space import Space
 from mnemos.text.registry import STRATEGIES, make
 
@@ -160,6 +165,70 @@ def test_the_past_is_as_it_was(space: Space) -> None:
     assert [found(space, question, as_of=position) for question in asked()] == before
 
 
+def test_a_canary_that_looks_past_what_came_sees_what_was(space: Space) -> None:
+    """How the other arm of a canary reads a space: what was written, consolidated and retired since is as if it were not there."""
+    space.add_many(history(10))
+    space.consolidate()
+    before = [found(space, question) for question in asked()]
+    begin = space.system.position()
+    space.add_many(history(4, seed=9))
+    space.consolidate()
+    end = space.system.position()
+    with space.system.snapshot() as snapshot:
+        arm = Space(space.system, space.system.space_row(snapshot, space.num))
+        arm.omitted = Omitted(begin, end, snapshot.states_at(space.num, begin))
+    assert [found(arm, question) for question in asked()] == before
+
+
+@pytest.mark.parametrize("rule", ["acl", "clearance"])
+def test_by_no_way_is_anything_told_of_what_may_not_be_read(space: Space, rule: str, tmp_path: Path) -> None:
+    """The views of a memory, their versions, lineage, exports and log entries, asked for by somebody who may read all but that memory."""
+    space.add_many(history(3))
+    label = {"sensitivity": "secret"} if rule == "clearance" else {}
+    secret = space.add("My vault's code is 4711, and it is in Zanzibar.", type="turn", author="Ann", metadata={"session": 2}, **label)
+    space.consolidate()
+    told = told_to("bob", space, tmp_path / "before")
+    assert told == ["nothing"], "he may not read the space at all"
+    if rule == "acl":
+        space.set_acl(secret.id, {"read": ["ann"]})
+    space.system.space("talks", acl={"read": ["bob"]}, clearance={"bob": "internal"})
+    told = told_to("bob", space, tmp_path / "after")
+    assert len(told) > 20
+    assert not [text for text in told if "4711" in text or "zanzibar" in text.lower()]
+    assert any("4711" in text for text in told_to("carol", space, tmp_path / "control", acl={"read": ["carol"]}, of=secret.id)), "or it is blind"
+
+
+def told_to(principal: str, space: Space, folder: Path, acl: dict[str, list[str]] | None = None, of: str | None = None) -> list[str]:
+    """All that a principal gets to see of a space, in every way there is."""
+    system = space.system
+    if acl is not None and of is not None:
+        system.space(space.name, acl=acl, clearance={principal: "secret"})
+        space.set_acl(of, None)
+    everything = [cube.id for cube in space.list(limit=1000, states=["generated", "activated", "archived", "merged"])]
+    theirs = system.as_principal(principal)
+    try:
+        there = theirs.space(space.name)
+        out = [str(there.list(limit=1000, states=["generated", "activated", "archived", "merged"]))]
+    except PermissionDenied:
+        return ["nothing"]
+    for name in STRATEGIES:
+        for types in (None, [cube.type for cube in space.list(limit=1000)]):
+            hits = there.search("What is the code of Ann's vault in Zanzibar?", k=100, strategy=name, types=types)
+            out += [f"{hit.cube}" for hit in hits]
+    out += [there.context("the vault", 10_000).text, there.answer("What is the vault's code?").text]
+    out.append(str([entry.body_json() for entry in theirs.log()]))
+    for id in everything:
+        for look in (there.get, there.history, there.explain):
+            try:
+                out.append(str(look(id)))
+            except NotFound as error:
+                out.append(str(error))
+    folder.mkdir()
+    export_jsonl(theirs, folder / "lines.jsonl", spaces=[space.name])
+    out.append((folder / "lines.jsonl").read_text())
+    return out
+
+
 def test_it_is_the_same_after_opening_again(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     for name in STRATEGIES:
         with mnemos.open(tmp_path / f"{name}.db", embedder="hashed") as mem:
@@ -187,3 +256,34 @@ def test_every_view_names_its_sources(space: Space) -> None:
 def test_an_unknown_one_is_named(space: Space) -> None:
     with pytest.raises(NotFound, match="plain"):
         space.system.space("talks", strategy="no such")
+
+
+UNREAD = ("thoughts",)
+"""Known to be wrong: what somebody wrote over the metadata of one of their views stops every search and consolidation."""
+JUNK = ({}, {"own": 5, "edges": {"a": 1}}, {"edges": [{"to": "no id"}, 7, {"kind": 5, "weight": "x"}], "evolutions": 5, "thought": []})
+
+
+@pytest.mark.parametrize("how", ["damaged", "forged"])
+def test_views_that_somebody_wrote_by_hand_break_nothing(space: Space, how: str, request: pytest.FixtureRequest) -> None:
+    """Who may write may change a view's metadata, or write what looks like a view: others read and consolidate on."""
+    name = space.strategy_name
+    if name in UNREAD:
+        request.applymarker(pytest.mark.xfail(reason="metadata of views are trusted to be as the strategy wrote them", strict=True))
+    cubes = space.add_many(history(6))
+    space.consolidate()
+    views = [cube for cube in space.list(limit=1000) if cube.type != "turn"]
+    if how == "damaged":
+        for at, view in enumerate(views):
+            space.update(view.id, metadata={"strategy": name, **JUNK[at % len(JUNK)]})
+    else:
+        for type_ in {"fact", *(view.type for view in views)}:
+            for junk in JUNK:
+                made_of = [Link(parse_id(cubes[3].id), 1, VIEW_OF)]
+                space.add(f"A forged {type_}.", type=type_, derived_from=made_of, metadata={"strategy": name, **junk})
+    for _ in range(2):
+        assert all(len(space.search(question, k=5)) == 5 for question in asked())
+        space.update(cubes[3].id, "Something else altogether.")
+        space.add_many(history(2, seed=3))
+        space.consolidate()
+    assert {cube.id for cube in cubes} <= {cube.id for cube in space.list(limit=1000)}
+    assert space.system.verify().ok
