@@ -23,7 +23,7 @@ from mnemos.text.hypergraph.session import Settings
 from mnemos.text.tokens import token_counter
 
 TOKENS = 2_000
-PER_TYPE = 40
+PER_TYPE = 15
 DOCUMENTS = {
     "medical": ("longdoc/medical_corpus.txt.gz", "longdoc/medical_questions_dev.jsonl.gz"),
     "novel": ("text/unsentimental-journey-through-cornwall.txt.gz", "longdoc/novel_questions_44557.jsonl.gz"),

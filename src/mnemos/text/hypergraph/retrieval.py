@@ -18,6 +18,8 @@ from mnemos.text.hypergraph.graph import Graph, Ints, Mask
 
 Numbers = NDArray[np.float64]
 _NONE: Ints = np.zeros(0, dtype=np.int64)
+_FEW = 500
+"""Names up to which each is looked up by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +86,17 @@ def retrieve(graph: Graph, allowed: Mask, scores: Numbers, wanted: Wanted, limit
     """
     scores = np.where(allowed, scores, -np.inf)
     plain = _best(scores, limits.plain)
-    value = _values(graph, scores)
-    known = np.isfinite(value)
-    chosen, widened = known, False
-    if len(wanted.near):
-        chosen = known & graph.within(wanted.near, limits.hops, allowed)
-        widened = not chosen.any()
-    elif len(wanted.away):
-        chosen = known.copy()
-        chosen[wanted.away] = False
-        widened = int(np.count_nonzero(chosen)) < limits.fewest
+    around = np.flatnonzero(graph.within(wanted.near, limits.hops, allowed)) if len(wanted.near) else None
+    numbers, values = _valued(graph, scores, around)
+    widened = around is not None and not len(numbers)
     if widened:
-        chosen = known
-    names = _names(graph, value, chosen, wanted, allowed, limits)
+        numbers, values = _valued(graph, scores, None)
+    elif around is None and len(wanted.away):
+        apart = ~np.isin(numbers, wanted.away)
+        widened = int(np.count_nonzero(apart)) < limits.fewest
+        if not widened:
+            numbers, values = numbers[apart], values[apart]
+    names = _names(graph, numbers, values, wanted, allowed, limits)
     units = list(dict.fromkeys(unit for name in names for unit in _relations(graph, name, allowed, scores, limits)))
     of_names = np.unique(np.concatenate([graph.passages_of(name, allowed) for name in names])) if names else _NONE
     rows = list(dict.fromkeys([*of_names[_best(scores[of_names], limits.of_names)].tolist(), *plain.tolist()]))
@@ -117,24 +117,29 @@ def neighbours(graph: Graph, names: Ints, allowed: Mask, most: int) -> tuple[str
     return tuple(key for _, key in sorted(found)[:most])
 
 
-def _values(graph: Graph, scores: Numbers) -> Numbers:
-    """(names,) the best score of a passage that holds each name."""
+def _valued(graph: Graph, scores: Numbers, names: Ints | None) -> tuple[Ints, Numbers]:
+    """(names that a passage of known score holds, the best such score of each): all of them, or those among some."""
     units, starts = graph.by_name()
-    if not len(units):
-        return np.full(len(graph), -np.inf)
-    return np.asarray(np.maximum.reduceat(scores[graph.passage_of(units)], starts[:-1]))
+    if names is not None and len(names) <= _FEW:
+        values = np.array([scores[graph.passage_of(units[starts[name] : starts[name + 1]])].max(initial=-np.inf) for name in names.tolist()])
+    elif not len(units):
+        return _NONE, np.zeros(0)
+    else:
+        values = np.maximum.reduceat(scores[graph.passage_of(units)], starts[:-1])
+        names, values = (np.arange(len(graph)), values) if names is None else (names, values[names])
+    known = np.isfinite(values)
+    return names[known], values[known]
 
 
-def _names(graph: Graph, value: Numbers, chosen: Mask, wanted: Wanted, allowed: Mask, limits: Limits) -> list[int]:
+def _names(graph: Graph, numbers: Ints, values: Numbers, wanted: Wanted, allowed: Mask, limits: Limits) -> list[int]:
     """The names to follow: those that the sub-query gives, then the best by their passages; of equal ones the rarer first, then by their keys, as
     the numbers of names depend on what may not be seen."""
-    given = [number for key in keys(entities(wanted.text)) if (number := graph.number(key)) is not None and chosen[number]]
-    values = np.where(chosen, value, -np.inf)
+    given = [number for key in keys(entities(wanted.text)) if (number := graph.number(key)) is not None and number in numbers]
     best = _best(values, limits.found)
     if len(best):
         best = np.flatnonzero(values >= values[best[-1]])
-    ranked = sorted(best.tolist(), key=lambda name: (-value[name], graph.frequency(name, allowed), graph.key(name)))
-    return list(dict.fromkeys([*given, *ranked[: limits.found]]))[: limits.used]
+    ranked = sorted(best.tolist(), key=lambda at: (-values[at], graph.frequency(int(numbers[at]), allowed), graph.key(int(numbers[at]))))
+    return list(dict.fromkeys([*given, *(int(numbers[at]) for at in ranked[: limits.found])]))[: limits.used]
 
 
 def _relations(graph: Graph, name: int, allowed: Mask, scores: Numbers, limits: Limits) -> list[int]:
