@@ -77,3 +77,10 @@ def test_forgotten_and_filtered_memories_answer_nothing(mem: Mnemos) -> None:
 def test_a_question_needs_words(mem: Mnemos) -> None:
     with pytest.raises(Invalid):
         filled(mem).answer("  ")
+
+
+@pytest.mark.parametrize("option", ["chat", "gate", "report"])
+def test_options_of_wrong_types_are_named(mem: Mnemos, option: str) -> None:
+    wrong: dict[str, Any] = {option: 5}
+    with pytest.raises(Invalid, match=f"{option}: expected a"):
+        mem.space("s").answer("Where do I work?", **wrong)

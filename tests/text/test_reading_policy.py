@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,3 +166,31 @@ def test_accuracy_is_that_of_the_published_points() -> None:
                                                ("What books did I read?", True), ("How many dogs?", True), ("Where was I?", False)])  # fmt: skip
 def test_several_things_are_asked_for_in_the_plural(text: str, several: bool) -> None:
     assert analyse(text).asks_several is several
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"window_tokens": "x"}, {"window_tokens": 0}, {"hit_tokens": 0}, {"extract_share": 5}, {"extract_share": float("nan")}, {"within": float("nan")},
+     {"budget_tokens": -1}, {"whole_tokens": 1.5}],
+)  # fmt: skip
+def test_a_policy_that_is_none_is_refused_when_it_is_made(field: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match=f"read policy: {next(iter(field))}: expected"):
+        ReadPolicy(**field)
+
+
+@pytest.mark.parametrize("size", [("a", 1), (float("nan"), 1), (1, 1.5), (1, True), (1, -1)])
+def test_a_history_is_measured_in_whole_numbers(size: tuple[Any, Any]) -> None:
+    with pytest.raises(Invalid, match="history: "):
+        HistoryStats(*size)
+
+
+@pytest.mark.parametrize("scores", [[float("nan")], [float("inf"), 1.0, 0.0, 0.0, 0.0], [[1.0, 2.0]]])
+def test_scores_that_are_none_are_refused(scores: Any) -> None:
+    with pytest.raises(Invalid, match="adaptive cut: expected scores"):
+        adaptive_cut(np.array(scores))
+
+
+@pytest.mark.parametrize("bound", [{"drop": float("nan")}, {"gap": float("nan")}, {"gap": -1.0}, {"minimum": "a"}, {"maximum": 2}])
+def test_bounds_of_a_cut_that_are_none_are_refused(bound: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match="adaptive cut: "):
+        adaptive_cut(np.array([5.0, 4.0, 3.0, 2.0, 1.0]), **bound)

@@ -65,8 +65,8 @@ def grounded(
     tells. `gate` holds the thresholds of the refusal, `weight` says what the words of the question count in it. Raises `Invalid` for a
     question without words.
     """
-    if block_tokens < 1:
-        raise Invalid(f"block_tokens: a block holds 1 token or more, not {block_tokens}")
+    if isinstance(block_tokens, bool) or not isinstance(block_tokens, int) or block_tokens < 1:
+        raise Invalid(f"block_tokens: a block holds 1 token or more, a whole number, not {block_tokens!r:.60}")
     judge = RefusalGate() if gate is None else gate
     if chat is None:
         return _by_rules(question, sources, sources, judge, now, weight)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Invalid, shown
 from mnemos.text.advice import asks_advice
 from mnemos.text.question import Question
 from mnemos.text.reading_costs import ReadingAccuracy, ReadingCosts
@@ -27,6 +27,12 @@ ENOUGH = 0.5
 """Share of the relevance that must be kept before a gap may end it."""
 DROP = 1.0
 """Fall of the log odds from the best hit at which a cut by odds ends: what follows is less than 0.37 times as likely. Twice that for several."""
+
+
+def _whole(value: object, least: int, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise Invalid(f"{name}: expected a whole number, {least} or more, not {shown(value)}")
+    return int(value)
 
 
 def adaptive_cut(
@@ -46,15 +52,16 @@ def adaptive_cut(
     `multi_evidence`, which doubles `drop` as well; at most `maximum`, and never more than there are. Raises `Invalid` where the scores do
     not fall or the bounds contradict each other.
     """
-    if not 0 <= minimum <= maximum:
-        raise Invalid(f"adaptive cut: minimum {minimum} and maximum {maximum} must be 0 <= minimum <= maximum")
-    if (drop is not None and drop < 0) or not 0 <= enough <= 1:
-        raise Invalid(f"adaptive cut: need drop >= 0 and enough within 0 and 1, not {drop} and {enough}")
+    _whole(maximum, _whole(minimum, 0, "adaptive cut: minimum"), "adaptive cut: maximum")
+    if not (drop is None or drop >= 0) or not (gap is None or gap >= 0) or not 0 <= enough <= 1:
+        raise Invalid(f"adaptive cut: need drop >= 0, gap >= 0 and enough within 0 and 1, not {drop}, {gap} and {enough}")
     values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 1 or np.isnan(values).any() or (values == np.inf).any():
+        raise Invalid("adaptive cut: expected scores in falling order, without NaN and infinity")
     values = values[: np.count_nonzero(values > -np.inf)]
     falls = -np.diff(values)
-    if np.isnan(values).any() or (falls < 0).any():
-        raise Invalid("adaptive cut: expected scores in falling order, without NaN")
+    if (falls < 0).any():
+        raise Invalid("adaptive cut: expected scores in falling order")
     several = 2 if multi_evidence else 1
     least = min(minimum * several, maximum)
     if len(values) <= max(least, 1):
@@ -86,8 +93,8 @@ class HistoryStats:
     tokens: int
 
     def __post_init__(self) -> None:
-        if self.conversations < 0 or self.tokens < 0:
-            raise Invalid(f"history: no fewer than 0 conversations and tokens, not {self.conversations} and {self.tokens}")
+        for name in ("conversations", "tokens"):
+            _whole(getattr(self, name), 0, f"history: {name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,18 @@ class ReadPolicy:
     accuracy: ReadingAccuracy = field(default_factory=ReadingAccuracy)
     within: float = 0.01
     """Of the ways that lose no more than this share of right answers against the best, the cheapest is taken; 0 to 1."""
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("window_tokens", 1), ("whole_conversations", 0), ("whole_tokens", 0), ("block_conversations", 0), ("block_tokens", 0), ("hit_tokens", 1),
+        ):  # fmt: skip
+            _whole(getattr(self, name), least, f"read policy: {name}")
+        if self.budget_tokens is not None:
+            _whole(self.budget_tokens, 0, "read policy: budget_tokens")
+        for name in ("extract_share", "within"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise Invalid(f"read policy: {name}: expected a share, 0 to 1, not {shown(value)}")
 
     def plan(self, question: Question, stats: HistoryStats) -> Plan:
         """What to read for `question`; never above the budget, nor above half of the window in one prompt.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Invalid, shown
 from mnemos.index.terms import STOP_WORDS, fold, query_terms, term, words
 from mnemos.text.advice import asks_advice
 from mnemos.text.agreement.words import FORMS
@@ -96,8 +96,8 @@ class RefusalGate:
     """Share of the answer's own terms that must stand in the quotes; 0 to 1. Numbers are left out, as they may be reckoned."""
 
     def __post_init__(self) -> None:
-        if not (0 <= self.subject <= 1 and 0 <= self.answer <= 1):
-            raise Invalid(f"refusal gate: thresholds lie within 0 and 1, not {self.subject} and {self.answer}")
+        if not all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in (self.subject, self.answer)):
+            raise Invalid(f"refusal gate: thresholds lie within 0 and 1, not {shown(self.subject)} and {shown(self.answer)}")
 
     def check(
         self, question: str, answer: str, quotes: Sequence[str], sources: Sequence[str], weight: Weight | None = None, near: Sequence[str] = ()

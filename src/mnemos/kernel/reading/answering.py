@@ -61,6 +61,11 @@ def answer_from(
     conditions: dict[str, Any],
 ) -> MemoryAnswer:
     """The answer that the best memories for `question` support. Raises `Invalid`, `PermissionDenied` as a search does."""
+    for name, given, known, wanted in (
+        ("chat", chat, ChatModel, "a chat model"), ("gate", gate, RefusalGate, "a RefusalGate"), ("report", report, Report, "a Report"),
+    ):  # fmt: skip
+        if given is not None and not isinstance(given, known):
+            raise Invalid(f"{name}: expected {wanted}, or None, not {type(given).__name__}")
     if "k" in conditions:
         raise Invalid("answer: takes no k; what is read depends on who reads it")
     ranked = space.search(question, k=BY_MODEL * (2 if analyse(question).asks_several else 1), **conditions)
