@@ -28,7 +28,7 @@ def dying(write):
         left -= 1
         return write(*given)
     return one
-writes.add, writes.revise = dying(writes.add), dying(writes.revise)
+writes.store, writes.revise = dying(writes.store), dying(writes.revise)
 with mnemos.open(sys.argv[1], embedder="hashed") as mem:
     mem.space("box").consolidate()
 """
@@ -48,7 +48,7 @@ def filled(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("writes", [0, 1, 3])
+@pytest.mark.parametrize("writes", [0, 1, 3, 5])
 def test_a_kill_between_writes_leaves_all_or_none(tmp_path: Path, writes: int) -> None:
     """Four notes and two new versions of older ones are one transaction."""
     path = filled(tmp_path / "memory.db")

@@ -408,8 +408,8 @@ def test_signatures_find_what_all_vectors_find() -> None:
     held.catch_up(exact, mask[:5000])
     held.catch_up(exact, mask)
     shared = []
-    for query in vectors[rng.integers(0, len(vectors), 40)]:
-        rows, cosines = held.nearest(query, mask, 10)
+    queries = vectors[rng.integers(0, len(vectors), 40)]
+    for query, (rows, cosines) in zip(queries, held.nearest(queries, mask, 10), strict=True):
         truth = np.flatnonzero(mask)[np.argsort(-(vectors[mask] @ query), kind="stable")[:10]]
         assert np.allclose(cosines, vectors[rows] @ query, atol=1e-6)
         assert mask[rows].all()
@@ -421,7 +421,8 @@ def test_signatures_find_what_all_vectors_find() -> None:
 def test_signatures_of_nothing_find_nothing() -> None:
     held = Signatures()
     held.catch_up(ExactIndex(8), np.zeros(3, dtype=bool))
-    assert len(held.nearest(np.ones(8, dtype=np.float32), np.zeros(3, dtype=bool), 5)[0]) == 0
+    ((rows, cosines),) = held.nearest(np.ones((1, 8), dtype=np.float32), np.zeros(3, dtype=bool), 5)
+    assert len(rows) == len(cosines) == 0
 
 
 def test_wrong_parameters_are_named() -> None:

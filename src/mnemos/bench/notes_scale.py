@@ -41,11 +41,11 @@ class Topics:
         self._rng = rng
         scale = 1 / np.sqrt(1 + np.arange(_SPECTRUM))
         self.centres = (rng.standard_normal((max(size // 20, 1), _SPECTRUM)) * scale) @ rng.standard_normal((_SPECTRUM, DIMENSIONS))
+        self._noise = 0.6 * np.sqrt(np.mean(self.centres**2))
 
     def embed(self, texts: Sequence[str], *, progress: Any = None) -> NDArray[np.float32]:
         topics = np.array([int(text.split(None, 1)[0].removeprefix("topic")) for text in texts])
-        spread = np.sqrt(np.mean(self.centres**2))
-        vectors = self.centres[topics % len(self.centres)] + 0.6 * spread * self._rng.standard_normal((len(texts), DIMENSIONS))
+        vectors = self.centres[topics % len(self.centres)] + self._noise * self._rng.standard_normal((len(texts), DIMENSIONS))
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
@@ -78,7 +78,7 @@ def _looked_up(rng: np.random.Generator, size: int) -> dict[str, float]:
     shared, took, all_took = [], [], []
     for query in queries:
         start = time.perf_counter()
-        rows, _ = held.nearest(query, everything, 10)
+        ((rows, _),) = held.nearest(query[None], everything, 10)
         took.append(time.perf_counter() - start)
         start = time.perf_counter()
         truth, _ = closest(np.arange(size), exact.scores(query, size), 10)
@@ -97,8 +97,8 @@ def _written(rng: np.random.Generator, size: int) -> dict[str, float]:
         ids = [cube.id for cube in space.add_many(_records(rng, size))]
         space.add_many(_notes(rng, ids))
         _consolidated_so_far(space)
-        space.add_many(_records(rng, 1))
-        space.consolidate()  # the indexes are caught up here
+        space.add_many(_records(rng, _ADDED))
+        space.consolidate()  # indexes are caught up, and have room for more: arrays that grow are copied once for every doubling
         start = time.perf_counter()
         for record in _records(rng, _ADDED):
             space.add(**record)
@@ -123,7 +123,7 @@ def _written(rng: np.random.Generator, size: int) -> dict[str, float]:
 def _records(rng: np.random.Generator, count: int) -> list[dict[str, Any]]:
     """Texts of twelve words with a name that some twenty of 100,000 share."""
     words = rng.integers(0, _WORDS, (count, 11))
-    people = rng.integers(0, 5_000, count)
+    people = rng.integers(0, 5_000, count).tolist()
     told = [" ".join(f"word{n}" for n in row) for row in words[:, 1:].tolist()]
     return [{"text": f"topic{7 * row[0]} and Person{who:04d} saw {text}."} for row, who, text in zip(words, people, told, strict=True)]
 

@@ -58,6 +58,8 @@ class Pair:
     linked: list[tuple[Candidate, float]]
     near: list[Memory]
     beside: list[bool]
+    meanings: dict[str, str] = field(default_factory=dict)
+    """What the new memory says that names in both mean."""
 
 
 class Desk:
@@ -90,8 +92,10 @@ class Desk:
             bare = view.allowed & (view.index.lexical.lengths >= _FEWEST)
             bare[shelf.of] = False
             bare[[self._known[id].row for id in own.values() if id in self._known]] = False
-            before = min((memory.row for memory in self._portion.fresh), default=len(bare))
-            lost = memories(view, np.flatnonzero(bare[:before])[: self._parameters.portion].tolist())
+            rows = [memory.row for memory in self._portion.fresh]
+            bare[rows] = False
+            until = max(rows, default=len(bare))  # what comes after it has not had its turn
+            lost = memories(view, np.flatnonzero(bare[:until])[: self._parameters.portion].tolist())
         return [(note, self._known.get(own[note.id])) for note in stale], lost
 
     def _renew(self, stale: Iterable[tuple[Memory, Memory | None]], fresh: set[UUID]) -> None:
@@ -153,12 +157,11 @@ class Desk:
         vectors = self._portion.embed([sheet.text() for sheet in new])
         with self._portion.look() as view:
             shelf, mentions = Shelf(view), Mentions.of(view)
-            of_note = dict(zip(shelf.rows.tolist(), shelf.of.tolist(), strict=True))
             found = [by_names(view, mentions, sheet.memory.row, sheet.content.author, p) for sheet in new]
             if vectors is not None:
                 on_desk = np.array([sheet.memory.row for sheet in new])
                 for at, (rows, cosines) in enumerate(nearest(view, shelf.mask, vectors, p.neighbours + 1)):
-                    stored = np.array([of_note[row] for row in rows.tolist()], dtype=np.int64)
+                    stored = shelf.of[np.searchsorted(shelf.rows, rows)]
                     earlier = on_desk < on_desk[at]
                     rows = np.concatenate([stored, on_desk[earlier]])
                     cosines = np.concatenate([cosines, vectors[earlier] @ vectors[at]])
@@ -176,8 +179,14 @@ class Desk:
 
     def _take_up(self, pairs: Sequence[Pair]) -> None:
         """Put the notes of what may evolve on the desk."""
-        wanted = {memory.id: memory for pair in pairs for memory in pair.near if memory.id not in self._sheets}
-        notes = {id: note for id, note in self._notes_of(wanted).items() if not note.stale}
+        wanted: dict[UUID, Memory] = {}
+        for pair in pairs:
+            pair.meanings = explained(pair.sheet.content, {name for candidate, _ in pair.linked for name in candidate.names})
+            for at, ((candidate, _), memory) in enumerate(zip(pair.linked, pair.near, strict=True)):
+                shown = self._work.chat is not None and at < self._parameters.neighbours
+                if memory.id not in self._sheets and (shown or pair.meanings.keys() & candidate.names.keys()):
+                    wanted[memory.id] = memory
+        notes = {id: note for id, note in self._notes_of(wanted).items() if not note.stale} if wanted else {}
         drawn = _drawn_on(notes.values())
         if drawn:
             with self._portion.look() as view:
@@ -192,11 +201,12 @@ class Desk:
         """The note with its links; of those memories that a model was shown, only with those that it chose."""
         note, content = pair.sheet.note, pair.sheet.content
         links = []
+        nearest = max((candidate.cosine for candidate, _ in pair.linked), default=0.0)
         for at, ((candidate, weight), memory, beside) in enumerate(zip(pair.linked, pair.near, pair.beside, strict=True)):
             said = chosen.get(str(memory.id)) if chosen is not None else None
             if chosen is not None and said is None and at < self._parameters.neighbours:
                 continue
-            kind = said or kind_of(content, memory.content, candidate, beside)
+            kind = said or kind_of(content, memory.content, candidate, beside, candidate.cosine == nearest)
             weight = min(1.0, 0.5 + weight / 2) if said else weight
             by = "model" if said else "rules"
             links.append(Link(memory.id, memory.content.version, kind, weight, reason_of(candidate), by))
@@ -205,11 +215,10 @@ class Desk:
     def _evolve(self, pair: Pair) -> None:
         """Give what a new memory says of names to the earlier ones that bear them."""
         content = pair.sheet.content
-        meanings = explained(content, {name for candidate, _ in pair.linked for name in candidate.names})
         budget = self._parameters.neighbours
         for (candidate, _), memory in zip(pair.linked, pair.near, strict=True):
             sheet = self._sheets.get(memory.id)
-            known = {name: meanings[name] for name in candidate.names if name in meanings}
+            known = {name: pair.meanings[name] for name in candidate.names if name in pair.meanings}
             change = added(sheet.note, sheet.content, content, known) if known and budget and sheet is not None else None
             if sheet is not None and change is not None:
                 budget -= self._apply(sheet, change) or self._apply(sheet, without_context(change, sheet.note))

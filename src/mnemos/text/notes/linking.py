@@ -82,10 +82,11 @@ def best(found: Mapping[int, Candidate], parameters: Parameters) -> list[tuple[C
     return sorted(chosen, key=lambda pair: (-pair[1], -pair[0].row))[: parameters.links]
 
 
-def kind_of(new: Content, old: Content, candidate: Candidate, beside: bool) -> str:
-    """How a new memory stands to an earlier one, by cues; `beside`: the earlier one stands right before it."""
+def kind_of(new: Content, old: Content, candidate: Candidate, beside: bool, nearest: bool) -> str:
+    """How a new memory stands to an earlier one, by cues; `beside`: the earlier one stands right before it; `nearest`: it is the most like it, and so
+    the one that it may bring up to date."""
     told, before = new.text or "", old.text or ""
-    comparable = candidate.cosine >= _ALIKE and max(len(told), len(before)) <= _SHORT
+    comparable = nearest and candidate.cosine >= _ALIKE and max(len(told), len(before)) <= _SHORT
     if comparable and compare(memory_of(new, 1), memory_of(old)).relation in (Relation.UPDATE, Relation.CONTRADICTION):
         return "update"
     low = fold(told)

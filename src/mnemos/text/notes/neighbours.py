@@ -18,7 +18,9 @@ Rows = NDArray[np.int64]
 EXACT_BELOW = 8192
 """Notes up to which all are compared."""
 _LOOKED_AT = 256
-"""Notes that are looked at closely, at least; of more than 25,600, one in a hundred."""
+"""Notes that are looked at closely, at least; of more than 51,200, one in two hundred."""
+_HIDDEN = 65_535
+"""Stands for a note that may not be found."""
 
 
 class Signatures:
@@ -63,20 +65,22 @@ class Signatures:
         padded[:, : bits.shape[1]] = bits
         return padded.view(np.uint64)
 
-    def nearest(self, query: Floats, notes: Mask, k: int) -> tuple[Rows, Floats]:
-        """(rows, cosines) of about the `k` nearest notes of the mask to a unit vector, nearest first; the cosines are exact."""
+    def nearest(self, queries: Floats, notes: Mask, k: int) -> list[tuple[Rows, Floats]]:
+        """For each unit vector of `queries` (m, d) about the `k` nearest notes of the mask, (rows, cosines), nearest first; the cosines are exact."""
         assert self._of is not None
         rows = self._rows.view()
-        if not len(rows):
-            return rows, np.zeros(0, dtype=np.float32)
-        apart = np.zeros(len(rows), dtype=np.uint16)
-        for column, word in zip(self._bits, self.signatures(query[None])[0], strict=True):
-            apart += np.bitwise_count(column.view() ^ word)
-        apart[~notes[rows]] = 64 * len(self._bits) + 1
-        count = min(max(_LOOKED_AT, len(rows) // 100), len(rows))
-        best = np.argpartition(apart, count - 1)[:count]
-        best = rows[best[apart[best] <= 64 * len(self._bits)]]
-        return closest(best, self._of.vectors(best) @ query, k)
+        hidden = np.flatnonzero(~notes[rows])
+        count = min(max(_LOOKED_AT, len(rows) // 200), len(rows))
+        out = []
+        for query, signature in zip(queries, self.signatures(queries) if len(rows) else queries, strict=True):
+            apart = np.zeros(len(rows), dtype=np.uint16)
+            for column, word in zip(self._bits, signature, strict=True) if len(rows) else ():
+                apart += np.bitwise_count(column.view() ^ word)
+            apart[hidden] = _HIDDEN
+            limit = np.partition(apart, count - 1)[count - 1] if count else 0
+            best = rows[np.flatnonzero((apart <= limit) & (apart < _HIDDEN))]
+            out.append(closest(best, self._of.vectors(best) @ query, k))
+        return out
 
 
 def closest(rows: Rows, cosines: Floats, k: int) -> tuple[Rows, Floats]:
@@ -94,5 +98,4 @@ def nearest(view: View, notes: Mask, queries: Floats, k: int) -> list[tuple[Rows
     if len(rows) <= EXACT_BELOW:
         likeness = queries @ vectors.vectors(rows).T
         return [closest(rows, one, k) for one in likeness]
-    signatures = Signatures.of(view, vectors, notes)
-    return [signatures.nearest(query, notes, k) for query in queries]
+    return Signatures.of(view, vectors, notes).nearest(queries, notes, k)

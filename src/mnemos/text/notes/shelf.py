@@ -23,8 +23,9 @@ class Shelf:
         self._view = view
         self.mask: Mask = view.made_by(NAME)
         views, sources = view.relations.sources(self.mask) if view.relations is not None else (np.zeros(0, np.int64), np.zeros(0, np.int64))
-        self.rows, at = np.unique(views, return_index=True)
-        """(v,) rows of notes."""
+        at = np.flatnonzero(np.diff(views, prepend=-1))
+        self.rows = views[at]
+        """(v,) rows of notes, ascending."""
         self.of = sources[at]
         """(v,) row of the memory that each is of: the first of its sources. The others are those that its evolution drew on."""
 
@@ -37,28 +38,34 @@ class Shelf:
         out[self.of] = self.rows
         return out
 
-    def links(self) -> Edges:
-        """The links between memories that may both be shown, from the later to the earlier one, as rows; each is given once, as strong as it is
-        said to be. Whoever follows them the other way, too, has the back-links. One whose other end is gone is no link any more."""
+    def links(self, touching: Rows | None = None) -> Edges:
+        """The links between memories that may both be shown, from the later to the earlier one, as rows; those of the rows `touching`, or all.
+        Whoever follows them the other way, too, has the back-links. One whose other end is gone is no link any more."""
         view = self._view
         none = np.zeros(0, np.int64)
         if view.relations is None or not len(self.rows):
             return Edges(none, none, np.zeros(0))
         first, n = view.index.first.view(), len(view.index)
-        edges = view.relations.edges(first, self.mask)
+        source, target, weight = view.relations.edges(first, self.mask)
         of_note = np.full(n, -1, dtype=np.int64)
         of_note[first[self.rows]] = self.of
+        if touching is not None:
+            from_, to = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+            to[first[touching]] = True
+            from_[first[self.rows[np.isin(self.of, touching)]]] = True
+            chosen = np.flatnonzero(from_[source] | to[target])
+            source, target, weight = source[chosen], target[chosen], weight[chosen]
         shown = np.flatnonzero(view.allowed)
         row_of = np.full(n, -1, dtype=np.int64)
         row_of[first[shown]] = shown
-        source, target = of_note[edges.source], row_of[edges.target]
+        source, target = of_note[source], row_of[target]
         whole = (source >= 0) & (target >= 0) & (source != target)
         whole[whole] = view.allowed[source[whole]]
-        return Edges(source[whole], target[whole], edges.weight[whole])
+        return Edges(source[whole], target[whole], weight[whole])
 
     def box(self, row: int) -> Rows:
         """The box of a memory: itself and what it is linked with, in either direction, ascending. A memory is in the boxes of all of these."""
-        links = self.links()
+        links = self.links(np.array([row]))
         return np.unique(np.concatenate([[row], links.target[links.source == row], links.source[links.target == row]]))
 
 

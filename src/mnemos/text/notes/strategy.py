@@ -80,9 +80,7 @@ class Notes(Plain):
         p = self.parameters
         hits = top(direct, p.origins)
         none = np.zeros(0, np.int64), np.zeros(0, np.float32)
-        links = shelf.links()
-        if not len(hits) or not len(links.source):
-            return none
+        links = shelf.links(hits)
         is_hit = np.zeros(len(direct), dtype=bool)
         is_hit[hits] = True
         out, back = is_hit[links.source], is_hit[links.target]
