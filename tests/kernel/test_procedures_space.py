@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -20,7 +21,7 @@ import numpy as np
 import orjson
 import pytest
 
-from mnemos.base.errors import Frozen, Invalid, NotFound, PermissionDenied
+from mnemos.base.errors import Frozen, Invalid, NotFound, PermissionDenied, StoreUnavailable
 from mnemos.kernel.guard.settings import Settings as GuardSettings
 from mnemos.kernel.procedures import Procedures, Settings, keeping
 from mnemos.kernel.procedures.counting import Injected
@@ -637,6 +638,36 @@ def test_who_leaves_a_role_loses_the_calls_that_it_let_him_read(mem: Mnemos) -> 
     assert his.tools().tools == ["pay"]
     mem.set_role("family", ["carol"])
     assert his.tools().tools == []
+
+
+def test_noted_calls_have_the_label_of_their_run_and_are_forgotten_with_it(mem: Mnemos) -> None:
+    space = mem.space("shop", acl={"read": ["*"]}, clearance={"*": "public"})
+    learnt = space.procedures.learn([WON], sensitivity="secret")
+    space.procedures.note_calls(WON, sensitivity="secret", derived_from=learnt.trajectories)
+    assert mem.as_principal("bob").space("shop").procedures.tools().tools == []
+    assert space.procedures.tools().tools == ["authenticate", "refund"]
+    space.forget(learnt.trajectories)
+    assert space.procedures.tools().tools == []
+    with pytest.raises(Invalid, match="metadata is what the calls"):
+        space.procedures.note_calls(WON, metadata={})
+
+
+def test_an_export_that_fails_leaves_the_one_before(procedures: Procedures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    procedures.learn([WON])
+    path = tmp_path / "pool.jsonl"
+    procedures.export(path)
+    before = path.read_bytes()
+
+    def full(self: Path, data: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StoreUnavailable):
+        procedures.export(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir() if "pool" in file.name] == ["pool.jsonl"]
 
 
 def test_the_log_keeps_a_digest_of_a_task_only_where_it_is_counted(procedures: Procedures) -> None:

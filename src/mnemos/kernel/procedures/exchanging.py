@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,9 +41,13 @@ def export(service: Procedures, path: str | Path) -> int:
             counts = service.ledger.counts(snapshot, cube.id, procedure.revision)
             sources = [str(link.id) for link in cube.derived_from if str(link.id) in needed]
             lines.append({"id": cube.id, "procedure": procedure.as_json(), "counts": dataclasses.asdict(counts), "sources": sources})
+    partial = path.with_name(f"{path.name}.partial")  # what stood there before stays until all of this is written
     try:
-        Path(path).write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+        partial.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+        partial.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise StoreUnavailable(f"{path}: cannot be written ({error.strerror}); give another path") from None
     return len(entries)
 
@@ -51,7 +56,7 @@ def load(service: Procedures, path: str | Path) -> list[str]:
     """Add the entries of a file to a space; they get new ids."""
     path = _path(path)
     try:
-        data = Path(path).read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise StoreUnavailable(f"{path}: cannot be read ({error.strerror})") from None
     runs: dict[str, MemCube] = {}

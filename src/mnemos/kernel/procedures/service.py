@@ -262,8 +262,14 @@ class Procedures:
         return exchanging.load(self, path)
 
     # -- tools --
-    def note_calls(self, calls: Iterable[Call] | Trajectory) -> None:
-        """Remember calls of tools, with what came back: of a run, or as they were made."""
+    def note_calls(self, calls: Iterable[Call] | Trajectory, **fields: Any) -> None:
+        """Remember calls of tools, with what came back: of a run, or as they were made.
+
+        `fields` are keywords of `Space.add`: what came back may want a `sensitivity`, and with `derived_from` it is forgotten with the run. Raises as
+        `Space.add`.
+        """
+        if taken := sorted(fields.keys() & {"text", "type", "metadata"}):
+            raise Invalid(f"note_calls: {taken[0]} is what the calls themselves give; leave it out")
         given: list[Any] = calls.calls() if isinstance(calls, Trajectory) else [calls] if not isinstance(calls, Iterable) else list(calls)
         if not all(isinstance(call, Call) for call in given):
             raise Invalid("calls: expected a trajectory, or calls (`mnemos.text.trajectories.trajectory.Call`)")
@@ -271,7 +277,8 @@ class Procedures:
             return
         records = [call_record(read_call(call_record(call))) for call in given]
         named = ", ".join(dict.fromkeys(call.tool for call in given))
-        self.space.add(f"Calls of {named}"[:1000], type=keeping.CALLS, origin="inference", metadata={"calls": records})
+        given_fields = {"origin": "inference", **fields, "type": keeping.CALLS, "metadata": {"calls": records}}
+        self.space.add(f"Calls of {named}"[:1000], **given_fields)
 
     def tools(self) -> ToolMemory:
         """What is known of each tool from the last hundred of its calls that were noted."""
