@@ -64,6 +64,11 @@ def test_a_thought_stands_by_itself() -> None:
     assert first.own
 
 
+def test_what_one_sentence_says_of_two_things_is_two_thoughts() -> None:
+    thoughts = drawn(("Ann", "I live in Lisbon, and I work as a nurse - my sister lives in Oslo."))
+    assert [thought.sentence for thought in thoughts] == ["Ann lives in Lisbon.", "Ann works as a nurse.", "Ann's sister lives in Oslo."]
+
+
 @pytest.mark.parametrize("text", ["Hello there!", "", "How are you?", "Haha, nice.", "?!", "  \n"])
 def test_small_talk_gives_none(text: str) -> None:
     assert drawn(("Ann", text)) == []

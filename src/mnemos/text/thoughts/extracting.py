@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from mnemos.base.cube import Content
 from mnemos.index.terms import fold
+from mnemos.text.agreement.frames import read_frame
 from mnemos.text.agreement.statements import read_statements
 from mnemos.text.agreement.subjects import SPEAKER, UNKNOWN
 from mnemos.text.coreference import Discourse, Reference, voiced
@@ -30,8 +31,9 @@ _OPENING = re.compile(
     r"^(?:(?:no|yes|yeah|well|oh|hey|hi|hello|okay|ok|also|and|but|so|actually|anyway|wow|haha|thanks|by the way)\b[,!.]*\s+)+", re.I
 )
 """What begins a turn, and is no part of what it tells."""
-_DASH, _STOP = re.compile(r"\s[-–—]\s"), ".  "
-"""What stands behind a dash is a sentence of its own; of the same length, so that places stay."""
+_OWN = re.compile(r"\b(?:I|my|we|our)\b|\bI['’]", re.I)
+_PARTS = re.compile(r"\s[-–—]\s|,? (?:and|but) (?=(?:I|my|we|our|I['’]\w+)\b)|; ")
+"""What parts a sentence into several that can hold apart: what stands behind a dash, and `and I`."""
 _FEWEST = 3
 _LONGEST = 4000
 """Characters of a memory that are read; a document comes as parts shorter than that."""
@@ -47,7 +49,7 @@ class Turn(NamedTuple):
 def extract(turn: Turn, most: int) -> list[Thought]:
     """At most `most` thoughts of one turn, in the order of its sentences; none is a valid answer."""
     content = turn.content
-    text, author = _DASH.sub(_STOP, (content.text or "")[:_LONGEST]), content.author
+    text, author = _parted((content.text or "")[:_LONGEST]), content.author
     discourse = Discourse(_speakers(turn))
     for one in turn.before[-BEFORE:]:
         discourse.read((one.text or "")[:_LONGEST], one.author)
@@ -63,12 +65,17 @@ def extract(turn: Turn, most: int) -> list[Thought]:
             tallied = entry
             relation = relation or Relation(fold(author or ""), "count", entry.thing.lower(), sentence.text, sentence.start, sentence.end, LEAST_SURE)
         said = _voiced(sentence, references)
-        relation = relation or _stated(said, sentence, author)
+        relation = relation or _stated(said, sentence, author) or _changed(sentence, author)
         if relation is None or not _FEWEST <= words <= MOST_WORDS or sentence.text.rstrip(" \"')").endswith("?"):
             continue
         found.append(_thought(content, said, sentence, relation, entry))
     kept = sorted(sorted(range(len(found)), key=lambda at: (-found[at].confidence, at))[:most])
     return [found[at] for at in kept]
+
+
+def _parted(text: str) -> str:
+    """`text` with a stop for each of `_PARTS`, of the same length, so that places stay."""
+    return _PARTS.sub(lambda found: "." + " " * (len(found[0]) - 1), text)
 
 
 def inferred(author: str | None) -> bool:
@@ -122,6 +129,17 @@ def _stated(said: str, sentence: Sentence, author: str | None) -> Relation | Non
                     key_of(" ".join([owner, *one.subject.words])), one.slot, tail, sentence.text, sentence.start, sentence.end, _STATED, one.positive
                 )  # fmt: skip
     return None
+
+
+def _changed(sentence: Sentence, author: str | None) -> Relation | None:
+    """A sentence of one's own that says that something has changed, whatever it is."""
+    if author is None or not _OWN.search(sentence.text):
+        return None
+    frame = read_frame(sentence.text)
+    if frame is None or not (frame.cue or frame.ended):
+        return None
+    tail = frame.value.shown.lower() or " ".join(sorted(frame.telling))
+    return Relation(fold(author), "change", tail, sentence.text, sentence.start, sentence.end, LEAST_SURE)
 
 
 def _thought(content: Content, said: str, sentence: Sentence, relation: Relation, entry: Step | None) -> Thought:

@@ -18,7 +18,7 @@ from mnemos.index.terms import fold
 from mnemos.text.agreement import Memory, ReadMemory, Relation, compare_read, read_memory
 from mnemos.text.agreement.predicates import Standing
 from mnemos.text.agreement.statements import read_statements
-from mnemos.text.agreement.words import DISLIKES, LIKES
+from mnemos.text.agreement.words import DISLIKES, FORMS, LIKES
 from mnemos.text.thoughts.thought import MOST_WORDS, State, Thought
 
 LEAST_SURE = 0.7
@@ -34,7 +34,7 @@ MOST_ITEMS = 5
 _SETS = LIKES | DISLIKES | {"speak", "play", "collect"}
 _OBJECTS = re.compile(r"^\s*(?:no\b|nope|actually|correction|that['’]s (?:not|wrong)|that is (?:not|wrong)|sorry|i meant|wrong)", re.I)
 """How somebody begins who takes back what was said."""
-_POINTING = re.compile(r"\b(?:this|that|these|those|it|them|there|here|one|ones)\b", re.I)
+_POINTING = re.compile(r"\b(?:this|that|these|those|it|them|there|here|one|ones|too|also)\b", re.I)
 """What is only clear beside what was said before."""
 _ITEM = re.compile(r",\s*(?:and\s+)?|\s+and\s+")
 
@@ -190,7 +190,7 @@ def listing(thought: Thought) -> tuple[str, tuple[str, ...]] | None:
         return None
     prefix, rest = text[: min(starts)], text[min(starts) :]
     items = tuple(item.strip() for item in _ITEM.split(rest))
-    if not fold(prefix).startswith(thought.head) or any(_POINTING.search(item) for item in items):
+    if not fold(prefix).startswith(thought.head) or prefix.split(" ")[0].lower() in FORMS or any(_POINTING.search(item) for item in items):
         return None
     if len(items) != len(said) or not prefix.endswith(" ") or len(prefix.split()) < 2 or any(not item or len(item.split()) > 5 for item in items):
         return None

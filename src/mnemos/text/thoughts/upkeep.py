@@ -22,8 +22,8 @@ from mnemos.text.thoughts.thought import COUNT, State, Thought, about, ended, re
 NAME = "thoughts"
 _OF_ONE_KIND = 32
 """Thoughts of one head and relation that a new one meets, the newest."""
-_NEAR = 8
-_LEAST_NEAR = 0.45
+_NEAR = 12
+_LEAST_NEAR = 0.35
 """Nearest thoughts that a new one meets, whatever their head, and the cosine from which they count."""
 _TOGETHER = 8
 """Turns of one thread that a language model reads at once."""
