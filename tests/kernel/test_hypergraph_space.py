@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,6 +155,13 @@ def test_points_of_two_sources_become_relations_once(space: Space) -> None:
     assert all(hit.cube.type == "document" for hit in space.search("Orso Velandi", k=30))
     space.forget([cube_of(space, "actor")])
     assert not any("Lisbeth" in cube.text for cube in space.list(types=["relation"]))
+
+
+def test_the_example_runs_and_joins_the_three_letters(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(Path(__file__).parents[2] / "examples" / "hypergraph.py"), run_name="__main__")
+    told = capsys.readouterr().out
+    assert "from 3 memories: The sloop Cormorant belongs to the firm of Halvard Lunde. Ines Cobo lent" in told
+    assert "kept as a relation of Cormorant, Halvard Lunde, Ines Cobo, Trieste" in told
 
 
 def test_relations_are_admitted_by_a_guard(space: Space) -> None:
