@@ -47,8 +47,7 @@ def memory(texts: dict[str, str]) -> StatisticalMemory:
 
 def reached(question: str, texts: Sequence[str], seen: Sequence[bool] | None = None) -> list[Reached]:
     held = Associations()
-    for number, text in enumerate(texts):
-        held.add(number, read(text))
+    held.add((number, read(text)) for number, text in enumerate(texts))
     asked = Asked.of(question)
     mask = np.ones(len(texts), dtype=bool) if seen is None else np.array(seen)
     return held.look(mask).reach(asked, rarity(held.counts(asked.terms), held.units))

@@ -58,6 +58,8 @@ class Walk:
     """What a step between names counts that stand together no more often than by chance; names never apart count 1."""
     found: float = 0.5
     """What names of the sentences count that say most of the question, against names in the question itself."""
+    considered: int = 40
+    """Names that are looked into, the surest."""
     starts: int = 4
     """Sentences that give such names."""
 
@@ -66,14 +68,15 @@ WALK = Walk()
 
 
 class Reached(NamedTuple):
-    """A name that a question leads to: its spellings, how surely (0..1), which terms of the question (bits) the sentences on the way hold, and by
-    which names they led."""
+    """A name that a question leads to: its spellings, how surely (0..1), which terms of the question (bits) the sentences on the way hold, by which
+    names they led, and how much of the question (0..1) they say together with that one of the name's own sentences that adds most."""
 
     name: str
     numbers: tuple[int, ...]
     value: float
     held: int
     via: tuple[str, ...]
+    says: float = 0.0
 
 
 def headline(text: str) -> str:
@@ -126,10 +129,10 @@ class Associations:
         self._names = Codes()
         self._by_word: dict[str, list[int]] = {}
         self._document = Growing(np.int64)  # of each unit
-        self._pairs = Growing(np.int64, 2)  # (unit, name)
+        self._named = Growing(np.int64)  # the names of unit after unit
         self._terms = Growing(np.uint32)
         self._ends = Growing(np.int64)  # where each unit's terms end
-        self._names_end = array("q", [0])  # where each unit's names begin, in the pairs; the last is where all end
+        self._names_end = array("q", [0])  # where each unit's names begin; the last is where all end
         self._by_name: tuple[Rows, Rows] | None = None
         self._term_counts: tuple[Hashes, Rows] | None = None
 
@@ -137,18 +140,24 @@ class Associations:
     def units(self) -> int:
         return len(self._document)
 
-    def add(self, document: int, units: Sequence[Unit]) -> None:
-        """Add sentences of a document. Numbers of documents never fall from one call to the next."""
+    def add(self, documents: Iterable[tuple[int, Sequence[Unit]]]) -> None:
+        """Add sentences of documents. Numbers of documents never fall, within a call or from one to the next."""
         before = len(self._names.words)
-        first, end = self.units, len(self._terms)
-        self._document.extend(np.full(len(units), document))
-        pairs = [(first + at, code) for at, unit in enumerate(units) for code in self._names.encode(unit.names)]
-        if pairs:
-            self._pairs.extend(pairs)
-        for unit in units:
-            self._names_end.append(self._names_end[-1] + len(unit.names))
-        self._terms.extend([h for unit in units for h in unit.terms])
-        self._ends.extend(end + np.cumsum([len(unit.terms) for unit in units]))
+        numbers: list[int] = []
+        terms: list[int] = []
+        ends: list[int] = []
+        named: list[str] = []
+        for document, units in documents:
+            for names, hashes in units:
+                numbers.append(document)
+                terms += hashes
+                ends.append(len(terms))
+                named += names
+                self._names_end.append(self._names_end[-1] + len(names))
+        self._document.extend(numbers)
+        self._ends.extend(len(self._terms) + np.array(ends, dtype=np.int64))
+        self._terms.extend(np.array(terms, dtype=np.uint32))
+        self._named.extend(np.array(self._names.encode(named), dtype=np.int64))
         for code in range(before, len(self._names.words)):
             for word in dict.fromkeys(self._names.words[code].split()):
                 self._by_word.setdefault(word, []).append(code)
@@ -172,9 +181,10 @@ class Associations:
 
     def _units_of(self, name: int) -> Rows:
         if self._by_name is None:
-            pairs = self._pairs.view()
-            order = np.argsort(pairs[:, 1], kind="stable")
-            self._by_name = pairs[order, 0], np.searchsorted(pairs[order, 1], np.arange(len(self._names.words) + 1))
+            named = self._named.view()
+            order = np.argsort(named, kind="stable")
+            units = np.repeat(np.arange(self.units), np.diff(np.array(self._names_end)))
+            self._by_name = units[order], np.searchsorted(named[order], np.arange(len(self._names.words) + 1))
         units, starts = self._by_name
         return units[starts[name] : starts[name + 1]]
 
@@ -218,7 +228,8 @@ class Look:
                         steps[step.numbers] = step
             frontier = {group: step for group, step in steps.items() if group not in out or out[group].value < step.value}
             out |= frontier
-        return sorted(out.values(), key=_surest)
+        surest = sorted(out.values(), key=_surest)[: walk.considered]
+        return [one._replace(says=max(says.all(unit, one.held) for unit in self._units(one.numbers).tolist())) for one in surest]
 
     def _given(self, asked: Asked) -> list[tuple[int, ...]]:
         """The names that a question gives, each with its spellings; a part of a longer one is none."""
@@ -260,9 +271,8 @@ class Look:
 
     def _named(self, unit: int) -> list[int]:
         """The names in a sentence."""
-        pairs = self._held._pairs.view()
         low, high = self._held._names_end[unit : unit + 2]
-        found: list[int] = pairs[low:high, 1].tolist()
+        found: list[int] = self._held._named.view()[low:high].tolist()
         return found
 
     def _units_in(self, document: int) -> range:
@@ -327,9 +337,9 @@ class _Sayings:
             self._bits[unit] = out
         return out
 
-    def all(self, unit: int) -> float:
-        """The share of the question that the sentence holds."""
-        return _sum(self.bits(unit), self._weights)
+    def all(self, unit: int, more: int = 0) -> float:
+        """The share of the question that the sentence holds, together with what holds the terms `more` (bits)."""
+        return _sum(self.bits(unit) | more, self._weights)
 
     def rest(self, unit: int) -> float:
         """The share of what the question holds beside names, or the likeness of the document by meaning, where that is greater."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -25,6 +25,13 @@ FROM_GISTS = 3
 """Clues that are sentences of gists, of all."""
 
 
+class Told(NamedTuple):
+    """A sentence, and the hashes of its telling terms."""
+
+    text: str
+    terms: tuple[int, ...]
+
+
 @dataclass
 class _Document:
     """A document as it is remembered: all its sentences' names and terms, the gists of its finished sections, and the sentences of the one that is
@@ -32,8 +39,9 @@ class _Document:
 
     about: list[str]
     units: list[Unit] = field(default_factory=list)
-    gists: list[str] = field(default_factory=list)
-    tail: list[str] = field(default_factory=list)
+    gists: list[Told] = field(default_factory=list)
+    tail: list[Told] = field(default_factory=list)
+    """One for each of the last units."""
     words: int = 0
     """Of the tail."""
 
@@ -62,9 +70,10 @@ class StatisticalMemory:
             head = headline(text)
             held = self._documents[document] = _Document([head] if head else [])
         for line in text.splitlines():
-            held.units += read(line, held.about)
-            for span in sentence_spans(line):
-                held.tail.append(span.text)
+            units = read(line, held.about)
+            held.units += units
+            for span, unit in zip(sentence_spans(line), units, strict=True):
+                held.tail.append(Told(span.text, unit.terms))
                 held.words += len(span.text.split())
                 if held.words >= self._sections.words:
                     held.gists += self._gist(held)
@@ -88,13 +97,14 @@ class StatisticalMemory:
         weights = rarity(index.counts(asked.terms), index.units)
         words = query_terms(question).words
         found: list[Clue] = []
-        for one in look.reach(asked, weights, walk=self._walk):
+        reached = look.reach(asked, weights, walk=self._walk)
+        for one in sorted(reached, key=lambda one: -one.value * one.says):
             left = [
                 word
                 for at, (h, word) in enumerate(zip(asked.terms.tolist(), words, strict=False))
                 if h not in asked.name_terms and not one.held >> at & 1
             ]
-            found.append(Clue(" ".join([one.name, *left]), "entity", round(one.value, 6), one.via))
+            found.append(Clue(" ".join([one.name, *left]), "entity", round(one.value * one.says, 6), one.via))
         told = self._nearest(asked, FROM_GISTS)
         named = cleaned(question, found, most - min(len(told), most // 2))
         return cleaned(question, [*named, *told], most)
@@ -109,7 +119,8 @@ class StatisticalMemory:
                 names = list(dict.fromkeys(name for unit in held.units for name in unit.names))
                 number = {name: at for at, name in enumerate(names)}
                 units = [[[number[name] for name in unit.names], unit.terms] for unit in held.units]
-                line = {"document": name, "about": held.about, "names": names, "units": units, "gists": held.gists, "tail": held.tail}
+                line = {"document": name, "about": held.about, "names": names, "units": units}
+                line |= {"gists": [list(told) for told in held.gists], "tail": [told.text for told in held.tail]}
                 file.write(orjson.dumps(line) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -144,42 +155,38 @@ class StatisticalMemory:
     def _associations(self) -> Associations:
         if self._index is None:
             self._index = Associations()
-            for number, name in enumerate(sorted(self._documents)):
-                self._index.add(number, self._documents[name].units)
+            self._index.add((number, self._documents[name].units) for number, name in enumerate(sorted(self._documents)))
         return self._index
 
-    def _gist(self, held: _Document) -> list[str]:
+    def _gist(self, held: _Document) -> list[Told]:
+        """The gist of a document's tail; of a short one, all of it."""
         if held.words < self._sections.fewest:
             return held.tail
-        return [sentence.text for sentence in gist([Passage("\n".join(held.tail))], held.words, self._sections)]
+        text = "\n".join(told.text for told in held.tail)
+        chosen = gist([Passage(text)], held.words, self._sections)
+        return [Told(sentence.text, tuple(query_terms(sentence.text).hashes.tolist())) for sentence in chosen]
 
     def _nearest(self, asked: Asked, most: int) -> list[Clue]:
         """The sentences of gists that hold most of the question, and more than it."""
         if most < 1 or not len(asked.terms):
             return []
-        told = list(dict.fromkeys(sentence for name in sorted(self._documents) for sentence in self._told(self._documents[name])))
-        place = {h: at for at, h in enumerate(asked.terms.tolist())}
-        bits = np.array([_bits(sentence, place) for sentence in told], dtype=np.int64)
+        told = [one for name in sorted(self._documents) for one in self._told(self._documents[name])]
+        place = {h: 1 << at for at, h in enumerate(asked.terms.tolist())}
+        bits = np.array([sum(place[h] for h in one.terms if h in place) for one in told], dtype=np.int64)
         counts = np.array([np.count_nonzero(bits >> at & 1) for at in range(len(place))], dtype=np.int64)
         held = share(bits, rarity(counts, len(told)))
         best = np.argsort(-held, kind="stable")[:most]
-        return [Clue(told[at], "gist", round(float(held[at]), 6)) for at in best.tolist() if held[at] > 0]
+        return [Clue(told[at].text, "gist", round(float(held[at]), 6)) for at in best.tolist() if held[at] > 0]
 
-    def _told(self, held: _Document) -> Iterator[str]:
+    def _told(self, held: _Document) -> Iterator[Told]:
         yield from held.gists
         yield from self._gist(held)
-
-
-def _bits(sentence: str, place: dict[int, int]) -> int:
-    out = 0
-    for h in query_terms(sentence).hashes.tolist():
-        if h in place:
-            out |= 1 << place[h]
-    return out
 
 
 def _parsed(line: dict[str, Any]) -> tuple[str, _Document]:
     names = line["names"]
     units = [Unit(tuple(names[at] for at in named), tuple(terms)) for named, terms in line["units"]]
-    tail = list(line["tail"])
-    return line["document"], _Document(list(line["about"]), units, list(line["gists"]), tail, sum(len(text.split()) for text in tail))
+    gists = [Told(text, tuple(terms)) for text, terms in line["gists"]]
+    last = units[len(units) - len(line["tail"]) :]
+    tail = [Told(text, unit.terms) for text, unit in zip(line["tail"], last, strict=True)]
+    return line["document"], _Document(list(line["about"]), units, gists, tail, sum(len(told.text.split()) for told in tail))

@@ -14,8 +14,9 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from mnemos.base.cube import Content
 from mnemos.base.ids import parse_id
-from mnemos.text.clues.associations import MOST_TERMS, WALK, Asked, Associations, Look, Walk, headline, rarity, read, share
+from mnemos.text.clues.associations import MOST_TERMS, WALK, Asked, Associations, Look, Unit, Walk, headline, rarity, read, share
 from mnemos.text.clues.evidence import EACH, fused
 from mnemos.text.clues.gists import SECTIONS, Sections, cut, gist
 from mnemos.text.clues.memory import MOST, Clue
@@ -53,8 +54,6 @@ class Parameters:
     feedback_terms: int = 10
     near: int = 10
     """The best memories by the question alone, whose names the walk begins from, too."""
-    considered: int = 40
-    """Names that are looked into, the surest by the walk to them."""
     value: float = 1.0
     """Exponent of how surely a name is reached, in the weight of its clue."""
     entity: float = 3.0
@@ -127,7 +126,7 @@ class Clues(Plain):
         p = self.parameters
         asked = Asked.of(question.text, question.terms.hashes)
         made = []
-        for one in seen.look.reach(asked, seen.weights, own[: p.near].tolist(), seen.likeness, p.walk)[: p.considered]:
+        for one in seen.look.reach(asked, seen.weights, own[: p.near].tolist(), seen.likeness, p.walk):
             rows = seen.look.documents(one.numbers)
             says = seen.says(rows, one.held)
             order = np.argsort(-(says + p.meaning * seen.likeness[rows]), kind="stable")[: p.each]
@@ -257,13 +256,15 @@ class _Names:
             rows = np.arange(self._read, min(self._read + _CHUNK, n))
             # A row that was forgotten cannot be read any more; `died` tells.
             wanted = rows[(index.died.view()[rows] > 0) & (index.flags.view()[rows] & int(Flag.VIEW) == 0)].tolist()
-            for row, content in zip(wanted, view.contents(wanted), strict=True):
-                heading = content.metadata.get("heading") or content.metadata.get("title")
-                about = [*([heading] if isinstance(heading, str) else []), *([content.author] if content.author else []), *content.entities]
-                text = content.text or ""
-                head = headline(text) if "\n" in text else ""
-                self._associations.add(row, read(text, [head, *about] if head else about))
+            self._associations.add((row, _read(content)) for row, content in zip(wanted, view.contents(wanted), strict=True))
             self._read = int(rows[-1]) + 1
+
+
+def _read(content: Content) -> list[Unit]:
+    text = content.text or ""
+    heading = content.metadata.get("heading") or content.metadata.get("title")
+    about = [headline(text) if "\n" in text else "", heading if isinstance(heading, str) else "", content.author or "", *content.entities]
+    return read(text, about)
 
 
 class _Seen:
