@@ -18,7 +18,7 @@ from mnemos.kernel.exchange.exporting import export_archive
 from mnemos.kernel.exchange.importing import import_archive
 from mnemos.kernel.space import Space
 from mnemos.text import registry
-from mnemos.text.strategy import Recall, View
+from mnemos.text.strategy import Draft, Recall, View, Workbench
 
 ANIMALS = ("heron", "otter", "badger", "lynx", "stoat", "vole", "marten", "hare", "mole")
 TEXTS = [f"The {animal} lives in room {n}." for n, animal in enumerate(ANIMALS)]
@@ -445,3 +445,62 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) ->
         commit(portion)
 
     monkeypatch.setattr(consolidation._Portion, "commit", late)
+
+
+def test_a_long_view_by_hand_is_a_view_in_all_its_parts(space: Space) -> None:
+    """A text that is searched by its parts: none of them is found, worked on, or shown to who may not see what it was made of."""
+    secret = space.add("The vault's code is 4711.")
+    text = " ".join(f"Vault {n} opens with 4711." for n in range(200))
+    whole = space.add(text, type="summary", derived_from=[parse_id(secret.id)], metadata={"strategy": "echo"})
+    view = space.add(text, type="summary", derived_from=[Link(parse_id(secret.id), 1, VIEW_OF)], metadata={"strategy": "echo"})
+    assert {part.derived_from[0].id for part in space.list(parts=True, limit=1000) if part.type == "summary" and len(part.text) < 1400} == {
+        parse_id(whole.id), parse_id(view.id),
+    }  # fmt: skip
+    own = {str(link.id) for hit in space.search("vault opens", k=100) for link in hit.cube.derived_from}
+    assert whole.id in own
+    assert view.id not in own
+    assert space.search("vault opens", types=["summary"], k=100)
+    space.forget([whole.id])
+    assert space.consolidate().seen == 1, "the source alone"
+    space.set_acl(secret.id, {"read": ["ann"]})
+    space.system.space("zoo", acl={"read": ["bob"]})
+    theirs = space.system.as_principal("bob").space("zoo")
+    assert not theirs.search("vault opens", types=["summary"], k=100)
+    assert not theirs.list(parts=True, limit=1000)
+    space.update(view.id, "Nothing in particular.")
+    space.update(view.id, text)
+    assert not theirs.list(parts=True, limit=1000)
+
+
+def test_what_a_strategy_writes_is_cut_to_one_memory(space: Space) -> None:
+    cubes = space.add_many([{"text": f"{'word ' * 40}{n}"} for n in range(2)])
+    strategy = space.system.strategy_of(space)
+
+    def consolidate(work: Workbench) -> None:
+        for portion in work.portions(4):
+            portion.add(Draft("A view " * 400, "note", list(portion.fresh)))
+
+    strategy.consolidate = consolidate  # type: ignore[method-assign]
+    done = space.consolidate()
+    assert (done.added, done.report) == (1, {"cut: longer than a memory": 1})
+    (note,) = space.list(types=["note"], parts=True)
+    assert len(note.text) <= 1400
+    assert len(space.list(limit=100, parts=True)) == len(cubes) + 1
+
+
+def test_a_reason_that_shares_words_with_the_view_is_left_out_of_the_log(space: Space) -> None:
+    space.add("Its source has changed, they say.")
+    space.consolidate()
+    strategy = space.system.strategy_of(space)
+
+    def consolidate(work: Workbench) -> None:
+        for portion in work.portions(4):
+            for views in portion.views_of([memory.id for memory in (*portion.fresh,)]).values():
+                for view in views:
+                    portion.retire(view, "ITS SOURCE HAS CHANGED")
+
+    strategy.consolidate = consolidate  # type: ignore[method-assign]
+    (source,) = (cube for cube in space.list(limit=10) if cube.origin != "inference")
+    space.update(source.id, "Something else.")
+    assert space.consolidate().retired == 1
+    assert "ITS SOURCE" not in str([entry.body_json() for entry in space.system.log()])

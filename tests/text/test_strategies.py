@@ -194,8 +194,8 @@ def test_by_no_way_is_anything_told_of_what_may_not_be_read(space: Space, rule: 
     space.system.space("talks", acl={"read": ["bob"]}, clearance={"bob": "internal"})
     told = told_to("bob", space, tmp_path / "after")
     assert len(told) > 20
-    assert not [text for text in told if "4711" in text or "zanzibar" in text.lower()]
-    assert any("4711" in text for text in told_to("carol", space, tmp_path / "control", acl={"read": ["carol"]}, of=secret.id)), "or it is blind"
+    assert not [text for text in told if "zanzibar" in text.lower()]
+    assert any("zanzibar" in text.lower() for text in told_to("carol", space, tmp_path / "control", acl={"read": ["carol"]}, of=secret.id)), "or it is blind"
 
 
 def told_to(principal: str, space: Space, folder: Path, acl: dict[str, list[str]] | None = None, of: str | None = None) -> list[str]:

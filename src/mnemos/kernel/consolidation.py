@@ -23,6 +23,7 @@ from mnemos.base.protocols import ChatModel, Progress, Vectors
 from mnemos.index.space_index import Mask, SpaceIndex
 from mnemos.kernel.life import lifecycle
 from mnemos.kernel.life.lifecycle import VISIBLE
+from mnemos.kernel.life.reasons import refuse_repetition, strings_of
 from mnemos.kernel.life.views import lost_views
 from mnemos.kernel.reading.searching import Masks, findable
 from mnemos.kernel.reading.viewing import Viewing
@@ -32,6 +33,7 @@ from mnemos.kernel.writing import writes
 from mnemos.store.base import Filter, Snapshot
 from mnemos.store.sqlite_read import Reader
 from mnemos.store.sqlite_write import Writer
+from mnemos.text.encoding import LONGEST_WHOLE
 from mnemos.text.strategy import Draft, Memory, Portion, View
 
 if TYPE_CHECKING:
@@ -235,20 +237,25 @@ class _Portion:
         space, id = self._work.space, self._work.space.system.new_id()
         fields = self._fields(draft)
         self._drafts[id] = draft
-        batch = writes.prepared(space, draft.text, {**fields, "id": id})
+        batch = writes.prepared(space, self._text(draft), {**fields, "id": id})
         self._steps.append(("added", None, lambda: writes.store(space, batch, space.system.embedding.of_versions(batch.versions))))
         return id
 
     def revise(self, view: Memory, draft: Draft, reason: str) -> None:
         space = self._work.space
-        fields = {**self._fields(draft), "text": draft.text, "if_version": view.content.version}
+        fields = {**self._fields(draft), "text": self._text(draft), "if_version": view.content.version}
         fields["metadata"] = {**fields["metadata"], "reason": reason}
         self._drafts[view.id] = draft
         self._steps.append(("revised", view.id, lambda: writes.revise(space, view.id, dict(fields))))
 
     def retire(self, view: Memory, reason: str) -> None:
         space = self._work.space
-        self._steps.append(("retired", view.id, lambda: lifecycle.archive(space, view.id, reason)))
+        try:
+            refuse_repetition(reason, [view.text], strings_of(view.content))
+            told: str | None = reason
+        except Invalid:  # it happens to share words with the view, and would keep them in the log
+            told = None
+        self._steps.append(("retired", view.id, lambda: lifecycle.archive(space, view.id, told)))
 
     def commit(self) -> None:
         """Write what was asked for, and the position that was reached. Raises `Conflict` where another has been here meanwhile, or has changed
@@ -256,7 +263,7 @@ class _Portion:
         system, work, reached = self._work.space.system, self._work, self.reached
         if not self._steps and (reached.before, reached.lost) == (reached.until, reached.still_lost):
             return
-        texts = list(dict.fromkeys(draft.text for draft in self._drafts.values()))
+        texts = list(dict.fromkeys(draft.text for draft in self._drafts.values() if len(draft.text) <= LONGEST_WHOLE))
         made = system.embedding.vectors(texts)
         lent = {} if made is None else dict(zip(texts, made, strict=True))
         with system.embedding.lending(lent), system.writing(alone=True) as transaction:
@@ -282,6 +289,13 @@ class _Portion:
             here = standing is not None and standing.space == self._work.space.num
             if standing is None or not here or standing.version != version or standing.acl is not None or standing.state not in VISIBLE:
                 raise Conflict(f"cube {id} has changed meanwhile; consolidate again")
+
+    def _text(self, draft: Draft) -> str:
+        """The text of a view, cut where it is too long for one memory: a view is not read by its parts."""
+        if len(draft.text) <= LONGEST_WHOLE:
+            return draft.text
+        self._work.report("cut: longer than a memory")
+        return draft.text[: LONGEST_WHOLE - 1].rstrip() + "…"
 
     def _fields(self, draft: Draft) -> dict[str, Any]:
         """The keywords of `add` for a view."""
@@ -353,6 +367,7 @@ def _looking(space: Space, strategy: str) -> Iterator[_Look]:
                 seen = index.visible(snapshot.position) & common
                 views = None if masks.views is None else masks.views & common
                 own = seen & masks.relations.of_strategy(strategy, len(index)) if masks.relations is not None else seen & False
+                own &= index.whole.view() < 0  # a strategy's own are in one piece
                 yield _Look(snapshot, index, Masks(masks.allowed & common, views, masks.relations), own)
                 return
 

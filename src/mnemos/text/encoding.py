@@ -43,7 +43,7 @@ def encode(content: Content, new_id: Callable[[], UUID]) -> list[NewVersion]:
         return [_searchable(content, thread_of(content), None)]
     out = [NewVersion(replace(content, text=None))]
     thread = thread_of(content) or _own_thread(content.id, content.version)
-    link = Link(content.id, content.version, PART_OF)
+    links = (Link(content.id, content.version, PART_OF), *(link for link in content.derived_from if link.relation == VIEW_OF))  # as its whole is
     for piece in chunk(text):
         part = replace(
             content,
@@ -51,7 +51,7 @@ def encode(content: Content, new_id: Callable[[], UUID]) -> list[NewVersion]:
             version=1,
             text=text[piece.start : piece.end],
             parents=(),
-            derived_from=(link,),
+            derived_from=links,
             metadata={**content.metadata, "heading": piece.heading} if piece.heading else content.metadata,
         )
         out.append(_searchable(part, thread, content.id))

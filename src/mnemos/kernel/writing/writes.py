@@ -124,17 +124,16 @@ def _with_sources(space: Space, transaction: Writer, batch: Batch) -> Batch:
     """The batch with its links checked, and those that name no version leading to the current one."""
     known: dict[UUID, int] = {}
 
+    own = {content.id for content in batch.contents}
+
+    def checked(link: Link) -> Link:
+        return link if link.relation == PART_OF and link.id in own else _checked_source(space, transaction, link, known)
+
     def linked(content: Content) -> Content:
-        links = tuple(dict.fromkeys(_checked_source(space, transaction, link, known) for link in content.derived_from))
+        links = tuple(dict.fromkeys(checked(link) for link in content.derived_from))
         return content if links == content.derived_from else replace(content, derived_from=links)
 
-    own = {content.id for content in batch.contents}
-    versions = [
-        version
-        if all(link.relation == PART_OF and link.id in own for link in version.content.derived_from)
-        else NewVersion(linked(version.content), version.derived)
-        for version in batch.versions
-    ]
+    versions = [NewVersion(linked(version.content), version.derived) for version in batch.versions]
     return Batch([linked(content) for content in batch.contents], batch.sizes, versions)
 
 
