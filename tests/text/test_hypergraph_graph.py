@@ -75,12 +75,6 @@ def test_within_is_breadth_first_search() -> None:
             assert keys(one, one.within(one.numbers([start.lower()]), hops, allowed)) == reached
 
 
-def test_nothing_is_found_through_what_everything_holds() -> None:
-    one = graph()
-    seed = one.numbers(["orso velandi"])
-    assert "lisbeth quarn" not in keys(one, one.within(seed, 2, everything(one), most=1))
-
-
 def test_how_telling_it_is_that_names_meet() -> None:
     one = Graph()
     for row in range(8):

@@ -140,16 +140,12 @@ class Graph:
         """In how many allowed passages a name stands."""
         return len(self.passages_of(name, allowed))
 
-    def within(self, seeds: Ints, hops: int, allowed: Mask, most: int | None = None) -> Mask:
-        """(len(self),) which names are at most `hops` common sentences from one of the names `seeds`, by sentences of allowed passages.
-
-        With `most`, a name in more sentences than that is found, but nothing is found through it, unless it is a seed.
-        """
+    def within(self, seeds: Ints, hops: int, allowed: Mask) -> Mask:
+        """(len(self),) which names are at most `hops` common sentences from one of the names `seeds`, by sentences of allowed passages."""
         pairs = self._pairs.view()
         seen = allowed[self._units.view()[:, 0]]
         found = np.zeros(len(self), dtype=bool)
         found[seeds] = True
-        common = None if most is None else np.bincount(pairs[seen[pairs[:, 0]], 1], minlength=len(self)) > most
         border = found.copy()
         for _ in range(hops):
             crossed = np.zeros(len(seen), dtype=bool)
@@ -159,8 +155,6 @@ class Graph:
             reached[pairs[crossed[pairs[:, 0]], 1]] = True
             border = reached & ~found
             found |= border
-            if common is not None:
-                border &= ~common
             if not border.any():
                 break
         return found
