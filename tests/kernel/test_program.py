@@ -20,6 +20,7 @@ from mnemos.base.protocols import Reply, ToolCall
 from mnemos.kernel.program import Program
 from mnemos.kernel.program_journal import ENTRY, SpaceJournal
 from mnemos.kernel.system import Mnemos
+from mnemos.models.openai_chat import OpenAIChat
 from mnemos.text.program.evaluators import Report
 from mnemos.text.program.workers import Assembler, call, write
 
@@ -242,6 +243,14 @@ def test_what_cannot_be_begun_or_run(mem: Mnemos) -> None:
 
 
 # -- kills --
+def test_a_model_with_a_smaller_window_is_refused_before_it_is_asked(mem: Mnemos) -> None:
+    program = mem.space("build").program("task", ["a"], window=4000)
+    small = OpenAIChat("m", base_url="http://127.0.0.1:9/v1", context_window=2000)
+    with pytest.raises(Invalid, match="begin it with window=2000"):
+        program.run(small)
+    assert program.outcome().cost.calls == 0
+
+
 @pytest.mark.parametrize("checks", [5, [5], "python"])
 def test_checks_that_are_none(mem: Mnemos, checks: Any) -> None:
     with pytest.raises(Invalid, match="checks: expected a list of evaluators"):

@@ -104,6 +104,10 @@ class Program:
         Raises what the worker raises, `ModelUnavailable` among it, `Conflict` where somebody else runs the program at the same time.
         """
         if isinstance(worker, ChatModel):
+            most, window = _window_of(worker), self.state().settings.window
+            if most is not None and window > most:
+                told = f"the program was begun with a window of {window:,} tokens, and the model has {most:,}"
+                raise Invalid(f"worker: {told}; begin it with window={most}")
             worker = ChatWorker(worker)
         counter = worker.counter if isinstance(worker, ChatWorker) else self._counter
         with self.space.system.snapshot() as snapshot:
@@ -235,6 +239,11 @@ def _names_of(checks: Sequence[Evaluator]) -> tuple[str, ...]:
     return tuple(one.name for one in given)
 
 
+def _window_of(chat: ChatModel | None) -> int | None:
+    """The tokens of a model's window, where it says so."""
+    return chat.context_window if isinstance(chat, ReplyModel) else None
+
+
 def _counter(tokenizer: object) -> RequestCounter:
     return RequestCounter() if tokenizer is None else RequestCounter(token_counter(tokenizer))
 
@@ -253,7 +262,7 @@ def begin(
     window, counted as it counts."""
     if chat is None and plan == "model" and tokenizer is None and isinstance(space.system.chat, ChatModel):
         chat = space.system.chat
-    most = chat.context_window if isinstance(chat, ReplyModel) else None
+    most = _window_of(chat)
     settings.setdefault("window", Settings.window if most is None else min(Settings.window, most))
     if checks is not None and "evaluators" in settings:
         raise Invalid("evaluators: stand for the built-in checks, and `checks` is given in their place; leave one of the two out")
