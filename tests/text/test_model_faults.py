@@ -166,7 +166,7 @@ def nothing_is_invented(space: Space) -> None:
 
 def says_nowhere(space: Space, word: str) -> None:
     for view in views_of(space):
-        assert word not in json.dumps([view.text, view.metadata, view.tags, view.entities]), view.text
+        assert word.lower() not in json.dumps([view.text, view.metadata, view.tags, view.entities]).lower(), view.text
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -215,7 +215,7 @@ def test_what_a_model_invents_is_in_no_view(strategy: str, step: Step, request: 
     if step is embroiders and strategy in WORDS_UNCHECKED:
         request.applymarker(pytest.mark.xfail(reason="words around a supported statement are not held to the sources", strict=True))
     with ChatServer(*[step] * 400) as server, consolidated(strategy, history(), asked(server)) as (space, cubes, report):
-        for word in ("Zorro", "Atlantis", "4711"):
+        for word in ("Zorro", "Atlantis", "Quincy"):
             says_nowhere(space, word)
         nothing_is_lost(space, cubes)
         nothing_is_invented(space)

