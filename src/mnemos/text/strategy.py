@@ -105,6 +105,7 @@ class Draft:
     """A view to be written. It inherits the highest label of its sources, and the earliest end."""
 
     text: str
+    """One memory long (`encoding.LONGEST_WHOLE` characters); what is longer is cut."""
     type: str
     sources: Sequence[Memory | UUID]
     """What it was made of, one or more; an id is that of a draft of the same portion. What it was made of in turn counts, too."""
@@ -125,10 +126,11 @@ class Portion(Protocol):
     position that was reached: all of it or nothing, once. Where something that it rests on has changed meanwhile the portion comes again."""
 
     fresh: Sequence[Memory]
-    """Sources that are new or have changed, in the order in which they were written. Memories with rules of their own are not among them: what
-    only some may read is woven into nothing."""
+    """Sources that are new or have changed, in the order in which they were written; and those without a view that are back in sight (released,
+    restored, their rules lifted), or whose view was forgotten with another source of it. Memories with rules of their own are not among them:
+    what only some may read is woven into nothing."""
     stale: Sequence[Memory]
-    """Views of this strategy of which a source has changed: revise or retire each."""
+    """Views of this strategy of which a source has changed: revise or retire each. Without what is frozen."""
 
     def look(self) -> AbstractContextManager[View]:
         """The space as it stands: `allowed` are its sources, `views` its views. The index is locked inside: look, and go."""
@@ -148,11 +150,11 @@ class Portion(Protocol):
         ...
 
     def revise(self, view: Memory, draft: Draft, reason: str) -> None:
-        """Write the next version of a view."""
+        """Write the next version of a view; one that is frozen stays as it is."""
         ...
 
     def retire(self, view: Memory, reason: str) -> None:
-        """Take a view out of use; its versions are kept."""
+        """Take a view out of use; its versions are kept. The log keeps the reason, unless it shares words with the view."""
         ...
 
 
