@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import threading
 from pathlib import Path
 
@@ -232,10 +233,18 @@ def test_a_model_solves_what_a_search_does_not_and_is_learnt_from(mem: Mnemos) -
     assert len(told.solutions) == len(told.concepts) == 1
     assert concepts.get("recolour").used_in == ("nine",)
     assert concepts.memory().lessons[0].source == "nine"
-    assert "same shape" in concepts.hint(task)
+    assert "one colour for another" in concepts.hint(task)
     assert [one.name for one in concepts.select(task)] == ["recolour"]
     assert concepts.thinker is not None
     assert concepts.thinker.report.degraded == 0
     without = Concepts(mem.space("puzzles"), FEW, Settings(budget=100))
     with pytest.raises(Invalid, match="chat"):
         without.learn([found])
+
+
+def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(Path(__file__).resolve().parents[2] / "examples" / "concepts.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "before: not solved within 1500 nodes" in said
+    assert "learnt: paint_then_frame = frame(paint(p0, p1), p2), used in 6 solutions" in said
+    assert said.endswith("right: True\n")

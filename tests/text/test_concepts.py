@@ -515,6 +515,15 @@ def test_a_selected_concept_runs_though_what_it_is_made_of_is_not_selected(rng: 
     assert str(next(search.solutions()).term) == "framed(x)"
 
 
+def test_a_solver_sees_what_is_merged_by_others() -> None:
+    solver = Solver(FEW)
+    assert "doubled" not in solver.library()
+    merge = solver.memory.merge(Concept("doubled", output_typing="Grid", parameters=(Parameter("p0", "Grid"),), program="scale(p0, Int:2)"))
+    assert "doubled" in solver.library()
+    solver.memory.unmerge(merge)
+    assert "doubled" not in solver.library()
+
+
 def test_texts_are_solved_as_grids_are() -> None:
     domain = string_domain()
     solver = Solver(domain, settings=Settings(budget=20_000, answers=1))

@@ -109,6 +109,32 @@ def test_a_retry_hears_what_went_wrong_and_selects_anew() -> None:
     assert [one.step for one in told.attempts] == [0, 1, 2]
 
 
+def test_lessons_are_chosen_by_a_description_and_shown_in_full() -> None:
+    memory = ConceptMemory()
+    for n in (1, 2):
+        memory.add_lesson(Lesson(f"situation {n}", f"suggestion {n}", "s"))
+    described = {"observations": ["rows of two"], "summary": "rows are reversed", "speculation": None}
+    chat = full(describe=described, choose={"numbers": [2]})
+    assert Coder(Thinker(chat), memory, lessons=True).solve(TASK).code == FLIP
+    hint = next(content for name, content in chat.seen if name == "solve")
+    assert "situation 2" in hint
+    assert "suggestion 2" in hint
+    assert "suggestion 1" not in hint
+    assert "rows are reversed" in next(content for name, content in chat.seen if name == "choose")
+    assert "select" not in {name for name, _ in chat.seen}
+
+
+def test_an_executor_that_drops_results_verifies_nothing() -> None:
+    class Silent:
+        def run(self, code: str, inputs: Sequence[Any], timeout: float = 1.0) -> list[Ran]:
+            return []
+
+    told = Coder(Thinker(full()), ConceptMemory(), Silent(), passes=1).solve(TASK)
+    assert told.code is None
+    forging = "import sys\nprint(sys.argv[1] + '[]', file=sys.__stdout__, flush=True)\nimport os\nos._exit(0)\n"
+    assert [one.error for one in SandboxExecutor().run(forging, [[[1]]])] == ["gave no result for each input"]
+
+
 def test_what_does_not_hold_for_every_pair_teaches_nothing() -> None:
     memory = ConceptMemory()
     coder = Coder(Thinker(full(solve={"code": SAME})), memory, passes=2)

@@ -83,15 +83,11 @@ class Concepts:
     # -- using --
     def memory(self) -> ConceptMemory:
         """The memory as the caller may read it, as a copy."""
-        self.space.admit("read")
-        with self._lock:
-            return ConceptMemory.from_json(self._read().memory.as_json(), self._embedded)
+        return ConceptMemory.from_json(self._present().as_json(), self._embedded)
 
     def get(self, name: str) -> Concept:
         """A concept by its name or an alias. Raises `NotFound`."""
-        self.space.admit("read")
-        with self._lock:
-            return self._read().memory[name]
+        return self._present()[name]
 
     def id_of(self, name: str) -> str:
         """The id of the memory that holds a concept: for its history, rights, and lineage. Raises `NotFound`."""
@@ -102,41 +98,31 @@ class Concepts:
 
     def solve(self, problem: Problem, *, budget: int | None = None, step: int = 0) -> Outcome | Coded:
         """Solve a problem with what is known; nothing is learnt until `learn` is told. Its `attempts` are the answers for the test inputs."""
-        self.space.admit("read")
-        with self._lock:
-            memory = self._read().memory
-            found = Solver(self.domain, memory, self.settings, self._embedded).solve(problem, budget=budget, step=step)
-            if found.solved or self.thinker is None:
-                return found
-            among = self._retriever(memory).shortlist(sorted(self.domain.features(problem)), problem.description) if len(memory) > MOST else None
-            coded = Coder(self.thinker, memory, self._executor).solve(problem, among)
-            return coded if coded.solved else found
+        memory = self._present()
+        found = Solver(self.domain, memory, self.settings, self._embedded).solve(problem, budget=budget, step=step)
+        if found.solved or self.thinker is None:
+            return found
+        among = self._retriever(memory).shortlist(sorted(self.domain.features(problem)), problem.description) if len(memory) > MOST else None
+        coded = Coder(self.thinker, memory, self._executor).solve(problem, among)
+        return coded if coded.solved else found
 
     def select(self, problem: Problem, most: int = MOST) -> list[Concept]:
         """The concepts that a problem calls for, best first, and those that fit their parameters: by a model where there is one."""
-        self.space.admit("read")
-        with self._lock:
-            memory = self._read().memory
-            names = self._retriever(memory).shortlist(
-                sorted(self.domain.features(problem)), problem.description, most=most, given=[self.domain.input]
-            )
-            told = self.thinker.select(memory, problem, names) if self.thinker is not None else None
-            return [memory[name] for name in (told or names)]
+        memory = self._present()
+        names = self._retriever(memory).shortlist(sorted(self.domain.features(problem)), problem.description, most=most, given=[self.domain.input])
+        told = self.thinker.select(memory, problem, names) if self.thinker is not None else None
+        return [memory[name] for name in (told or names)]
 
     def hint(self, problem: Problem, most: int = MOST) -> str:
         """The concepts that a problem calls for, as text for a prompt; what was selected for none of the last 200 problems by name alone."""
-        chosen = self.select(problem, most)
-        with self._lock:
-            memory = self._read().memory
-            idle = set(memory.idle())
-            return rendered([one for one in chosen if one.name not in idle], memory.types, SELECTED, [one.name for one in chosen if one.name in idle])
+        chosen, memory = self.select(problem, most), self._present()
+        idle = set(memory.idle())
+        return rendered([one for one in chosen if one.name not in idle], memory.types, SELECTED, [one.name for one in chosen if one.name in idle])
 
     def counts(self, name: str) -> Counts:
         """For how many problems a concept was selected (`f`), and how many of them were solved (`u`). Raises `NotFound`."""
-        self.space.admit("read")
-        with self._lock:
-            memory = self._read().memory
-            return memory.counts(memory[name].name)
+        memory = self._present()
+        return memory.counts(memory[name].name)
 
     # -- learning --
     def learn(self, outcomes: Iterable[Outcome | Coded], **fields: Any) -> Learnt:
@@ -150,14 +136,13 @@ class Concepts:
             raise Invalid("learn: expected outcomes of `solve`")
         if coded and self.thinker is None:
             raise Invalid("learn: programs of a model need it to be abstracted; give `chat`")
-        with self._lock:
-            said, rejected = self._abstracted(coded)
-            with self._changing() as (transaction, shelf):
-                learnt = self._keep(searched, said, fields, shelf)
-                for one in given:
-                    if isinstance(one, Coded) or self.settings.select is not None:
-                        shelf.credit(transaction, one.selected, one.solved)
-            return replace(learnt, rejected=(*rejected, *learnt.rejected))
+        said, rejected = self._abstracted(coded)
+        with self._lock, self._changing() as (transaction, shelf):
+            learnt = self._keep(searched, said, fields, shelf)
+            for one in given:
+                if isinstance(one, Coded) or self.settings.select is not None:
+                    shelf.credit(transaction, one.selected, one.solved)
+        return replace(learnt, rejected=(*rejected, *learnt.rejected))
 
     def run(self, problems: Sequence[Problem], **fields: Any) -> list[list[Outcome | Coded]]:
         """The continual loop of ArcMemo: batches, each learnt from before the next, what is unsolved tried again in the next pass; as many of both as
@@ -224,7 +209,7 @@ class Concepts:
         where there are no programs."""
         if not coded or self.thinker is None:
             return None, []
-        copy = ConceptMemory.from_json(self._read().memory.as_json(), self._embedded)
+        copy = self.memory()
         return copy, list(Coder(self.thinker, copy, self._executor).learn(coded).rejected)
 
     def _keep(self, searched: Sequence[Outcome], said: ConceptMemory | None, fields: Mapping[str, Any], shelf: Shelf) -> Learnt:
@@ -262,6 +247,12 @@ class Concepts:
                 yield transaction, Shelf.read(self.space, self.domain, self._embedded, transaction)
         finally:
             self._shelf = None
+
+    def _present(self) -> ConceptMemory:
+        """The memory as it is, to be read alone: nobody changes it, a newer one takes its place."""
+        self.space.admit("read")
+        with self._lock:
+            return self._read().memory
 
     def _read(self) -> Shelf:
         """The memory as it is, to be used under the lock."""

@@ -16,7 +16,7 @@ from mnemos.text.concepts.concept import Problem, Solution
 from mnemos.text.concepts.executing import Executor, Ran, SandboxExecutor
 from mnemos.text.concepts.memory import ConceptMemory, Merge
 from mnemos.text.concepts.modelled import Thinker
-from mnemos.text.concepts.rendering import SELECTED, rendered
+from mnemos.text.concepts.rendering import SELECTED, rendered, rendered_lessons
 from mnemos.text.concepts.scoring import Attempt, same
 
 PASSES = 3
@@ -51,12 +51,17 @@ class Abstracted:
 
 
 class Coder:
-    """Solves problems of grids, or of any values of plain JSON, by programs of a chat model, with a memory. Not safe for several threads."""
+    """Solves problems of grids, or of any values of plain JSON, by programs of a chat model, with a memory. Not safe for several threads.
 
-    def __init__(self, thinker: Thinker, memory: ConceptMemory, executor: Executor | None = None, *, passes: int = PASSES) -> None:
+    The hint is made of concepts, or, with `lessons`, of open-ended lessons, chosen by a description of the problem.
+    """
+
+    def __init__(
+        self, thinker: Thinker, memory: ConceptMemory, executor: Executor | None = None, *, passes: int = PASSES, lessons: bool = False
+    ) -> None:
         if passes < 1:
             raise Invalid(f"passes: a number from 1 on, not {passes}")
-        self.thinker, self.memory, self.passes = thinker, memory, passes
+        self.thinker, self.memory, self.passes, self.lessons = thinker, memory, passes, lessons
         self.executor: Executor = executor if executor is not None else SandboxExecutor()
 
     def solve(self, problem: Problem, among: Sequence[str] | None = None, *, reselect: bool = True) -> Coded:
@@ -67,16 +72,18 @@ class Coder:
         feedback: list[str] = []
         attempts: list[Attempt] = []
         selected: list[str] = []
+        hint = ""
         for step in range(self.passes):
             if step == 0 or reselect:
                 told = problem if not feedback else Problem(problem.id, problem.train, problem.test, _after(problem.description, feedback))
-                selected = self.thinker.select(self.memory, told, among) or selected
-            code = self.thinker.code(problem, self.hint(selected), _told(feedback))
+                selected = [] if self.lessons else self.thinker.select(self.memory, told, among) or selected
+                hint = self._lessons(told) if self.lessons else self.hint(selected)
+            code = self.thinker.code(problem, hint, _told(feedback))
             if code is None:
                 break
             results = self.executor.run(code, [_plain(one) for one in problem.inputs])
             given, asked = results[: len(problem.train)], results[len(problem.train) :]
-            wrong = [fault for number, ran in enumerate(given, 1) if (fault := _fault(number, ran, problem.train[number - 1].output))]
+            wrong = _faults(given, problem)
             if asked:
                 attempts.append(Attempt(tuple(_as(ran.value, problem) for ran in asked), step=step))
             if not wrong:
@@ -91,6 +98,11 @@ class Coder:
         others = [name for name in self.memory.names if name not in selected]
         return rendered([self.memory[name] for name in selected], self.memory.types, SELECTED, others)
 
+    def _lessons(self, problem: Problem) -> str:
+        """The lessons that a problem calls for, by its description in words; nothing where there are none, or the model cannot say."""
+        description = self.thinker.describe(problem) if self.memory.lessons else None
+        return "" if description is None else rendered_lessons(self.thinker.choose_lessons(self.memory.lessons, description))
+
     def learn(self, outcomes: Iterable[Coded]) -> Abstracted:
         """Take in what was solved, each program run on the pairs of its problem once more: what does not hold changes nothing."""
         solutions: list[str] = []
@@ -101,9 +113,9 @@ class Coder:
             if one.code is None:
                 continue
             results = self.executor.run(one.code, [_plain(pair.input) for pair in one.problem.train])
-            wrong = [fault for n, ran in enumerate(results, 1) if (fault := _fault(n, ran, one.problem.train[n - 1].output))]
-            if wrong or not one.problem.train:
-                rejected.append((one.problem.id, wrong[0] if wrong else "the problem has no pair to verify it with"))
+            wrong = _faults(results, one.problem)
+            if wrong:
+                rejected.append((one.problem.id, wrong[0]))
                 continue
             pseudocode, summary = self.thinker.pseudocode(one.code) or ("", "")
             solution = Solution(one.problem.id, one.code, pseudocode, summary)
@@ -126,6 +138,13 @@ def _told(feedback: Sequence[str]) -> list[str]:
 
 def _after(description: str, feedback: Sequence[str]) -> str:
     return f"{description}\nAn attempt failed: {feedback[-1]}".strip()
+
+
+def _faults(results: Sequence[Ran], problem: Problem) -> list[str]:
+    """What is wrong with the results of a problem's pairs; nothing where every pair holds, and there is one."""
+    if len(results) != len(problem.train) or not results:
+        return [f"{len(results)} results for {len(problem.train)} pairs"]
+    return [told for number, ran in enumerate(results, 1) if (told := _fault(number, ran, problem.train[number - 1].output)) is not None]
 
 
 def _fault(number: int, ran: Ran, wanted: Any) -> str | None:

@@ -105,6 +105,8 @@ class SandboxExecutor:
             told = orjson.loads(lines[-1][len(mark) :])
         except orjson.JSONDecodeError:
             return [Ran(error="gave what is no JSON") for _ in inputs]
+        if not isinstance(told, list) or len(told) != len(inputs) or not all(isinstance(one, dict) for one in told):
+            return [Ran(error="gave no result for each input") for _ in inputs]
         return [Ran(one.get("value"), one.get("error")) for one in told]
 
 

@@ -65,6 +65,8 @@ class ConceptMemory:
         self.lessons: list[Lesson] = []
         self.solutions: dict[str, Solution] = {}
         self.types = TypeTable()
+        self.changes = 0
+        """Goes up with every change: what was derived from the memory shows by it whether it is of today."""
         self.problems = 0
         """Problems for which a selection was noted."""
         self._selections: dict[str, tuple[int, int, int]] = {}
@@ -110,7 +112,7 @@ class ConceptMemory:
         changed = given not in entry.annotations
         if changed:
             entry.annotations.append(given)
-            self._folded.pop(name, None)
+            self._touched(name)
         return Merge(name, how, given, changed)
 
     def unmerge(self, merge: Merge) -> None:
@@ -122,7 +124,7 @@ class ConceptMemory:
         if entry is None or merge.annotation not in entry.annotations:
             raise NotFound(f"concepts: {shown(merge.name)} holds no such annotation; it was taken back before")
         entry.annotations.remove(merge.annotation)
-        self._folded.pop(merge.name, None)
+        self._touched(merge.name)
         if not entry.annotations:
             del self.entries[merge.name]
 
@@ -134,26 +136,32 @@ class ConceptMemory:
         entry = self.entries[found]
         if solution not in entry.uses:
             entry.uses = (*entry.uses, solution)
-            self._folded.pop(found, None)
+            self._touched(found)
 
     def compress(self, name: str, cues: Iterable[str], implementation: Iterable[str]) -> Concept:
         """Put fewer lines in the place of those of a concept; its annotations become one. Raises `NotFound`."""
         whole = self[name]
         made = replace(whole, cues=tuple(cues), implementation=tuple(implementation))
         self.entries[whole.name] = Entry([made], self.entries[whole.name].uses)
-        self._folded.pop(whole.name, None)
+        self._touched(whole.name)
         return self[whole.name]
 
     def add_lesson(self, lesson: Lesson) -> None:
         if lesson not in self.lessons:
             self.lessons.append(lesson)
+            self.changes += 1
 
     def add_solution(self, solution: Solution) -> None:
         """Keep a verified solution; a later one of the same problem takes its place. Its concepts, where they are held, are used in it."""
         self.solutions[solution.id] = solution
+        self.changes += 1
         for name in solution.concepts:
             if name in self:
                 self.used(name, solution.id)
+
+    def _touched(self, name: str) -> None:
+        self._folded.pop(name, None)
+        self.changes += 1
 
     # -- credit --
     def note_selection(self, names: Iterable[str], solved: bool) -> None:

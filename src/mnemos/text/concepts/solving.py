@@ -7,7 +7,7 @@ pairs are read by nobody here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mnemos.base.errors import Invalid, MnemosError
@@ -91,7 +91,7 @@ class _Prepared:
     library: Library
     selector: Selector
     retriever: Retriever
-    names: list[str] = field(default_factory=list)
+    changes: int
 
 
 class Solver:
@@ -167,7 +167,6 @@ class Solver:
         for id in changed:
             self._keep(id, written[id], features[id], library.with_routines(made))
         names = [self._remember(routine, library.with_routines(made), rejected) for routine in made]
-        self._ready = None
         return Updated(tuple(name for name in names if name), tuple(changed), tuple(rejected))
 
     def refuted(self, term: Term, problem: Problem, library: Library | None = None) -> str | None:
@@ -202,11 +201,11 @@ class Solver:
         return self._prepared().library
 
     def _prepared(self) -> _Prepared:
-        if self._ready is None:
+        if self._ready is None or self._ready.changes != self.memory.changes:
             library = executable(self.memory, self.domain)
             selector = Selector(_with_all_routines(one, library) for one in self.memory.solutions.values())
             concepts = [self.memory[name] if name in self.memory else self.domain.primitive_concept(name) for name in library.routines]
-            self._ready = _Prepared(library, selector, Retriever(concepts, selector, self._embed, self.memory.counts))
+            self._ready = _Prepared(library, selector, Retriever(concepts, selector, self._embed, self.memory.counts), self.memory.changes)
         return self._ready
 
     def _keep(self, id: str, term: Term, features: tuple[str, ...], library: Library) -> None:
