@@ -46,12 +46,12 @@ def law(options: Options) -> tuple[list[Check], dict[str, Any]]:
     buckets = hash(first, BUCKETS)
     scaled = all(np.array_equal(hash(first * np.float32(c), BUCKETS), buckets) for c in (1e-3, 0.5, 8.0, 1e3))
     opposite = float((hash(-first, BUCKETS) == buckets).mean())
-    table = {f"{180 * place // BINS}° to {180 * (place + 1) // BINS}°": {"share": float(rate)} for place, rate in enumerate(rates)}
+    rows = {f"{180 * place // BINS}° to {180 * (place + 1) // BINS}°": {"share": float(rate)} for place, rate in enumerate(rates)}
     return [
         Check("collision rate falls with the angle, rank correlation", _falls(rates), MONOTONE, n=PAIRS),
         Check("F(cx) = F(x), share", float(scaled), 1.0, n=PAIRS),
         Check("F(-x) = F(x), share", opposite, 0.0, at_least=False, n=PAIRS),
-    ], {f"Share in one of {BUCKETS} buckets, by angle": table}
+    ], {f"Share in one of {BUCKETS} buckets, by angle": rows}
 
 
 def _falls(rates: NDArray[np.float64]) -> float:
