@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.base.chain import Entry
-from mnemos.base.clock import to_micros
 from mnemos.base.cube import check_text
 from mnemos.base.errors import Invalid, NotFound, shown
 from mnemos.base.ids import parse_id
 from mnemos.base.protocols import ChatModel
-from mnemos.kernel.procedures import exchanging, keeping, pruning, refining
+from mnemos.kernel.procedures import exchanging, keeping, noting, pruning, refining
 from mnemos.kernel.procedures.counting import Injected, Ledger
 from mnemos.kernel.procedures.learning import Learning, Learnt
 from mnemos.kernel.procedures.settings import Settings
@@ -29,7 +28,7 @@ from mnemos.text.procedures.distilling import Lesson
 from mnemos.text.procedures.modelled import Adviser
 from mnemos.text.procedures.pool import Pool, Recalled
 from mnemos.text.procedures.procedure import Procedure
-from mnemos.text.procedures.tools import ToolMemory, call_record, read_call
+from mnemos.text.procedures.tools import ToolMemory
 from mnemos.text.trajectories.credit import Base, Counts, shares, uplift, withheld
 from mnemos.text.trajectories.slots import family
 from mnemos.text.trajectories.trajectory import Call, Trajectory
@@ -38,11 +37,6 @@ from mnemos.text.trajectories.validation import Verdict
 if TYPE_CHECKING:
     from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.space import Space
-
-
-_NO_CALLS: tuple[int, int, int | None, ToolMemory] = (-1, 0, None, ToolMemory())
-"""What is known of tools: up to which log position, the last cube's position in it, when the first of the cubes expires, and the calls. Nothing is
-added to this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +73,7 @@ class Procedures:
         self.guard = guard
         self.ledger = Ledger(space.num)
         self._pool = Pool(self._embedded, self.settings.key, self.settings.weights)
-        self._tools = _NO_CALLS
+        self._noted = noting.Noted()
         self._seen = -1
         self._end: int | None = None
         """When the first entry of the pool expires, at the latest: time alone is no entry of the log."""
@@ -268,33 +262,13 @@ class Procedures:
         `fields` are keywords of `Space.add`: what came back may want a `sensitivity`, and with `derived_from` it is forgotten with the run. Raises as
         `Space.add`.
         """
-        if taken := sorted(fields.keys() & {"text", "type", "metadata"}):
-            raise Invalid(f"note_calls: {taken[0]} is what the calls themselves give; leave it out")
-        given: list[Any] = calls.calls() if isinstance(calls, Trajectory) else [calls] if not isinstance(calls, Iterable) else list(calls)
-        if not all(isinstance(call, Call) for call in given):
-            raise Invalid("calls: expected a trajectory, or calls (`mnemos.text.trajectories.trajectory.Call`)")
-        if not given:
-            return
-        records = [call_record(read_call(call_record(call))) for call in given]
-        named = ", ".join(dict.fromkeys(call.tool for call in given))
-        given_fields = {"origin": "inference", **fields, "type": keeping.CALLS, "metadata": {"calls": records}}
-        self.space.add(f"Calls of {named}"[:1000], **given_fields)
+        noting.note(self.space, calls, fields)
 
     def tools(self) -> ToolMemory:
         """What is known of each tool from the last hundred of its calls that were noted."""
         self.space.admit("read")
         with self.space.system.snapshot() as snapshot, self._lock:
-            since, read, end, memory = self._tools
-            own = isinstance(snapshot, Writer)
-            changed = own or since < 0 or any(entry.kind != "add" and not self._mere_count(entry) for entry in snapshot.log(since))
-            if changed or self._past(end):
-                _, read, end, memory = _NO_CALLS
-                memory = memory.copy()
-            for cube in keeping.cubes_of(self.space, keeping.CALLS, after=read):
-                memory.add(read_call(record) for record in cube.metadata.get("calls", []))
-                read, end = cube.position, keeping.first_end((end, to_micros(cube.expires_at)))
-            self._tools = _NO_CALLS if own else (snapshot.position, read, end, memory)
-            return memory.copy()
+            return self._noted.read(self, snapshot)
 
     # -- for the modules of this room --
     def pool(self) -> Pool:
@@ -304,8 +278,8 @@ class Procedures:
         """
         with self.space.system.snapshot() as snapshot:
             position, own = snapshot.position, isinstance(snapshot, Writer)
-            since = [] if self._seen < 0 else [entry for entry in snapshot.log(self._seen) if not self._mere_count(entry)]
-            if self._seen < 0 or any(entry.cube is None for entry in since) or self._past(self._end):
+            since = [] if self._seen < 0 else [entry for entry in snapshot.log(self._seen) if not self.mere_count(entry)]
+            if self._seen < 0 or any(entry.cube is None for entry in since) or self.past(self._end):
                 held, self._end = keeping.held_procedures(self.space)
                 self._pool.replace(held)
                 self._seen, self._again = (-1, set()) if own else (position, set())
@@ -319,10 +293,11 @@ class Procedures:
             self._seen, self._again = (self._seen, changed) if own else (position, set())
         return self._pool
 
-    def _past(self, end: int | None) -> bool:
+    def past(self, end: int | None) -> bool:
+        """Whether a moment has come; None never does."""
         return end is not None and end <= self.space.system.clock()
 
-    def _mere_count(self, entry: Entry) -> bool:
+    def mere_count(self, entry: Entry) -> bool:
         """Whether a log entry tells of a run alone, and of no entry of the pool."""
         return entry.kind == "setting" and self.ledger.own_setting(entry.body_json().get("name"))
 
