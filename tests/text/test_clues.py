@@ -211,8 +211,8 @@ def test_ranks_are_fused_and_each_find_says_which_clue_found_it() -> None:
     assert {one.item: one.clues for one in found.evidence} == {"b": (moth,), "c": (moth, graz), "a": ()}
     score = {one.item: one.score for one in found.evidence}
     assert score["b"] == pytest.approx(1 / (CONSTANT + 2) + 1 / (CONSTANT + 2))
-    assert score["c"] == pytest.approx(1 / (CONSTANT + 1) + 0.5 / (CONSTANT + 1))
-    assert [one.item for one in found.evidence] == ["b", "c", "a"]
+    assert score["c"] == pytest.approx(2 / (CONSTANT + 1))
+    assert [one.item for one in found.evidence] == ["c", "b", "a"]
 
 
 def test_the_question_stands_alone_where_all_clues_match_worse() -> None:

@@ -53,15 +53,16 @@ class Found(Generic[Item]):
 
 
 def fused(
-    own: Sequence[Item], by_clue: Sequence[tuple[Clue, Sequence[Item]]], rank_of: Callable[[Item], int] | None = None
+    own: Sequence[Item], by_clue: Sequence[tuple[Clue, Sequence[Item]]], rank_of: Callable[[Item], int] | None = None, weighed: bool = True
 ) -> dict[Item, tuple[float, dict[Clue, float]]]:
     """Each item with its sum of reciprocal ranks, and what each clue gave to it. Best first; ties keep the question's order, then the clues'.
-    `rank_of`: the rank, from 1, that the question gives an item that is not in `own`; None gives it none."""
+    `rank_of`: the rank, from 1, that the question gives an item that is not in `own`; None gives it none. Not
+    `weighed`, each clue counts as much as the question."""
     scores: dict[Item, float] = {item: 1.0 / (CONSTANT + rank) for rank, item in enumerate(own, 1)}
     given: dict[Item, dict[Clue, float]] = {}
     for clue, items in by_clue:
         for rank, item in enumerate(items, 1):
-            gain = clue.weight / (CONSTANT + rank)
+            gain = (clue.weight if weighed else 1.0) / (CONSTANT + rank)
             if item not in scores:
                 scores[item] = 0.0 if rank_of is None else 1.0 / (CONSTANT + rank_of(item))
             scores[item] += gain
@@ -83,8 +84,8 @@ def gather(
     """Search for the question and for each clue; give at most `k` passages, at most `tokens` of them together.
 
     The clues are cleaned first (`memory.cleaned`). A clue whose best passage matches it worse than the question's best passage matches the question
-    is given up; where all are, the question stands alone. No clue is ever among the evidence. A passage that no longer fits the budget is left
-    out, and smaller ones after it may still fit. Raises `Invalid` for `k`, `each` or `tokens` below 1.
+    is given up; where all are, the question stands alone. Each clue counts as much as the question. No clue is ever among the evidence. A passage
+    that no longer fits the budget is left out, and smaller ones after it may still fit. Raises `Invalid` for `k`, `each` or `tokens` below 1.
     """
     for name, value in (("k", k), ("each", each), ("tokens", 1 if tokens is None else tokens)):
         if value < 1:
@@ -101,7 +102,7 @@ def gather(
             by_clue.append((clue, [hit.item for hit in hits]))
     evidence: list[Evidence[Item]] = []
     used = 0
-    for item, (score, given) in fused([hit.item for hit in own], by_clue).items():
+    for item, (score, given) in fused([hit.item for hit in own], by_clue, weighed=False).items():
         size = count(texts[item])
         if len(evidence) < k and (tokens is None or used + size <= tokens):
             evidence.append(Evidence(item, texts[item], score, tuple(given)))

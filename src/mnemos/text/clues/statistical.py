@@ -44,6 +44,8 @@ class _Document:
     """One for each of the last units."""
     words: int = 0
     """Of the tail."""
+    said: list[Told] | None = field(default=None, compare=False)
+    """The gist of the tail as it stands, once it was asked for: made from the tail, and saved with it so that a memory is loaded quickly."""
 
 
 class StatisticalMemory:
@@ -69,6 +71,7 @@ class StatisticalMemory:
         if held is None:
             head = headline(text)
             held = self._documents[document] = _Document([head] if head else [])
+        held.said = None
         for line in text.splitlines():
             units = read(line, held.about)
             held.units += units
@@ -120,7 +123,8 @@ class StatisticalMemory:
                 number = {name: at for at, name in enumerate(names)}
                 units = [[[number[name] for name in unit.names], unit.terms] for unit in held.units]
                 line = {"document": name, "about": held.about, "names": names, "units": units}
-                line |= {"gists": [list(told) for told in held.gists], "tail": [told.text for told in held.tail]}
+                gists = [list(told) for told in self._told(held)]
+                line |= {"gists": gists, "finished": len(held.gists), "tail": [told.text for told in held.tail]}
                 file.write(orjson.dumps(line) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -179,14 +183,19 @@ class StatisticalMemory:
         return [Clue(told[at].text, "gist", round(float(held[at]), 6)) for at in best.tolist() if held[at] > 0]
 
     def _told(self, held: _Document) -> Iterator[Told]:
+        """The gists of a document, that of its tail among them."""
         yield from held.gists
-        yield from self._gist(held)
+        if held.said is None:
+            held.said = self._gist(held)
+        yield from held.said
 
 
 def _parsed(line: dict[str, Any]) -> tuple[str, _Document]:
     names = line["names"]
     units = [Unit(tuple(names[at] for at in named), tuple(terms)) for named, terms in line["units"]]
-    gists = [Told(text, tuple(terms)) for text, terms in line["gists"]]
+    gists, finished = [Told(text, tuple(terms)) for text, terms in line["gists"]], line["finished"]
     last = units[len(units) - len(line["tail"]) :]
     tail = [Told(text, unit.terms) for text, unit in zip(line["tail"], last, strict=True)]
-    return line["document"], _Document(list(line["about"]), units, gists, tail, sum(len(told.text.split()) for told in tail))
+    return line["document"], _Document(
+        list(line["about"]), units, gists[:finished], tail, sum(len(told.text.split()) for told in tail), gists[finished:]
+    )  # fmt: skip
