@@ -212,6 +212,7 @@ class Chat:
         said = {
             frozenset(["code"]): {"code": "def transform(given):\n    return [[9 if c == 1 else c for c in row] for row in given]\n"},
             frozenset(["pseudocode", "summary"]): {"pseudocode": "recolour 1 as 9", "summary": "recolours"},
+            frozenset(["cues", "implementation"]): {"cues": ["one"], "implementation": []},
             frozenset(["thoughts"]): {"thoughts": ["ones change"]},
             frozenset(["lessons"]): {"lessons": [{"situation": "one colour changes", "suggestion": "recolour it"}]},
         }.get(frozenset(wanted))
@@ -240,6 +241,42 @@ def test_a_model_solves_what_a_search_does_not_and_is_learnt_from(mem: Mnemos) -
     without = Concepts(mem.space("puzzles"), FEW, Settings(budget=100))
     with pytest.raises(Invalid, match="chat"):
         without.learn([found])
+
+
+def test_what_a_secret_solution_adds_to_a_concept_makes_it_secret_and_goes_with_it(mem: Mnemos) -> None:
+    concepts = Concepts(mem.space("puzzles"), FEW, SETTINGS, chat=Chat())
+    id = concepts.merge({"name": "recolour", "kind": "routine", "output_typing": "Grid", "cues": ["colours change"]})
+    task = Problem("nine", (Pair(as_grid([[1, 2]]), as_grid([[9, 2]])),))
+    code = "def transform(given):\n    return [[9 if c == 1 else c for c in row] for row in given]\n"
+    told = concepts.learn([Coded(task, code, (), (), ())], sensitivity="secret")
+    assert told.revised == (id,)
+    cube = concepts.space.get(id)
+    assert cube.sensitivity == "secret"
+    assert [str(link.id) for link in cube.derived_from] == list(told.solutions)
+    assert concepts.get("recolour").cues == ("colours change", "same shape")
+    concepts.space.forget(list(told.solutions))
+    assert len(concepts) == 0
+
+
+def test_a_model_writes_fewer_lines_and_that_is_a_version(mem: Mnemos) -> None:
+    concepts = Concepts(mem.space("puzzles"), FEW, SETTINGS, chat=Chat())
+    id = concepts.merge({"name": "hole", "kind": "structure", "cues": ["one", "one again"]})
+    assert concepts.compress("hole")
+    assert concepts.get("hole").cues == ("one",)
+    assert not concepts.compress("hole")
+    concepts.space.rollback(id, 1)
+    assert concepts.get("hole").cues == ("one", "one again")
+    with pytest.raises(Invalid, match="chat"):
+        Concepts(mem.space("puzzles"), FEW).compress("hole")
+
+
+def test_parameters_have_edges_to_what_can_be_given_for_them(mem: Mnemos) -> None:
+    concepts = Concepts(mem.space("puzzles"), FEW)
+    grow = concepts.merge({"name": "grow", "kind": "routine", "output_typing": "Piece", "parameters": [{"name": "piece", "typing": "Piece"}]})
+    over = [{"name": "grid", "typing": "Grid"}, {"name": "change", "typing": "Callable[[Piece], Piece]"}]
+    each = concepts.merge({"name": "each piece", "kind": "routine", "output_typing": "Grid", "parameters": over})
+    edges = concepts.space.get(each).metadata["edges"]
+    assert edges == [{"to": grow, "kind": "parameter", "weight": 1.0}]
 
 
 def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -124,6 +124,16 @@ def test_a_second_declaration_is_kept_beside_the_first() -> None:
     assert (table.definition("A"), table.others("A"), table.names()) == ("int", ["str"], ["A"])
 
 
+@pytest.mark.parametrize("change", [
+    {"concepts": []}, {"concepts": {"a": 1}}, {"concepts": {"a": {"annotations": []}}}, {"lessons": 3}, {"lessons": [{}]}, {"solutions": [{"id": 1}]},
+    {"types": {"A": "int"}}, {"selections": {"a": [1]}}, {"selections": [1]}, {"problems": -1},
+    {"concepts": {"a": {"annotations": [{"name": "a"}], "uses": 4}}},
+])  # fmt: skip
+def test_a_record_that_is_no_memory_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        ConceptMemory.from_json({**ConceptMemory().as_json(), **change})
+
+
 def test_one_name_for_two_things_is_split_and_found_again() -> None:
     memory = ConceptMemory()
     memory.merge({"name": "line", "kind": "routine", "output_typing": "Grid"})

@@ -169,6 +169,22 @@ class Concepts:
                 shelf.write_concept(merge.name, ())
             return shelf.concepts[merge.name]
 
+    def compress(self, name: str) -> bool:
+        """Let the model write fewer lines for a concept, as a new version; gives whether it did. Raises `NotFound`, `Invalid` without a model."""
+        if self.thinker is None:
+            raise Invalid("compress: needs a model; give `chat`")
+        self.space.admit("write")
+        before = self.get(name)
+        told = self.thinker.compress(before)
+        with self._lock, self._changing() as (_, shelf):
+            if told is None or shelf.memory[name] != before:  # changed meanwhile
+                return False
+            if (tuple(told[0]), tuple(told[1])) == (before.cues, before.implementation):
+                return False
+            shelf.memory.compress(name, *told)
+            shelf.write_concept(before.name, ())
+            return True
+
     def export(self, path: str | Path) -> int:
         """Write the whole memory to a file of JSON; give how many concepts. Raises `StoreUnavailable`."""
         memory = self.memory()
@@ -230,8 +246,9 @@ class Concepts:
         revised: list[str] = []
         for name, entry in list(memory.entries.items()):
             if entry.annotations != before.get(name):
-                (revised if name in shelf.concepts else made).append(name)
-                shelf.write_concept(name, [id for id in memory[name].used_in if id in shelf.solutions])
+                known = name in shelf.concepts
+                (revised if known else made).append(name)
+                shelf.write_concept(name, [id for id in memory[name].used_in if id in (fresh if known else shelf.solutions)])
         for lesson in memory.lessons:
             if lesson not in lessons and lesson.source in fresh:
                 shelf.write_lesson(lesson)

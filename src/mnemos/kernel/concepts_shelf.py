@@ -11,12 +11,14 @@ from mnemos.base.errors import Invalid
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import VIEW_OF
 from mnemos.kernel.procedures.keeping import cubes_of, highest_label
+from mnemos.kernel.rights.governance import label_level
 from mnemos.kernel.writing import writes
 from mnemos.store.base import Snapshot
 from mnemos.store.sqlite_write import Writer
 from mnemos.text.concepts.concept import Concept, Lesson, Solution
 from mnemos.text.concepts.domain import Domain
 from mnemos.text.concepts.memory import ConceptMemory, Embed, Entry
+from mnemos.text.concepts.retrieving import fills
 from mnemos.text.concepts.solving import settled
 from mnemos.text.concepts.terms import read_term
 from mnemos.text.encoding import LONGEST_WHOLE
@@ -82,23 +84,35 @@ class Shelf:
         return cube.id
 
     def write_concept(self, name: str, sources: Sequence[str]) -> None:
-        """A concept that rests on `sources` (ids of problems), or, where it is there already, its next version."""
+        """A concept that rests on `sources` (ids of problems), or, where it is there already, its next version, which rests on them, too."""
         concept = self.memory[name]
         record = {"name": name, "annotations": [replace(one, used_in=()).as_json() for one in self.memory.entries[name].annotations]}
         text, id = _short(concept.text), self.concepts.get(name)
+        cubes = [self.space.get(self.solutions[one]) for one in sources]
+        label = highest_label(cubes)  # of all, though links are made to the first of them
+        links = [Link(parse_id(cube.id), cube.version, VIEW_OF) for cube in cubes[:MOST_SOURCES]]
+        edges = [{"to": cube.id, "kind": "used_in", "weight": 1.0} for cube in cubes[:MOST_SOURCES]]
         if id is not None:
             held = self.space.get(id)
-            metadata = {**held.metadata, CONCEPT: record}
-            writes.revise(self.space, parse_id(id), {"text": text, "metadata": metadata})
+            linked = {str(link.id) for link in held.derived_from}
+            metadata = {**held.metadata, CONCEPT: record, "edges": held.metadata["edges"] + [one for one in edges if one["to"] not in linked]}
+            more = [link for link in links if str(link.id) not in linked]
+            fields = {"text": text, "metadata": metadata, "derived_from": [*held.derived_from, *more]}
+            if label_level(label) > label_level(held.sensitivity):
+                fields["sensitivity"] = label
+            writes.revise(self.space, parse_id(id), fields)
             return
-        cubes = [self.space.get(self.solutions[one]) for one in sources[:MOST_SOURCES]]
         used = read_term(concept.program).routines() if concept.program and "(" in concept.program else []
-        edges = [{"to": self.concepts[one], "kind": "uses", "weight": 1.0} for one in used if one in self.concepts]
-        edges += [{"to": cube.id, "kind": "used_in", "weight": 1.0} for cube in cubes]
-        links = [Link(parse_id(cube.id), cube.version, VIEW_OF) for cube in cubes]
+        edges += [{"to": self.concepts[one], "kind": "uses", "weight": 1.0} for one in used if one in self.concepts]
+        edges += [{"to": self.concepts[one], "kind": "parameter", "weight": 1.0} for one in self._fitting(concept)]
         metadata = {CONCEPT: record, "domain": self.domain.name, "edges": edges}
         fields = {"type": CONCEPT, "origin": "inference", "tags": [concept.kind], "metadata": metadata, "derived_from": links}
-        self.concepts[name] = writes.add(self.space, text, {**fields, "sensitivity": highest_label(cubes)}).id
+        self.concepts[name] = writes.add(self.space, text, {**fields, "sensitivity": label}).id
+
+    def _fitting(self, concept: Concept) -> list[str]:
+        """Concepts that are there already and could be given as its parameters, but for what a problem's input is."""
+        wanted = [type for type in concept.parameter_types() if type is not None and type != self.domain.input]
+        return [name for name in self.concepts if name != concept.name and any(fills(self.memory[name], type) for type in wanted)]
 
     def write_lesson(self, lesson: Lesson) -> None:
         """A lesson, as a view of its solution."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.base.errors import Invalid, NotFound, shown
-from mnemos.text.concepts.concept import Concept, Lesson, Solution, compatible, same_signature
+from mnemos.text.concepts.concept import Concept, Lesson, Solution, compatible, lines_of, same_signature
 from mnemos.text.concepts.types import TypeTable
 from mnemos.text.trajectories.credit import Counts
 
@@ -246,12 +246,18 @@ class ConceptMemory:
         for name, told in record["concepts"].items():
             if not isinstance(told, Mapping) or not isinstance(told.get("annotations"), list) or not told["annotations"]:
                 raise Invalid(f"concepts: {shown(name)}: expected its annotations")
-            memory.entries[name] = Entry([Concept.from_json(one) for one in told["annotations"]], tuple(told.get("uses", ())))
+            memory.entries[name] = Entry([Concept.from_json(one) for one in told["annotations"]], lines_of(told.get("uses"), "uses"))
+        for part in ("lessons", "solutions"):
+            if not isinstance(record.get(part, []), (list, tuple)):
+                raise Invalid(f"concepts: {part}: expected a list, not {shown(record[part])}")
         memory.lessons = [Lesson.from_json(one) for one in record.get("lessons", ())]
         memory.solutions = {one.id: one for one in map(Solution.from_json, record.get("solutions", ()))}
-        memory.types = TypeTable(record.get("types", {}))
-        selections = {name: (told[0], told[1], told[2]) for name, told in record.get("selections", {}).items()}
-        memory.set_selections(record.get("problems", 0), selections)
+        memory.types = TypeTable(_lists(record.get("types", {}), "types", str, None))
+        told = _lists(record.get("selections", {}), "selections", int, 3)
+        problems = record.get("problems", 0)
+        if not isinstance(problems, int) or isinstance(problems, bool) or problems < 0:
+            raise Invalid(f"concepts: problems: expected a whole number, not {shown(problems)}")
+        memory.set_selections(problems, {name: (one[0], one[1], one[2]) for name, one in told.items()})
         return memory
 
     def __eq__(self, other: object) -> bool:
@@ -262,3 +268,13 @@ class ConceptMemory:
 
 def _said(concept: Concept) -> str:
     return "; ".join([*([concept.description] if concept.description else []), *concept.cues])
+
+
+def _lists(value: object, name: str, of: type, length: int | None) -> dict[str, list[Any]]:
+    """A dict of lists of one type, of `length` where that is given."""
+    if not isinstance(value, Mapping):
+        raise Invalid(f"concepts: {name}: expected a dict, not {shown(value)}")
+    for one in value.values():
+        if not isinstance(one, (list, tuple)) or not one or not all(type(part) is of for part in one) or len(one) != (length or len(one)):
+            raise Invalid(f"concepts: {name}: expected lists of {length or 'some'} {of.__name__}, not {shown(one)}")
+    return {str(key): list(one) for key, one in value.items()}

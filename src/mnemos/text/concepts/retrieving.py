@@ -81,7 +81,7 @@ class Retriever:
             for wanted in self.concepts[name].parameter_types():
                 if wanted is None or wanted in given:
                     continue
-                fitting = [other for other in ranked if _fills(self.concepts[other], wanted)][:PER_PARAMETER]
+                fitting = [other for other in ranked if fills(self.concepts[other], wanted)][:PER_PARAMETER]
                 closure += [other for other in fitting if other not in held]
                 held.update(fitting)
         return [*chosen, *closure]
@@ -96,7 +96,7 @@ def _searched(concept: Concept) -> str:
     return "\n".join([concept.name.replace("_", " "), concept.description or "", *concept.cues, *concept.aliases])
 
 
-def _fills(concept: Concept, wanted: Type) -> bool:
+def fills(concept: Concept, wanted: Type) -> bool:
     """Whether a concept gives what a parameter takes: by its output or, of a callable, by its own signature."""
     output = concept.output
     if output is None:
