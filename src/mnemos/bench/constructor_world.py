@@ -17,7 +17,7 @@ from mnemos.text.constructor.acting import Action, calls
 from mnemos.text.constructor.candidates import Candidate, Sort, read_candidates
 from mnemos.text.constructor.gist import Gist, read_gist
 from mnemos.text.constructor.matching import Standing, match
-from mnemos.text.constructor.memory import Limits
+from mnemos.text.constructor.memory import STAMP_TOKENS, Limits
 from mnemos.text.constructor.operations import CORE, DELETE, EPISODIC, INSERT, LISTS, NOTHING, SEMANTIC, UPDATE, Kind, Operation
 from mnemos.text.constructor.policy import Chunk, Turn, View
 from mnemos.text.constructor.reading import Lookup
@@ -255,7 +255,7 @@ def _stored(view: View, candidates: Sequence[Candidate]) -> list[Operation]:
     room = memory.room
     oldest = iter(memory.entries.values())
     for candidate in candidates:
-        needed = candidate.tokens + 8
+        needed = candidate.tokens + STAMP_TOKENS
         while room is not None and room < needed and (entry := next(oldest, None)) is not None:
             out.append(Operation(DELETE, entry.kind, memory_id=entry.id))
             room += entry.tokens

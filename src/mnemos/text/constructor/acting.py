@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from mnemos.text.constructor.candidates import Candidate
 from mnemos.text.constructor.matching import Match
-from mnemos.text.constructor.memory import Memory
+from mnemos.text.constructor.memory import STAMP_TOKENS, Memory
 from mnemos.text.constructor.operations import CORE, DELETE, EPISODIC, INSERT, NOTHING, SEMANTIC, UPDATE, Kind, Operation
 
 
@@ -26,8 +26,11 @@ class Action(IntEnum):
     CORE = 5
     """Put it into the core, in place of what the core says of the same attribute."""
     SWAP_FACT = 6
-    """Insert it as a fact, in place of the oldest entry."""
+    """Insert it as a fact; where there is no room, the oldest entries are deleted first."""
     SWAP_EVENT = 7
+
+
+_INSERTS = (Action.FACT, Action.EVENT, Action.SWAP_FACT, Action.SWAP_EVENT)
 
 
 def calls(memory: Memory, candidates: Sequence[Candidate], matches: Sequence[Match], actions: Sequence[int]) -> list[Operation]:
@@ -35,13 +38,15 @@ def calls(memory: Memory, candidates: Sequence[Candidate], matches: Sequence[Mat
     is known to be of its own source. `[NOTHING]` where every statement is skipped."""
     out: list[Operation] = []
     core = [line.text for line in memory.lines]
-    oldest = iter(memory.entries.values())
+    oldest, room = iter(memory.entries.values()), memory.room
     for candidate, found, chosen in zip(candidates, matches, actions, strict=True):
         action = Action(chosen)
         if action in (Action.SWAP_FACT, Action.SWAP_EVENT):
-            victim = next((entry for entry in oldest if found.entry is None or entry.id != found.entry.id), None)
-            if victim is not None:
+            while room is not None and room < candidate.tokens + STAMP_TOKENS and (victim := next(oldest, None)) is not None:
                 out.append(Operation(DELETE, victim.kind, memory_id=victim.id))
+                room += victim.tokens
+        if room is not None and action in _INSERTS:
+            room -= candidate.tokens + STAMP_TOKENS
         if action in (Action.FACT, Action.SWAP_FACT):
             out.append(_insert(SEMANTIC, candidate))
         elif action in (Action.EVENT, Action.SWAP_EVENT):

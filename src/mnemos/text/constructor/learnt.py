@@ -22,7 +22,7 @@ from mnemos.text.constructor.operations import Operation
 from mnemos.text.constructor.policy import Chunk, View
 
 HIDDEN = 48
-PRIOR = np.array([0.5, 1.0, 1.0, 0.0, -1.0, -0.5, -1.0, -1.0])
+PRIOR = np.array([0.5, 1.0, 1.0, 0.0, -1.0, -0.5, 0.0, 0.0])
 """Logits of the actions before anything is learnt: like somebody who knows the tools and not the task, as a language model does. That an update or a
 deletion needs an item is part of the tools: see `untrained`."""
 _NEEDS_ITEM = 2.0

@@ -31,7 +31,7 @@ from mnemos.text.tokens import TokenCounter, count_tokens
 
 CUT = " […cut]"
 """Stands where the core was cut to its size."""
-_STAMP_TOKENS = 8
+STAMP_TOKENS = 8
 """Tokens of the time before an event."""
 
 
@@ -408,7 +408,7 @@ class Memory:
         return next((self._held.entries[id] for id in ids if self._held.entries[id].content == content), None)
 
     def _tokens(self, kind: Kind, content: str) -> int:
-        return self.count(content) + (_STAMP_TOKENS if kind == EPISODIC else 0)
+        return self.count(content) + (STAMP_TOKENS if kind == EPISODIC else 0)
 
     def _fits(self, more: int) -> bool:
         return more <= 0 or self.limits.tokens is None or self._held.tokens + more <= self.limits.tokens

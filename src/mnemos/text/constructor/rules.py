@@ -39,7 +39,4 @@ def _action(memory: Memory, candidate: Candidate, found: Match) -> Action:
     event = candidate.sort is Sort.EVENT and candidate.at is not None
     if candidate.own and candidate.gist.key and not event and candidate.tokens <= memory.core_room // 2 and not candidate.assistant:
         return Action.CORE
-    full = memory.room is not None and memory.room < candidate.tokens + 8
-    if event:
-        return Action.SWAP_EVENT if full else Action.EVENT
-    return Action.SWAP_FACT if full else Action.FACT
+    return Action.SWAP_EVENT if event else Action.SWAP_FACT

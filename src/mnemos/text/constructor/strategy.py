@@ -53,6 +53,8 @@ class Parameters:
     """Messages of a chunk, of one thread."""
     tokens: int = 1_024
     """Tokens of a chunk; a single longer message is a chunk of its own."""
+    statements: int = 8
+    """Of a message that are decided on, the first: a memory is no copy of a long answer, which is found by itself."""
     limits: Limits = UNLIMITED
     kept: float = 0.1
     """Log odds that a memory gains of which something was kept. Chosen on half of MSC and LongMemEval."""
@@ -122,8 +124,10 @@ class Constructor(Plain):
         most = np.zeros(len(out), dtype=np.float32)
         np.maximum.at(most, kept.sources, gain)
         out += most
-        for old, new in zip(kept.replaced.tolist(), kept.by.tolist(), strict=True):
-            if out[new] <= out[old] <= out[new] + p.replaced:
+        before, after = out[kept.replaced], out[kept.by]
+        for at in np.flatnonzero(np.isfinite(before) & (after <= before) & (before <= after + p.replaced)).tolist():
+            old, new = kept.replaced[at], kept.by[at]
+            if out[new] <= out[old]:  # another pair may have set it right
                 out[new], out[old] = out[old], out[old] - _AFTER
         return out
 
@@ -230,7 +234,11 @@ class Desk:
     def _chunk(self, memories: Sequence[Stored]) -> Chunk:
         told = [(memory.content, memory.id) for memory in memories]
         turns = tuple(Turn(c.text or "", c.author, c.event_at if c.event_at is not None else c.created_at, id) for c, id in told)
-        candidates = tuple(c for turn in turns for c in read_candidates(turn.text, turn.author, turn.at, turn.id, self._memory.read))
+        candidates = tuple(
+            candidate
+            for turn in turns
+            for candidate in read_candidates(turn.text, turn.author, turn.at, turn.id, self._memory.read)[: self._parameters.statements]
+        )
         return Chunk(turns, candidates, sum(count_tokens(turn.text) for turn in turns))
 
     # -- what is done --
