@@ -258,6 +258,24 @@ def test_what_a_secret_solution_adds_to_a_concept_makes_it_secret_and_goes_with_
     assert len(concepts) == 0
 
 
+def test_what_is_forgotten_while_a_model_thinks_does_not_come_back(mem: Mnemos) -> None:
+    space = mem.space("puzzles")
+    Concepts(space, FEW, SETTINGS).run([*SINGLE, *FRAMED])
+    code = "def transform(given):\n    return [[9 if c == 1 else c for c in row] for row in given]\n"
+
+    class Forgetful(Chat):
+        def complete(self, conversations, *, schema=None, max_tokens=None):  # type: ignore[no-untyped-def]
+            space.forget([cube.id for cube in space.list(types=["solution"])])
+            self.complete = super().complete  # type: ignore[method-assign]
+            return super().complete(conversations, schema=schema, max_tokens=max_tokens)
+
+    concepts = Concepts(space, FEW, SETTINGS, chat=Forgetful())
+    concepts.learn([Coded(Problem("nine", (Pair(as_grid([[1, 2]]), as_grid([[9, 2]])),)), code, (), (), ())])
+    memory = concepts.memory()
+    assert (list(memory.solutions), memory.names) == (["nine"], ["recolour"])
+    assert {one.source for one in memory.lessons} == {"nine"}
+
+
 def test_a_model_writes_fewer_lines_and_that_is_a_version(mem: Mnemos) -> None:
     concepts = Concepts(mem.space("puzzles"), FEW, SETTINGS, chat=Chat())
     id = concepts.merge({"name": "hole", "kind": "structure", "cues": ["one", "one again"]})

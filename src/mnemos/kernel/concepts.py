@@ -22,7 +22,7 @@ from mnemos.base.protocols import ChatModel
 from mnemos.kernel.concepts_shelf import Shelf
 from mnemos.store.sqlite_write import Writer
 from mnemos.text.concepts.coding import Coded, Coder
-from mnemos.text.concepts.concept import Concept, Problem
+from mnemos.text.concepts.concept import Concept, Lesson, Problem, Solution
 from mnemos.text.concepts.domain import Domain
 from mnemos.text.concepts.domains.grid import grid_domain
 from mnemos.text.concepts.executing import Executor
@@ -45,6 +45,16 @@ class Learnt:
     solutions: tuple[str, ...] = ()
     concepts: tuple[str, ...] = ()
     revised: tuple[str, ...] = ()
+    rejected: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a model made of programs that hold."""
+
+    solutions: tuple[Solution, ...] = ()
+    annotations: tuple[Concept, ...] = ()
+    lessons: tuple[Lesson, ...] = ()
     rejected: tuple[tuple[str, str], ...] = ()
 
 
@@ -136,13 +146,13 @@ class Concepts:
             raise Invalid("learn: expected outcomes of `solve`")
         if coded and self.thinker is None:
             raise Invalid("learn: programs of a model need it to be abstracted; give `chat`")
-        said, rejected = self._abstracted(coded)
+        said = self._abstracted(coded)
         with self._lock, self._changing() as (transaction, shelf):
             learnt = self._keep(searched, said, fields, shelf)
             for one in given:
                 if isinstance(one, Coded) or self.settings.select is not None:
                     shelf.credit(transaction, one.selected, one.solved)
-        return replace(learnt, rejected=(*rejected, *learnt.rejected))
+        return replace(learnt, rejected=(*said.rejected, *learnt.rejected))
 
     def run(self, problems: Sequence[Problem], **fields: Any) -> list[list[Outcome | Coded]]:
         """The continual loop of ArcMemo: batches, each learnt from before the next, what is unsolved tried again in the next pass; as many of both as
@@ -220,25 +230,28 @@ class Concepts:
         return len(other)
 
     # -- within a transaction --
-    def _abstracted(self, coded: Sequence[Coded]) -> tuple[ConceptMemory | None, list[tuple[str, str]]]:
-        """What a model makes of its programs, in a memory of its own: a copy of what is there with what is new; and what was rejected. None
-        where there are no programs."""
+    def _abstracted(self, coded: Sequence[Coded]) -> _Said:
+        """What a model makes of its programs: what is new beside a copy of the memory, and nothing of the copy, which may be forgotten meanwhile."""
         if not coded or self.thinker is None:
-            return None, []
+            return _Said()
         copy = self.memory()
-        return copy, list(Coder(self.thinker, copy, self._executor).learn(coded).rejected)
+        lessons = list(copy.lessons)
+        told = Coder(self.thinker, copy, self._executor).learn(coded)
+        return _Said(
+            tuple(copy.solutions[id] for id in told.solutions), tuple(merge.annotation for merge in told.merges),
+            tuple(one for one in copy.lessons if one not in lessons), told.rejected,
+        )  # fmt: skip
 
-    def _keep(self, searched: Sequence[Outcome], said: ConceptMemory | None, fields: Mapping[str, Any], shelf: Shelf) -> Learnt:
+    def _keep(self, searched: Sequence[Outcome], said: _Said, fields: Mapping[str, Any], shelf: Shelf) -> Learnt:
         memory = shelf.memory
         before = {name: list(entry.annotations) for name, entry in memory.entries.items()}
         solved, lessons = set(memory.solutions), list(memory.lessons)
-        if said is not None:
-            for solution in said.solutions.values():
-                memory.solutions.setdefault(solution.id, solution)
-            for annotation in [one for entry in said.entries.values() for one in entry.annotations]:
-                memory.merge(annotation)
-            for lesson in said.lessons:
-                memory.add_lesson(lesson)
+        for solution in said.solutions:
+            memory.solutions.setdefault(solution.id, solution)
+        for annotation in said.annotations:
+            memory.merge(annotation)
+        for lesson in said.lessons:
+            memory.add_lesson(lesson)
         told = Solver(self.domain, memory, self.settings, self._embedded).learn(one for one in searched if one.problem.id not in solved)
         fresh = [id for id in memory.solutions if id not in solved]
         solutions = [shelf.write_solution(memory.solutions[id], fields) for id in fresh]

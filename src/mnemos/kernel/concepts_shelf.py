@@ -97,7 +97,7 @@ class Shelf:
             linked = {str(link.id) for link in held.derived_from}
             metadata = {**held.metadata, CONCEPT: record, "edges": held.metadata["edges"] + [one for one in edges if one["to"] not in linked]}
             more = [link for link in links if str(link.id) not in linked]
-            fields = {"text": text, "metadata": metadata, "derived_from": [*held.derived_from, *more]}
+            fields: dict[str, Any] = {"text": text, "metadata": metadata, "derived_from": [*held.derived_from, *more]}
             if label_level(label) > label_level(held.sensitivity):
                 fields["sensitivity"] = label
             writes.revise(self.space, parse_id(id), fields)
