@@ -735,3 +735,13 @@ def test_lines_of_a_pool_that_are_none_are_named(procedures: Procedures, tmp_pat
 def test_settings_of_wrong_types_are_named(field: dict[str, Any]) -> None:
     with pytest.raises(Invalid, match=f"settings: {next(iter(field))} is "):
         Settings(**field)
+
+
+def test_what_somebody_wrote_by_hand_is_no_procedure_and_breaks_nothing(open_memory: Callable[..., Mnemos]) -> None:
+    mem = open_memory()
+    space = mem.space("shop")
+    learnt = space.procedures.learn(WON)
+    space.add("This is no procedure.", type="procedure")
+    space.add("Nor is this.", type="procedure", metadata={"procedure": {"situation": 3}})
+    assert len(space.procedures.entries()) == len(learnt.added)
+    assert space.procedures.learn(WON)

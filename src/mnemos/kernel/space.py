@@ -316,7 +316,7 @@ class Space:
         )
         k, text = count(k, "k"), question_text(query)
         meant = None if vector is None else self.system.embedding.given(vector)
-        chosen = self.system.strategy(strategy) if strategy not in (None, "auto") else self.system.strategy_of(self)
+        chosen = self.system.strategy_of(self) if strategy is None else self.system.strategy(strategy)
         with found(self, text, k, where, chosen, as_of, meant) as (viewing, position, seqs, recall):
             rows = viewing.then(viewing.snapshot.versions(seqs), position)
             hits = []

@@ -258,6 +258,8 @@ def _sent(chat: ChatModel, conversations: Mapping[int, list[Message]], schema: M
     open_ = {number: messages for number, messages in conversations.items() if number not in out}
     if open_:
         replies = _replies(chat, list(open_.values()), bare(schema), limit)
+        if len(replies) != len(open_):  # whose is whose, nobody can tell
+            replies = [_failed(f"{len(replies)} replies came to {len(open_)} conversations", Reason.MALFORMED)] * len(open_)
         for number, reply in zip(open_, replies, strict=True):
             report.sent(reply)
             out[number] = reply

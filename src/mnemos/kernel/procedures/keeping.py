@@ -41,6 +41,15 @@ def cubes_of(space: Space, type: str, after: int = 0) -> Iterator[MemCube]:
             return
 
 
+def is_procedure(cube: MemCube) -> bool:
+    """Whether a cube of the type keeps an entry: who may write to the space may write others of that type by hand, and they are no entries."""
+    try:
+        procedure_of(cube)
+    except Invalid:
+        return False
+    return True
+
+
 def procedure_of(cube: MemCube) -> Procedure:
     """The entry that a cube keeps. Raises `Invalid` where it keeps none."""
     record = cube.metadata.get(RECORD)
@@ -110,7 +119,7 @@ def _admitted(guard: GuardedSpace, text: str, fields: Mapping[str, Any]) -> bool
 
 def held_procedures(space: Space) -> tuple[dict[str, Procedure], int | None]:
     """The entries of a space that the caller may read, by id, and when the first of them expires (microseconds; None: none does)."""
-    cubes = list(cubes_of(space, PROCEDURE))
+    cubes = [cube for cube in cubes_of(space, PROCEDURE) if is_procedure(cube)]
     return {cube.id: procedure_of(cube) for cube in cubes}, first_end(to_micros(cube.expires_at) for cube in cubes)
 
 
@@ -123,7 +132,8 @@ def present_procedure(viewing: Viewing, cube: UUID, now: int) -> tuple[Procedure
     end = row.content.expires_at
     if row.content.type != PROCEDURE or row.state not in VISIBLE or (end is not None and end <= now):
         return None, None
-    return procedure_of(viewing.cube(row)), end
+    cube_now = viewing.cube(row)
+    return (procedure_of(cube_now), end) if is_procedure(cube_now) else (None, None)
 
 
 def first_end(ends: Iterable[int | None]) -> int | None:

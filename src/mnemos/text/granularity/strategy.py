@@ -27,7 +27,7 @@ from mnemos.text.key_phrases import key_phrases
 from mnemos.text.plain import Plain, distinct
 from mnemos.text.prompts import prompt
 from mnemos.text.question import Question
-from mnemos.text.quoting import Cited, supported
+from mnemos.text.quoting import Cited, find_quote, supported
 from mnemos.text.strategy import Draft, Floats, Memory, Portion, Recall, View, Workbench
 from mnemos.text.summary import Passage, sentences, summarise
 
@@ -162,15 +162,15 @@ class Granularity(Plain):
             answer = ask(work.chat, prompt("session"), {"turns": lines, "tokens": self.parameters.summary_tokens}, report=report)
             if isinstance(answer, Refused):
                 work.report(f"degraded: {answer.reason}")
-            elif answer["keywords"] and _faithful(answer["summary"], turns):
-                return answer["summary"].strip(), ", ".join(answer["keywords"]), str(made_by(work.chat, prompt("session")))
+            elif (phrases := _quoted(answer["keywords"], turns)) and _faithful(answer["summary"], turns):
+                return answer["summary"].strip(), ", ".join(phrases), str(made_by(work.chat, prompt("session")))
             else:
                 work.report("rejected: not in its sources")
         passages = [Passage(turn.text or "", turn.author) for turn in turns]
         summary = summarise(passages, budget=self.parameters.summary_tokens).text
-        phrases = [phrase.text for phrase in key_phrases([passage.text for passage in passages], self.parameters.phrases)]
+        found = key_phrases([passage.text for passage in passages], self.parameters.phrases)
         first = passages[0].text[:400]
-        return summary or first, ", ".join(phrases) or first, "rules"
+        return summary or first, ", ".join(phrase.text for phrase in found) or first, "rules"
 
 
 class Nodes:
@@ -323,6 +323,12 @@ def _touched(view: View, portion: Portion) -> list[Session]:
 def _memories(view: View, rows: Sequence[int]) -> list[Memory]:
     contents: Iterable[Content] = view.contents(rows)
     return [Memory(content, row) for content, row in zip(contents, rows, strict=True)]
+
+
+def _quoted(phrases: Sequence[str], turns: Sequence[Content]) -> list[str]:
+    """Those of a model's key phrases that stand in the turns."""
+    texts = [turn.text or "" for turn in turns]
+    return [phrase for phrase in phrases if find_quote(phrase, texts) is not None]
 
 
 def _faithful(summary: str, turns: Sequence[Content]) -> bool:
