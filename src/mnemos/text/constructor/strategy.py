@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mnemos.index.terms import query_terms
 from mnemos.text.asking import Report
-from mnemos.text.constructor.candidates import read_candidates
+from mnemos.text.constructor.candidates import Candidate, Sort, read_candidates
 from mnemos.text.constructor.gist import read_gist
 from mnemos.text.constructor.learnt import LearntPolicy
 from mnemos.text.constructor.matching import comparer
@@ -34,6 +34,8 @@ from mnemos.text.strategy import View as Space
 from mnemos.text.tokens import count_tokens
 
 NAME = "constructor"
+_EMPTY = frozenset((Sort.QUESTION, Sort.CHATTER))
+"""Sorts of statements that say nothing, and are not decided on."""
 _AFTER = np.float32(1e-3)
 _UPDATED = "updated by the policy"
 Rows = NDArray[np.int64]
@@ -232,14 +234,13 @@ class Desk:
             yield self._chunk(waiting)
 
     def _chunk(self, memories: Sequence[Stored]) -> Chunk:
-        told = [(memory.content, memory.id) for memory in memories]
-        turns = tuple(Turn(c.text or "", c.author, c.event_at if c.event_at is not None else c.created_at, id) for c, id in told)
-        candidates = tuple(
-            candidate
-            for turn in turns
-            for candidate in read_candidates(turn.text, turn.author, turn.at, turn.id, self._memory.read)[: self._parameters.statements]
-        )
-        return Chunk(turns, candidates, sum(count_tokens(turn.text) for turn in turns))
+        said = [(memory.content, memory.id) for memory in memories]
+        turns = tuple(Turn(c.text or "", c.author, c.event_at if c.event_at is not None else c.created_at, id) for c, id in said)
+        candidates: list[Candidate] = []
+        for turn in turns:
+            told = [one for one in read_candidates(turn.text, turn.author, turn.at, turn.id, self._memory.read) if one.sort not in _EMPTY]
+            candidates += told[: self._parameters.statements]
+        return Chunk(turns, tuple(candidates), sum(count_tokens(turn.text) for turn in turns))
 
     # -- what is done --
     def _decide(self, chunk: Chunk) -> None:
