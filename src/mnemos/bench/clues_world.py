@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mnemos.base.errors import Invalid
 from mnemos.bench.corpus import Corpus, Question
 
+MOST_CIRCLES = 500
 ROLE, BYNAME, EXPLICIT = "role", "byname", "explicit"
 IMPLICIT = (ROLE, BYNAME)
 _FIRST = (
@@ -54,7 +56,9 @@ class World:
 
 
 def world(rng: np.random.Generator, circles: int = 100) -> World:
-    """Ten passages and four questions a circle; the same for the same state of the generator."""
+    """Ten passages and four questions a circle; the same for the same state of the generator. Raises `Invalid` for more than `MOST_CIRCLES`."""
+    if not 1 <= circles <= MOST_CIRCLES:
+        raise Invalid(f"clues world: names suffice for 1 to {MOST_CIRCLES} circles, not {circles}; draw several worlds")
     draw = _Draw(rng)
     texts: list[str] = []
     asked: list[tuple[str, int, str]] = []

@@ -6,8 +6,8 @@ Source: MemoRAG, arXiv 2409.05591, section 2 and its published pipeline (three p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from mnemos.base.errors import Invalid
@@ -48,7 +48,7 @@ class Found(Generic[Item]):
     evidence: list[Evidence[Item]]
     clues: list[Clue]
     alone: bool
-    tokens: int = field(default=0)
+    tokens: int
     """Of all texts of the evidence together."""
 
 
@@ -108,8 +108,3 @@ def gather(
             evidence.append(Evidence(item, texts[item], score, tuple(given)))
             used += size
     return Found(evidence, searched, not by_clue, used)
-
-
-def in_order(found: Found[Item], place: Mapping[Item, int]) -> list[Evidence[Item]]:
-    """The evidence in the order of the documents, as a reader is given it: by `place`."""
-    return sorted(found.evidence, key=lambda one: place[one.item])

@@ -25,7 +25,7 @@ class Clue:
     """`entity` (a name that the question leads to), `gist` (a sentence of a section's gist), `feedback` (what was found first), or `recall`,
     `rewrite` and `answer` of a model."""
     weight: float = 1.0
-    """How sure it is, 0..1."""
+    """How sure it is against other clues of the same memory; where clues are weighed, the question itself counts 1."""
     via: tuple[str, ...] = ()
     """What led to it, step by step: names."""
 
