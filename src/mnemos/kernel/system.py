@@ -449,12 +449,16 @@ class Mnemos:
             loaded = self.indexes.load_ahead(snapshot)
             for row in snapshot.spaces():
                 index, name = self.indexes.held(row.num), row.settings.get("strategy", "auto")
-                strategy = self.strategy(name) if name in STRATEGIES else None  # a store may come from a program that knows others
-                while index is not None and isinstance(strategy, Prepares):
-                    with index.lock:
-                        if index.position != snapshot.position:  # somebody has brought it further: the next run goes on there
-                            break
-                        masks = findable(snapshot, index, snapshot.position, Filter(), self.clock())
-                        if not strategy.prepare(self.view(index, masks, None, self.clock(), snapshot)):
-                            break
+                if index is not None and name in STRATEGIES:  # a store may come from a program that knows others
+                    strategy: object = self.strategy(name)
+                    while isinstance(strategy, Prepares) and self._prepared_some(strategy, index, snapshot):
+                        pass
         return loaded
+
+    def _prepared_some(self, strategy: Prepares, index: SpaceIndex, snapshot: Reader) -> bool:
+        """Let a strategy do some of what it does in idle time; give whether more is left. Others have the index between two calls."""
+        with index.lock:
+            if index.position != snapshot.position:  # somebody has brought it further: the next run goes on there
+                return False
+            masks = findable(snapshot, index, snapshot.position, Filter(), self.clock())
+            return strategy.prepare(self.view(index, masks, None, self.clock(), snapshot))
