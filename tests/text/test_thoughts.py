@@ -19,10 +19,11 @@ from mnemos.base.clock import to_micros
 from mnemos.base.cube import Content, MemCube
 from mnemos.kernel.space import Space
 from mnemos.kernel.writing import writes
+from mnemos.text.strategy import Memory
 from mnemos.text.thoughts.extracting import Turn, extract
 from mnemos.text.thoughts.quantities import steps
 from mnemos.text.thoughts.settling import Reading, settle
-from mnemos.text.thoughts.thought import INFERENCE, STATEMENT, State, Thought
+from mnemos.text.thoughts.thought import INFERENCE, STATEMENT, State, Thought, thought_of
 
 START = datetime(2024, 3, 4, 9, tzinfo=UTC)
 
@@ -434,9 +435,59 @@ def test_a_model_merges_what_it_can_say_without_loss() -> None:
 
 
 def test_what_a_model_invents_is_rejected() -> None:
-    story, report = with_model(LISBON, thoughts=[thought("Ann owns a submarine in Malta.", "m1")])
-    assert story.states() == {}
+    submarine = thought("Ann owns a submarine in Malta.", "m1")
+    story, report = with_model(LISBON, thoughts=[submarine, thought("Ann moved to Rome.", "m2", relation="moved to", tail="Rome")])
+    assert story.states() == {"Ann moved to Rome.": "active"}
     assert report["rejected: not in its sources"] == 1
+    assert not any(what.startswith("degraded") for what in report)
+
+
+def test_where_all_that_a_model_says_is_invented_the_rules_draw_them() -> None:
+    story, report = with_model(LISBON, thoughts=[thought("Ann owns a submarine in Malta.", "m1")])
+    assert story.states() == {"Ann lives in Lisbon.": "superseded", "Ann moved to Rome.": "active"}
+    assert (report["rejected: not in its sources"], report["degraded: not in its sources"]) == (1, 1)
+    story, report = with_model(LISBON, thoughts=[])
+    assert (story.states(), report) == ({}, {}), "nothing to remember is an answer"
+
+
+@pytest.mark.parametrize(("given", "kept"), [
+    ({}, ("ann", "lives in", "lisbon")),
+    ({"head": "zorro"}, ("ann", "home", "lisbon")),
+    ({"relation": "rules Atlantis"}, ("ann", "home", "lisbon")),
+    ({"tail": "Lisbon and Atlantis"}, ("ann", "home", "lisbon")),
+])  # fmt: skip
+def test_the_words_around_a_thought_are_of_its_sources(given: dict[str, str], kept: tuple[str, str, str]) -> None:
+    story, report = with_model(LISBON[:1], thoughts=[thought("Ann lives in Lisbon.", "m1", **given)])
+    assert report == ({"rejected: words that are not in its sources": 1} if given else {})
+    (cube,) = story.space.list(types=["thought"])
+    assert tuple(cube.metadata[name] for name in ("head", "relation", "tail")) == kept
+    assert list(cube.tags) == [f"about:{kept[0]}|{kept[1]}"]
+    assert set(cube.entities) == {kept[0], kept[2]}
+
+
+def test_what_neither_sources_nor_rules_give_is_left_empty() -> None:
+    story, _ = with_model([("Ann", "Such weather again.")], thoughts=[thought("Such weather again.", "m1", relation="curses", tail="Atlantis")])
+    (cube,) = story.space.list(types=["thought"])
+    assert [cube.metadata[name] for name in ("head", "relation", "tail")] == ["ann", "", ""]
+    assert list(cube.entities) == ["ann"]
+
+
+@pytest.mark.parametrize("changed", [
+    {"head": 5}, {"author": []}, {"origin": "rumour"}, {"confidence": "high"}, {"confidence": 7}, {"state": "asleep"}, {"edges": 5},
+    {"edges": [{"to": "nobody", "kind": "superseded_by"}]}, {"count": [1]}, {"count": ["x", "y"]}, {"merges": "2"}, {"place": None},
+])  # fmt: skip
+def test_metadata_that_hold_no_thought_give_none(changed: dict[str, Any]) -> None:
+    story = Story(mnemos.open(":memory:", embedder="hashed").space("talks", strategy="thoughts"))
+    story.tell("Ann", "I live in Lisbon.")
+    story.space.consolidate()
+    (cube,) = story.space.list(types=["thought"])
+
+    def read(metadata: dict[str, Any]) -> Thought | None:
+        content = Content(id=UUID(cube.id), version=1, created_at=0, text=cube.text, type="thought", metadata=metadata)
+        return thought_of(Memory(content, 0))
+
+    assert read(dict(cube.metadata)) is not None
+    assert read({**cube.metadata, **changed}) is None
 
 
 def test_a_model_ends_nothing_without_the_other_side() -> None:

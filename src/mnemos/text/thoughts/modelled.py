@@ -10,18 +10,20 @@ from mnemos.base.protocols import ChatModel
 from mnemos.text.asking import Answer, Refused, Report, ask, made_by
 from mnemos.text.entities import key_of
 from mnemos.text.prompts import Aliases, prompt
-from mnemos.text.quoting import Cited, supported
+from mnemos.text.quoting import Cited, Rules, find_quote, supported
 from mnemos.text.strategy import Memory
-from mnemos.text.thoughts.extracting import inferred
+from mnemos.text.thoughts.extracting import Turn, extract, inferred
 from mnemos.text.thoughts.settling import End
 from mnemos.text.thoughts.thought import INFERENCE, MOST_WORDS, STATEMENT, State, Thought
 
 Count = Callable[[str, int], None]
 """Counts something for the report of a consolidation."""
+_EVERY_WORD = Rules(words=1.0)
 
 
 def extracted(chat: ChatModel, memories: Sequence[Memory], most: int, report: Report, count: Count) -> list[Thought] | None:
-    """What a model finds to remember of some turns, of which every thought is supported by the turns it cites; None where it gave no answer."""
+    """What a model finds to remember of some turns, of which every thought is supported by the turns it cites; None where it gave no answer, or
+    none of those that it gave is."""
     names = Aliases([str(memory.id) for memory in memories])
     by_id = {str(memory.id): memory for memory in memories}
     turns = [{"id": names.alias(str(memory.id)), "author": memory.content.author or "", "text": memory.text} for memory in memories]
@@ -37,13 +39,39 @@ def extracted(chat: ChatModel, memories: Sequence[Memory], most: int, report: Re
     out = []
     for one in answer["thoughts"][:most]:
         sources = [by_id[id] for id in names.ids(one["sources"])[0]]
-        sentence = one["sentence"].strip()
-        if len(sentence.split()) > MOST_WORDS or not supported(sentence, _cited(sources, memories)):
+        sentence, cited = one["sentence"].strip(), _cited(sources, memories)
+        if len(sentence.split()) > MOST_WORDS or not supported(sentence, cited):
             report.reject()
             count("rejected: not in its sources", 1)
             continue
-        out.append(_thought(sentence, one, sources, chat))
+        out.append(_thought(sentence, _triple(sentence, one, sources, cited, count), sources, chat))
+    if answer["thoughts"] and not out:
+        count("degraded: not in its sources", 1)
+        return None
     return out
+
+
+def _triple(sentence: str, said: Answer, sources: Sequence[Memory], cited: Sequence[Cited], count: Count) -> tuple[str, str, str]:
+    """Head, relation and tail as a model gives them, where the sources hold every word; else as the rules read them off the sentence; what they
+    cannot read either, and the sources do not hold, is left empty."""
+    given = [said[name] if _held(said[name], cited) else "" for name in ("head", "relation", "tail")]
+    if not all(given):
+        count("rejected: words that are not in its sources", 1)
+        authors = {source.content.author for source in sources}
+        author = next(iter(authors)) if len(authors) == 1 else None
+        for one in extract(Turn(replace(sources[0].content, text=sentence, author=author)), 1):
+            return one.head, one.relation, one.tail
+    head, relation, tail = given
+    return key_of(head) or head.casefold(), relation.casefold(), key_of(tail) or tail.casefold()
+
+
+def _held(phrase: str, cited: Sequence[Cited]) -> bool:
+    """Whether every telling word of a phrase stands in the sources, or names who speaks there. Whether they deny it, the sentence tells."""
+    if not any(map(str.isalnum, phrase)):
+        return False
+    if find_quote(phrase, [source.text for source in cited]) is not None:
+        return True
+    return supported(phrase, cited, _EVERY_WORD).fault in ("", "nothing", "negation", "contradiction")
 
 
 def _cited(sources: Sequence[Memory], memories: Sequence[Memory]) -> list[Cited]:
@@ -56,13 +84,12 @@ def _cited(sources: Sequence[Memory], memories: Sequence[Memory]) -> list[Cited]
     return out
 
 
-def _thought(sentence: str, said: Answer, sources: Sequence[Memory], chat: ChatModel) -> Thought:
+def _thought(sentence: str, triple: tuple[str, str, str], sources: Sequence[Memory], chat: ChatModel) -> Thought:
     authors = {source.content.author for source in sources}
     inference = all(inferred(author) for author in authors)
     events = [source.content.event_at for source in sources if source.content.event_at is not None]
-    head, tail = (key_of(said[name]) or said[name].casefold() for name in ("head", "tail"))
     return Thought(
-        head, said["relation"].casefold(), tail, sentence, sentence, next(iter(authors)) if len(authors) == 1 else None,
+        *triple, sentence, sentence, next(iter(authors)) if len(authors) == 1 else None,
         INFERENCE if inference else STATEMENT, 0.5 if inference else 0.8, max(events, default=None),
         sources=tuple(dict.fromkeys(source.id for source in sources)), by=str(made_by(chat, prompt("thoughts"))),
     )  # fmt: skip

@@ -185,6 +185,8 @@ def _telling(view: View, rows: list[int], held: Held) -> list[int]:
     out = []
     for row, content, text in zip(rows, view.contents(rows), texts, strict=True):
         thought = thought_of(Memory(content, row))
+        if thought is None:
+            continue
         named = not thought.own and thought.sentence != thought.quote
         if thought.derived or thought.merges or named or len(text) >= max(_LONG, 3 * len(thought.sentence)):
             out.append(row)

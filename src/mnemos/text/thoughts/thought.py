@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from mnemos.base.cube import Content
+from mnemos.base.errors import Invalid
 from mnemos.base.ids import parse_id
 from mnemos.index.terms import fold
 from mnemos.text.strategy import Draft, Memory
@@ -39,7 +40,7 @@ STATEMENT, INFERENCE = "statement", "inference"
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """What a turn gives to remember. `head`, `relation` and `tail` are keys (`text.entities.key_of`)."""
+    """What a turn gives to remember. `head`, `relation` and `tail` are keys (`text.entities.key_of`), empty where nobody could tell them."""
 
     head: str
     relation: str
@@ -124,24 +125,41 @@ class Thought:
         if self.count is not None:
             metadata["count"] = list(self.count)
         start, end = self.valid_from, self.valid_to
+        entities = [one for one in dict.fromkeys([self.head, self.tail]) if one]
         return Draft(
-            self.sentence, TYPE, sources, metadata, tags=self.tags, entities=list(dict.fromkeys([self.head, self.tail])), event_at=self.event_at,
+            self.sentence, TYPE, sources, metadata, tags=self.tags, entities=entities, event_at=self.event_at,
             valid_from=start, valid_to=end if end is None or start is None or end > start else start + 1, by=self.by,
         )  # fmt: skip
 
 
-def thought_of(memory: Memory) -> Thought:
-    """The thought that a view holds."""
+def thought_of(memory: Memory) -> Thought | None:
+    """The thought that a view holds; None where its metadata are not those of a thought: who may write may have changed or forged them."""
     content: Content = memory.content
     said: Mapping[str, Any] = content.metadata
-    state = State(said["state"])
-    edges = [edge for edge in said.get("edges", ()) if edge["kind"] in ENDS.values()]
-    count = said.get("count")
-    return Thought(
-        said["head"], said["relation"], said["tail"], memory.text, said["quote"], said.get("author"), said["origin"], said["confidence"],
-        content.event_at, content.valid_from, content.valid_to, tuple(link.id for link in content.derived_from), state,
-        parse_id(edges[0]["to"]) if edges else None, said.get("merges", 0), said.get("derived", ""),
-        (int(count[0]), str(count[1])) if count else None, said["by"], content.id, memory.row, said["place"],
+    try:
+        state = State(said["state"])
+        edges = [edge for edge in said.get("edges", ()) if edge["kind"] in ENDS.values()]
+        count = said.get("count")
+        read = Thought(
+            said["head"], said["relation"], said["tail"], memory.text, said["quote"], said.get("author"), said["origin"], said["confidence"],
+            content.event_at, content.valid_from, content.valid_to, tuple(link.id for link in content.derived_from), state,
+            parse_id(edges[0]["to"]) if edges else None, said.get("merges", 0), said.get("derived", ""),
+            (int(count[0]), str(count[1])) if count else None, said["by"], content.id, memory.row, said["place"],
+        )  # fmt: skip
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, OverflowError, Invalid):
+        return None
+    return read if _whole(read) else None
+
+
+def _whole(thought: Thought) -> bool:
+    """Whether everything that was read is of its kind."""
+    texts = (thought.head, thought.relation, thought.tail, thought.quote, thought.derived, thought.by)
+    return (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(thought.author, str | None)
+        and thought.origin in (STATEMENT, INFERENCE)
+        and isinstance(thought.confidence, float | int) and 0 <= thought.confidence <= 1
+        and isinstance(thought.merges, int) and isinstance(thought.place, int)
     )  # fmt: skip
 
 

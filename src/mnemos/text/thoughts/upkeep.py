@@ -152,8 +152,15 @@ class Upkeep:
         return out
 
     def _matched(self, drawn: Mapping[UUID, list[Thought]], known: Mapping[UUID, Memory]) -> set[str]:
-        """Take in what was drawn: what is known already keeps its cube, what a source says no more is retired. Gives the tags to look under."""
-        held = {id: (view, thought_of(view)) for id, view in known.items()}
+        """Take in what was drawn: what is known already keeps its cube, what a source says no more and what is no thought is retired. Gives the
+        tags to look under."""
+        held: dict[UUID, tuple[Memory, Thought]] = {}
+        for id, view in known.items():
+            read = thought_of(view)
+            if read is None:
+                self._retire(view, "it holds no thought that can be read")
+            else:
+                held[id] = (view, read)
         keys: set[str] = set()
         same: dict[tuple[tuple[UUID, ...], str], list[UUID]] = {}
         for id, (view, old) in held.items():
@@ -224,7 +231,8 @@ class Upkeep:
             if one.row in place_of:
                 continue
             old = thought_of(one)
-            place_of[one.row] = self._known(one, replace(old, order=self._order(old)))
+            if old is not None:
+                place_of[one.row] = self._known(one, replace(old, order=self._order(old)))
         if view.vectors is not None:
             found: Floats = view.vectors.vectors(np.array(list(place_of), dtype=np.int64))
             self.vectors |= {place: found[i] for i, place in enumerate(place_of.values()) if found[i].any()}
