@@ -122,7 +122,7 @@ class StatisticalMemory:
                 names = list(dict.fromkeys(name for unit in held.units for name in unit.names))
                 number = {name: at for at, name in enumerate(names)}
                 units = [[[number[name] for name in unit.names], unit.terms] for unit in held.units]
-                line = {"document": name, "about": held.about, "names": names, "units": units}
+                line: dict[str, Any] = {"document": name, "about": held.about, "names": names, "units": units}
                 gists = [list(told) for told in self._told(held)]
                 line |= {"gists": gists, "finished": len(held.gists), "tail": [told.text for told in held.tail]}
                 file.write(orjson.dumps(line) + b"\n")
