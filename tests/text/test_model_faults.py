@@ -204,15 +204,9 @@ def test_nobody_listens(strategy: str) -> None:
         assert any("unavailable" in what for what in report) or strategy not in ASKING, report
 
 
-WORDS_UNCHECKED = ("notes",)
-"""Known to be wrong: statements are held to their sources; tags (notes) are taken from the model as they come."""
-
-
 @pytest.mark.parametrize("step", [invents, embroiders])
-def test_what_a_model_invents_is_in_no_view(strategy: str, step: Step, request: pytest.FixtureRequest) -> None:
+def test_what_a_model_invents_is_in_no_view(strategy: str, step: Step) -> None:
     """It answers in the form that was asked for, and cites memories that it was shown: only the quote check can tell."""
-    if step is embroiders and strategy in WORDS_UNCHECKED:
-        request.applymarker(pytest.mark.xfail(reason="words around a supported statement are not held to the sources", strict=True))
     with ChatServer(*[step] * 400) as server, consolidated(strategy, history(), asked(server)) as (space, cubes, report):
         for word in ("Zorro", "Atlantis", "Quincy"):
             says_nowhere(space, word)

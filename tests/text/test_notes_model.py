@@ -96,6 +96,38 @@ def test_an_invented_description_is_replaced_by_the_rules() -> None:
     assert "submarine" not in note_of(space, EARLY).text
 
 
+@pytest.mark.parametrize(("given", "kept"), [
+    (["event", "Malta"], ("event",)), (["event", "4711 submarines"], ("event",)), (["since 1943", "event", "Zorvan"], ("event", "Zorvan")),
+    (["Zorro of Atlantis"], ("fact",)),
+])  # fmt: skip
+def test_invented_tags_are_dropped(given: list[str], kept: tuple[str, ...]) -> None:
+    space, report = made(lambda _: json.dumps(NOTHING), lambda text: json.dumps({**json.loads(described(text)), "tags": given}))
+    assert note_of(space, EARLY).tags == kept
+    assert report["rejected: not in its sources"] >= 1
+
+
+def test_tags_of_a_rewrite_are_of_the_memories_too() -> None:
+    space, report = made(lambda _: update(tags=["theft", "Malta"]), drift=None)
+    assert (note_of(space, EARLY).tags, report["evolved"]) == (("theft",), 1)
+    space, report = made(lambda _: update(tags=["Malta"]), drift=None)
+    assert (note_of(space, EARLY).tags, report["evolved"]) == (("event",), 1)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"own": 5}, {"own": {"keywords": 7, "tags": [], "context": ""}}, {"edges": [{"to": "nobody"}]}])
+def test_a_note_that_cannot_be_read_is_made_anew(metadata: dict[str, Any]) -> None:
+    space, _ = made(lambda _: update(), drift=None)
+    note = note_of(space, EARLY)
+    space.update(note.id, metadata={"strategy": "notes", **metadata})
+    late = next(cube for cube in space.list(limit=10) if cube.text == LATE)
+    space.update(late.id, "My dentist keeps bees.")
+    done = space.consolidate()
+    assert done.retired == 1
+    (again,) = [one for one in space.list(types=["note"]) if space.get(one.derived_from[0].id).text == EARLY]
+    assert again.id != note.id
+    assert Note.from_metadata(again.metadata).own.context == EARLY
+    assert space.consolidate().seen == 0
+
+
 def test_invented_keywords_are_dropped() -> None:
     space, _ = made(lambda _: json.dumps(NOTHING), lambda text: json.dumps({**json.loads(described(text)), "keywords": ["Zorvan", "submarine"]}))
     assert note_of(space, EARLY).metadata["own"]["keywords"] == ["Zorvan"]

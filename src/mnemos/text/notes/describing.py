@@ -1,6 +1,7 @@
 """A memory's keywords, tags and sentence of context: by rules, and by a language model where there is one (A-MEM, arXiv 2502.12110, section 3.1).
 
-Whatever a model says is held to the memory: a context that its text does not support and keywords that do not stand in it are not taken.
+Whatever a model says is held to the memory: a context that its text does not support, keywords that do not stand in it and tags with names, numbers
+or times that it does not tell are not taken.
 """
 
 from __future__ import annotations
@@ -88,9 +89,7 @@ def described_by(chat: ChatModel, contents: Sequence[Content], report: Report) -
     out = []
     for content, answer in zip(contents, answers, strict=True):
         plain = described(content)
-        found = None if isinstance(answer, Refused) else _checked(content, answer, plain)
-        if found is None and not isinstance(answer, Refused):
-            report.reject()
+        found = None if isinstance(answer, Refused) else _checked(content, answer, plain, report)
         out.append((plain, "rules") if found is None else (found, by))
     return out
 
@@ -105,14 +104,23 @@ def cited(content: Content) -> Cited:
     return Cited(content.text or "", content.author, said_at=content.event_at)
 
 
-def _checked(content: Content, answer: dict[str, Any], plain: Description) -> Description | None:
+def _checked(content: Content, answer: dict[str, Any], plain: Description, report: Report) -> Description | None:
     """What of a model's description may stand; None where its context says what the memory does not."""
     if not supported(answer["context"], [cited(content)]):
+        report.reject()
         return None
-    return Description.of(held_keywords(answer["keywords"], [content]) or plain.keywords, answer["tags"], answer["context"])
+    tags = held_tags(answer["tags"], [cited(content)])
+    if len(tags) < len(answer["tags"]):
+        report.reject()
+    return Description.of(held_keywords(answer["keywords"], [content]) or plain.keywords, tags or plain.tags, answer["context"])
 
 
 def held_keywords(keywords: Sequence[str], contents: Sequence[Content]) -> list[str]:
     """Those of some keywords all of whose words stand in the memories."""
     known = {term(word) for content in contents for word in words(content.text or "")}
     return [one for one in keywords if (told := {term(word) for word in words(one)}) and told <= known]
+
+
+def held_tags(tags: Sequence[str], sources: Sequence[Cited | str]) -> list[str]:
+    """Those of some tags without names, numbers or times that the sources do not tell. A tag is a class, so its other words may be its own."""
+    return [tag for tag in tags if supported(tag, sources).fault not in ("name", "number", "time")]

@@ -19,7 +19,7 @@ from mnemos.text.notes.evolving import Change, added, proposed, refused, without
 from mnemos.text.notes.explaining import explained
 from mnemos.text.notes.linking import Candidate, best, by_names, in_thread, kind_of, reason_of
 from mnemos.text.notes.neighbours import closest, nearest
-from mnemos.text.notes.note import Evolution, Link, Note
+from mnemos.text.notes.note import Evolution, Link, Note, note_of
 from mnemos.text.notes.parameters import Parameters
 from mnemos.text.notes.shelf import Shelf, memories, present
 from mnemos.text.prompts import Aliases, prompt
@@ -75,8 +75,8 @@ class Desk:
     def work_through(self) -> None:
         fresh = [memory for memory in self._portion.fresh if _says_something(memory.text)]
         stale, lost = self._gathered(fresh)
-        self._renew(stale, {memory.id for memory in fresh})
-        new = self._describe([*lost, *fresh])
+        bare = self._renew(stale, {memory.id for memory in fresh})
+        new = self._describe([*lost, *bare, *fresh])
         self._join(new)
         self._write()
 
@@ -98,18 +98,24 @@ class Desk:
             lost = memories(view, np.flatnonzero(bare[:until])[: self._parameters.portion].tolist())
         return [(note, self._known.get(own[note.id])) for note in stale], lost
 
-    def _renew(self, stale: Iterable[tuple[Memory, Memory | None]], fresh: set[UUID]) -> None:
-        """Stale notes without what drew on what has changed."""
+    def _renew(self, stale: Iterable[tuple[Memory, Memory | None]], fresh: set[UUID]) -> list[Memory]:
+        """Stale notes without what drew on what has changed. Gives the memories, none of them `fresh`, whose note cannot be read and is retired."""
+        bare: dict[UUID, Memory] = {}
         for view, memory in stale:
+            note = note_of(view)
             if memory is None:
                 self._portion.retire(view, "what it describes is not there any more")
+            elif note is None:
+                self._portion.retire(view, "it holds no note that can be read")
+                if memory.id not in fresh and _says_something(memory.text):
+                    bare[memory.id] = memory
             elif memory.id not in fresh:
-                note = Note.from_metadata(view.content.metadata)
                 changed = {
                     id for step in note.evolutions for id, version in step.sources
                     if id not in self._known or self._known[id].content.version != version
                 }  # fmt: skip
                 self._sheets[memory.id] = Sheet(memory, note.without(changed), view, ["what it drew on has changed"])
+        return list(bare.values())
 
     def _describe(self, new: Sequence[Memory]) -> list[Sheet]:
         """Sheets for memories that have no note, or one of what they were before."""
@@ -129,9 +135,9 @@ class Desk:
         return out
 
     def _notes_of(self, ids: Iterable[UUID]) -> dict[UUID, Memory]:
-        """The notes of some memories: a memory may also be among what other notes drew on."""
+        """The notes of some memories, as far as they can be read: a memory may also be among what other notes drew on."""
         found = self._portion.views_of(ids)
-        return {id: note for id, views in found.items() for note in views if note.content.derived_from[0].id == id}
+        return {id: note for id, views in found.items() for note in views if note.content.derived_from[0].id == id and note_of(note) is not None}
 
     # -- links and evolution --
     def _join(self, new: Sequence[Sheet]) -> None:
@@ -191,9 +197,10 @@ class Desk:
         if drawn:
             with self._portion.look() as view:
                 self._known |= present(view, drawn)
-        for id, note in notes.items():
-            if all(drawn_on in self._known for drawn_on in _drawn_on([note])):  # else it draws on what may not be shown at present
-                self._sheets[id] = Sheet(wanted[id], Note.from_metadata(note.content.metadata), note)
+        for id, stored in notes.items():
+            note = note_of(stored)
+            if note is not None and all(drawn_on in self._known for drawn_on in _drawn_on([stored])):  # else it draws on what may not be shown
+                self._sheets[id] = Sheet(wanted[id], note, stored)
         self._known |= {pair.sheet.memory.id: pair.sheet.memory for pair in pairs}
         self._known |= {memory.id: memory for pair in pairs for memory in pair.near}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from mnemos.base.cube import Content
 from mnemos.index.terms import STOP_WORDS, term, words
-from mnemos.text.notes.describing import cited, held_keywords
+from mnemos.text.notes.describing import cited, held_keywords, held_tags
 from mnemos.text.notes.explaining import inserted
 from mnemos.text.notes.note import Description, Note
 from mnemos.text.notes.parameters import Parameters
@@ -70,7 +70,8 @@ def proposed(note: Note, content: Content, new: Content, others: Sequence[Conten
     if not supported(update["context"], [*map(cited, sources), now.context]):
         return None
     keywords = [*held_keywords(update["keywords"], sources), *(word for word in update["keywords"] if word in now.keywords)]
-    gives = Description.of(keywords or now.keywords, update["tags"], update["context"])
+    tags = held_tags(update["tags"], [*map(cited, sources), *now.tags])
+    gives = Description.of(keywords or now.keywords, tags or now.tags, update["context"])
     return Change(gives, (new, *drawn), "seen in a new light", by) if gives != now else None
 
 

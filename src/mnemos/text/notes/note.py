@@ -13,6 +13,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from mnemos.text.encoding import LONGEST_WHOLE
+from mnemos.text.strategy import Memory
 
 MOST_KEYWORDS = 12
 MOST_TAGS = 8
@@ -145,6 +146,14 @@ class Note:
         now = self.now
         described = "\n".join((f"Keywords: {', '.join(now.keywords)}", f"Tags: {', '.join(now.tags)}"))[:_LONGEST_WORDS] + f"\n{now.context}"
         return f"{content[: LONGEST_WHOLE - len(described) - 1].rstrip()}\n{described}"
+
+
+def note_of(view: Memory) -> Note | None:
+    """The note that a view holds; None where its metadata are not those of a note: who may write may have changed or forged them."""
+    try:
+        return Note.from_metadata(view.content.metadata)
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
+        return None
 
 
 def _once(words: Sequence[str]) -> tuple[str, ...]:
