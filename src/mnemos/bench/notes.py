@@ -213,7 +213,7 @@ def _drift(options: Options) -> tuple[list[Check], dict[str, Any]]:
         for guarded, (share, count) in ends.items()
     }
     return [
-        Check(f"likeness of context to content after {rounds} attempts to rewrite it ÷ at the start", ends[True][0], 0.7, baseline=ends[False][0], n=rounds),
+        Check(f"likeness of context to content after {rounds} rewritings tried ÷ before", ends[True][0], 0.7, baseline=ends[False][0], n=rounds),
         Check("the same, guarded − not guarded", ends[True][0] - ends[False][0], 1e-9, baseline=ends[False][0], n=rounds),
     ], {"Drift": table}
 

@@ -99,8 +99,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark(
             "strategies",
             "A-MEM, TiM, MemGAS, Mem-α, HGMem, MemoRAG (arXiv 2502.12110, 2311.08719, 2505.19549, 2509.25911, 2512.23959, 2409.05591)",
-            "On real histories a relational strategy raises all-evidence recall@10 of multi-hop questions by at least 8 points over the foundation, and "
-            "auto is at no set more than a point below the best single strategy.",
+            "On real histories a relational strategy raises all-evidence recall@10 of multi-hop questions by at least 8 points over the foundation, "
+            "and auto is at no set more than a point below the best single strategy.",
             _at("strategies.run"),
         ),
         Benchmark(
@@ -121,7 +121,8 @@ BENCHMARKS: dict[str, Benchmark] = {
             "clues",
             "MemoRAG, arXiv 2409.05591",
             "Clues from a corpus-wide memory of names, terms and gists raise evidence recall@9 of questions that name nothing beside the evidence "
-            "by at least 10 points over the question alone, cost explicit questions and real sets at most 1, and are there 10 times sooner from a file.",
+            "by at least 10 points over the question alone, cost explicit questions and real sets at most 1, and are there 10 times sooner from "
+            "a file.",
             _at("clues"),
         ),
         Benchmark(
@@ -134,16 +135,16 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark(
             "hypergraph",
             "HGMem, arXiv 2512.23959",
-            "Without a language model, a working memory of n-ary points finds at least 10 points more of planted evidence than a flat list in as many "
-            "searches and passages, and the strategy at least 8 points more of all evidence on MuSiQue and 2WikiMultihopQA than the foundation; the "
-            "graph's part of a turn takes at most 50 ms in 100,000 names.",
+            "Without a language model, a working memory of n-ary points finds at least 10 points more of planted evidence than a flat list in as "
+            "many searches and passages, and the strategy at least 8 points more of all evidence on MuSiQue and 2WikiMultihopQA than the foundation; "
+            "the graph's part of a turn takes at most 50 ms in 100,000 names.",
             _at("hypergraph"),
         ),
         Benchmark(
             "constructor",
             "Mem-α, arXiv 2509.25911",
-            "A small policy, learnt by GRPO from the answers' reward on streams of 20 chunks, answers at least 10 points more than the best rule at one "
-            "budget, in at most 75 % of the verbatim store's tokens without one, and loses at most 5 points at 13 times the length.",
+            "A small policy, learnt by GRPO from the answers' reward on streams of 20 chunks, answers at least 10 points more than the best rule at "
+            "one budget, in at most 75 % of the verbatim store's tokens without one, and loses at most 5 points at 13 times the length.",
             _at("constructor"),
         ),
         Benchmark(
