@@ -22,7 +22,7 @@ def run(benchmark: Benchmark, options: Options) -> Result:
     """Recall of supporting passages against reciprocal-rank fusion on the same texts and vectors."""
     corpora = load(data_folder(options.data), distractors=not options.quick)
     if options.quick:
-        corpora = [_candidates_only(corpus) for corpus in sample_questions(corpora, QUICK_PER_TYPE, options.rng())]
+        corpora = [candidates_only(corpus) for corpus in sample_questions(corpora, QUICK_PER_TYPE, options.rng())]
     measured = measure(corpora, options)
     tables = {corpus.name: measured.table([question.labels["set"] == corpus.name for question in measured.questions]) for corpus in corpora}
     notes = ["A question is its own cluster. 2Wiki has 6,119 further passages as distractors in the full run."]
@@ -54,7 +54,8 @@ def passage_record(source: str, title: str, text: str) -> dict[str, Any]:
     return {"text": f"{title}\n{text}", "type": "document", "source": source, "metadata": {"title": title}}
 
 
-def _candidates_only(corpus: Corpus) -> Corpus:
+def candidates_only(corpus: Corpus) -> Corpus:
+    """The corpus with the passages that its questions' authors gave as candidates, and no other."""
     kept = {candidate for question in corpus.questions for candidate in question.labels["candidates"]}
     records: Sequence[Record] = [record for record in corpus.records if record["source"] in kept]
     return replace(corpus, records=records)

@@ -21,6 +21,7 @@ MSC_FACTS = 5
 """Facts of each dialogue that are asked for."""
 HISTORIES = 24
 """Histories of LongMemEval in the full run: each is a space of some 500 turns, consolidated by every strategy."""
+MULTI_HOP = ("musique", "hotpotqa", "2wikimultihopqa")
 PER_CATEGORY = {"locomo": 75, "qmsum": 60, "bfcl-memory": 40}
 """Questions of each category that are asked in the full run, where a set has many."""
 
@@ -46,6 +47,8 @@ def load(folder: Path, options: Options, only: Sequence[str] | None = None) -> d
         if quick:
             few = sample_corpora(corpora, 2, options.rng(), lambda corpus: "")
             corpora = sample_questions(few, 8, options.rng())
+            if name in MULTI_HOP:
+                corpora = [multihop.candidates_only(corpus) for corpus in corpora]
         elif name == "longmemeval":
             corpora = sample_corpora(corpora, HISTORIES, options.rng(), lambda corpus: corpus.questions[0].category)
         elif name in PER_CATEGORY:
