@@ -44,7 +44,7 @@ NOTES = (
     "no question. Contexts have at most 1,000 tokens.",
 )
 
-QUICK = "Quick: a few questions over their own candidate passages, where the foundation misses little; only some gain is asked for, and auto is not compared."
+QUICK = "Quick: a few questions over their own candidate passages, where the foundation misses little: only some gain is asked for."
 
 
 def _strategies() -> list[str]:
