@@ -185,3 +185,11 @@ def test_what_a_model_noted_is_mostly_accepted_and_what_is_forged_is_not() -> No
         assert forged
         passed = [one for one in forged if supported(*one)]
         assert len(passed) <= share * len(forged), (forge.__name__, len(passed), len(forged))
+
+
+@pytest.mark.parametrize("statement", ["Ann lives in Oslo.", "Ann does not live in Oslo.", "Ann lives in Rome.", "Bob lives in Oslo."])
+def test_saying_it_again_and_again_changes_nothing(statement: str) -> None:
+    source = "Ann lives in Oslo. "
+    once = supported(statement, [source])
+    assert supported(" ".join([statement] * 50), [source * 50]) == once
+    assert bool(once) is (statement == "Ann lives in Oslo.")

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mnemos
-from mnemos.base.meter import Seconds, machine
 from mnemos.base.stats import bootstrap_difference
 from mnemos.bench.baselines import STOP_WORDS, Bm25, rank_dense
 from mnemos.bench.clues_world import EXPLICIT, IMPLICIT, world
@@ -21,6 +20,7 @@ from mnemos.bench.corpus import Corpus
 from mnemos.bench.datasets import data_folder, read_lines, read_text
 from mnemos.bench.embedding import CountingEmbedder, vector_folder
 from mnemos.bench.hypergraph_long import DOCUMENTS, KINDS
+from mnemos.bench.parts import in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
 from mnemos.bench.strategies.comparing import trial
@@ -50,16 +50,7 @@ NOTES = (
 
 def run(benchmark: Benchmark, options: Options) -> Result:
     """The sheet's checks 4 and 5 in the statistical form, real sets, and speed."""
-    clock = Seconds()
-    checks: list[Check] = []
-    tables: dict[str, Any] = {}
-    for part in (_implicit, _reuse, _several, _long, _speed):
-        options.say(part.__name__[1:])
-        found, table = part(options)
-        checks += found
-        tables |= table
-    details = {"tables": tables, "quick": options.quick, "seed": options.seed, "notes": NOTES}
-    return Result.of(benchmark.name, benchmark.paper, benchmark.claim, checks, seconds=clock.seconds, machine=machine().as_dict(), details=details)
+    return in_parts(benchmark, options, (_implicit, _reuse, _several, _long, _speed), NOTES)
 
 
 # ---- 4: what the question does not name -----------------------------------------------------------------------------

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mnemos
-from mnemos.base.meter import Seconds, machine
 from mnemos.base.stats import bootstrap_difference
 from mnemos.bench.corpus import Corpus
 from mnemos.bench.datasets import data_folder
 from mnemos.bench.embedding import CountingEmbedder, vector_folder
 from mnemos.bench.granularity_world import Asked, World, adaptive_world, linked_world
+from mnemos.bench.parts import in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
 from mnemos.bench.strategies.sets import load as load_sets
@@ -41,16 +41,7 @@ NOTES = (
 
 def run(benchmark: Benchmark, options: Options) -> Result:
     """The sheet's checks, each with its threshold."""
-    clock = Seconds()
-    checks: list[Check] = []
-    tables: dict[str, Any] = {}
-    for part in (_adaptive, _associated, _cut, _locomo, _speed):
-        options.say(part.__name__[1:])
-        found, table = part(options)
-        checks += found
-        tables |= table
-    details = {"tables": tables, "quick": options.quick, "seed": options.seed, "notes": NOTES}
-    return Result.of(benchmark.name, benchmark.paper, benchmark.claim, checks, seconds=clock.seconds, machine=machine().as_dict(), details=details)
+    return in_parts(benchmark, options, (_adaptive, _associated, _cut, _locomo, _speed), NOTES)
 
 
 # ---- ranking sessions -----------------------------------------------------------------------------------------------

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 import mnemos
 from mnemos.base.clock import to_micros
-from mnemos.base.meter import Seconds, machine
 from mnemos.base.protocols import ChatModel
 from mnemos.base.stats import bootstrap_difference
 from mnemos.bench import notes_scale
 from mnemos.bench.datasets import data_folder
 from mnemos.bench.embedding import CountingEmbedder, vector_folder
 from mnemos.bench.notes_world import Asked, late_world, linked_world, names
+from mnemos.bench.parts import in_parts
 from mnemos.bench.reader_data import f1
 from mnemos.bench.reader_data import load as load_cases
 from mnemos.bench.registry import Benchmark, Options
@@ -47,16 +47,7 @@ NOTES = (
 
 def run(benchmark: Benchmark, options: Options) -> Result:
     """The sheet's checks, each with its threshold."""
-    clock = Seconds()
-    checks: list[Check] = []
-    tables: dict[str, Any] = {}
-    for part in (_links, _evolution, _tokens, notes_scale.scale, _drift):
-        options.say(part.__name__.strip("_"))
-        found, table = part(options)
-        checks += found
-        tables |= table
-    details = {"tables": tables, "quick": options.quick, "seed": options.seed, "notes": NOTES}
-    return Result.of(benchmark.name, benchmark.paper, benchmark.claim, checks, seconds=clock.seconds, machine=machine().as_dict(), details=details)
+    return in_parts(benchmark, options, (_links, _evolution, _tokens, notes_scale.scale, _drift), NOTES)
 
 
 @contextmanager

@@ -177,7 +177,7 @@ class _Claim:
     def __init__(self, text: str, people: frozenset[int]) -> None:
         self.text = text
         told = tokens(text)
-        self.clauses = [(read_value(clause).terms, _negated(clause)) for clause in _clauses(told)]
+        self.clauses = list(dict.fromkeys((read_value(clause).terms, _negated(clause)) for clause in _clauses(told)))
         after = [*(token.low for token in told[1:]), ""]
         self.value = read_value([token for token, following in zip(told, after, strict=False) if (token.low, following) != ("one", "'s")])
         self.units = [token.low for token in told if dimension(token.low)]
@@ -313,7 +313,8 @@ def _against(claim: _Claim, bearing: Sequence[_Told]) -> Support:
             return Support("negation", (nearest[0].sentence,))
     nearest = _nearest(claim.value.terms - claim.names, bearing)
     opposed = (Relation.CONTRADICTION, Relation.UPDATE)
-    said = [(Memory(part.sentence, part.source.author), Memory(claim.text, part.source.author)) for part in nearest]
+    told = dict.fromkeys((part.sentence, part.source.author) for part in nearest)  # a long source may say the same again and again
+    said = [(Memory(sentence, author), Memory(claim.text, author)) for sentence, author in told]
     return Support("contradiction", (nearest[0].sentence,)) if said and all(compare(*pair).relation in opposed for pair in said) else Support()
 
 
