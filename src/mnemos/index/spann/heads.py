@@ -1,0 +1,393 @@
+"""The heads of all lists in memory, and which of them are nearest.
+
+Up to a few thousand, a query is compared with every head. Beyond, heads stand in groups of nearly equal size, each contiguous in memory; the groups
+whose centres are nearest to the query are compared with it, until enough heads were. Groups are kept near what they would be if built anew: one
+that grows is split, one that shrinks is dissolved, and both times the heads around move to the centre that is nearest to them, as SPFresh's LIRE
+does with vectors (arXiv 2410.14452, section 4.2)."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.base.errors import Invalid
+from mnemos.index.spann.clustering import balanced_kmeans, nearest_centres
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+EXACT = 4096
+"""So many heads are all compared with a query."""
+PROBE = 4096
+"""Heads that a query is compared with where there are more: the least number, not the share, is what recall hangs on."""
+AROUND = 16
+"""Groups next to one that was split, whose heads are looked at again."""
+_SPARE = 16
+"""So many more than asked for are found, and then ranked by distances that do not depend on where a head stands."""
+_BATCH = 256
+"""Queries that are answered together."""
+
+
+class Heads:
+    """Vectors under small numbers, which are given again after they were removed (the least first).
+
+    `vectors`: (m, d) float32; `numbers`: (m,) theirs, distinct and none below 0 (None: 0, 1, 2, …). `groups`: (m,) what `groups()` gave, which saves
+    dividing them anew. `exact`, `probe`: see EXACT, PROBE. Not to be read by one thread while another changes it.
+    """
+
+    def __init__(
+        self, vectors: Floats, *, numbers: Ints | None = None, groups: Ints | None = None, exact: int = EXACT, probe: int = PROBE, seed: int = 0
+    ) -> None:
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        if vectors.ndim != 2:
+            raise Invalid(f"heads: need vectors (m, d); got shape {vectors.shape}")
+        numbers = np.arange(len(vectors), dtype=np.int64) if numbers is None else np.asarray(numbers, dtype=np.int64)
+        if numbers.shape != (len(vectors),) or (len(numbers) and (numbers.min() < 0 or len(np.unique(numbers)) < len(numbers))):
+            raise Invalid(f"heads: need {len(vectors)} distinct numbers from 0 on, one for each vector")
+        if groups is not None and (groups.shape != numbers.shape or (len(groups) and groups.min() < 0)):
+            raise Invalid(f"heads: need {len(vectors)} groups from 0 on, one for each vector")
+        self.dimensions = vectors.shape[1]
+        self.exact, self.probe = exact, probe
+        self._rng = np.random.default_rng(seed)
+        high = int(numbers.max()) + 1 if len(numbers) else 0
+        self._group = np.full(high, -1, dtype=np.int32)
+        self._place = np.zeros(high, dtype=np.int32)
+        taken = np.zeros(high, dtype=bool)
+        taken[numbers] = True
+        self._free: list[int] = np.flatnonzero(~taken).tolist()
+        self._count = len(numbers)
+        self._groups: list[_Group] = []
+        self._sizes: Ints | None = None
+        self._centres = np.empty((0, self.dimensions), dtype=np.float32)
+        self._halves = np.empty(0, dtype=np.float32)
+        self._set(vectors, numbers, self._divided(vectors) if groups is None else groups)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, number: int) -> bool:
+        return 0 <= number < len(self._group) and self._group[number] >= 0
+
+    @property
+    def grouped(self) -> bool:
+        """Whether a query is compared with some of the heads only."""
+        return len(self._groups) > 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that vectors, groups and numbers take."""
+        return sum(group.nbytes for group in self._groups) + sum(a.nbytes for a in (self._centres, self._halves, self._group, self._place))
+
+    def numbers(self) -> Ints:
+        """All numbers, ascending."""
+        return np.flatnonzero(self._group >= 0)
+
+    def groups(self) -> Ints:
+        """The group of each head, in the order of `numbers()`."""
+        return self._group[self._group >= 0].astype(np.int64)
+
+    def vector(self, number: int) -> Floats:
+        """(d,) the vector of a head. Raises `Invalid`."""
+        return np.asarray(self.vectors(np.array([number]))[0])
+
+    def vectors(self, numbers: Ints) -> Floats:
+        """(m, d) the vectors of `numbers` (m,). Raises `Invalid` where there is no such head."""
+        numbers = np.asarray(numbers, dtype=np.int64)
+        wrong = (numbers < 0) | (numbers >= len(self._group))
+        if wrong.any() or (groups := self._group[numbers]).min(initial=0) < 0:
+            missing = [number for number in numbers.tolist() if number not in self]
+            raise Invalid(f"heads: there is no head {missing[0]} among the {self._count}")
+        return self._gathered(groups, self._place[numbers])
+
+    def add(self, vector: Floats) -> int:
+        """Take in `vector` (d,); its number. Raises `Invalid` for another shape, or what is not finite."""
+        vector = np.asarray(vector, dtype=np.float32)
+        if vector.shape != (self.dimensions,) or not np.isfinite(vector).all():
+            raise Invalid(f"heads: need a vector of {self.dimensions} finite numbers; got shape {vector.shape}")
+        if self._free:
+            number = heapq.heappop(self._free)
+        else:
+            number = len(self._group)
+            self._group = _grown(self._group, number + 1)
+            self._place = _grown(self._place, number + 1)
+        self._count += 1
+        if not self._groups:
+            self._set(vector[None], np.array([number]), np.zeros(1, dtype=np.int64))
+            return number
+        group = int((self._centres @ vector - self._halves).argmax())
+        self._append(group, number, vector)
+        self._tended(group)
+        return number
+
+    def remove(self, number: int) -> None:
+        """Forget a head. Raises `Invalid` where there is none."""
+        if number not in self:
+            raise Invalid(f"heads: there is no head {number} among the {self._count}")
+        group = int(self._group[number])
+        self._taken_out(number)
+        self._group[number] = -1
+        heapq.heappush(self._free, number)
+        self._count -= 1
+        self._tended(group)
+
+    def nearest(self, queries: Floats, k: int, *, probe: int | None = None) -> tuple[Ints, Floats]:
+        """For each of `queries` (m, d) the numbers (m, k) of the nearest heads and their squared distances (m, k), by distance, then by number;
+        -1 and inf where there are fewer. Up to `exact` heads, or where `probe` reaches their number, none that is nearer is missed but for rounding.
+        Raises `Invalid`."""
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.dimensions or k < 1:
+            raise Invalid(f"heads: need queries (m, {self.dimensions}) and k from 1 on; got shape {queries.shape} and k = {k}")
+        probe = max(self.probe if probe is None else probe, k)
+        if len(queries) == 1:
+            numbers, distances = self._nearest_one(queries[0], k, probe)
+            return numbers[None], distances[None]
+        parts = [self._nearest_batch(queries[at : at + _BATCH], k, probe) for at in range(0, len(queries), _BATCH)]
+        if not parts:
+            return np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
+        return np.concatenate([numbers for numbers, _ in parts]), np.concatenate([distances for _, distances in parts])
+
+    def recall(self, queries: Floats, k: int = 64) -> float:
+        """The share of the `k` nearest heads of `queries` (m, d) that `nearest` finds."""
+        found, _ = self.nearest(queries, k)
+        right, _ = self.nearest(queries, k, probe=self._count)
+        hits = sum(len(np.intersect1d(a[a >= 0], b[b >= 0])) for a, b in zip(found, right, strict=True))
+        return hits / max(int((right >= 0).sum()), 1)
+
+    # Finding
+
+    def _near(self, keys: Floats, probe: int) -> Ints:
+        """The groups to look at, nearest first, until they hold `probe` heads; `keys` (groups,) grow with nearness."""
+        order = np.argsort(-keys, kind="stable")
+        held = np.cumsum(self._counted()[order])
+        return order[: int(np.searchsorted(held, probe)) + 1]
+
+    def _counted(self) -> Ints:
+        """(groups,) their sizes; kept until one changes."""
+        if self._sizes is None:
+            self._sizes = np.array([group.count for group in self._groups], dtype=np.int64)
+        return self._sizes
+
+    def _nearest_one(self, query: Floats, k: int, probe: int) -> tuple[Ints, Floats]:
+        if not self._count:
+            return np.full(k, -1, dtype=np.int64), np.full(k, np.inf, dtype=np.float32)
+        near = [self._groups[i] for i in self._near(self._centres @ query - self._halves, self._reach(probe)).tolist()]
+        keys = np.empty(sum([group.count for group in near]), dtype=np.float32)
+        at = 0
+        for group in near:
+            stop = at + group.count
+            np.dot(group.vectors[: group.count], query, out=keys[at:stop])
+            keys[at:stop] -= group.halves[: group.count]
+            at = stop
+        numbers = np.concatenate([group.numbers[: group.count] for group in near])
+        if len(keys) > k + _SPARE:
+            numbers = numbers[np.argpartition(-keys, k + _SPARE)[: k + _SPARE]]
+        return self._ranked(query, numbers.astype(np.int64), k)
+
+    def _nearest_batch(self, queries: Floats, k: int, probe: int) -> tuple[Ints, Floats]:
+        """As `_nearest_one`, group by group: one matrix product for all queries that look at it."""
+        m = len(queries)
+        out = np.full((m, k), -1, dtype=np.int64), np.full((m, k), np.inf, dtype=np.float32)
+        if not self._count:
+            return out
+        near = [self._near(row, self._reach(probe)) for row in queries @ self._centres.T - self._halves]
+        sizes = self._counted()
+        widths = np.array([int(sizes[groups].sum()) for groups in near])
+        keys = np.full((m, widths.max()), -np.inf, dtype=np.float32)
+        numbers = np.full((m, widths.max()), -1, dtype=np.int32)
+        asking = np.repeat(np.arange(m), [len(groups) for groups in near])
+        asked = np.concatenate(near)
+        starts = np.concatenate([np.cumsum(sizes[groups]) - sizes[groups] for groups in near])
+        order = np.argsort(asked, kind="stable")
+        bounds = np.searchsorted(asked[order], np.arange(len(self._groups) + 1))
+        for i, group in enumerate(self._groups):
+            pairs = order[bounds[i] : bounds[i + 1]]
+            if len(pairs):
+                rows, columns = asking[pairs], starts[pairs][:, None] + np.arange(group.count)
+                keys[rows[:, None], columns] = queries[rows] @ group.vectors[: group.count].T - group.halves[: group.count]
+                numbers[rows[:, None], columns] = group.numbers[: group.count]
+        for row, query in enumerate(queries):
+            found = numbers[row]
+            if keys.shape[1] > k + _SPARE:
+                found = found[np.argpartition(-keys[row], k + _SPARE)[: k + _SPARE]]
+            out[0][row], out[1][row] = self._ranked(query, found[found >= 0].astype(np.int64), k)
+        return out
+
+    def _reach(self, probe: int) -> int:
+        return self._count if self._count <= self.exact else probe
+
+    def _ranked(self, query: Floats, numbers: Ints, k: int) -> tuple[Ints, Floats]:
+        """The `k` of `numbers` that are nearest, by distances that are the same wherever a head stands."""
+        differences = self._gathered(self._group[numbers], self._place[numbers])
+        differences -= query
+        distances = np.einsum("ij,ij->i", differences, differences)
+        order = np.lexsort((numbers, distances))[:k]
+        found, near = np.full(k, -1, dtype=np.int64), np.full(k, np.inf, dtype=np.float32)
+        found[: len(order)], near[: len(order)] = numbers[order], distances[order]
+        return found, near
+
+    def _gathered(self, groups: NDArray[np.int32], places: NDArray[np.int32]) -> Floats:
+        out = np.empty((len(groups), self.dimensions), dtype=np.float32)
+        order = np.argsort(groups, kind="stable")
+        for start, stop in _runs(groups[order]):
+            rows = order[start:stop]
+            out[rows] = self._groups[groups[rows[0]]].vectors[places[rows]]
+        return out
+
+    # Groups
+
+    @property
+    def _wanted(self) -> int:
+        """The size of a group: about as many heads as there are groups."""
+        return max(math.isqrt(self._count), 16)
+
+    def _divided(self, vectors: Floats) -> Ints:
+        """The groups that `vectors` fall into."""
+        if len(vectors) <= self.exact:
+            return np.zeros(len(vectors), dtype=np.int64)
+        parts = max(len(vectors) // self._wanted, 2)
+        return balanced_kmeans(vectors, parts, rng=self._rng, balance=1.0, samples=32 * parts, inits=1, iterations=12).assignment
+
+    def _set(self, vectors: Floats, numbers: Ints, groups: Ints) -> None:
+        """Hold exactly these heads, in these groups."""
+        _, groups = np.unique(groups, return_inverse=True)
+        order = np.lexsort((numbers, groups))
+        self._groups, self._sizes, centres = [], None, []
+        for i, (start, stop) in enumerate(_runs(groups[order])):
+            rows = order[start:stop]
+            self._groups.append(_Group(vectors[rows], numbers[rows]))
+            self._group[numbers[rows]], self._place[numbers[rows]] = i, np.arange(len(rows))
+            centres.append(self._groups[-1].mean())
+        self._centres = np.array(centres, dtype=np.float32).reshape(-1, self.dimensions)
+        self._halves = np.einsum("ij,ij->i", self._centres, self._centres) / 2
+
+    def _append(self, group: int, number: int, vector: Floats) -> None:
+        self._group[number], self._place[number] = group, self._groups[group].append(number, vector)
+        self._sizes = None
+
+    def _taken_out(self, number: int) -> None:
+        """Out of its group; the last of the group takes its place."""
+        place = int(self._place[number])
+        moved = self._groups[int(self._group[number])].drop(place)
+        self._place[moved] = place
+        self._sizes = None
+
+    def _tended(self, group: int) -> None:
+        """Splits, dissolves or centres anew the group that a head came to or went from."""
+        single = len(self._groups) == 1
+        if (single and self._count > self.exact) or (not single and self._count < self.exact // 2):
+            self._regrouped()
+        elif not single:
+            members = self._groups[group]
+            if members.count > 2 * self._wanted:
+                self._split(group)
+            elif members.count < self._wanted // 4:
+                self._dissolve(group)
+            elif members.changes > members.count // 2:
+                self._centre(group)
+                self._moved_around(group)
+
+    def _regrouped(self) -> None:
+        numbers = self.numbers()
+        vectors = self.vectors(numbers)
+        self._set(vectors, numbers, self._divided(vectors))
+
+    def _split(self, group: int) -> None:
+        members = self._groups[group]
+        vectors, numbers = members.vectors[: members.count].copy(), members.numbers[: members.count].astype(np.int64)
+        second = balanced_kmeans(vectors, 2, rng=self._rng, balance=1.0).assignment == 1
+        self._groups.append(_Group(vectors[second], numbers[second]))
+        self._groups[group] = _Group(vectors[~second], numbers[~second])
+        self._centres = np.concatenate([self._centres, self._centres[:1]])
+        self._halves = np.append(self._halves, np.float32(0))
+        for at in (group, len(self._groups) - 1):
+            held = self._groups[at]
+            self._group[held.numbers[: held.count]], self._place[held.numbers[: held.count]] = at, np.arange(held.count)
+            self._centre(at)
+        for at in (group, len(self._groups) - 1):
+            self._moved_around(at)
+
+    def _dissolve(self, group: int) -> None:
+        """Gives the heads of a group to the groups next to it; the last group takes its place in the list."""
+        gone, last = self._groups[group], len(self._groups) - 1
+        if group != last:
+            self._groups[group] = self._groups[last]
+            self._group[self._groups[group].numbers[: self._groups[group].count]] = group
+            self._centres[group], self._halves[group] = self._centres[last], self._halves[last]
+        self._groups.pop()
+        self._centres, self._halves = self._centres[:last].copy(), self._halves[:last].copy()
+        for number, vector in zip(gone.numbers[: gone.count].tolist(), gone.vectors, strict=False):
+            self._append(int((self._centres @ vector - self._halves).argmax()), number, vector)
+
+    def _centre(self, group: int) -> None:
+        self._centres[group] = self._groups[group].mean()
+        self._halves[group] = self._centres[group] @ self._centres[group] / 2
+        self._groups[group].changes = 0
+
+    def _moved_around(self, group: int) -> None:
+        """Moves heads of a group and of those next to it to the group among them whose centre is nearest; none is emptied."""
+        keys = self._centres @ self._centres[group] - self._halves
+        around = np.argsort(-keys, kind="stable")[: AROUND + 1]
+        for at in around.tolist():
+            members = self._groups[at]
+            best = around[nearest_centres(members.vectors[: members.count], self._centres[around])[0]]
+            for place in np.flatnonzero(best != at)[::-1].tolist():
+                if members.count > 1:
+                    number, vector = int(members.numbers[place]), members.vectors[place].copy()
+                    self._taken_out(number)
+                    self._append(int(best[place]), number, vector)
+
+
+class _Group:
+    """Heads that stand together: `vectors` (capacity, d), `numbers` (capacity,), half the squared lengths; the first `count` of each hold."""
+
+    __slots__ = ("changes", "count", "halves", "numbers", "vectors")
+
+    def __init__(self, vectors: Floats, numbers: Ints) -> None:
+        self.vectors = vectors
+        self.numbers = numbers.astype(np.int32)
+        self.halves: Floats = np.einsum("ij,ij->i", vectors, vectors) / 2
+        self.count = len(vectors)
+        self.changes = 0
+
+    @property
+    def nbytes(self) -> int:
+        return self.vectors.nbytes + self.numbers.nbytes + self.halves.nbytes
+
+    def mean(self) -> Floats:
+        return np.asarray(self.vectors[: self.count].mean(axis=0, dtype=np.float64), dtype=np.float32)
+
+    def append(self, number: int, vector: Floats) -> int:
+        """The place that it got."""
+        if self.count == len(self.vectors):
+            more = max(self.count // 8, 4)
+            self.vectors = np.concatenate([self.vectors, np.empty((more, self.vectors.shape[1]), dtype=np.float32)])
+            self.numbers = np.concatenate([self.numbers, np.empty(more, dtype=np.int32)])
+            self.halves = np.concatenate([self.halves, np.empty(more, dtype=np.float32)])
+        self.vectors[self.count], self.numbers[self.count], self.halves[self.count] = vector, number, vector @ vector / 2
+        self.count += 1
+        self.changes += 1
+        return self.count - 1
+
+    def drop(self, place: int) -> int:
+        """Puts the last head in this place, and gives its number."""
+        last = self.count - 1
+        self.vectors[place], self.numbers[place], self.halves[place] = self.vectors[last], self.numbers[last], self.halves[last]
+        self.count = last
+        self.changes += 1
+        return int(self.numbers[place])
+
+
+def _grown(column: NDArray[np.int32], size: int) -> NDArray[np.int32]:
+    """A column of `size` entries, new ones -1."""
+    return np.concatenate([column, np.full(size - len(column), -1, dtype=np.int32)])
+
+
+def _runs(ordered: NDArray[Any]) -> list[tuple[int, int]]:
+    """Where each run of equal values starts and stops."""
+    bounds = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(ordered)] if len(ordered) else [0]
+    return list(itertools.pairwise(bounds))
