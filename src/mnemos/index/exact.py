@@ -18,7 +18,7 @@ class ExactIndex:
         self.dimensions = dimensions
         self._rows = Growing(np.int64)
         self._matrix = Growing(np.float32, dimensions)
-        self._where: dict[int, int] = {}
+        self._place: NDArray[np.int64] = np.zeros(0, dtype=np.int64)  # of each row in the matrix; -1 for a row without a vector
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -29,15 +29,23 @@ class ExactIndex:
 
     def put(self, rows: NDArray[np.int64], vectors: Floats) -> None:
         """Set the vectors (m, dimensions) of `rows`; a row that had one gets the new one."""
-        known = [i for i, row in enumerate(rows.tolist()) if row in self._where] if self._where else []
-        for i in known:
-            self._matrix.view()[self._where[int(rows[i])]] = vectors[i]
-        fresh = np.setdiff1d(np.arange(len(rows)), known) if known else slice(None)
-        new = rows[fresh]
+        if not len(rows):
+            return
+        self._reach(int(rows.max()) + 1)
+        known = self._place[rows] >= 0
+        self._matrix.view()[self._place[rows[known]]] = vectors[known]
+        new = rows[~known]
         start = len(self._rows)
-        self._where.update(zip(new.tolist(), range(start, start + len(new)), strict=True))
+        self._place[new] = np.arange(start, start + len(new))
         self._rows.extend(new)
-        self._matrix.extend(vectors[fresh])
+        self._matrix.extend(vectors if len(new) == len(rows) else vectors[~known])
+
+    def _reach(self, rows: int) -> None:
+        """Let the places of so many rows be known."""
+        if rows > len(self._place):
+            grown = np.full(max(rows, len(self._place) * 3 // 2), -1, dtype=np.int64)
+            grown[: len(self._place)] = self._place
+            self._place = grown
 
     def scores(self, query: Floats, n: int) -> Floats:
         """Cosine of the unit vector `query` (dimensions,) with each of rows 0 … n-1: (n,) float32, NaN where a row has no vector."""
@@ -65,12 +73,13 @@ class ExactIndex:
 
     def vectors(self, rows: NDArray[np.int64]) -> Floats:
         """The vectors (m, dimensions) of `rows`; zeros where a row has none."""
-        out = np.zeros((len(rows), self.dimensions), dtype=np.float32)
-        matrix = self._matrix.view()
-        for i, row in enumerate(rows.tolist()):
-            at = self._where.get(row)
-            if at is not None:
-                out[i] = matrix[at]
+        inside = (rows >= 0) & (rows < len(self._place))
+        places = np.full(len(rows), -1, dtype=np.int64)
+        places[inside] = self._place[rows[inside]]
+        if not len(self._rows):
+            return np.zeros((len(rows), self.dimensions), dtype=np.float32)
+        out: Floats = self._matrix.view()[places]
+        out[places < 0] = 0
         return out
 
     @staticmethod

@@ -11,7 +11,7 @@ import math
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ _LONGEST_NAME = 6
 _ENDS = frozenset(".?!…:;,。！？")
 _CROWD = 24
 """Names that share a word; from there on the word tells nothing of which are one."""
+_LATER = 4096
+"""Values that are looked through before they are sorted, at least."""
 
 
 class Unit(NamedTuple):
@@ -133,7 +135,7 @@ class Associations:
         self._terms = Growing(np.uint32)
         self._ends = Growing(np.int64)  # where each unit's terms end
         self._names_end = array("q", [0])  # where each unit's names begin; the last is where all end
-        self._by_name: tuple[Rows, Rows] | None = None
+        self._by_name, self._by_term = Places(), Places()
         self._term_counts: tuple[Hashes, Rows] | None = None
 
     @property
@@ -161,7 +163,7 @@ class Associations:
         for code in range(before, len(self._names.words)):
             for word in dict.fromkeys(self._names.words[code].split()):
                 self._by_word.setdefault(word, []).append(code)
-        self._by_name = self._term_counts = None
+        self._term_counts = None
 
     def counts(self, terms: Hashes) -> NDArray[np.int64]:
         """(terms,) how many sentences hold each term."""
@@ -180,13 +182,37 @@ class Associations:
         return Look(self, usable)
 
     def _units_of(self, name: int) -> Rows:
-        if self._by_name is None:
-            named = self._named.view()
-            order = np.argsort(named, kind="stable")
-            units = np.repeat(np.arange(self.units), np.diff(np.array(self._names_end)))
-            self._by_name = units[order], np.searchsorted(named[order], np.arange(len(self._names.words) + 1))
-        units, starts = self._by_name
-        return units[starts[name] : starts[name + 1]]
+        """The sentences that hold a name, ascending."""
+        places = self._by_name.of(self._named.view(), name)
+        return np.searchsorted(np.frombuffer(self._names_end, dtype=np.int64), places, side="right") - 1
+
+    def holding(self, terms: Hashes) -> Rows:
+        """(units,) bit i is set where a sentence holds term i."""
+        out = np.zeros(self.units, dtype=np.int64)
+        ends, held = self._ends.view(), self._terms.view()
+        for at, term in enumerate(terms.tolist()):
+            out[np.searchsorted(ends, self._by_term.of(held, term), side="right")] |= 1 << at
+        return out
+
+
+class Places:
+    """Where each value stands in a column that grows: sorted once, and again when an eighth has come since; what came later is looked through."""
+
+    def __init__(self) -> None:
+        self._order: Rows = np.zeros(0, dtype=np.int64)
+        self._sorted: NDArray[Any] | None = None
+
+    def of(self, column: NDArray[Any], value: int) -> Rows:
+        """The places of a value, ascending."""
+        if self._sorted is None or len(column) - len(self._order) > max(_LATER, len(self._order) // 8):
+            self._order = np.argsort(column, kind="stable")
+            self._sorted = column[self._order]
+        key = column.dtype.type(value)
+        low, high = np.searchsorted(self._sorted, key), np.searchsorted(self._sorted, key, side="right")
+        before = self._order[low:high]
+        if len(column) == len(self._order):
+            return before
+        return np.concatenate([before, len(self._order) + np.flatnonzero(column[len(self._order) :] == key)])
 
 
 class Look:
@@ -213,12 +239,13 @@ class Look:
         groups = self._given(asked)
         given = {code for group in groups for code in group}
         frontier = {group: Reached(self._word(group), group, 1.0, 0, (self._word(group),)) for group in groups}
-        begun = [(says.all(unit) + says.rest(unit), -unit) for document in near for unit in self._units_in(document)]
-        for worth, unit in sorted(begun, reverse=True)[: walk.starts]:
-            value = walk.found * min(worth, 1.0)
-            for code in self._named(-unit):
+        begun = np.array([unit for document in near for unit in self._units_in(document)], dtype=np.int64)
+        worth = says.all(begun) + says.rests(begun)
+        for at in np.lexsort((begun, -worth))[: walk.starts].tolist():
+            value = walk.found * min(float(worth[at]), 1.0)
+            for code in self._named(int(begun[at])):
                 if code not in given and value > 0 and ((code,) not in frontier or frontier[code,].value < value):
-                    frontier[code,] = Reached(self._word((code,)), (code,), value, says.bits(-unit), ())
+                    frontier[code,] = Reached(self._word((code,)), (code,), value, says.bits(int(begun[at])), ())
         out = {group: one for group, one in frontier.items() if not given & set(group)}
         for _ in range(walk.hops):
             steps: dict[tuple[int, ...], Reached] = {}
@@ -229,7 +256,8 @@ class Look:
             frontier = {group: step for group, step in steps.items() if group not in out or out[group].value < step.value}
             out |= frontier
         surest = sorted(out.values(), key=_surest)[: walk.considered]
-        return [one._replace(says=max(says.all(unit, one.held) for unit in self._units(one.numbers).tolist())) for one in surest]
+        most = says.most([(self._units(one.numbers), one.held) for one in surest])
+        return [one._replace(says=told) for one, told in zip(surest, most.tolist(), strict=True)]
 
     def _given(self, asked: Asked) -> list[tuple[int, ...]]:
         """The names that a question gives, each with its spellings; a part of a longer one is none."""
@@ -243,11 +271,14 @@ class Look:
 
     def _steps(self, one: Reached, says: _Sayings, given: set[int], walk: Walk) -> list[Reached]:
         """The names that stand in a sentence with one."""
-        units = self._units(one.numbers).tolist()
-        if len(units) > walk.commonest:
-            if one.value < 1.0:
-                return []
-            units = sorted(units, key=lambda unit: (-says.rest(unit), unit))[: walk.commonest]
+        found = self._units(one.numbers)
+        if len(found) > walk.commonest and one.value < 1.0:
+            return []
+        rests = says.rests(found)
+        if len(found) > walk.commonest:
+            surest = np.argsort(-rests, kind="stable")[: walk.commonest]
+            found, rests = found[surest], rests[surest]
+        units, fits = found.tolist(), dict(zip(found.tolist(), rests.tolist(), strict=True))
         met: dict[int, list[int]] = {}
         for unit in units:
             for code in self._named(unit):
@@ -255,7 +286,7 @@ class Look:
                     met.setdefault(code, []).append(unit)
         out = []
         for code, where in met.items():
-            fit, unit = max((says.rest(unit), -unit) for unit in where)
+            fit, unit = max((fits[unit], -unit) for unit in where)
             bound = walk.chance + (1 - walk.chance) * self._npmi(len(where), len(units), len(self._units((code,))))
             value = one.value * bound * (walk.alone + (1 - walk.alone) * min(fit, 1.0))
             name = self._held._names.words[code]
@@ -312,47 +343,41 @@ class Look:
 
 
 class _Sayings:
-    """What sentences say of a question; each is looked at once."""
+    """What sentences say of a question."""
 
     def __init__(self, held: Associations, asked: Asked, weights: Numbers, likeness: Numbers | None) -> None:
-        self._held, self._likeness = held, likeness
-        self._place = {h: at for at, h in enumerate(asked.terms.tolist())}
-        self._weights = weights.tolist()
-        rest = [0.0 if h in asked.name_terms else weight for h, weight in zip(self._place, self._weights, strict=True)]
-        total = max(sum(rest), 1e-9)
-        self._rest = [weight / total for weight in rest]
-        self._bits: dict[int, int] = {}
-        self._fits: dict[int, float] = {}
+        self._document, self._likeness = held._document.view(), likeness
+        self._weights = weights
+        rest = [0.0 if h in asked.name_terms else weight for h, weight in zip(asked.terms.tolist(), weights.tolist(), strict=True)]
+        self._rest: Numbers = np.array(rest) / max(sum(rest), 1e-9)
+        self._bits = held.holding(asked.terms)
 
     def bits(self, unit: int) -> int:
         """Bit i where the sentence holds the question's term i."""
-        out = self._bits.get(unit)
-        if out is None:
-            ends = self._held._ends.view()
-            start = int(ends[unit - 1]) if unit else 0
-            out = 0
-            for h in self._held._terms.view()[start : int(ends[unit])].tolist():
-                if h in self._place:
-                    out |= 1 << self._place[h]
-            self._bits[unit] = out
-        return out
+        return int(self._bits[unit])
 
-    def all(self, unit: int, more: int = 0) -> float:
-        """The share of the question that the sentence holds, together with what holds the terms `more` (bits)."""
-        return _sum(self.bits(unit) | more, self._weights)
+    def all(self, units: Rows) -> Numbers:
+        """The share of the question that each sentence holds."""
+        return share(self._bits[units], self._weights)
 
-    def rest(self, unit: int) -> float:
-        """The share of what the question holds beside names, or the likeness of the document by meaning, where that is greater."""
-        out = self._fits.get(unit)
-        if out is None:
-            document = int(self._held._document.view()[unit])
-            near = float(self._likeness[document]) if self._likeness is not None and document < len(self._likeness) else 0.0
-            out = self._fits[unit] = max(_sum(self.bits(unit), self._rest), near)
-        return out
+    def most(self, sentences: Sequence[tuple[Rows, int]]) -> Numbers:
+        """For some sentences (never none) and bits, each: the greatest share of the question that one of them holds, together with what holds the
+        terms of the bits."""
+        if not sentences:
+            return np.zeros(0)
+        bits = np.concatenate([self._bits[units] | more for units, more in sentences])
+        starts = np.cumsum([0, *(len(units) for units, _ in sentences[:-1])])
+        return np.asarray(np.maximum.reduceat(share(bits, self._weights), starts))
 
-
-def _sum(bits: int, weights: Sequence[float]) -> float:
-    return sum(weight for at, weight in enumerate(weights) if bits >> at & 1)
+    def rests(self, units: Rows) -> Numbers:
+        """For each sentence the share of what the question holds beside names, or the likeness of its document by meaning, where that is greater."""
+        told = share(self._bits[units], self._rest)
+        if self._likeness is None:
+            return told
+        documents = self._document[units]
+        inside = documents < len(self._likeness)
+        told[inside] = np.maximum(told[inside], self._likeness[documents[inside]])
+        return told
 
 
 def rarity(counts: NDArray[np.int64], of: int) -> Numbers:
