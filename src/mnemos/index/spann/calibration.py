@@ -1,0 +1,116 @@
+"""How wide a search has to look to reach a recall: measured on vectors of the index itself, each looked for without itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.index.spann.codes import Floats
+from mnemos.index.spann.parts import Numbers, Parts, Settings
+from mnemos.index.spann.searching import best_distinct
+
+_QUERIES = 256
+_K = 10
+_LISTS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+_RESCORE = (32, 64, 128, 256, 512, 1024)
+_SPREADS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.5, 3.0)
+_WIDER = (1, 1.5, 2)
+_MARGIN = 0.005
+"""The sample is small: so much more than asked for is wanted of it."""
+_BLOCK = 16384
+_PER_LIST, _PER_ENTRY, _PER_VECTOR = 8.0, 0.06, 3.0
+"""Microseconds, about: what a choice costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """What a search of one query would meet: of each entry of the nearest lists its slot, its estimate and the rank of its list."""
+
+    truth: Numbers
+    slots: NDArray[np.uint32]
+    estimates: Floats
+    ranks: NDArray[np.int64]
+    to_head: Floats
+
+    def reach(self, lists: int, spread: float) -> int:
+        within = int(np.searchsorted(self.to_head, (1 + spread) * float(self.to_head[0]), side="right"))
+        return max(1, min(lists, within, len(self.to_head)))
+
+    def hits(self, reach: int, rescore: int) -> float:
+        inside = self.ranks < reach
+        slots = self.slots[inside]
+        best = best_distinct(slots, self.estimates[inside], rescore)
+        return float(np.isin(self.truth, slots[best]).mean())
+
+    def cost(self, reach: int, rescore: int) -> float:
+        return _PER_LIST * reach + _PER_ENTRY * int(np.count_nonzero(self.ranks < reach)) + _PER_VECTOR * rescore
+
+
+def calibrated(parts: Parts) -> Settings:
+    """The cheapest settings that reach `options.recall` at ten on a sample; the widest, with what they reach, where none does."""
+    live = parts.slots.live()
+    if len(live) <= 2 * _K or not len(parts.heads):
+        return Settings()
+    rng = np.random.default_rng(parts.options.seed)
+    sample = np.sort(rng.choice(live, min(_QUERIES, len(live)), replace=False))
+    probes = _probes(parts, sample, live)
+    wanted = min(parts.options.recall + _MARGIN, 1.0)
+
+    def recall(lists: int, spread: float, rescore: int) -> float:
+        return float(np.mean([probe.hits(probe.reach(lists, spread), rescore) for probe in probes]))
+
+    def cost(lists: int, spread: float, rescore: int) -> float:
+        return float(np.mean([probe.cost(probe.reach(lists, spread), rescore) for probe in probes]))
+
+    choices = sorted(product(_LISTS, (np.inf,), _RESCORE), key=lambda choice: cost(*choice))
+    plain = next((choice for choice in choices if recall(*choice) >= wanted), None)
+    if plain is None:
+        widest = (_LISTS[-1], np.inf, _RESCORE[-1])
+        return Settings(widest[0], _finite(widest[1]), widest[2], recall(*widest))
+    # Easy queries need fewer lists than hard ones: let the distance to the heads decide, where that is cheaper at the same recall.
+    pruned = [(int(plain[0] * wider), spread, plain[2]) for wider in _WIDER for spread in _SPREADS if plain[0] * wider <= _LISTS[-1]]
+    pruned.sort(key=lambda choice: cost(*choice))
+    best = next((choice for choice in pruned if cost(*choice) < cost(*plain) and recall(*choice) >= wanted), plain)
+    return Settings(best[0], _finite(best[1]), best[2], recall(*best))
+
+
+def _finite(spread: float) -> float:
+    return float(min(spread, 1e9))  # JSON has no infinity
+
+
+def _probes(parts: Parts, sample: Numbers, live: Numbers) -> list[_Probe]:
+    stored = parts.vectors.read(sample)
+    truth = _nearest(parts, sample, stored, live)
+    rotated = parts.rotate(stored)
+    out = []
+    for row, slot in enumerate(sample.tolist()):
+        numbers, squares = parts.heads.nearest(rotated[row : row + 1], min(_LISTS[-1], len(parts.heads)))
+        near, to_head = numbers[0][numbers[0] >= 0], squares[0][numbers[0] >= 0]
+        lengths = []
+        pieces = []
+        for raw in parts.lists.read_many(near.tolist()):
+            counted = raw[parts.live(raw) & (parts.entries.slots(raw) != slot)]
+            pieces.append(counted)
+            lengths.append(len(counted))
+        entries = np.concatenate(pieces)
+        estimates = parts.entries.estimate(rotated[row : row + 1], entries, np.repeat(to_head, lengths))[0]
+        out.append(_Probe(truth[row], parts.entries.slots(entries).copy(), estimates, np.repeat(np.arange(len(near)), lengths), to_head))
+    return out
+
+
+def _nearest(parts: Parts, sample: Numbers, stored: Floats, live: Numbers) -> Numbers:
+    """The slots (q, 10) of the vectors nearest to each of the sample, itself left out, all looked at."""
+    best = np.full((len(sample), 0), 0, dtype=np.int64)
+    squares = np.full((len(sample), 0), np.inf, dtype=np.float32)
+    for slots, vectors in parts.vectors.read_all(live, _BLOCK):
+        lengths = np.einsum("ij,ij->i", vectors, vectors)
+        distances = lengths - 2 * (stored @ vectors.T)
+        distances[sample[:, None] == slots] = np.inf
+        squares = np.concatenate([squares, distances], axis=1)
+        best = np.concatenate([best, np.broadcast_to(slots, (len(sample), len(slots)))], axis=1)
+        kept = np.argpartition(squares, min(_K, squares.shape[1]) - 1, axis=1)[:, :_K]
+        squares, best = np.take_along_axis(squares, kept, axis=1), np.take_along_axis(best, kept, axis=1)
+    return best

@@ -1,0 +1,386 @@
+"""Vectors beyond memory: SPANN (arXiv 2111.08566) with updates in place (SPFresh, arXiv 2410.14452), derived from a log.
+
+In memory are the heads and a few bytes a vector; lists and vectors are on disk. The index follows a log whose entries are durable elsewhere, and says
+how far (`position`): a checkpoint makes that durable, and after a stop, however sudden, the owner applies what came after it again. `decisions/` in
+docs says why there is no journal of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound
+from mnemos.base.protocols import Progress
+from mnemos.index.spann import building, checking
+from mnemos.index.spann.calibration import calibrated
+from mnemos.index.spann.codes import Entries, Floats
+from mnemos.index.spann.disk import Disk, FolderDisk
+from mnemos.index.spann.extents import Extents
+from mnemos.index.spann.heads import Heads
+from mnemos.index.spann.lists import Lists
+from mnemos.index.spann.manifest import MANIFEST, TABLES, Checkpoints
+from mnemos.index.spann.metric import checked, measure
+from mnemos.index.spann.options import Options
+from mnemos.index.spann.parts import Numbers, Parts, Settings, Source, random_rotation
+from mnemos.index.spann.searching import Allowed, Found, Searcher
+from mnemos.index.spann.slots import Slots
+from mnemos.index.spann.tables import Table
+from mnemos.index.spann.updating import Updater
+from mnemos.index.spann.vector_file import DamagedVectors, VectorFile
+
+LISTS, VECTORS = "lists.dat", "vectors.dat"
+_WASTE = 0.2
+"""A checkpoint is due when so large a share of the lists' file, or of the slots, waits for one to be used again."""
+_PATIENCE = 256
+"""Where so many lists wait to be split, an add splits one itself: the backlog cannot grow without end."""
+
+
+class SpannIndex:
+    """An index of vectors (d,) under ids (int64). Safe for threads: searches run beside each other and beside changes.
+
+    Nothing is durable before `checkpoint`. `source` gives the vectors of ids from where they are kept for good; with it, damage to vectors is mended
+    when it is found. `cache` may hold lists that are read often, whole (`mnemos.cache.EvictingCache` fits).
+    """
+
+    def __init__(self, disk: Disk, checkpoints: Checkpoints, parts: Parts, extents: Extents, dimensions: int, meta: dict[str, Any]) -> None:
+        self._disk, self._checkpoints, self._parts, self._extents, self._meta = disk, checkpoints, parts, extents, meta
+        self.dimensions = dimensions
+        self._saving = threading.Lock()
+        self._updater = Updater(parts)
+        self._searcher = Searcher(parts, self._updater)
+
+    # -- coming and going --
+    @classmethod
+    def create(
+        cls,
+        folder: Path | str | Disk,
+        dimensions: int,
+        options: Options | None = None,
+        *,
+        source: Source | None = None,
+        cache: MutableMapping[int, bytes] | None = None,
+    ) -> Self:
+        """A new, empty index in a folder of its own. Raises `Conflict` where there is one."""
+        disk = FolderDisk(folder) if isinstance(folder, (str, Path)) else folder
+        if not 1 <= dimensions <= 65536:
+            raise Invalid(f"vector index: vectors have 1 to 65,536 dimensions, not {dimensions}")
+        checkpoints, options = Checkpoints(disk), options or Options()
+        if checkpoints.load() is not None:
+            raise Conflict(f"vector index: {folder} holds one already; open it, or choose another folder")
+        for name in (LISTS, VECTORS):
+            disk.remove(name)  # of an index that was never finished
+        inside = measure(options, dimensions).dimensions
+        rotation = Table(np.float32, inside)
+        rotation.resize(inside)
+        rotation.set(np.arange(inside), random_rotation(inside, options.seed))
+        meta = {"dimensions": dimensions, "options": options.to_json(), "position": 0}
+        index = cls._assembled(disk, checkpoints, {"rotation": rotation}, meta, source, cache)
+        index.checkpoint()
+        return index
+
+    @classmethod
+    def open(cls, folder: Path | str | Disk, *, source: Source | None = None, cache: MutableMapping[int, bytes] | None = None) -> Self:
+        """The index in a folder, as of its last checkpoint. Raises `NotFound` where there is none, and `Corrupt` where it is damaged beyond what
+        can be mended from it: then it is built again from the log."""
+        disk = FolderDisk(folder) if isinstance(folder, (str, Path)) else folder
+        checkpoints = Checkpoints(disk)
+        loaded = checkpoints.load()
+        if loaded is None:
+            raise NotFound(f"vector index: there is none in {folder}; create it")
+        return cls._assembled(disk, checkpoints, *loaded, source, cache)
+
+    @classmethod
+    def _assembled(
+        cls,
+        disk: Disk,
+        checkpoints: Checkpoints,
+        tables: dict[str, Table],
+        meta: dict[str, Any],
+        source: Source | None,
+        cache: MutableMapping[int, bytes] | None,
+    ) -> Self:
+        options, dimensions = Options.from_json(meta["options"]), int(meta["dimensions"])
+        inside = measure(options, dimensions)
+        entries = Entries(options.code, inside.dimensions)
+        extents = Extents(disk, LISTS)
+        lists = Lists(extents, entries, tables.get("lists"), cache)
+        used = lists.table.view()[lists.numbers()]
+        extents.restore(used["page"].astype(np.int64), used["pages"].astype(np.int64))
+        slots = Slots(tables if "ids" in tables else None)
+        vectors = VectorFile(disk, VECTORS, inside.dimensions)
+        parts = Parts(
+            options=options,
+            measure=inside,
+            rotation=np.ascontiguousarray(tables["rotation"].view()),
+            entries=entries,
+            heads=Heads(np.zeros((0, inside.dimensions), dtype=np.float32)),
+            lists=lists,
+            slots=slots,
+            vectors=vectors,
+            settings=Settings.from_json(meta["settings"]) if "settings" in meta else Settings(),
+            source=source,
+        )
+        index = cls(disk, checkpoints, parts, extents, dimensions, meta)
+        index._rotation = tables["rotation"]
+        index._load_heads(tables.get("groups"))
+        for number in np.flatnonzero(lists.counts() > options.list_limit).tolist():
+            parts.waiting[number] = "split"
+        return index
+
+    _rotation: Table
+
+    def _load_heads(self, groups: Table | None) -> None:
+        """The heads, from the lists; a damaged one from the vectors that are at home there."""
+        parts = self._parts
+        numbers = parts.lists.numbers()
+        heads, damaged = parts.lists.heads(numbers)
+        for at in damaged:
+            home = np.flatnonzero(parts.slots.homes.view() == numbers[at])
+            if not len(home):
+                raise Corrupt(f"vector index: the head of list {numbers[at]} is damaged, and no vector is at home there; build the index again")
+            heads[at] = self._updater.vectors(home).mean(axis=0)
+        known = None if groups is None else groups.view()[numbers].astype(np.int64)
+        parts.heads = Heads(heads, numbers=numbers, groups=known, seed=parts.options.seed)
+        if damaged:
+            self._updater.make_again(numbers[damaged].tolist())
+
+    def close(self) -> None:
+        """Let go of the files. What was not checkpointed is applied again from the log next time."""
+        close = getattr(self._disk, "close", None)
+        if close:
+            close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- what there is --
+    def __len__(self) -> int:
+        return len(self._parts.slots)
+
+    def __contains__(self, key: int) -> bool:
+        return bool(self._parts.slots.map.find(np.array([key], dtype=np.int64))[0] >= 0)
+
+    @property
+    def options(self) -> Options:
+        return self._parts.options
+
+    @property
+    def settings(self) -> Settings:
+        """How wide a search looks that does not say so itself."""
+        return self._parts.settings
+
+    @property
+    def position(self) -> int:
+        """How far the log has been applied, checkpointed or not."""
+        return int(self._meta["position"])
+
+    @property
+    def lists(self) -> int:
+        """How many lists there are."""
+        return len(self._parts.heads)
+
+    @property
+    def backlog(self) -> int:
+        """Splits and merges that wait for `tend`."""
+        return len(self._parts.waiting)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory of what grows with the vectors, the cache left out."""
+        parts = self._parts
+        return parts.heads.nbytes + parts.lists.nbytes + parts.slots.nbytes + parts.rotation.nbytes + self._rotation.nbytes
+
+    @property
+    def bytes_on_disk(self) -> int:
+        return sum(self._disk.size(name) for name in (LISTS, VECTORS, TABLES, MANIFEST))
+
+    @property
+    def live_bytes(self) -> int:
+        """Bytes of the vectors there are, of the entries of their lists, and of what says where they are."""
+        parts = self._parts
+        heads = 4 * parts.measure.dimensions * self.lists
+        return len(self) * parts.vectors.record + parts.lists.total * parts.entries.size + heads + self._checkpoints.pages.bytes_used
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts of what was done since the index was opened, and the shape of the lists."""
+        counts = self._parts.lists.counts()
+        counts = counts[self._parts.lists.numbers()]
+        updater = self._updater
+        return {
+            "vectors": len(self),
+            "lists": self.lists,
+            "entries": int(counts.sum()),
+            "copies": float(counts.sum() / max(1, len(self))),
+            "longest": int(counts.max(initial=0)),
+            "unevenness": float(counts.std() / counts.mean()) if len(counts) and counts.any() else 0.0,
+            "backlog": self.backlog,
+            "splits": updater.splits,
+            "merges": updater.merges,
+            "reassigned": updater.reassigned,
+            "mended": updater.mended,
+        }
+
+    def vectors(self, ids: Numbers) -> Floats:
+        """The vectors (m, d) of `ids`, as the measure keeps them (unit vectors, for cosines). Raises `NotFound`."""
+        ids = _ids(ids)
+        with self._parts.lock:
+            slots = self._parts.slots.map.find(ids)
+            if (slots < 0).any():
+                raise NotFound(f"vector index: there is no vector of id {int(ids[slots < 0][0])}")
+            return self._updater.exact(slots)[:, : self.dimensions]
+
+    # -- searching --
+    def search(
+        self,
+        query: Floats,
+        k: int = 10,
+        allowed: Allowed | None = None,
+        *,
+        lists: int | None = None,
+        rescore: int | None = None,
+        spread: float | None = None,
+        exact: bool = False,
+    ) -> Found:
+        """The `k` vectors nearest to `query` (d,), of those `allowed` (see `Allowed`); fewer only where fewer are there.
+
+        `lists`, `rescore` and `spread` say how wide to look instead of `settings`; `exact` looks at every vector.
+        """
+        asked = self._asked(query)
+        if not isinstance(k, int) or k < 1:
+            raise Invalid(f"search: k is {k!r}, must be 1 or more")
+        for name, value in (("lists", lists), ("rescore", rescore)):
+            if value is not None and value < 1:
+                raise Invalid(f"search: {name} is {value!r}, must be 1 or more")
+        if exact:
+            return self._searcher.exact(asked, k, allowed)
+        return self._searcher.search(asked, k, allowed, lists, rescore, spread)
+
+    def iterate(self, query: Floats, allowed: Allowed | None = None) -> Iterator[Found]:
+        """Ever farther results in batches, each sorted, none twice, until every vector was given: for joins that cannot say k beforehand."""
+        return self._searcher.iterate(self._asked(query), allowed)
+
+    def kneighbors(self, queries: Floats, k: int = 10) -> tuple[Floats, Numbers]:
+        """Distances and ids (m, k) for `queries` (m, d), as scikit-learn gives them; infinite and -1 where there are fewer."""
+        values = checked(queries, self.dimensions, "queries")
+        distances, ids = np.full((len(values), k), np.inf, dtype=np.float32), np.full((len(values), k), -1, dtype=np.int64)
+        for row, query in enumerate(values):
+            found = self.search(query, k)
+            distances[row, : len(found.ids)], ids[row, : len(found.ids)] = found.distances, found.ids
+        return distances, ids
+
+    def _asked(self, query: Floats) -> Floats:
+        values = checked(np.asarray(query)[None] if np.ndim(query) == 1 else query, self.dimensions, "query vector")
+        if len(values) != 1:
+            raise Invalid(f"query vector: has shape {np.shape(query)}, must be ({self.dimensions},)")
+        return self._parts.measure.asked(values)[0]
+
+    # -- changing --
+    def add(self, ids: Numbers, vectors: Floats) -> None:
+        """Put in `vectors` (m, d) under `ids` (m,), all different; an id that has a vector gets the new one. Raises `Invalid`: nothing changed."""
+        ids, values = _ids(ids), checked(vectors, self.dimensions, "vectors")
+        if len(ids) != len(values):
+            raise Invalid(f"vectors: {len(values)} for {len(ids)} ids")
+        stored = self._parts.measure.stored(values)
+        with self._parts.lock:
+            self._updater.add(ids, stored)
+        if self.backlog > _PATIENCE:
+            self.tend(1)
+        self._checkpoint_if_due()
+
+    def remove(self, ids: Numbers) -> int:
+        """Let go of the vectors of `ids`; how many there were. An id that is not there is no error."""
+        gone = self._updater.remove(_ids(ids, distinct=False))
+        self._checkpoint_if_due()
+        return gone
+
+    def apply(self, position: int, ids: Numbers, vectors: Floats, removed: Numbers) -> None:
+        """Bring the index from its position to `position`: what the log says in between. Applied twice, it is as applied once."""
+        if position < self.position:
+            raise Invalid(f"vector index: is at position {self.position} of the log, ahead of {position}")
+        ids, values = _ids(ids), checked(vectors, self.dimensions, "vectors")
+        with self._parts.lock:
+            self._updater.remove(_ids(removed, distinct=False))
+            self._updater.add(ids, self._parts.measure.stored(values))
+            self._meta["position"] = position
+        self._checkpoint_if_due()
+
+    def tend(self, steps: int = 1) -> int:
+        """Do at most so many of the splits and merges that wait; how many were done."""
+        done = self._updater.tend(steps)
+        self._checkpoint_if_due()
+        return done
+
+    def build(
+        self, ids: Numbers, vectors: Floats | Callable[[Numbers], Floats], *, workers: int = 1, progress: Progress | None = None, position: int = 0
+    ) -> None:
+        """Fill an empty index with the vectors of `ids` (n,): `vectors` (n, d), or what gives those of row numbers. It is durable when this returns.
+
+        A build that was stopped goes on where it was when it is called again with the same. `settings` are chosen for `options.recall`.
+        """
+        building.build(self, self._parts, self._meta, _ids(ids), vectors, workers, progress)
+        self._parts.settings = calibrated(self._parts)
+        self._meta["position"] = position
+        self.checkpoint()
+
+    def calibrate(self) -> Settings:
+        """Choose `settings` anew for `options.recall`, by a sample of what is in the index now."""
+        self._parts.settings = calibrated(self._parts)
+        return self.settings
+
+    # -- durability --
+    def checkpoint(self) -> None:
+        """Make everything up to `position` durable. Others go on meanwhile; the lock is held only to say what is part of it."""
+        parts = self._parts
+        with self._saving:
+            with parts.lock:
+                self._meta["settings"] = parts.settings.to_json()
+                groups = Table(np.int32)
+                groups.resize(len(parts.lists.table))
+                if len(parts.heads):
+                    groups.set(parts.heads.numbers(), parts.heads.groups())
+                tables = {"rotation": self._rotation, "lists": parts.lists.table, "groups": groups, **parts.slots.tables()}
+                begun = self._checkpoints.begin(tables, self._meta, [self._extents], [VECTORS])
+                slots = parts.slots.begin()
+            self._checkpoints.finish(begun)
+            with parts.lock:
+                parts.slots.published(slots)
+
+    def _checkpoint_if_due(self) -> None:
+        waiting, total = self._extents.bytes_waiting, self._extents.bytes_total
+        slots = self._parts.slots
+        if waiting > max(_WASTE * total, 1 << 22) or slots.waiting > max(_WASTE * len(slots), 4096):
+            self.checkpoint()
+
+    def verify(self) -> list[str]:
+        """What is wrong with the index, memory and disk, in words; empty where nothing is. Reads all of it."""
+        with self._parts.lock:
+            return [*self._checkpoints.problems(), *checking.problems(self._parts)]
+
+    def mend(self) -> int:
+        """Make again what is damaged on disk; how many lists and vectors were. Raises `Corrupt` where nobody knows a vector any more."""
+        before = self._updater.mended
+        with self._parts.lock:
+            damaged = self._parts.vectors.damaged(self._parts.slots.live())
+            if len(damaged):
+                self._updater.mend_vectors(DamagedVectors(VECTORS, damaged.tolist()))
+            self._updater.make_again(self._parts.lists.damaged())
+        return self._updater.mended - before
+
+
+def _ids(ids: Numbers, distinct: bool = True) -> Numbers:
+    values = np.asarray(ids)
+    if values.ndim != 1 or (values.dtype.kind not in "iu" and len(values)):
+        raise Invalid(f"ids: have shape {values.shape} and type {values.dtype}, must be (m,) whole numbers")
+    values = values.astype(np.int64)
+    if distinct and len(values) > 1 and len(np.unique(values)) < len(values):
+        repeated = np.sort(values)
+        raise Invalid(f"ids: {int(repeated[:-1][repeated[1:] == repeated[:-1]][0])} is given twice")
+    return values

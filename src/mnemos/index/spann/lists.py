@@ -1,0 +1,166 @@
+"""The lists on disk: for each head an extent of pages with the head's vector and, behind it, the entries of its list."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import MutableMapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.base.errors import Corrupt
+from mnemos.index.spann.codes import Bytes, Entries, Floats
+from mnemos.index.spann.extents import Extent, Extents
+from mnemos.index.spann.tables import Table
+
+RECORD = np.dtype([("page", "<i8"), ("pages", "<u4"), ("count", "<u4"), ("check", "<u4"), ("head_check", "<u4")])
+"""Where a list is: its extent, how many entries it has, and the checksums of the entries and of the head. No pages: there is no such list."""
+_SPARE = 1.25
+"""A list that outgrows its extent gets one for so many times its entries."""
+
+
+class Lists:
+    """Lists by number. Nothing that an earlier manifest knows is overwritten: an append goes behind it, all else to new pages."""
+
+    def __init__(self, extents: Extents, entries: Entries, table: Table | None = None, cache: MutableMapping[int, bytes] | None = None) -> None:
+        self.extents, self.entries = extents, entries
+        self.table = table or Table(RECORD)
+        self._head_bytes = 4 * entries.dimensions
+        self._cache = cache
+        self.total = int(self.counts().sum())
+        """Entries of all lists, live or not."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.table.nbytes
+
+    def numbers(self) -> NDArray[np.int64]:
+        """The lists that there are."""
+        return np.flatnonzero(self.table.view()["pages"])
+
+    def counts(self) -> NDArray[np.int64]:
+        """Entries of each list, live or not; 0 where there is none."""
+        return np.asarray(self.table.view()["count"], dtype=np.int64)
+
+    def extents_in_use(self) -> list[Extent]:
+        records = self.table.view()[self.numbers()]
+        return [Extent(int(record["page"]), int(record["pages"])) for record in records]
+
+    def bytes_of(self, numbers: NDArray[np.int64]) -> int:
+        return int(self.counts()[numbers].sum()) * self.entries.size
+
+    def create(self, number: int, head: Floats, entries: Bytes) -> None:
+        """A new list, or, where there is one of this number, other content for it."""
+        raw_head, raw = np.ascontiguousarray(head, dtype="<f4").tobytes(), entries.tobytes()
+        extent = self.extents.allocate(self._head_bytes + int(len(raw) * _SPARE))
+        try:
+            self.extents.write(extent, 0, raw_head + raw)
+        except BaseException:
+            self.extents.discard(extent)
+            raise
+        if number >= len(self.table.view()):
+            self.table.resize(number + 1)
+        old = self._extent(number)
+        self._set(number, extent, len(entries), zlib.crc32(raw), zlib.crc32(raw_head))
+        if old is not None:
+            self.extents.free(old)
+
+    def append(self, number: int, entries: Bytes) -> int:
+        """How many entries list `number` has, `entries` (m, size) now at its end."""
+        record = self.table.view()[number]
+        extent, count = Extent(int(record["page"]), int(record["pages"])), int(record["count"])
+        at = self._head_bytes + count * self.entries.size
+        raw = entries.tobytes()
+        if at + len(raw) <= extent.nbytes:
+            self.extents.write(extent, at, raw)
+            self._set(number, extent, count + len(entries), zlib.crc32(raw, int(record["check"])), int(record["head_check"]))
+        else:
+            self.create(number, self.head(number), np.concatenate([self.read(number), entries]))
+        return count + len(entries)
+
+    def drop(self, number: int) -> None:
+        extent = self._extent(number)
+        self.total -= int(self.table.view()[number]["count"])
+        self.table.set(np.array([number]), np.zeros(1, dtype=RECORD))
+        if self._cache is not None:
+            self._cache.pop(number, None)
+        if extent is not None:
+            self.extents.free(extent)
+
+    def read(self, number: int) -> Bytes:
+        """The entries (n, size) of a list, read-only. Raises `DamagedLists` where they are not what was written."""
+        return self.read_many([number])[0]
+
+    def read_many(self, numbers: Sequence[int]) -> list[Bytes]:
+        """The entries of several lists. Raises `DamagedLists`, which names those that are not what was written."""
+        size, cache = self.entries.size, self._cache
+        records = self.table.view()[np.asarray(numbers, dtype=np.int64)]
+        spans = [(page, self._head_bytes, count * size) for page, count in zip(records["page"].tolist(), records["count"].tolist(), strict=True)]
+        if cache is None:
+            pieces = self.extents.read_many(spans)
+        else:
+            held = [cache.get(number) for number in numbers]
+            absent = [i for i, piece in enumerate(held) if piece is None or len(piece) != spans[i][2]]
+            pieces = [piece or b"" for piece in held]
+            for i, piece in zip(absent, self.extents.read_many([spans[i] for i in absent]), strict=True):
+                pieces[i] = piece
+        out, damaged = [], []
+        for number, piece, (_, _, length), check in zip(numbers, pieces, spans, records["check"].tolist(), strict=True):
+            if len(piece) != length or zlib.crc32(piece) != check:
+                damaged.append(number)
+                continue
+            if cache is not None and length:
+                cache[number] = piece
+            out.append(np.frombuffer(piece, dtype=np.uint8).reshape(-1, size))
+        if damaged:
+            raise DamagedLists(damaged)
+        return out
+
+    def head(self, number: int) -> Floats:
+        """The head's vector (dimensions,). Raises `DamagedLists`."""
+        record = self.table.view()[number]
+        raw = self.extents.read_at(int(record["page"]), 0, self._head_bytes)
+        if len(raw) != self._head_bytes or zlib.crc32(raw) != int(record["head_check"]):
+            raise DamagedLists([number])
+        return np.frombuffer(raw, dtype="<f4").astype(np.float32)
+
+    def heads(self, numbers: NDArray[np.int64]) -> tuple[Floats, list[int]]:
+        """The heads (m, dimensions) of `numbers` (m,); and which of them, by place, are damaged."""
+        out, damaged = np.zeros((len(numbers), self.entries.dimensions), dtype=np.float32), []
+        for place, number in enumerate(numbers.tolist()):
+            try:
+                out[place] = self.head(number)
+            except DamagedLists:
+                damaged.append(place)
+        return out, damaged
+
+    def damaged(self) -> list[int]:
+        """The lists whose bytes, head or entries, are not what was written. Reads all of them, from disk."""
+        found = []
+        for number in self.numbers().tolist():
+            try:
+                self.head(number)
+                if self._cache is not None:
+                    self._cache.pop(number, None)
+                self.read(number)
+            except DamagedLists:
+                found.append(number)
+        return found
+
+    def _extent(self, number: int) -> Extent | None:
+        record = self.table.view()[number]
+        return Extent(int(record["page"]), int(record["pages"])) if record["pages"] else None
+
+    def _set(self, number: int, extent: Extent, count: int, check: int, head_check: int) -> None:
+        self.total += count - int(self.table.view()[number]["count"])
+        self.table.set(np.array([number]), np.array([(extent.page, extent.pages, count, check, head_check)], dtype=RECORD))
+        if self._cache is not None:
+            self._cache.pop(number, None)
+
+
+class DamagedLists(Corrupt):
+    """Lists whose bytes are not what was written."""
+
+    def __init__(self, lists: Sequence[int]) -> None:
+        super().__init__(f"vector index: list {', '.join(map(str, lists))} is damaged on disk; `mend` makes it again from its vectors")
+        self.lists = list(lists)

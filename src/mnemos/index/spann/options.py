@@ -1,0 +1,70 @@
+"""What an index of lists is built with."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self
+
+from mnemos.base.errors import Invalid
+
+Metric = Literal["cosine", "l2", "inner_product"]
+CodeName = Literal["binary", "int8", "float16", "float32"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The parameters of SPANN (arXiv 2111.08566) and of its updates (SPFresh, arXiv 2410.14452). What is not given keeps the measured default."""
+
+    metric: Metric = "cosine"
+    max_norm: float | None = None
+    """Of vectors, where the metric is the inner product."""
+    code: CodeName = "binary"
+    """How vectors stand in the lists. The best few by code are ranked again by the vectors themselves."""
+    head_ratio: float = 0.04
+    """Heads per vector. More heads: shorter lists, more memory."""
+    replicas: int = 8
+    """At most so many lists hold a vector."""
+    candidates: int = 64
+    """So many of the nearest heads are looked at for them."""
+    epsilon: float = 10.0
+    """A list takes a vector whose squared distance is at most 1 + epsilon times that of the nearest head (paper, eps1)."""
+    rng_factor: float = 1.0
+    """And whose head is nearer to the vector than to every head taken before it, this factor applied to the distance between heads."""
+    list_limit: int = 256
+    """Entries of a list; a longer one is split, or lets go of the copies that are farthest."""
+    merge_below: int = 10
+    """A list with fewer live entries is merged with a neighbour."""
+    reassign_heads: int = 64
+    """After a split, vectors of so many neighbouring lists are looked at."""
+    recall: float = 0.95
+    """The recall@10 that the settings of a search are chosen for when the index is built."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("metric", self.metric in ("cosine", "l2", "inner_product"), "cosine, l2 or inner_product"),
+            ("max_norm", self.max_norm is None or self.max_norm > 0, "above 0"),
+            ("code", self.code in ("binary", "int8", "float16", "float32"), "binary, int8, float16 or float32"),
+            ("head_ratio", 0 < self.head_ratio <= 0.5, "above 0 and at most 0.5"),
+            ("replicas", 1 <= self.replicas <= 64, "1 to 64"),
+            ("candidates", self.replicas <= self.candidates <= 1024, "at least `replicas`, at most 1024"),
+            ("epsilon", self.epsilon >= 0, "0 or more"),
+            ("rng_factor", self.rng_factor >= 0, "0 or more"),
+            ("list_limit", 8 <= self.list_limit <= 65536, "8 to 65,536"),
+            ("merge_below", 0 <= self.merge_below <= self.list_limit // 4, "at most a quarter of `list_limit`"),
+            ("recall", 0 < self.recall < 1, "between 0 and 1"),
+        )
+        for name, holds, wanted in checks:
+            if not holds:
+                raise Invalid(f"SPANN option {name}: is {getattr(self, name)!r}, must be {wanted}")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Options as a manifest holds them; what a newer version wrote and this one does not know is an error."""
+        known = {field.name for field in fields(cls)}
+        if strange := sorted(set(values) - known):
+            raise Invalid(f"SPANN options: {', '.join(strange)} not known to this version of Mnemos; use the one that wrote the index, or rebuild it")
+        return cls(**values)

@@ -1,0 +1,86 @@
+"""The parts of one index that searching and updating share."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.index.spann.codes import Bytes, Entries, Floats
+from mnemos.index.spann.heads import Heads
+from mnemos.index.spann.lists import Lists
+from mnemos.index.spann.metric import Measure
+from mnemos.index.spann.options import Options
+from mnemos.index.spann.slots import Slots
+from mnemos.index.spann.vector_file import VectorFile
+
+Numbers = NDArray[np.int64]
+Task = Literal["split", "merge"]
+Source = Callable[[Numbers], Floats]
+"""The vectors (m, d) of ids, from where they are kept for good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How wide a search looks."""
+
+    lists: int = 32
+    """Lists of the nearest heads that are read, at most."""
+    spread: float = 7.0
+    """Only those whose head's squared distance is at most 1 + spread times that of the nearest (paper, eps2)."""
+    rescore: int = 256
+    """Vectors that are looked at exactly: the best by their codes."""
+    recall: float | None = None
+    """The recall@10 that was measured with these on a sample; None where it was not."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        return cls(**values)
+
+
+@dataclass
+class Parts:
+    """Everything that an index consists of. Hold `lock` to change any of it, and to search among the heads."""
+
+    options: Options
+    measure: Measure
+    rotation: Floats
+    entries: Entries
+    heads: Heads
+    lists: Lists
+    slots: Slots
+    vectors: VectorFile
+    settings: Settings = field(default_factory=Settings)
+    source: Source | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    epoch: int = 0
+    """Grows with each step that moves entries between lists: a search that ran across one looks again."""
+    waiting: OrderedDict[int, Task] = field(default_factory=OrderedDict)
+    """Lists that have to be split or merged, the oldest first."""
+
+    def rotate(self, vectors: Floats) -> Floats:
+        """Vectors (m, dimensions) as heads and lists have them: turned so that no component says more than another."""
+        return np.asarray(vectors @ self.rotation, dtype=np.float32)
+
+    def rotated(self, slots: Numbers) -> Floats:
+        """The vectors in `slots`, as heads and lists have them."""
+        return self.rotate(self.vectors.read(slots))
+
+    def live(self, raw: Bytes) -> NDArray[np.bool_]:
+        """Which entries count."""
+        return self.slots.counts(self.entries.slots(raw), self.entries.stamps(raw))
+
+
+def random_rotation(dimensions: int, seed: int) -> Floats:
+    """A random orthogonal matrix (dimensions, dimensions)."""
+    rng = np.random.default_rng(seed)
+    q, r = np.linalg.qr(rng.standard_normal((dimensions, dimensions)))
+    return np.asarray(q * np.sign(np.diag(r)), dtype=np.float32)

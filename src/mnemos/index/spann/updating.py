@@ -1,0 +1,340 @@
+"""Changing an index in place (SPFresh, arXiv 2410.14452, section 4: LIRE): an insert only appends; splits, merges and reassignments are small steps
+of their own, so that every vector stays in the list of its nearest head.
+
+An entry is written first and counts when its slot has its stamp: a step that fails in the middle leaves what was there before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.index.spann.closure import assign
+from mnemos.index.spann.clustering import balanced_kmeans
+from mnemos.index.spann.codes import Bytes, Floats
+from mnemos.index.spann.lists import DamagedLists
+from mnemos.index.spann.parts import Numbers, Parts
+from mnemos.index.spann.searching import exact_squares
+from mnemos.index.spann.vector_file import DamagedVectors
+
+_STALE = 0.3
+"""A list of which more is thought to be stale is written anew."""
+_MARGIN = {"binary": 0.1, "int8": 0.01, "float16": 0.001, "float32": 0.0}
+"""By how much a distance from codes may be wrong, as a share of it."""
+_SAME = 1e-6
+_BATCH = 1024
+
+
+class Updater:
+    """Changes of one index. Whoever calls holds `parts.lock`, or lets the method take it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._dead: dict[int, int] = {}  # per list, how many vectors at home there are gone since it was written anew
+        self._cursor = 0
+        self.splits = self.merges = self.reassigned = self.mended = 0
+
+    # -- from outside --
+    def add(self, ids: Numbers, vectors: Floats) -> None:
+        """Put in `vectors` (m, dimensions), as the measure stores them, under `ids` (m,), all different; an id that has one gets the new one."""
+        for start in range(0, len(ids), _BATCH):
+            self._add(ids[start : start + _BATCH], vectors[start : start + _BATCH])
+
+    def _add(self, ids: Numbers, vectors: Floats) -> None:
+        parts = self._parts
+        rotated = parts.rotate(vectors)
+        with parts.lock:
+            before = parts.slots.map.find(ids)
+            slots = parts.slots.reserve(len(ids))
+            try:
+                parts.vectors.write(slots, vectors)
+                if not len(parts.heads):
+                    self._create(rotated[0], np.zeros(0, dtype=np.int64), rotated[:0])
+                homes, copies = self._append(slots, parts.slots.stamps.view()[slots], rotated)
+            except BaseException:
+                parts.slots.release(slots)
+                raise
+            parts.slots.take(slots, ids, homes, copies)
+            self._release(before[before >= 0])
+
+    def remove(self, ids: Numbers) -> int:
+        """Let go of the vectors of `ids`; how many of them there were."""
+        with self._parts.lock:
+            slots = np.unique(self._parts.slots.map.find(ids))
+            slots = slots[slots >= 0]
+            self._release(slots)
+            return len(slots)
+
+    def tend(self, steps: int) -> int:
+        """Do at most `steps` of the splits and merges that wait; how many were done. One that fails goes on waiting."""
+        done = 0
+        while done < steps:
+            with self._parts.lock:
+                if not self._parts.waiting and not self._swept():
+                    break
+                number, task = next(iter(self._parts.waiting.items()))
+                self._split(number) if task == "split" else self._merge(number)
+                self._parts.waiting.pop(number, None)
+            done += 1
+        return done
+
+    # -- entries --
+    def _append(self, slots: Numbers, stamps: NDArray[np.uint32], rotated: Floats) -> tuple[Numbers, Numbers]:
+        """Append entries of vectors to the lists that they belong to; the homes of the slots, and in how many lists they are. Nothing counts yet."""
+        parts, options = self._parts, self._parts.options
+        chosen = assign(
+            rotated, parts.heads, candidates=options.candidates, epsilon=options.epsilon, rng_factor=options.rng_factor, replicas=options.replicas
+        )
+        rows, places = np.nonzero(chosen >= 0)
+        numbers = chosen[rows, places]
+        order = np.argsort(numbers, kind="stable")
+        for group in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+            if len(group):
+                self._append_to(int(numbers[group[0]]), slots[rows[group]], stamps[rows[group]], rotated[rows[group]])
+        return np.asarray(chosen[:, 0], dtype=np.int64), np.count_nonzero(chosen >= 0, axis=1)
+
+    def _append_to(self, number: int, slots: Numbers, stamps: NDArray[np.uint32], rotated: Floats) -> None:
+        parts = self._parts
+        entries = parts.entries.write(slots.astype(np.uint32), stamps, rotated, parts.heads.vector(number))
+        try:
+            count = parts.lists.append(number, entries)
+        except DamagedLists as damage:  # it outgrew its extent, and could not be read
+            self.mend(damage)
+            count = parts.lists.append(number, entries)
+        if count > parts.options.list_limit:
+            parts.waiting[number] = "split"
+
+    def _create(self, head: Floats, slots: Numbers, rotated: Floats) -> int:
+        """A new list of vectors in `slots` that are in lists already, or none; its number."""
+        parts = self._parts
+        number = parts.heads.add(head)
+        try:
+            entries = parts.entries.write(slots.astype(np.uint32), parts.slots.stamps.view()[slots], rotated, head)
+            parts.lists.create(number, head, entries)
+        except BaseException:
+            parts.heads.remove(number)
+            raise
+        return number
+
+    def _drop(self, number: int) -> None:
+        self._parts.lists.drop(number)
+        self._parts.heads.remove(number)
+        self._parts.waiting.pop(number, None)
+        self._dead.pop(number, None)
+
+    def _held(self, number: int) -> tuple[Bytes, int]:
+        """The entries of a list that count, each slot once; and how many entries there are."""
+        parts = self._parts
+        raw = self._read(number)
+        live = raw[parts.live(raw)]
+        first = np.unique(parts.entries.slots(live), return_index=True)[1]
+        return live[np.sort(first)], len(raw)
+
+    def _release(self, slots: Numbers) -> None:
+        parts = self._parts
+        homes, counts = np.unique(parts.slots.homes.view()[slots].astype(np.int64), return_counts=True)
+        parts.slots.release(slots)
+        for number, count in zip(homes.tolist(), counts.tolist(), strict=True):
+            dead = self._dead[number] = self._dead.get(number, 0) + count
+            # Copies of others die as often as the vectors at home do.
+            if dead * parts.lists.total > _STALE * int(parts.lists.table.view()["count"][number]) * max(1, len(parts.slots)):
+                parts.waiting.setdefault(number, "merge")
+
+    def _swept(self) -> bool:
+        """Where more is stale than should be, and nobody knows where: let the next list be written anew."""
+        parts = self._parts
+        if parts.lists.total - parts.slots.entries <= _STALE * parts.lists.total:
+            return False
+        numbers = parts.lists.numbers()
+        number = int(numbers[np.searchsorted(numbers, self._cursor) % len(numbers)])
+        self._cursor = number + 1
+        parts.waiting[number] = "merge"
+        return True
+
+    # -- LIRE --
+    def _split(self, number: int) -> None:
+        """Make a list that is too long two, or what it takes; then move the vectors around that are nearer to another head now."""
+        parts = self._parts
+        if number not in parts.heads:
+            return
+        live, count = self._held(number)
+        limit = parts.options.list_limit
+        if len(live) <= limit:
+            if len(live) < count:
+                self._rewrite(number, live)
+            return
+        slots = parts.entries.slots(live).astype(np.int64)
+        rotated = self.vectors(slots)
+        old = parts.heads.vector(number)
+        ways = max(2, -(-2 * len(live) // limit))
+        rng = np.random.default_rng([parts.options.seed, number, len(live)])
+        clusters = balanced_kmeans(rotated, ways, rng=rng)
+        filled = np.unique(clusters.assignment)
+        same = exact_squares(old, clusters.centres[filled]) <= _SAME
+        kept = int(filled[same][0]) if same.any() else -1  # the old head serves on for this part
+        new, made = np.full(len(clusters.centres), -1), []
+        try:
+            for part in filled[filled != kept].tolist():
+                members = clusters.assignment == part
+                new[part] = self._create(clusters.centres[part], slots[members], rotated[members])
+                made.append(int(new[part]))
+            if kept >= 0:
+                parts.lists.create(number, old, live[clusters.assignment == kept])
+                new[kept] = number
+        except BaseException:
+            for one in made:
+                self._drop(one)
+            raise
+        parts.epoch += 1
+        self.splits += 1
+        at_home = parts.slots.homes.view()[slots] == number
+        parts.slots.move(slots[at_home], new[clusters.assignment[at_home]])
+        if kept < 0:
+            self._drop(number)
+        else:
+            self._dead.pop(number, None)
+        fresh = new[new >= 0]
+        for one in fresh.tolist():
+            if int(parts.lists.counts()[one]) > limit:
+                parts.waiting[one] = "split"
+        if not clusters.arbitrary:
+            # Who is farther from the new head than from the old one may be nearer to another (condition 1).
+            to_old = exact_squares(old, rotated[at_home])
+            to_new = np.einsum("ij,ij->i", *(2 * [rotated[at_home] - clusters.centres[clusters.assignment[at_home]]]))
+            farther = to_old < to_new
+            self._reassign(slots[at_home][farther], rotated[at_home][farther])
+            self._draw(old, fresh)
+
+    def _draw(self, old: Floats, fresh: Numbers) -> None:
+        """Move vectors of neighbouring lists that are nearer to one of the `fresh` heads than to their own (condition 2)."""
+        parts = self._parts
+        near = parts.heads.nearest(old[None], min(parts.options.reassign_heads + len(fresh), len(parts.heads)))[0][0]
+        near = near[(near >= 0) & ~np.isin(near, fresh)]
+        heads, around = parts.heads.vectors(fresh), parts.heads.vectors(near)
+        margin = 1 + _MARGIN[parts.options.code]
+        drawn = []
+        for number, head in zip(near.tolist(), around, strict=True):
+            raw = self._read(number)
+            here = (parts.slots.homes.view()[parts.entries.slots(raw)] == number) & parts.live(raw)
+            raw = raw[here]
+            if not len(raw):
+                continue
+            to_head = np.concatenate([exact_squares(head, heads), np.zeros(1, dtype=np.float32)])
+            squares = parts.entries.estimate(np.concatenate([heads, head[None]]), raw, to_head[:, None])
+            nearer = squares[:-1].min(axis=0) < margin * squares[-1]
+            drawn.append(parts.entries.slots(raw)[nearer])
+        slots = np.unique(np.concatenate(drawn)).astype(np.int64) if drawn else np.zeros(0, dtype=np.int64)
+        if not len(slots):
+            return
+        rotated = self.vectors(slots)
+        homes = parts.heads.vectors(parts.slots.homes.view()[slots].astype(np.int64))
+        to_home = np.einsum("ij,ij->i", rotated - homes, rotated - homes)
+        nearer = np.min([exact_squares(head, rotated) for head in heads], axis=0) < to_home
+        self._reassign(slots[nearer], rotated[nearer])
+
+    def _reassign(self, slots: Numbers, rotated: Floats) -> None:
+        """Write the vectors anew that are not at home with the nearest head: to all lists that they belong to, under a new stamp."""
+        parts = self._parts
+        if not len(slots):
+            return
+        nearest = parts.heads.nearest(rotated, 1)[0][:, 0]
+        away = nearest != parts.slots.homes.view()[slots]
+        slots, rotated = slots[away], rotated[away]
+        if not len(slots):
+            return
+        stamps = parts.slots.stamps.view()[slots] + np.uint32(1)
+        homes, copies = self._append(slots, stamps, rotated)
+        parts.slots.restamp(slots)
+        parts.slots.move(slots, homes, copies)
+        parts.epoch += 1
+        self.reassigned += len(slots)
+
+    def _merge(self, number: int) -> None:
+        """Write a list anew without what is stale; where little is left, give that to the nearest list that has room."""
+        parts = self._parts
+        if number not in parts.heads:
+            return
+        live, count = self._held(number)
+        if len(live) > parts.options.list_limit:
+            self._split(number)
+            return
+        target = self._with_room(number, len(live)) if len(live) < max(parts.options.merge_below, 1) else -1
+        if target < 0:
+            if len(live) < count:
+                self._rewrite(number, live)
+            return
+        slots = parts.entries.slots(live).astype(np.int64)
+        at_home = parts.slots.homes.view()[slots] == number
+        there = self._read(target)
+        known = parts.entries.slots(there[parts.live(there)])
+        absent = ~np.isin(slots, known)
+        rotated = self.vectors(slots)
+        if absent.any():
+            self._append_to(target, slots[absent], parts.slots.stamps.view()[slots[absent]], rotated[absent])
+        copies = parts.slots.copies.view()[slots] - ~absent
+        parts.slots.move(slots, np.where(at_home, target, parts.slots.homes.view()[slots]), copies)
+        self._drop(number)
+        parts.epoch += 1
+        self.merges += 1
+        self._reassign(slots[at_home], rotated[at_home])
+
+    def _with_room(self, number: int, more: int) -> int:
+        """The nearest other list that stays within the limit with so many more entries; -1 where none does."""
+        parts = self._parts
+        near = parts.heads.nearest(parts.heads.vector(number)[None], min(9, len(parts.heads)))[0][0]
+        for other in near[(near >= 0) & (near != number)].tolist():
+            if int(parts.lists.counts()[other]) + more <= parts.options.list_limit:
+                return int(other)
+        return -1
+
+    def _rewrite(self, number: int, live: Bytes) -> None:
+        self._parts.lists.create(number, self._parts.heads.vector(number), live)
+        self._dead.pop(number, None)
+
+    # -- damage --
+    def mend(self, damage: DamagedLists) -> None:
+        """Make damaged lists again: each of the vectors that are at home there. Copies of others are not missed: those are at home elsewhere."""
+        self.make_again(damage.lists)
+
+    def make_again(self, numbers: Sequence[int]) -> None:
+        parts = self._parts
+        for number in numbers:
+            if number not in parts.heads:
+                continue
+            slots = np.flatnonzero(parts.slots.homes.view() == number)
+            head = parts.heads.vector(number)
+            entries = parts.entries.write(slots.astype(np.uint32), parts.slots.stamps.view()[slots], self.vectors(slots), head)
+            parts.lists.create(number, head, entries)
+            self.mended += 1
+        parts.epoch += 1
+
+    def mend_vectors(self, damage: DamagedVectors) -> None:
+        """Write damaged vectors again, from where they are kept for good. Raises the damage where nobody knows them."""
+        parts = self._parts
+        slots = np.array(damage.slots, dtype=np.int64)
+        if parts.source is None:
+            raise damage
+        fresh = parts.measure.stored(np.ascontiguousarray(parts.source(parts.slots.ids.view()[slots]), dtype=np.float32))
+        parts.vectors.write(slots, fresh)
+        self.mended += len(slots)
+
+    def _read(self, number: int) -> Bytes:
+        try:
+            return self._parts.lists.read(number)
+        except DamagedLists as damage:
+            self.mend(damage)
+            return self._parts.lists.read(number)
+
+    def vectors(self, slots: Numbers) -> Floats:
+        """The vectors in `slots`, as heads and lists have them."""
+        return self._parts.rotate(self.exact(slots))
+
+    def exact(self, slots: Numbers) -> Floats:
+        """The vectors in `slots`, as the measure stores them; mended where they were damaged."""
+        try:
+            return self._parts.vectors.read(slots)
+        except DamagedVectors as damage:
+            self.mend_vectors(damage)
+            return self._parts.vectors.read(slots)
