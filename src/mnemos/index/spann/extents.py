@@ -16,6 +16,9 @@ from mnemos.index.spann.disk import Disk
 PAGE = 4096
 """Bytes of a page."""
 
+_WIPED = 256
+"""Pages that are overwritten with one write."""
+
 _FREE, _FIRST, _REST, _WAITING = range(4)
 
 
@@ -166,6 +169,14 @@ class Extents:
 
     def sync(self) -> None:
         """Make what was written durable."""
+        self._disk.sync(self.name)
+
+    def wipe(self) -> None:
+        """Overwrite every free page with zeros, durably: nothing is left of what was there."""
+        with self._lock:
+            for page, pages in sorted(self._starts.items()):
+                for start in range(page, page + pages, _WIPED):
+                    self._disk.write(self.name, start * PAGE, bytes(min(_WIPED, page + pages - start) * PAGE))
         self._disk.sync(self.name)
 
     def free_runs(self) -> list[tuple[int, int]]:

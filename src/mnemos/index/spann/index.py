@@ -20,6 +20,7 @@ from mnemos.index.spann import building, checking
 from mnemos.index.spann.calibration import calibrated
 from mnemos.index.spann.codes import Entries, Floats
 from mnemos.index.spann.disk import Disk, FolderDisk
+from mnemos.index.spann.erasing import erase
 from mnemos.index.spann.extents import Extents
 from mnemos.index.spann.heads import Heads
 from mnemos.index.spann.lists import Lists
@@ -300,6 +301,13 @@ class SpannIndex:
         gone = self._updater.remove(_ids(ids, distinct=False))
         self._checkpoint_if_due()
         return gone
+
+    def erase(self, ids: Numbers) -> int:
+        """Let go of the vectors of `ids`, as `remove` does, and leave no byte in the files that was made of them; how many there were.
+
+        It reads all lists and makes a checkpoint: erase many at once. Where it was stopped before it returned, call it again.
+        """
+        return erase(self._parts, self._updater, self._extents, _ids(ids, distinct=False), self.checkpoint)
 
     def apply(self, position: int, ids: Numbers, vectors: Floats, removed: Numbers) -> None:
         """Bring the index from its position to `position`: what the log says in between. Applied twice, it is as applied once."""

@@ -74,9 +74,12 @@ class Updater:
             with self._parts.lock:
                 if not self._parts.waiting and not self._swept():
                     break
-                number, task = next(iter(self._parts.waiting.items()))
-                self._split(number) if task == "split" else self._merge(number)
-                self._parts.waiting.pop(number, None)
+                number, task = self._parts.waiting.popitem(last=False)
+                try:
+                    self._split(number) if task == "split" else self._merge(number)
+                except BaseException:
+                    self._parts.waiting.setdefault(number, task)
+                    raise
             done += 1
         return done
 
@@ -127,12 +130,13 @@ class Updater:
     def _held(self, number: int) -> tuple[Bytes, int]:
         """The entries of a list that count, each slot once; and how many entries there are."""
         parts = self._parts
-        raw = self._read(number)
+        raw = self.read(number)
         live = raw[parts.live(raw)]
         first = np.unique(parts.entries.slots(live), return_index=True)[1]
         return live[np.sort(first)], len(raw)
 
     def _release(self, slots: Numbers) -> None:
+        """The vectors in `slots` are gone; lists in which much is stale by now are to be written anew."""
         parts = self._parts
         homes, counts = np.unique(parts.slots.homes.view()[slots].astype(np.int64), return_counts=True)
         parts.slots.release(slots)
@@ -163,7 +167,7 @@ class Updater:
         limit = parts.options.list_limit
         if len(live) <= limit:
             if len(live) < count:
-                self._rewrite(number, live)
+                self.rewrite(number, live)
             return
         slots = parts.entries.slots(live).astype(np.int64)
         rotated = self.vectors(slots)
@@ -216,7 +220,7 @@ class Updater:
         margin = 1 + _MARGIN[parts.options.code]
         drawn = []
         for number, head in zip(near.tolist(), around, strict=True):
-            raw = self._read(number)
+            raw = self.read(number)
             here = (parts.slots.homes.view()[parts.entries.slots(raw)] == number) & parts.live(raw)
             raw = raw[here]
             if not len(raw):
@@ -239,8 +243,9 @@ class Updater:
         parts = self._parts
         if not len(slots):
             return
-        nearest = parts.heads.nearest(rotated, 1)[0][:, 0]
-        away = nearest != parts.slots.homes.view()[slots]
+        homes = parts.heads.vectors(parts.slots.homes.view()[slots].astype(np.int64))
+        to_home = np.einsum("ij,ij->i", rotated - homes, rotated - homes)
+        away = parts.heads.nearest(rotated, 1)[1][:, 0] < (1 - _SAME) * to_home - _SAME  # as near is no reason to move
         slots, rotated = slots[away], rotated[away]
         if not len(slots):
             return
@@ -263,11 +268,11 @@ class Updater:
         target = self._with_room(number, len(live)) if len(live) < max(parts.options.merge_below, 1) else -1
         if target < 0:
             if len(live) < count:
-                self._rewrite(number, live)
+                self.rewrite(number, live)
             return
         slots = parts.entries.slots(live).astype(np.int64)
         at_home = parts.slots.homes.view()[slots] == number
-        there = self._read(target)
+        there = self.read(target)
         known = parts.entries.slots(there[parts.live(there)])
         absent = ~np.isin(slots, known)
         rotated = self.vectors(slots)
@@ -289,9 +294,25 @@ class Updater:
                 return int(other)
         return -1
 
-    def _rewrite(self, number: int, live: Bytes) -> None:
+    def rewrite(self, number: int, live: Bytes) -> None:
+        """Let a list have only the entries `live`."""
         self._parts.lists.create(number, self._parts.heads.vector(number), live)
         self._dead.pop(number, None)
+
+    def rehead(self, number: int) -> None:
+        """Give a list another head: the middle of what is in it. Without anything in it the list goes."""
+        parts = self._parts
+        live, _ = self._held(number)
+        slots = parts.entries.slots(live).astype(np.int64)
+        if len(slots):
+            rotated = self.vectors(slots)
+            middle = rotated.mean(axis=0, dtype=np.float64).astype(np.float32)
+            at_home = slots[parts.slots.homes.view()[slots] == number]
+            other = self._create(middle, slots, rotated)
+            parts.slots.move(at_home, np.full(len(at_home), other))
+            parts.waiting[other] = "merge"
+        self._drop(number)
+        parts.epoch += 1
 
     # -- damage --
     def mend(self, damage: DamagedLists) -> None:
@@ -320,7 +341,8 @@ class Updater:
         parts.vectors.write(slots, fresh)
         self.mended += len(slots)
 
-    def _read(self, number: int) -> Bytes:
+    def read(self, number: int) -> Bytes:
+        """The entries of a list, made again where they were damaged."""
         try:
             return self._parts.lists.read(number)
         except DamagedLists as damage:
