@@ -73,7 +73,7 @@ class ComingAndGoing(RuleBasedStateMachine):
                 assert np.isinf(near[len(numbers) :]).all()
 
 
-ComingAndGoing.TestCase.settings = settings(max_examples=30, stateful_step_count=12, deadline=None)
+ComingAndGoing.TestCase.settings = settings(max_examples=20, stateful_step_count=10, deadline=None)
 TestComingAndGoing = ComingAndGoing.TestCase
 
 
@@ -97,19 +97,21 @@ def test_recall_holds_when_all_heads_are_replaced_and_the_distribution_drifts(dr
     assert heads.nbytes < 1.4 * new[:6000].nbytes
 
 
-def test_what_is_found_is_the_same_for_queries_alone_and_together_and_after_loading(drifting: tuple[np.ndarray, np.ndarray]) -> None:
+def test_what_is_found_is_the_same_again_and_after_loading_and_no_less_for_queries_together(drifting: tuple[np.ndarray, np.ndarray]) -> None:
     vectors, queries = drifting[0][:6000], drifting[0][6000:]
-    heads = Heads(vectors, exact=1024, probe=2048)
+    heads = Heads(vectors, exact=1024, probe=1500)
     numbers, distances = heads.nearest(queries, 64)
     assert np.all(np.diff(distances, axis=1) >= 0)
-    again = Heads(vectors, groups=heads.groups(), exact=1024, probe=2048)
-    for found in (again.nearest(queries, 64), Heads(vectors, exact=1024, probe=2048).nearest(queries, 64)):
+    again = Heads(vectors, groups=heads.groups(), exact=1024, probe=1500)
+    for found in (again.nearest(queries, 64), Heads(vectors, exact=1024, probe=1500).nearest(queries, 64)):
         assert np.array_equal(found[0], numbers)
         assert np.array_equal(found[1], distances)
-    alone = [heads.nearest(query[None], 64) for query in queries]
-    assert np.array_equal(np.concatenate([found for found, _ in alone]), numbers)
+    alone = np.concatenate([heads.nearest(query[None], 64)[1] for query in queries])
+    assert np.all(distances <= alone)
     exact = ((vectors[numbers].astype(np.float64) - queries[:, None]) ** 2).sum(axis=2)
     assert distances == pytest.approx(exact, rel=1e-4)
+    right = np.sort(((vectors[None].astype(np.float64) - queries[:10, None]) ** 2).sum(axis=2), axis=1)[:, :64]
+    assert heads.nearest(queries[:10], 64, probe=6000)[1] == pytest.approx(right, rel=1e-4)
 
 
 def test_thousands_of_identical_heads_are_taken_in_and_found() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -138,97 +139,87 @@ class Heads:
     def nearest(self, queries: Floats, k: int, *, probe: int | None = None) -> tuple[Ints, Floats]:
         """For each of `queries` (m, d) the numbers (m, k) of the nearest heads and their squared distances (m, k), by distance, then by number;
         -1 and inf where there are fewer. Up to `exact` heads, or where `probe` reaches their number, none that is nearer is missed but for rounding.
-        Raises `Invalid`."""
+        Queries near each other are answered together, and then see more heads than one alone. Raises `Invalid`."""
+        self._check(queries, k)
+        numbers = self.near(queries, k + _SPARE, probe=probe)
+        out = np.full((len(numbers), k), -1, dtype=np.int64), np.full((len(numbers), k), np.inf, dtype=np.float32)
+        for row, query in enumerate(np.asarray(queries, dtype=np.float32)):
+            found = numbers[row][numbers[row] >= 0]
+            away = self._gathered(self._group[found], self._place[found])
+            away -= query
+            distances = np.einsum("ij,ij->i", away, away)
+            order = np.lexsort((found, distances))[:k]
+            out[0][row, : len(order)], out[1][row, : len(order)] = found[order], distances[order]
+        return out
+
+    def near(self, queries: Floats, k: int, *, probe: int | None = None) -> Ints:
+        """As `nearest`, only the numbers (m, k), in no order; of heads about equally near any. Raises `Invalid`."""
+        self._check(queries, k)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.dimensions or k < 1:
-            raise Invalid(f"heads: need queries (m, {self.dimensions}) and k from 1 on; got shape {queries.shape} and k = {k}")
-        probe = max(self.probe if probe is None else probe, k)
-        if len(queries) == 1:
-            numbers, distances = self._nearest_one(queries[0], k, probe)
-            return numbers[None], distances[None]
-        parts = [self._nearest_batch(queries[at : at + _BATCH], k, probe) for at in range(0, len(queries), _BATCH)]
-        if not parts:
-            return np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
-        return np.concatenate([numbers for numbers, _ in parts]), np.concatenate([distances for _, distances in parts])
+        out = np.full((len(queries), k), -1, dtype=np.int64)
+        if self._count and len(queries):
+            reach = self._count if self._count <= self.exact else max(self.probe if probe is None else probe, k)
+            for rows, groups in self._looks(queries, reach):
+                out[rows, : min(k, self._count)] = self._among(queries[rows], [self._groups[i] for i in groups.tolist()], k)
+        return out
 
     def recall(self, queries: Floats, k: int = 64) -> float:
-        """The share of the `k` nearest heads of `queries` (m, d) that `nearest` finds."""
-        found, _ = self.nearest(queries, k)
-        right, _ = self.nearest(queries, k, probe=self._count)
+        """The share of the `k` nearest heads of `queries` (m, d) that `nearest` finds for each alone."""
+        right = self.near(queries, k, probe=self._count)
+        found = [self.near(query[None], k)[0] for query in queries]
         hits = sum(len(np.intersect1d(a[a >= 0], b[b >= 0])) for a, b in zip(found, right, strict=True))
         return hits / max(int((right >= 0).sum()), 1)
 
+    def nearest_groups(self, queries: Floats, k: int) -> Ints:
+        """(m, k) the groups whose centres are nearest to `queries` (m, d), nearest first; -1 where there are fewer."""
+        keys = self._halves - queries @ self._centres.T
+        found = np.full((len(queries), k), -1, dtype=np.int64)
+        found[:, : keys.shape[1]] = np.argsort(keys, axis=1, kind="stable")[:, :k]
+        return found
+
     # Finding
 
-    def _near(self, keys: Floats, probe: int) -> Ints:
-        """The groups to look at, nearest first, until they hold `probe` heads; `keys` (groups,) grow with nearness."""
-        order = np.argsort(-keys, kind="stable")
-        held = np.cumsum(self._counted()[order])
-        return order[: int(np.searchsorted(held, probe)) + 1]
+    def _check(self, queries: Floats, k: int) -> None:
+        if queries.ndim != 2 or queries.shape[1] != self.dimensions or k < 1:
+            raise Invalid(f"heads: need queries (m, {self.dimensions}) and k from 1 on; got shape {queries.shape} and k = {k}")
+
+    def _looks(self, queries: Floats, reach: int) -> Iterator[tuple[Ints, Ints]]:
+        """Rows of `queries` that are answered together, and the groups to look at for them: the nearest of each, until they hold `reach` heads."""
+        if reach >= self._count:
+            for start in range(0, len(queries), _BATCH):
+                yield np.arange(start, min(start + _BATCH, len(queries))), np.arange(len(self._groups))
+            return
+        keys = self._halves - queries @ self._centres.T
+        order = np.argsort(keys, axis=1, kind="stable")
+        looked = (np.cumsum(self._counted()[order], axis=1) < reach).sum(axis=1) + 1
+        if len(queries) == 1:
+            yield np.zeros(1, dtype=np.int64), order[0, : looked[0]]
+            return
+        alike = np.lexsort((order[:, min(1, order.shape[1] - 1)], order[:, 0]))
+        for start, stop in _runs(order[alike, 0]):
+            for at in range(start, stop, _BATCH):
+                rows = alike[at : min(at + _BATCH, stop)]
+                yield rows, np.unique(np.concatenate([order[row, : looked[row]] for row in rows.tolist()]))
+
+    def _among(self, queries: Floats, groups: list[_Group], k: int) -> Ints:
+        """The numbers (m, min(k, heads)) of the nearest in `groups`, in no order."""
+        keys = np.empty((len(queries), sum([group.count for group in groups])), dtype=np.float32)
+        at = 0
+        for group in groups:
+            part = keys[:, at : at + group.count]
+            np.matmul(queries, group.vectors[: group.count].T, out=part)
+            np.subtract(group.halves[: group.count], part, out=part)
+            at += group.count
+        numbers = np.concatenate([group.numbers[: group.count] for group in groups])
+        if keys.shape[1] <= k:
+            return np.broadcast_to(numbers.astype(np.int64), keys.shape)
+        return numbers[np.argpartition(keys, k, axis=1)[:, :k]].astype(np.int64)
 
     def _counted(self) -> Ints:
         """(groups,) their sizes; kept until one changes."""
         if self._sizes is None:
             self._sizes = np.array([group.count for group in self._groups], dtype=np.int64)
         return self._sizes
-
-    def _nearest_one(self, query: Floats, k: int, probe: int) -> tuple[Ints, Floats]:
-        if not self._count:
-            return np.full(k, -1, dtype=np.int64), np.full(k, np.inf, dtype=np.float32)
-        near = [self._groups[i] for i in self._near(self._centres @ query - self._halves, self._reach(probe)).tolist()]
-        keys = np.empty(sum([group.count for group in near]), dtype=np.float32)
-        at = 0
-        for group in near:
-            stop = at + group.count
-            np.dot(group.vectors[: group.count], query, out=keys[at:stop])
-            keys[at:stop] -= group.halves[: group.count]
-            at = stop
-        numbers = np.concatenate([group.numbers[: group.count] for group in near])
-        if len(keys) > k + _SPARE:
-            numbers = numbers[np.argpartition(-keys, k + _SPARE)[: k + _SPARE]]
-        return self._ranked(query, numbers.astype(np.int64), k)
-
-    def _nearest_batch(self, queries: Floats, k: int, probe: int) -> tuple[Ints, Floats]:
-        """As `_nearest_one`, group by group: one matrix product for all queries that look at it."""
-        m = len(queries)
-        out = np.full((m, k), -1, dtype=np.int64), np.full((m, k), np.inf, dtype=np.float32)
-        if not self._count:
-            return out
-        near = [self._near(row, self._reach(probe)) for row in queries @ self._centres.T - self._halves]
-        sizes = self._counted()
-        widths = np.array([int(sizes[groups].sum()) for groups in near])
-        keys = np.full((m, widths.max()), -np.inf, dtype=np.float32)
-        numbers = np.full((m, widths.max()), -1, dtype=np.int32)
-        asking = np.repeat(np.arange(m), [len(groups) for groups in near])
-        asked = np.concatenate(near)
-        starts = np.concatenate([np.cumsum(sizes[groups]) - sizes[groups] for groups in near])
-        order = np.argsort(asked, kind="stable")
-        bounds = np.searchsorted(asked[order], np.arange(len(self._groups) + 1))
-        for i, group in enumerate(self._groups):
-            pairs = order[bounds[i] : bounds[i + 1]]
-            if len(pairs):
-                rows, columns = asking[pairs], starts[pairs][:, None] + np.arange(group.count)
-                keys[rows[:, None], columns] = queries[rows] @ group.vectors[: group.count].T - group.halves[: group.count]
-                numbers[rows[:, None], columns] = group.numbers[: group.count]
-        for row, query in enumerate(queries):
-            found = numbers[row]
-            if keys.shape[1] > k + _SPARE:
-                found = found[np.argpartition(-keys[row], k + _SPARE)[: k + _SPARE]]
-            out[0][row], out[1][row] = self._ranked(query, found[found >= 0].astype(np.int64), k)
-        return out
-
-    def _reach(self, probe: int) -> int:
-        return self._count if self._count <= self.exact else probe
-
-    def _ranked(self, query: Floats, numbers: Ints, k: int) -> tuple[Ints, Floats]:
-        """The `k` of `numbers` that are nearest, by distances that are the same wherever a head stands."""
-        differences = self._gathered(self._group[numbers], self._place[numbers])
-        differences -= query
-        distances = np.einsum("ij,ij->i", differences, differences)
-        order = np.lexsort((numbers, distances))[:k]
-        found, near = np.full(k, -1, dtype=np.int64), np.full(k, np.inf, dtype=np.float32)
-        found[: len(order)], near[: len(order)] = numbers[order], distances[order]
-        return found, near
 
     def _gathered(self, groups: NDArray[np.int32], places: NDArray[np.int32]) -> Floats:
         out = np.empty((len(groups), self.dimensions), dtype=np.float32)
