@@ -111,7 +111,7 @@ def _heads(rotated: Callable[[Numbers], Floats], n: int, parts: Parts, workers: 
     if not n:
         return np.zeros((0, parts.measure.dimensions), dtype=np.float32)
     if n * options.head_ratio < 2:
-        return rotated(np.arange(n)).mean(axis=0, dtype=np.float64).astype(np.float32)[None]
+        return rotated(np.arange(1))
     tree = balanced_tree(
         rotated, n, rng=np.random.default_rng(options.seed), workers=workers, progress=stages.of(_SHARES[_VECTORS], _SHARES[_HEADS])
     )

@@ -225,6 +225,7 @@ class SpannIndex:
             "backlog": self.backlog,
             "splits": updater.splits,
             "merges": updater.merges,
+            "followed": updater.followed,
             "reassigned": updater.reassigned,
             "mended": updater.mended,
         }

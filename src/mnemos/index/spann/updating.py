@@ -24,6 +24,7 @@ _STALE = 0.3
 _MARGIN = {"binary": 0.1, "int8": 0.01, "float16": 0.001, "float32": 0.0}
 """By how much a distance from codes may be wrong, as a share of it."""
 _SAME = 1e-6
+_DRIFTED = 1.5
 _BATCH = 1024
 
 
@@ -34,7 +35,7 @@ class Updater:
         self._parts = parts
         self._dead: dict[int, int] = {}  # per list, how many vectors at home there are gone since it was written anew
         self._cursor = 0
-        self.splits = self.merges = self.reassigned = self.mended = 0
+        self.splits = self.followed = self.merges = self.reassigned = self.mended = 0
 
     # -- from outside --
     def add(self, ids: Numbers, vectors: Floats) -> None:
@@ -168,6 +169,7 @@ class Updater:
         if len(live) <= limit:
             if len(live) < count:
                 self.rewrite(number, live)
+                self._follow(number, live)
             return
         slots = parts.entries.slots(live).astype(np.int64)
         rotated = self.vectors(slots)
@@ -178,11 +180,12 @@ class Updater:
         filled = np.unique(clusters.assignment)
         same = exact_squares(old, clusters.centres[filled]) <= _SAME
         kept = int(filled[same][0]) if same.any() else -1  # the old head serves on for this part
-        new, made = np.full(len(clusters.centres), -1), []
+        heads, new, made = clusters.centres.copy(), np.full(len(clusters.centres), -1), []
         try:
             for part in filled[filled != kept].tolist():
                 members = clusters.assignment == part
-                new[part] = self._create(clusters.centres[part], slots[members], rotated[members])
+                heads[part] = _middle(rotated[members])
+                new[part] = self._create(heads[part], slots[members], rotated[members])
                 made.append(int(new[part]))
             if kept >= 0:
                 parts.lists.create(number, old, live[clusters.assignment == kept])
@@ -206,8 +209,7 @@ class Updater:
         if not clusters.arbitrary:
             # Who is farther from the new head than from the old one may be nearer to another (condition 1).
             to_old = exact_squares(old, rotated[at_home])
-            to_new = np.einsum("ij,ij->i", *(2 * [rotated[at_home] - clusters.centres[clusters.assignment[at_home]]]))
-            farther = to_old < to_new
+            farther = to_old < _squares(rotated[at_home], heads[clusters.assignment[at_home]])
             self._reassign(slots[at_home][farther], rotated[at_home][farther])
             self._draw(old, fresh)
 
@@ -233,8 +235,7 @@ class Updater:
         if not len(slots):
             return
         rotated = self.vectors(slots)
-        homes = parts.heads.vectors(parts.slots.homes.view()[slots].astype(np.int64))
-        to_home = np.einsum("ij,ij->i", rotated - homes, rotated - homes)
+        to_home = _squares(rotated, parts.heads.vectors(parts.slots.homes.view()[slots].astype(np.int64)))
         nearer = np.min([exact_squares(head, rotated) for head in heads], axis=0) < to_home
         self._reassign(slots[nearer], rotated[nearer])
 
@@ -243,8 +244,7 @@ class Updater:
         parts = self._parts
         if not len(slots):
             return
-        homes = parts.heads.vectors(parts.slots.homes.view()[slots].astype(np.int64))
-        to_home = np.einsum("ij,ij->i", rotated - homes, rotated - homes)
+        to_home = _squares(rotated, parts.heads.vectors(parts.slots.homes.view()[slots].astype(np.int64)))
         away = parts.heads.nearest(rotated, 1)[1][:, 0] < (1 - _SAME) * to_home - _SAME  # as near is no reason to move
         slots, rotated = slots[away], rotated[away]
         if not len(slots):
@@ -269,6 +269,7 @@ class Updater:
         if target < 0:
             if len(live) < count:
                 self.rewrite(number, live)
+                self._follow(number, live)
             return
         slots = parts.entries.slots(live).astype(np.int64)
         at_home = parts.slots.homes.view()[slots] == number
@@ -299,20 +300,40 @@ class Updater:
         self._parts.lists.create(number, self._parts.heads.vector(number), live)
         self._dead.pop(number, None)
 
+    def _follow(self, number: int, live: Bytes) -> None:
+        """Where what is at home in a list has drifted away from its head, let the head follow."""
+        parts = self._parts
+        slots = parts.entries.slots(live).astype(np.int64)
+        slots = slots[parts.slots.homes.view()[slots] == number]
+        if len(slots) < 2:
+            return
+        rotated = self.vectors(slots)
+        mean = rotated.mean(axis=0, dtype=np.float64).astype(np.float32)
+        # A member stands about as far from the middle of the others as they do: a head that stands farther is none of them.
+        if float(exact_squares(parts.heads.vector(number), mean[None])[0]) > _DRIFTED * float(exact_squares(mean, rotated).mean()):
+            self.rehead(number)
+
     def rehead(self, number: int) -> None:
-        """Give a list another head: the middle of what is in it. Without anything in it the list goes."""
+        """Give a list another head, from the middle of what is in it, and let the vectors around choose again. An empty list goes."""
         parts = self._parts
         live, _ = self._held(number)
         slots = parts.entries.slots(live).astype(np.int64)
-        if len(slots):
-            rotated = self.vectors(slots)
-            middle = rotated.mean(axis=0, dtype=np.float64).astype(np.float32)
-            at_home = slots[parts.slots.homes.view()[slots] == number]
-            other = self._create(middle, slots, rotated)
-            parts.slots.move(at_home, np.full(len(at_home), other))
-            parts.waiting[other] = "merge"
+        if not len(slots):
+            self._drop(number)
+            parts.epoch += 1
+            return
+        rotated = self.vectors(slots)
+        at_home = parts.slots.homes.view()[slots] == number
+        head = _middle(rotated[at_home] if at_home.any() else rotated)
+        old = parts.heads.vector(number)
+        other = self._create(head, slots, rotated)
+        self.followed += 1
+        parts.slots.move(slots[at_home], np.full(int(at_home.sum()), other))
         self._drop(number)
         parts.epoch += 1
+        farther = exact_squares(old, rotated) < exact_squares(head, rotated)
+        self._reassign(slots[at_home & farther], rotated[at_home & farther])
+        self._draw(head, np.array([other]))
 
     # -- damage --
     def mend(self, damage: DamagedLists) -> None:
@@ -360,3 +381,16 @@ class Updater:
         except DamagedVectors as damage:
             self.mend_vectors(damage)
             return self._parts.vectors.read(slots)
+
+
+def _squares(some: Floats, others: Floats) -> Floats:
+    """Squared distances (m,) between rows (m, d) of the same number."""
+    difference = some - others
+    return np.asarray(np.einsum("ij,ij->i", difference, difference), dtype=np.float32)
+
+
+def _middle(vectors: Floats) -> Floats:
+    """Of `vectors` (m, d) the one nearest to their mean. A head is one of them: means of many components lie so near each other that no
+    vector would have a second head that is not behind the first."""
+    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return np.asarray(vectors[int(np.argmin(exact_squares(mean, vectors)))])
