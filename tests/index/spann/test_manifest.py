@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import random
 import signal
@@ -167,11 +168,9 @@ def test_stops_after_stops_never_lose_a_checkpoint(seed: int) -> None:
         disk.kill_at(rng.randint(1, 60))
         begun: list[dict[str, Any]] = []
         before = len(saved)
-        try:
+        with contextlib.suppress(Killed):
             shelf = Shelf(disk)
             script(shelf, saved, begun, range(shelf.meta["position"] + 1, shelf.meta["position"] + 31))
-        except Killed:
-            pass
         if rng.random() < 0.5:
             disk.lose_power()
         disk.reopen()
@@ -182,8 +181,9 @@ def test_stops_after_stops_never_lose_a_checkpoint(seed: int) -> None:
             saved.append(contents)
 
 
+@pytest.mark.parametrize("more", [0, 2], ids=["the same again", "more"])
 @pytest.mark.parametrize("code", [FULL, BROKEN], ids=["full", "broken"])
-def test_a_call_that_fails_leaves_all_to_read_and_the_last_checkpoint_whole(code: int) -> None:
+def test_a_call_that_fails_leaves_all_to_read_and_the_last_checkpoint_whole(code: int, more: int) -> None:
     whole, prepared = FaultyDisk(1), FaultyDisk(1)
     shelf = Shelf(whole)
     script(shelf, [], [], range(1, 13))
@@ -205,8 +205,8 @@ def test_a_call_that_fails_leaves_all_to_read_and_the_last_checkpoint_whole(code
         lost = copy.deepcopy(disk)
         lost.lose_power()
         assert Shelf(lost).contents() in (before, now)
-        shelf.step(14)
-        shelf.step(15)
+        for step in range(more):
+            shelf.step(14 + step)
         if disk.unsure - {"manifest.new"}:  # what was not synced may be gone
             with pytest.raises(StoreUnavailable, match="an earlier sync failed"):
                 shelf.save()
@@ -217,6 +217,34 @@ def test_a_call_that_fails_leaves_all_to_read_and_the_last_checkpoint_whole(code
             disk.lose_power()
             assert Shelf(disk).contents() == shelf.contents()
             assert shelf.checkpoints.pages.bytes_waiting == shelf.lists.bytes_waiting == 0
+            assert shelf.checkpoints.pages.bytes_used == Shelf(disk).checkpoints.pages.bytes_used
+
+
+@pytest.mark.parametrize("kill", range(1, 14))
+def test_after_a_rename_that_may_have_happened_or_not_both_checkpoints_are_kept(kill: int) -> None:
+    for seed in range(8):
+        disk = FaultyDisk(seed)
+        shelf, replace = Shelf(disk), disk.replace
+        script(shelf, [], [], range(1, 13))
+        before = shelf.contents()
+        shelf.step(13)
+        now = shelf.contents()
+
+        def doubtful(source: str, target: str, disk: FaultyDisk = disk, replace: Any = replace) -> None:
+            disk.fail_at(1, BROKEN)
+            replace(source, target)
+
+        disk.replace = doubtful  # type: ignore[method-assign]
+        with pytest.raises(StoreUnavailable, match=r"putting manifest\.new in its place"):
+            shelf.save()
+        disk.replace = replace  # type: ignore[method-assign]
+        shelf.step(14)
+        later = shelf.contents()
+        disk.kill_at(kill)
+        with contextlib.suppress(Killed):
+            shelf.save()
+        disk.lose_power()
+        assert Shelf(disk).contents() in (before, now, later)
 
 
 def test_a_checkpoint_is_what_was_when_it_was_begun() -> None:
@@ -404,6 +432,10 @@ def test_tables_grow_shrink_and_know_what_changed() -> None:
     table.resize(2)
     table.resize(5)
     assert table.view().tolist() == [[0, 0, 0], [1, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
+    table.set([3, 4], np.ones((2, 3)))
+    table.resize(4)
+    table.resize(5)
+    assert table.view()[3:].tolist() == [[1, 1, 1], [0, 0, 0]]
     view = table.view()
     view[4] = 9
     table.touch(4)
