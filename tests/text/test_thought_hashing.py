@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnemos.base.errors import Invalid
-from mnemos.text.thoughts.hashing import Hash, HashedIndex, Parameters
+from mnemos.text.thoughts.hashing import Hash, HashedIndex, Parameters, probes
 from mnemos.text.thoughts.neighbours import HashedNeighbours
 
 SMALL = Parameters(exact_below=8, fewest=8, most=64, per_bucket=4, cap=12)
@@ -44,11 +44,13 @@ def test_fewer_buckets_use_the_same_directions() -> None:
 
 
 def test_the_first_probe_is_the_bucket_and_the_others_differ() -> None:
-    hash = Hash(16, 64, 0, 0)
+    hashes = [Hash(16, 64, 0, table) for table in range(4)]
     for vector in unit(50):
-        probes = hash.probes(vector, 64, 3)
-        assert probes[0] == int(hash(vector[None], 64)[0])
-        assert len(set(probes)) == 3
+        projected = np.stack([hash.directions(64) @ vector for hash in hashes])
+        found = probes(projected, 3)
+        along = np.concatenate([projected, -projected], axis=1)
+        assert found.tolist() == np.argsort(-along, axis=1, kind="stable")[:, :3].tolist()
+        assert found[:, 0].tolist() == [int(hash(vector[None], 64)[0]) for hash in hashes]
 
 
 OPERATIONS = st.lists(
