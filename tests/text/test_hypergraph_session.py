@@ -168,6 +168,25 @@ def test_a_context_keeps_to_its_room() -> None:
     assert "[1]" in Session(corpus(), Settings(limits=LIMITS)).finish(QUESTION).text
 
 
+def test_points_come_first_only_where_they_hold_the_question_and_the_first_search_did_not() -> None:
+    likely = (f"{name} married the captain who voiced a harbour." for name in ("Abel Arno", "Bea Brix", "Cleo Cass", "Dora Dunn", "Emil Egge"))
+    texts = (*TEXTS[:3], *likely, *TEXTS[8:])
+    chain = "Who married the one that voiced the captain in Tin Harbour?"
+    for question, believed in (
+        (chain, True),
+        ("Who married the captain who voiced a harbour?", False),  # no name to go on from
+        (chain.replace("Tin Harbour", "Tin Harbour and Zinc Island"), False),  # a name that no text holds
+        ("Which captain is voiced in Tin Harbour?", False),  # the first search holds it
+    ):
+        one = Session(corpus(texts), Settings(limits=LIMITS, room=Room(passages=3)))
+        context = one.finish(question)
+        assert one.evidence is not None
+        alone = one.evidence.ranked
+        assert len(alone) == 3
+        assert (list(context.best) == alone) is not believed, question
+        assert ("p1" in context.best) is believed, question
+
+
 def test_what_cannot_be_read_any_more_is_in_no_answer() -> None:
     one = session()
     list(one.run(QUESTION))

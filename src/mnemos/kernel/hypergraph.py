@@ -99,7 +99,7 @@ class Investigation:
         context = self.context()
         cited = list(dict.fromkeys(id_ for point in context.points for id_ in sorted(point.passages)))
         passages = {passage.id: passage for passage in context.passages}
-        best = [passages[id_] for id_ in dict.fromkeys([*cited, *passages]) if id_ in passages][:_SOURCES_OF_ANSWER]
+        best = [passages[id_] for id_ in dict.fromkeys([*cited, *context.best]) if id_ in passages][:_SOURCES_OF_ANSWER]
         sources = [Source(one.id, one.text, one.author, one.said_at) for one in best]
         return answer(self.question, sources, now=self.space.system.clock())
 
@@ -231,9 +231,9 @@ class SpaceCorpus:
         def look(question: Question, view: View) -> Retrieved:
             graph = graph_of(view)
             scores = bridged(question, view, self._ranking.ranking(question, view).scores).astype(np.float64)
-            wanted = Wanted(query.text, graph.numbers(query.near), graph.numbers(query.away))
+            wanted = Wanted(query.text, graph.numbers(query.near), graph.numbers(query.away), query.deep)
             gathered = retrieve(graph, view.allowed, scores, wanted, limits)
-            rows = [*gathered.rows, *graph.passage_of(np.array(gathered.units, dtype=np.int64)).tolist()]
+            rows = [*gathered.rows, *gathered.ranked, *graph.passage_of(np.array(gathered.units, dtype=np.int64)).tolist()]
             passages = self._passages(view, list(dict.fromkeys(rows)))
             return retrieved_from(graph, gathered, passages, scores, _weights(query.text, view))
 

@@ -49,6 +49,8 @@ class Context:
     passages: tuple[Passage, ...]
     tokens: int
     """Of the text."""
+    best: tuple[str, ...] = ()
+    """The ids of the passages, the best first."""
 
     @property
     def text(self) -> str:
@@ -68,21 +70,19 @@ def _passage(number: int, passage: Passage) -> str:
     return f"[{number}] {said}{passage.text}"
 
 
-def context(memory: WorkingMemory, evidence: Evidence, room: Room, count: Callable[[str], int]) -> Context:
+def context(memory: WorkingMemory, evidence: Evidence, room: Room, count: Callable[[str], int], believed: bool = True) -> Context:
     """The context of a session as it stands: first what the points rest on and what the question found, the best first, then what else holds their
-    names, then what stands beside, then what the sub-queries found best. `count`: tokens of a text."""
+    names, then what stands beside, then what the sub-queries found best. `count`: tokens of a text.
+
+    Where the points are not `believed`, what the question finds by itself comes before all that, and points take only what room passages leave.
+    """
     points = ranked(memory, evidence)
-    order = dict.fromkeys(_first(points, evidence))
+    order = dict.fromkeys([] if believed else [id_ for id_ in evidence.ranked if id_ in evidence.passages])
+    order |= dict.fromkeys(_first(points, evidence))
     order |= dict.fromkeys(id_ for point in points for id_ in _inner(point, evidence, room))
     order |= dict.fromkeys(id_ for point in points for id_ in _outer(point, evidence, room))
     order |= dict.fromkeys(sorted(evidence.passages, key=lambda id_: (-evidence.standing.get(id_, 0.0), id_)))
-    tokens = 0
-    told: list[Point] = []
-    for point in points:
-        size = count(_point(point, dict.fromkeys(point.passages, room.passages))) + 1
-        if tokens + size <= room.tokens // POINTS:
-            told.append(point)
-            tokens += size
+    told, tokens = _told(points, room, room.tokens // POINTS, count) if believed else ([], 0)
     chosen: list[Passage] = []
     for id_ in order:
         if len(chosen) == room.passages:
@@ -91,8 +91,24 @@ def context(memory: WorkingMemory, evidence: Evidence, room: Room, count: Callab
         if tokens + size <= room.tokens:
             chosen.append(evidence.passages[id_])
             tokens += size
+    if not believed:
+        told, more = _told(points, room, min(room.tokens - tokens, room.tokens // POINTS), count)
+        tokens += more
+    best = tuple(passage.id for passage in chosen)
     chosen.sort(key=lambda passage: (passage.position, passage.id))
-    return Context(evidence.question, tuple(told), tuple(chosen), tokens)
+    return Context(evidence.question, tuple(told), tuple(chosen), tokens, best)
+
+
+def _told(points: Sequence[Point], room: Room, most: int, count: Callable[[str], int]) -> tuple[list[Point], int]:
+    """(the points that fit into so many tokens, the best first; their tokens)"""
+    tokens = 0
+    told: list[Point] = []
+    for point in points:
+        size = count(_point(point, dict.fromkeys(point.passages, room.passages))) + 1
+        if tokens + size <= most:
+            told.append(point)
+            tokens += size
+    return told, tokens
 
 
 def _first(points: Sequence[Point], evidence: Evidence) -> list[str]:

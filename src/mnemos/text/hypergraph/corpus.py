@@ -53,6 +53,8 @@ class SubQuery:
     away: frozenset[str] = frozenset()
     point: int | None = None
     """The point that it looks into."""
+    deep: int = 0
+    """So many passages are listed as it finds them by itself, to fill a context with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Retrieved:
     """Whether nothing was near, or too little away, so that the whole corpus was searched."""
     shown: Mapping[str, str] = field(default_factory=dict)
     """Key → a name as these sentences write it."""
+    ranked: tuple[Passage, ...] = ()
+    """The passages that were found plainly, as many as the sub-query is `deep`, best first."""
 
 
 class Corpus(Protocol):
@@ -127,6 +131,7 @@ def retrieved_from(
         weights=weights,
         widened=found.widened,
         shown=shown,
+        ranked=tuple(passages[row] for row in found.ranked),
     )
 
 
@@ -155,7 +160,7 @@ class ListedCorpus:
             ids = {self.passages[row].id for name in np.flatnonzero(around).tolist() for row in self.graph.passages_of(name, allowed).tolist()}
             for id_, score in self._search(query.text, limits.searched, ids):
                 scores[self._row[id_]] = max(scores[self._row[id_]], score)
-        found = retrieve(self.graph, allowed, scores, Wanted(query.text, near, self.graph.numbers(query.away)), limits)
+        found = retrieve(self.graph, allowed, scores, Wanted(query.text, near, self.graph.numbers(query.away), query.deep), limits)
         total = len(self.passages)
         counts = {one: self._frequency.get(one, 0) for one in query_terms(query.text).hashes.tolist()}
         weights = {one: math.log((total + 1) / (count + 0.5)) if count else 0.0 for one, count in counts.items()}

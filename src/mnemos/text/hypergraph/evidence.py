@@ -46,6 +46,8 @@ class Evidence:
         """Passage id → the best place, 1 / rank, that any sub-query gave it."""
         self.direct: dict[str, int] = {}
         """Passage id → its place, from 1 on, for the question itself."""
+        self.ranked: list[str] = []
+        """Passages as the question finds them by itself, best first: more of them than points are made of."""
         self._weights: dict[int, float] = dict.fromkeys(query_terms(question).hashes.tolist(), 1.0)
         self._words: dict[int, str] = dict(zip(query_terms(question).hashes.tolist(), query_terms(question).words, strict=True))
         self._terms: dict[Span, frozenset[int]] = {}
@@ -55,6 +57,8 @@ class Evidence:
         """Note what a sub-query found. Gives the sentences that are new, the relations first."""
         if query.text == self.question:
             self._weights = {one: max(found.weights.get(one, weight), 0.0) for one, weight in self._weights.items()}
+            self.passages |= {passage.id: passage for passage in found.ranked}
+            self.ranked = [passage.id for passage in found.ranked]
         for place, passage in enumerate(found.passages, 1):
             self.passages.setdefault(passage.id, passage)
             if query.text == self.question:

@@ -64,6 +64,7 @@ class Wanted(NamedTuple):
     text: str
     near: Ints = _NONE
     away: Ints = _NONE
+    deep: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ class Gathered:
     common: frozenset[int] = field(default_factory=frozenset)
     """Those of all names in `rows` that join nothing."""
     widened: bool = False
+    ranked: list[int] = field(default_factory=list)
+    """The best rows by their scores alone, `Wanted.deep` of them."""
 
 
 def retrieve(graph: Graph, allowed: Mask, scores: Numbers, wanted: Wanted, limits: Limits = Limits()) -> Gathered:
@@ -104,7 +107,8 @@ def retrieve(graph: Graph, allowed: Mask, scores: Numbers, wanted: Wanted, limit
     most = limits.common_from(int(np.count_nonzero(allowed)))
     inside = {name for unit in [*graph.units_in(np.array(rows, dtype=np.int64)).tolist(), *units] for name in graph.unit(unit).names}
     common = frozenset(name for name in inside if graph.frequency(name, allowed) > most)
-    return Gathered(names, units, rows, common, widened)
+    ranked = _best(scores, wanted.deep).tolist() if wanted.deep else []
+    return Gathered(names, units, rows, common, widened, ranked)
 
 
 def neighbours(graph: Graph, names: Ints, allowed: Mask, most: int) -> tuple[str, ...]:

@@ -89,6 +89,8 @@ class Step:
     """Sub-queries that found nothing where they looked, and so looked everywhere."""
 
 
+HELD = 0.95
+"""Share of the question's words, by weight, that counts as all of them."""
 _UNREAD = frozenset([Reason.MALFORMED, Reason.TRUNCATED, Reason.REFUSAL])
 
 
@@ -130,7 +132,7 @@ class Session:
             raise Invalid("session: it has been run; make a new one, a working memory is for one question")
         self.evidence = evidence = Evidence(question, self.corpus)
         began = self._clock()
-        queries: tuple[SubQuery, ...] = (SubQuery(question),)
+        queries: tuple[SubQuery, ...] = (SubQuery(question, deep=self.settings.room.passages),)
         looked: frozenset[str] = frozenset()
         for turn in range(self.settings.turns + 1):
             before = covered(self.memory, evidence)
@@ -250,7 +252,18 @@ class Session:
         for id_ in evidence.passages.keys() - left:
             del evidence.passages[id_]
         evidence.sentences = {span: one for span, one in evidence.sentences.items() if span.passage in left}
-        return context(self.memory, evidence, self.settings.room, self._count)
+        return context(self.memory, evidence, self.settings.room, self._count, self._believed(evidence))
+
+    def _believed(self, evidence: Evidence) -> bool:
+        """Whether the points are to be believed before what the question finds by itself. A model's are. Those of rules, where they hold all names
+        that the question gives and all of its words, and did not do so after the first search; the words of a question of several parts recur in
+        each of them, so that there the first search tells nothing.
+        """
+        if any(point.by != "rules" for point in self.memory):
+            return True
+        if not evidence.asked or not evidence.asked <= self.memory.names or covered(self.memory, evidence) < HELD:
+            return False
+        return self.steps[0].covered < HELD or len(evidence.parts) > 1
 
 
 def passages_within(passages: list[Passage], tokens: int, count: Callable[[str], int]) -> list[Passage]:
