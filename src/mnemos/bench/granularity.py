@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from mnemos.base.stats import bootstrap_difference
 from mnemos.bench.corpus import Corpus
 from mnemos.bench.datasets import data_folder
 from mnemos.bench.embedding import CountingEmbedder, vector_folder
+from mnemos.bench.granularity_speed import speed
 from mnemos.bench.granularity_world import Asked, World, adaptive_world, linked_world
 from mnemos.bench.parts import in_parts
 from mnemos.bench.registry import Benchmark, Options
@@ -41,7 +41,7 @@ NOTES = (
 
 def run(benchmark: Benchmark, options: Options) -> Result:
     """The sheet's checks, each with its threshold."""
-    return in_parts(benchmark, options, (_adaptive, _associated, _cut, _locomo, _speed), NOTES)
+    return in_parts(benchmark, options, (_adaptive, _associated, _cut, _locomo, speed), NOTES)
 
 
 # ---- ranking sessions -----------------------------------------------------------------------------------------------
@@ -259,43 +259,3 @@ def _filtered(space: Space, question: str, members: set[str], texts: dict[str, s
             out.add(source)
             budget -= size
     return out
-
-
-# ---- 7: speed -------------------------------------------------------------------------------------------------------
-
-
-def _speed(options: Options) -> tuple[list[Check], dict[str, Any]]:
-    """20,000 sessions of four turns with random vectors; queries are given by their vector."""
-    sessions = 2_000 if options.quick else 20_000
-    rng = options.rng()
-    with mnemos.open(":memory:", embedder=HashedEmbedder()) as memory:
-        space = memory.space("many", strategy=Granularity.name)
-        texts = [" ".join(f"word{n}" for n in rng.integers(0, 5000, 12)) for _ in range(4 * sessions)]
-        records = [{"text": text, "type": "turn", "metadata": {"session": at // 4}} for at, text in enumerate(texts)]
-        space.add_many(records)
-        start = time.perf_counter()
-        space.consolidate()
-        first = (time.perf_counter() - start) / sessions
-        new = []
-        for number in range(5):
-            space.add_many([{"text": text, "type": "turn", "metadata": {"session": f"new {number}"}} for text in texts[:4]])
-            start = time.perf_counter()
-            space.consolidate()
-            new.append(time.perf_counter() - start)
-        queries = [texts[at] for at in rng.integers(0, len(texts), 40)]
-        vectors = memory.embedding.matrix(queries)
-        assert vectors is not None
-        space.search(queries[0], vector=vectors[0])
-        took = [_seconds(lambda at=at: space.search(queries[at], vector=vectors[at])) for at in range(len(queries))]  # type: ignore[misc]
-    bounds = (None, None) if options.quick else (150.0, 100.0)
-    return [
-        Check(f"query over {sessions:,} sessions, ms, p95", 1e3 * float(np.percentile(took, 95)), bounds[0], at_least=False, n=len(took)),
-        Check(f"one more session among {sessions:,}, ms, median", 1e3 * float(np.median(new)), bounds[1], at_least=False, n=len(new)),
-        Check("consolidating, ms a session", 1e3 * first, None, at_least=False, n=sessions),
-    ], {}
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start

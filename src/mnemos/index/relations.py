@@ -212,7 +212,9 @@ def _recoded(codes: Codes, column: Growing, at: int) -> tuple[Codes, Growing]:
 def _among(codes: Rows, words: Codes, wanted: Iterable[str] | None) -> Mask:
     if wanted is None:
         return np.ones(len(codes), dtype=bool)
-    return np.isin(codes, [number for word in wanted if (number := words.number(word)) is not None])
+    chosen = np.zeros(len(words.words) + 1, dtype=bool)  # the last for -1
+    chosen[[number for word in wanted if (number := words.number(word)) is not None]] = True
+    return np.asarray(chosen[codes])
 
 
 def _word(value: Any) -> str | None:

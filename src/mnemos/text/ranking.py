@@ -336,7 +336,7 @@ def _times(intervals: NDArray[np.int64], rows: Rows) -> tuple[Floats, Floats]:
     return said, spoken
 
 
-def top(scores: Floats, k: int, first: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+def top(scores: NDArray[np.floating[Any]], k: int, first: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """The rows of the `k` best scores, best first, equal ones by `first`, or by row number; rows of score -inf are never among them."""
     k = min(max(k, 0), int(np.count_nonzero(scores > -np.inf)))
     if not k:

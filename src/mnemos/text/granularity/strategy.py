@@ -17,26 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.base.cube import Content
-from mnemos.index.exact import ExactIndex
 from mnemos.index.graph import Graph
-from mnemos.index.growing import Growing
 from mnemos.text.asking import Refused, Report, ask, made_by
 from mnemos.text.granularity.mixture import split
+from mnemos.text.granularity.nodes import KEYWORDS, SESSION, SUMMARY, Nodes
 from mnemos.text.granularity.router import TEMPERATURE, profile, standard, weights
 from mnemos.text.key_phrases import key_phrases
 from mnemos.text.plain import Plain, distinct
 from mnemos.text.prompts import prompt
 from mnemos.text.question import Question
 from mnemos.text.quoting import Cited, find_quote, supported
+from mnemos.text.ranking import top
 from mnemos.text.strategy import Draft, Floats, Memory, Portion, Recall, View, Workbench
 from mnemos.text.summary import Passage, sentences, summarise
 
 Numbers = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-TURN, SESSION, SUMMARY, KEYWORDS = range(4)
 GRAINS = ("turn", "session", "summary", "keywords")
-_NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ class Granularity(Plain):
         for portion in work.portions(256):
             with portion.look() as view:
                 sessions = _touched(view, portion)
-                nodes = Nodes.of(view)
+                nodes = Nodes.of(Sessions(view))
             known = portion.views_of(dict.fromkeys(memory.id for session in sessions for memory in session.memories))
             kept: set[UUID] = set()
             for session in sessions:
@@ -146,11 +144,10 @@ class Granularity(Plain):
         out = []
         likeness = nodes.likeness(session, np.vstack([nodes.mean_of(session)[None], vectors]))
         for grain, near in zip((SESSION, SUMMARY, KEYWORDS), likeness, strict=True):
-            nearest = np.argsort(-near, kind="stable")[: self.parameters.candidates]
-            nearest = nearest[np.isfinite(near[nearest])]
+            nearest = nodes.nearest(near, self.parameters.candidates)
             found = split(near[nearest].astype(np.float64))
             for at, posterior in zip(nearest[found.accepted].tolist(), found.posterior[found.accepted].tolist(), strict=True):
-                out.append({"to": str(nodes.ids[at]), "kind": f"{GRAINS[grain]}-{GRAINS[nodes.grains[at]]}", "weight": round(posterior, 6)})
+                out.append({"to": str(nodes.id_at(at)), "kind": f"{GRAINS[grain]}-{GRAINS[nodes.grain_of(at)]}", "weight": round(posterior, 6)})
         return out
 
     def _described(self, work: Workbench, session: Session) -> tuple[str, str, str]:
@@ -173,58 +170,6 @@ class Granularity(Plain):
         return summary or first, ", ".join(phrase.text for phrase in found) or first, "rules"
 
 
-class Nodes:
-    """The grains of all sessions, as they are compared when one is associated: unit vectors, and the memory that stands for the session."""
-
-    def __init__(self, view: View, vectors: ExactIndex) -> None:
-        self._exact = vectors
-        sessions = Sessions(view)
-        slot, rows = sessions.slot, sessions.rows
-        order = rows[np.argsort(slot[rows], kind="stable")]
-        starts = np.flatnonzero(np.diff(slot[order], prepend=-1))
-        means = np.add.reduceat(vectors.vectors(order), starts, axis=0) if len(order) else np.zeros((0, vectors.dimensions), np.float32)
-        first = dict(zip(slot[order[starts]].tolist(), order[starts].tolist(), strict=True))
-        stands = dict(first)
-        summaries = sessions.grain == SUMMARY
-        stands |= dict(zip(sessions.of[summaries].tolist(), sessions.views[summaries].tolist(), strict=True))
-        slots = [*first, *sessions.of.tolist()]
-        self.grains = [SESSION] * len(starts) + sessions.grain.tolist()
-        self.ids = [view.index.id_at(stands[number]) for number in slots]
-        self._vectors = Growing(np.float32, vectors.dimensions)
-        self._vectors.extend(np.vstack([_unit(means), vectors.vectors(sessions.views)]))
-        self._order = Growing(np.int64)
-        self._order.extend([first[number] for number in slots])
-        self._threads = Growing(np.int64)
-        self._threads.extend(slots)
-
-    @classmethod
-    def of(cls, view: View) -> Nodes | None:
-        """None where meaning cannot be compared."""
-        return None if view.vectors is None else cls(view, view.vectors)
-
-    def likeness(self, session: Session, vectors: Floats) -> Floats:
-        """Cosines (v, m) of unit vectors (v, d) with the nodes of the sessions that began before one; minus infinity with the others."""
-        out: Floats = vectors @ self._vectors.view().T
-        earlier = (self._order.view() < session.memories[0].row) & (self._threads.view() != session.thread)
-        out[:, ~earlier] = -np.inf
-        return out
-
-    def mean_of(self, session: Session) -> Floats:
-        """The direction of a session's turns taken together."""
-        rows = np.array([memory.row for memory in session.memories], dtype=np.int64)
-        mean: Floats = _unit(self._exact.vectors(rows).sum(axis=0, keepdims=True))[0]
-        return mean
-
-    def put(self, session: Session, summary: UUID, vectors: Floats) -> None:
-        """Let a session be found by those that are associated after it, as it is now."""
-        self._order.view()[self._threads.view() == session.thread] = _NEVER
-        self._vectors.extend(np.vstack([self.mean_of(session)[None], vectors]))
-        self._order.extend([session.memories[0].row] * 3)
-        self._threads.extend([session.thread] * 3)
-        self.grains += [SESSION, SUMMARY, KEYWORDS]
-        self.ids += [summary] * 3
-
-
 class Sessions:
     """The sessions among the allowed rows of a view. A session's slot is its thread, or, for a row that stands alone, a number of its own."""
 
@@ -241,7 +186,8 @@ class Sessions:
         """(u,) slots of the sessions that have an allowed row."""
         own = view.made_by(Granularity.name)
         views, sources = view.relations.sources(own) if view.relations is not None else (np.zeros(0, np.int64), np.zeros(0, np.int64))
-        self.views, at = np.unique(views, return_index=True)
+        at = np.flatnonzero(np.diff(views, prepend=-1))  # pairs come in the order of the views
+        self.views = views[at]
         """(v,) rows of summaries and key phrases."""
         self.of = self.slot[sources[at]]
         """(v,) the slot of the session that each is of."""
@@ -257,11 +203,10 @@ class Sessions:
         sure = weights(grains, parameters.temperature)
         together = np.sum([weight * standard(scores) for weight, scores in zip(sure, grains, strict=True)], axis=0)
         nodes = np.outer(sure, profile(together, parameters.temperature)).ravel()
-        best = np.argsort(-nodes, kind="stable")[: parameters.seeds]
+        best = top(nodes, parameters.seeds)
         seeds = np.zeros(len(nodes))
         seeds[best] = nodes[best]
-        source, target, weight = self._associations()
-        graph = Graph(len(nodes), source, target, weight)
+        graph = self.view.index.attached("granularity graph", Drawn).graph(self)
         return np.asarray(graph.pagerank(seeds, parameters.follow, tolerance=1e-9).reshape(len(GRAINS), -1).sum(axis=0))
 
     def grains(self) -> list[Numbers]:
@@ -280,7 +225,7 @@ class Sessions:
             out.append(scores[self.present])
         return out
 
-    def _associations(self) -> tuple[Rows, Rows, Numbers]:
+    def associations(self) -> tuple[Rows, Rows, Numbers]:
         """Edges between nodes; a node is grain · u + the place of its session among those present."""
         view, relations = self.view, self.view.relations
         if relations is None or view.views is None:
@@ -300,6 +245,23 @@ class Sessions:
                 inside = (source >= 0) & (target >= 0) & (source != target)
                 parts.append((source[inside] + one * len(self.present), target[inside] + other * len(self.present), edges.weight[inside]))
         return tuple(np.concatenate([part[i] for part in parts]) for i in range(3))  # type: ignore[return-value]
+
+
+class Drawn:
+    """The graph of associations that a search walked last, for the next one that sees the same sessions and views. Goes with what is forgotten."""
+
+    def __init__(self) -> None:
+        self._rows = -1
+        self._present: Rows = np.zeros(0, dtype=np.int64)
+        self._views: Rows = np.zeros(0, dtype=np.int64)
+        self._graph: Graph | None = None
+
+    def graph(self, sessions: Sessions) -> Graph:
+        same = self._rows == len(sessions.slot) and np.array_equal(self._present, sessions.present) and np.array_equal(self._views, sessions.views)
+        if self._graph is None or not same:
+            self._graph = Graph(len(GRAINS) * len(sessions.present), *sessions.associations())
+            self._rows, self._present, self._views = len(sessions.slot), sessions.present, sessions.views
+        return self._graph
 
 
 def _touched(view: View, portion: Portion) -> list[Session]:
@@ -336,8 +298,3 @@ def _faithful(summary: str, turns: Sequence[Content]) -> bool:
     sources = [Cited(turn.text or "", turn.author, said_at=turn.event_at) for turn in turns]
     told = sentences(summary)
     return bool(told) and all(supported(sentence, sources) for sentence in told)
-
-
-def _unit(vectors: Floats) -> Floats:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)

@@ -180,8 +180,7 @@ def _telling(view: View, rows: list[int], held: Held) -> list[int]:
     it is about where the source says `she`, and what stands in a long source."""
     if not rows:
         return []
-    source = dict(zip(held.views[::-1].tolist(), held.sources[::-1].tolist(), strict=True))
-    texts = view.texts([source[row] for row in rows])
+    texts = view.texts(held.sources[np.searchsorted(held.views, rows)].tolist())  # pairs come in the order of the views
     out = []
     for row, content, text in zip(rows, view.contents(rows), texts, strict=True):
         thought = thought_of(Memory(content, row))
