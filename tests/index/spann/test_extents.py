@@ -148,6 +148,31 @@ def test_a_full_disk_leaves_the_pages_as_they_were() -> None:
     assert (again, pages.read(again, 3 * PAGE)) == (extent, b"y" * 3 * PAGE)
 
 
+def test_nothing_stays_of_what_pages_held() -> None:
+    disk = FaultyDisk()
+    pages = Extents(disk, NAME)
+    extents = [pages.allocate(2 * PAGE) for _ in range(300)]
+    for extent in extents:
+        pages.write(extent, 0, b"secret" * 1000)
+    for extent in extents[:-1]:
+        pages.free(extent)
+    pages.wipe()
+    assert disk.read(NAME, 0, 6) == b"secret"  # it waits: the last manifest may need it
+    pages.published()
+    new = pages.allocate(2 * PAGE)
+    pages.fill(new, b"public")
+    assert pages.read(new, 2 * PAGE) == b"public".ljust(2 * PAGE, b"\0")
+    pages.wipe()
+    disk.write("new", 0, b"x")
+    disk.replace("new", "manifest")  # the names of files are durable after this
+    disk.lose_power()
+    left = disk.read(NAME, 0, disk.size(NAME))
+    assert b"secret" not in left[: extents[-1].page * PAGE]
+    assert left[extents[-1].page * PAGE :].startswith(b"secret" * 1000)
+    with pytest.raises(Invalid):
+        pages.fill(extents[-1], bytes(2 * PAGE + 1))
+
+
 def test_the_same_calls_choose_the_same_pages() -> None:
     def run() -> list[Any]:
         rng, pages, held, seen = random.Random(7), Extents(FaultyDisk(), NAME), [], []

@@ -167,6 +167,11 @@ class Extents:
         self._check(extent)
         self._disk.write(self.name, extent.page * PAGE + offset, data)
 
+    def fill(self, extent: Extent, data: bytes | memoryview) -> None:
+        """Put `data` at the start of an extent in use and zeros behind it: nothing stays of what its pages held before."""
+        raw = bytes(data)
+        self.write(extent, 0, raw.ljust(extent.nbytes, b"\0"))
+
     def sync(self) -> None:
         """Make what was written durable."""
         self._disk.sync(self.name)

@@ -7,6 +7,7 @@ R Database Manager", ACM Computing Surveys 1981), here with copies of chunks of 
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class Begun:
 
 
 class Checkpoints:
-    """The manifest of an index, and the tables that it refers to. One thread at a time writes them."""
+    """The manifest of an index, and the tables that it refers to. One thread at a time makes a checkpoint; `problems` may be asked meanwhile."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -60,6 +61,8 @@ class Checkpoints:
         self.generation = 0
         """Of the last manifest; 0 before the first. Each is greater than the one before."""
         self._stored: dict[str, _Stored] = {}
+        self._owed: dict[str, set[int]] = {}  # chunks that were to be written when a checkpoint failed
+        self._lock = threading.Lock()
 
     def load(self) -> tuple[dict[str, Table], Json] | None:
         """The tables and the meta data of the last checkpoint; None where there is none. Call it once, before the first `save`.
@@ -106,11 +109,15 @@ class Checkpoints:
         for name, table in sorted(tables.items()):
             stored = self._stored.get(name)
             known = len(stored.chunks) if stored and (stored.dtype, stored.width) == (table.dtype, table.width) else 0
-            changes[name] = (table, table.take(known, copy))
+            changes[name] = (table, table.take(known, self._owed.pop(name, ()), copy))
         return Begun(encoded, changes, [(each, each.begin()) for each in extents], list(files))
 
     def finish(self, begun: Begun) -> None:
         """Write what was begun, and put it in the place of the last checkpoint. Raises as `save` does."""
+        with self._lock:
+            self._finish(begun)
+
+    def _finish(self, begun: Begun) -> None:
         fresh: list[Extent] = []
         try:
             stored = {name: self._written(name, table, changes, fresh) for name, (table, changes) in begun.tables.items()}
@@ -122,8 +129,7 @@ class Checkpoints:
         except BaseException:
             for extent in fresh:
                 self.pages.discard(extent)
-            for table, changes in begun.tables.values():
-                table.give_back(changes.chunks)
+            self._owed = {name: set(changes.chunks) for name, (_, changes) in begun.tables.items()}
             raise
         kept = {extent for table in stored.values() for extent, _ in table.chunks}
         old = [extent for table in self._stored.values() for extent, _ in table.chunks if extent not in kept]
@@ -138,21 +144,23 @@ class Checkpoints:
 
     def problems(self) -> list[str]:
         """What of the last checkpoint is not what was written; empty where all is. Reads all of it."""
+        with self._lock:
+            return list(self._problems())
+
+    def _problems(self) -> Iterator[str]:
         if not self.generation:
-            return []
-        found = []
+            return
         try:
             if _parsed(self._disk.read(MANIFEST, 0, self._disk.size(MANIFEST)))["generation"] != self.generation:
-                found.append(f"{MANIFEST}: is not the one that was written last; {_REBUILD}")
+                yield f"{MANIFEST}: is not the one that was written last; {_REBUILD}"
         except (Corrupt, FingerprintMismatch) as error:
-            found.append(str(error))
+            yield str(error)
         for name, table in self._stored.items():
             for number in range(len(table.chunks)):
                 try:
                     list(self._chunks(name, table, [number]))
                 except Corrupt as error:
-                    found.append(str(error))
-        return found
+                    yield str(error)
 
     def _written(self, name: str, table: Table, changes: Changes, fresh: list[Extent]) -> _Stored:
         """Write the chunks that have changed to new pages, which are added to `fresh`; the others stay where they are."""

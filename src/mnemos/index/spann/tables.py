@@ -104,21 +104,18 @@ class Table:
         """Bytes of chunk `number` when the table has `rows` rows."""
         return min(self.rows_per_chunk, rows - number * self.rows_per_chunk) * self.row_nbytes
 
-    def take(self, known: int, copy: bool) -> Changes:
-        """What has changed, and every chunk from number `known` on; they no longer count as changed.
+    def take(self, known: int, owed: Iterable[int], copy: bool) -> Changes:
+        """What has changed, and the chunks that are `owed`, and every one from number `known` on; none of them counts as changed any more.
 
         `copy` where rows may change before it is written.
         """
-        numbers = [int(n) for n in np.flatnonzero(self._dirty | (np.arange(self.chunks) >= known))]
+        wanted = self._dirty.copy()
+        wanted[known:] = True
+        wanted[[number for number in owed if number < self.chunks]] = True
+        numbers = [int(number) for number in np.flatnonzero(wanted)]
         taken: dict[int, bytes | memoryview] = {number: self.chunk(number).tobytes() if copy else self.chunk(number) for number in numbers}
         self._dirty[:] = False
         return Changes(self._rows, taken)
-
-    def give_back(self, numbers: Iterable[int]) -> None:
-        """The chunks were not written after all: they count as changed again, so far as they still exist."""
-        for number in numbers:
-            if number < self.chunks:
-                self._dirty[number] = True
 
     @classmethod
     def of_bytes(cls, dtype: Any, width: int | None, rows: int, data: Iterable[bytes]) -> Table:
