@@ -44,7 +44,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "adapters"
     folder.mkdir()
     monkeypatch.setattr(peers, "HERE", folder)
-    monkeypatch.setattr(peers, "_python", lambda packages: Path(sys.executable))
+    monkeypatch.setattr(peers, "interpreter", lambda packages: Path(sys.executable))
     return folder
 
 

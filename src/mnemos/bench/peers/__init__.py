@@ -33,7 +33,7 @@ from mnemos.base.protocols import Vectors
 HERE = Path(__file__).parent
 INSTALL_SECONDS, RUN_SECONDS = 900, 3600
 _REQUIRES = re.compile(r"^# requires: (.+)$", re.MULTILINE)
-_QUIET = {
+QUIET = {
     "ANONYMIZED_TELEMETRY": "False", "MEM0_TELEMETRY": "False", "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1", "OPENAI_API_KEY": "unused",
 }  # fmt: skip
@@ -99,7 +99,7 @@ def run_peer(name: str, histories: Sequence[History], k: int, folder: Path) -> T
     if name not in names():
         raise PeerError(f"there is no adapter for {name!r}; there are {', '.join(names())}")
     packages = requirements(name)
-    python = _python(packages)
+    python = interpreter(packages)
     with tempfile.TemporaryDirectory(dir=folder) as own:
         home, stores = Path(own, "home"), Path(own, "stores")
         home.mkdir()
@@ -143,13 +143,16 @@ def peer_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnemos" / "peers"
 
 
-def _python(packages: Sequence[str]) -> Path:
-    """The interpreter of the packages' environment, made on first use; a mark is written last, so that a broken one is made again."""
+def interpreter(packages: Sequence[str], install: bool = True) -> Path:
+    """The interpreter of the packages' environment, made on first use; a mark is written last, so that a broken one is made again.
+    Raises `PeerError` where it cannot be made, or is not there and `install` is off."""
     wanted = " ".join(packages)
     home = peer_folder() / f"{packages[0]}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
     python = home / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     mark = home / "installed"
     if not mark.is_file():
+        if not install:
+            raise PeerError(f"{packages[0]} is not installed; name it with --peer, and it is")
         home.parent.mkdir(parents=True, exist_ok=True)
         _run([sys.executable, "-m", "venv", "--clear", str(home)], INSTALL_SECONDS)
         _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages], INSTALL_SECONDS)
@@ -159,7 +162,7 @@ def _python(packages: Sequence[str]) -> Path:
 
 def _run(command: Sequence[str], limit: float, stdin: str = "", home: Path | None = None) -> str:
     """Its stdout. With a `home`, it runs there and takes it for the user's, so that a peer's settings and caches stay out of the real one."""
-    environment: Mapping[str, str] | None = {**os.environ, **_QUIET, "HOME": str(home), "USERPROFILE": str(home)} if home else None
+    environment: Mapping[str, str] | None = {**os.environ, **QUIET, "HOME": str(home), "USERPROFILE": str(home)} if home else None
     try:
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=limit, check=False, cwd=home, env=environment)
     except subprocess.TimeoutExpired as error:
