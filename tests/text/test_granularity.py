@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 import mnemos
 from mnemos.kernel.space import Space
+from mnemos.text.granularity.gathering import leaned, one_turn
 from mnemos.text.granularity.mixture import split
 from mnemos.text.granularity.router import entropy, profile, standard, weights
 from mnemos.text.granularity.strategy import Granularity, Parameters, Sessions
@@ -155,6 +156,24 @@ def test_a_session_that_loses_too_much_has_no_description_any_more(space: Space)
     space.forget([boats[1].id])
     space.consolidate()
     assert len(space.list(types=["summary"])) == 3
+
+
+def test_one_turn_says_it_or_only_the_session_does() -> None:
+    session = np.array([0, 0, 1, 1, 2, 2])
+    assert one_turn(np.array([0b11, 0, 0, 0, 0, 0]), session, 2) == pytest.approx(1.0)
+    assert one_turn(np.array([0b01, 0b10, 0, 0, 0, 0]), session, 2) == pytest.approx(0.5)
+    common = np.array([0b101, 0b100, 0b100, 0, 0b100, 0])  # the third term stands in all sessions: it hardly counts
+    assert one_turn(common | np.array([0, 0b010, 0, 0, 0, 0]), session, 3) == pytest.approx(0.5, abs=0.05)
+    assert one_turn(np.zeros(6, dtype=np.int64), session, 2) == one_turn(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 2) == 1.0
+
+
+def test_the_turn_counts_alone_where_it_is_enough_and_else_by_what_it_says() -> None:
+    sure = np.full(4, 0.25)
+    assert leaned(sure, 1.0).tolist() == leaned(sure, 0.5).tolist() == [1, 0, 0, 0]
+    found = leaned(sure, 0.2)
+    assert found.sum() == pytest.approx(1.0)
+    assert found[1:].tolist() == pytest.approx([0.8 / 2.6] * 3)
+    assert np.all(np.diff([leaned(sure, alone)[0] for alone in (0.0, 0.1, 0.3, 0.49)]) > 0)
 
 
 def test_a_session_lends_its_bearing_to_its_turns(space: Space) -> None:

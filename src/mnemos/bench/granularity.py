@@ -26,8 +26,9 @@ from mnemos.kernel.space import Space
 from mnemos.models.hashed import HashedEmbedder
 from mnemos.models.minilm import MiniLM
 from mnemos.text.granularity.mixture import split
-from mnemos.text.granularity.router import standard, weights
+from mnemos.text.granularity.router import standard
 from mnemos.text.granularity.strategy import GRAINS, Granularity, Parameters, Sessions
+from mnemos.text.question import Question
 from mnemos.text.strategy import Recall, View
 
 Numbers = NDArray[np.float64]
@@ -63,9 +64,9 @@ def _ranked(space: Space, question: str) -> Ranked:
     seen: list[View] = []
 
     class Looking(Granularity):
-        def recall(self, question: Any, view: View, k: int) -> Recall:
+        def recall(self, question: Question, view: View, k: int) -> Recall:
             seen.append(view)
-            orders.append(_orders(view))
+            orders.append(_orders(question, view))
             return super().recall(question, view, k)
 
     orders: list[Ranked] = []
@@ -76,15 +77,16 @@ def _ranked(space: Space, question: str) -> Ranked:
     return orders[-1]
 
 
-def _orders(view: View) -> Ranked:
+def _orders(question: Question, view: View) -> Ranked:
     sessions = Sessions(view)
     words = view.index.threads.words
     grains = sessions.grains()
-    sure = weights(grains)
+    alone = sessions.one_turn(question)
+    sure = sessions.weights(grains, Parameters(), alone)
     scores: dict[str, Numbers] = dict(zip(GRAINS, grains, strict=True))
     scores[UNIFORM] = np.mean([standard(grain) for grain in grains], axis=0)
-    scores[UNLINKED] = sessions.scores(Parameters(follow=0.0))
-    scores[ROUTED] = sessions.scores(Parameters())
+    scores[UNLINKED] = sessions.scores(Parameters(follow=0.0), alone)
+    scores[ROUTED] = sessions.scores(Parameters(), alone)
     order = {name: np.argsort(-values, kind="stable") for name, values in scores.items()}
     return Ranked({name: [words[sessions.present[at]] for at in found] for name, found in order.items()}, sure)
 

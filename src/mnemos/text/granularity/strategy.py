@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mnemos.base.cube import Content
 from mnemos.index.graph import Graph
 from mnemos.text.asking import Refused, Report, ask, made_by
+from mnemos.text.granularity.gathering import MOST_TERMS, leaned, one_turn
 from mnemos.text.granularity.mixture import split
 from mnemos.text.granularity.nodes import KEYWORDS, SESSION, SUMMARY, Nodes
 from mnemos.text.granularity.router import TEMPERATURE, profile, standard, weights
@@ -80,21 +81,21 @@ class Granularity(Plain):
     # -- reading --
     def recall(self, question: Question, view: View, k: int) -> Recall:
         ranking = self.ranking(question, view)
-        scores, bearing = ranking.scores, self.bearing(view)
+        scores, bearing = ranking.scores, self.bearing(view, question)
         if bearing is not None:
             scores = np.asarray(scores + bearing, dtype=np.float32)
         best = distinct(view.index, scores, k)
         signals = ranking.signals(best)
         return Recall(best, scores[best], signals if bearing is None else {**signals, "grain": bearing[best]})
 
-    def bearing(self, view: View) -> Floats | None:
+    def bearing(self, view: View, question: Question | None = None) -> Floats | None:
         """(n,) log odds that each row gains from its session; None where meaning cannot be compared."""
         if view.cosines is None:
             return None
         sessions = Sessions(view)
         if len(sessions.present) < 2:
             return None
-        scores = sessions.scores(self.parameters)
+        scores = sessions.scores(self.parameters, None if question is None else sessions.one_turn(question))
         best = scores.max()
         if best <= 0:
             return None
@@ -197,10 +198,11 @@ class Sessions:
             self.grain[index.type.view()[self.views] == keywords] = KEYWORDS
 
     # -- reading --
-    def scores(self, parameters: Parameters) -> Numbers:
-        """(u,) how much each present session bears on the question: where a walk from the surest nodes of all grains, along associations, is."""
+    def scores(self, parameters: Parameters, alone: float | None = None) -> Numbers:
+        """(u,) how much each present session bears on the question: where a walk from the surest nodes of all grains, along associations, is.
+        `alone`: what `one_turn` gives; None goes by how sure each grain is, and nothing else."""
         grains = self.grains()
-        sure = weights(grains, parameters.temperature)
+        sure = self.weights(grains, parameters, alone)
         together = np.sum([weight * standard(scores) for weight, scores in zip(sure, grains, strict=True)], axis=0)
         nodes = np.outer(sure, profile(together, parameters.temperature)).ravel()
         best = top(nodes, parameters.seeds)
@@ -208,6 +210,17 @@ class Sessions:
         seeds[best] = nodes[best]
         graph = self.view.index.attached("granularity graph", Drawn).graph(self)
         return np.asarray(graph.pagerank(seeds, parameters.follow, tolerance=1e-9).reshape(len(GRAINS), -1).sum(axis=0))
+
+    def weights(self, grains: Sequence[Numbers], parameters: Parameters, alone: float | None) -> Numbers:
+        """(g,) how much each grain counts."""
+        sure = weights(grains, parameters.temperature)
+        return sure if alone is None else leaned(sure, alone)
+
+    def one_turn(self, question: Question) -> float:
+        """How much of the question the best memory says by itself, against the best session (`gathering.one_turn`)."""
+        hashes = question.terms.hashes[:MOST_TERMS]
+        held = self.view.index.lexical.holding(hashes)[self.rows]
+        return one_turn(held, np.searchsorted(self.present, self.slot[self.rows]), len(hashes))
 
     def grains(self) -> list[Numbers]:
         """For each grain (u,) the present sessions' likeness to the question. A session without a description is as like as its best turn."""
