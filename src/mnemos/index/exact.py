@@ -47,7 +47,7 @@ class ExactIndex:
             grown[: len(self._place)] = self._place
             self._place = grown
 
-    def scores(self, query: Floats, n: int) -> Floats:
+    def scores(self, query: Floats, n: int, allowed: NDArray[np.bool_] | None = None) -> Floats:
         """Cosine of the unit vector `query` (dimensions,) with each of rows 0 … n-1: (n,) float32, NaN where a row has no vector."""
         if query.shape != (self.dimensions,):
             raise Invalid(f"query vector: has shape {query.shape}, vectors here have {self.dimensions} dimensions")

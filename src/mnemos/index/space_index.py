@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 import numpy as np
@@ -20,9 +20,14 @@ from mnemos.base.chain import Entry
 from mnemos.base.cube import EMPTY, Json, State
 from mnemos.base.errors import Corrupt
 from mnemos.base.predicate import matches
-from mnemos.index.exact import ExactIndex, Floats
+from mnemos.index.disk_vectors import DiskVectors
+from mnemos.index.exact import ExactIndex
 from mnemos.index.growing import Growing
 from mnemos.index.lexical import LexicalIndex
+from mnemos.index.vectors import Floats, VectorIndex
+
+if TYPE_CHECKING:
+    from mnemos.index.spann.index import SpannIndex
 
 NEVER = np.iinfo(np.int64).max
 UNKNOWN = np.iinfo(np.int64).min
@@ -46,6 +51,14 @@ class Source(Protocol):
     def embedders(self) -> dict[int, tuple[str, int]]: ...
     def vector_round(self) -> int: ...
     def states_at(self, space: int, position: int) -> dict[UUID, State]: ...
+
+
+class Beyond(Protocol):
+    """Where vectors are kept that are too many for memory."""
+
+    def get(self, space: int, embedder: int, vector_round: int) -> SpannIndex | None:
+        """The index on disk of a space's vectors by one embedder; None where there is none, or none that is complete."""
+        ...
 
 
 @runtime_checkable
@@ -101,8 +114,9 @@ def _lets_read(rules: str, names: Iterable[str]) -> bool:
 class SpaceIndex:
     """The rows of one space. Hold `lock` while reading more than one of its parts; `catch_up` first."""
 
-    def __init__(self, space: int) -> None:
+    def __init__(self, space: int, beyond: Beyond | None = None) -> None:
         self.space = space
+        self._beyond = beyond
         self.lock = threading.RLock()
         self.position = 0
         self.seq = Growing(np.int64)
@@ -129,7 +143,7 @@ class SpaceIndex:
         self.moments = Growing(np.int64, 3)  # (row, start, end) of each time that a text speaks of
         self.types, self.authors, self.sources, self.threads, self.wholes, self.acls, self.labels = (Codes() for _ in range(7))
         self.lexical = LexicalIndex()
-        self.vectors: dict[int, ExactIndex] = {}
+        self.vectors: dict[int, VectorIndex] = {}
         self._embedders: dict[int, tuple[str, int]] = {}
         self._vector_round = -1
         self._vectors_until = 0
@@ -190,6 +204,9 @@ class SpaceIndex:
                 gone += rows
         if gone:  # what is attached may hold something of it, which is nobody's any more
             self._attached = {name: held for name, held in self._attached.items() if isinstance(held, Forgetful)}
+            for vectors in self.vectors.values():
+                if isinstance(vectors, DiskVectors):
+                    vectors.forget_rows(gone)
             for held in self._attached.values():
                 held.forget_rows(gone)
 
@@ -245,8 +262,11 @@ class SpaceIndex:
             self.vectors.clear()
             self._vectors_until = 0
             self._vector_round = current
+        self._take_from_disk(source)
         if self._vectors_until == self.position:
             return
+        if not self._vectors_until and self._embedders and all(isinstance(self.vectors.get(embedder), DiskVectors) for embedder in self._embedders):
+            self._vectors_until = min(index.base for index in self.vectors.values() if isinstance(index, DiskVectors))
         found: dict[int, tuple[list[int], list[bytes]]] = {}
         for seq, embedder, value in source.vectors(self.space, self._vectors_until):
             seqs, values = found.setdefault(embedder, ([], []))
@@ -262,6 +282,26 @@ class SpaceIndex:
             index = self.vectors.setdefault(embedder, ExactIndex(size))
             index.put(self.rows_at(np.array(seqs)), np.frombuffer(data, dtype="<f4").reshape(-1, size))
         self._vectors_until = self.position
+
+    def _take_from_disk(self, source: Source) -> None:
+        """Leave to the disk what has come to be there."""
+        if self._beyond is None:
+            return
+        if not self._embedders:
+            self._embedders = source.embedders()
+        for embedder in self._embedders:
+            held = self.vectors.get(embedder)
+            if isinstance(held, DiskVectors):
+                held.settle()
+                continue
+            disk = self._beyond.get(self.space, embedder, self._vector_round)
+            if disk is None:
+                continue
+            index = self.vectors[embedder] = DiskVectors(disk, self.seq)
+            if held is not None:
+                rows = np.arange(len(self), dtype=np.int64)
+                with_vector = rows[~np.isnan(held.scores(np.zeros(held.dimensions, dtype=np.float32), len(self)))]
+                index.put(with_vector, held.vectors(with_vector))
 
     def rows_at(self, seqs: NDArray[np.int64]) -> NDArray[np.int64]:
         """The row numbers of log positions that are known to be rows."""
@@ -385,13 +425,14 @@ class SpaceIndex:
             self._metadata_masks.pop(next(iter(self._metadata_masks)))
         return mask
 
-    def cosines(self, queries: dict[int, Floats]) -> Floats | None:
-        """Cosine of each row with the query vector of the row's embedder (`queries`: embedder → vector): (n,), NaN where there is none."""
+    def cosines(self, queries: dict[int, Floats], allowed: Mask | None = None) -> Floats | None:
+        """Cosine of each row with the query vector of the row's embedder (`queries`: embedder → vector): (n,), NaN where there is none. Of the rows
+        `allowed`, the nearest are exact (see `VectorIndex.scores`)."""
         n, out = len(self), None
         for embedder, query in queries.items():
             index = self.vectors.get(embedder)
             if index is None or not len(index):
                 continue
-            values = index.scores(query, n)
+            values = index.scores(query, n, allowed)
             out = values if out is None else np.where(np.isnan(out), values, out)
         return out

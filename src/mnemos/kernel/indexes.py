@@ -12,6 +12,7 @@ from mnemos.kernel.scheduling import Action, Scheduler
 from mnemos.kernel.scheduling.decisions import Key
 
 if TYPE_CHECKING:
+    from mnemos.kernel.vector_files import VectorFiles
     from mnemos.store.sqlite_read import Reader
 
 BUDGET = 2 * 2**30
@@ -25,7 +26,8 @@ class Indexes:
 
     name = "index"
 
-    def __init__(self, scheduler: Scheduler, budget: int = BUDGET) -> None:
+    def __init__(self, scheduler: Scheduler, budget: int = BUDGET, files: VectorFiles | None = None) -> None:
+        self.files = files
         self._scheduler = scheduler
         self._held: dict[Key, SpaceIndex] = {}
         self._sizes: dict[Key, int] = {}
@@ -40,11 +42,15 @@ class Indexes:
             if decision.action is not Action.DECLINE:
                 index = self._held.get(space)
                 if index is None:
-                    index = self._held[space] = SpaceIndex(space)
+                    index = self._held[space] = self.new(space)
                 return index
             if self._guest is None or self._guest.space != space:
-                self._guest = SpaceIndex(space)
+                self._guest = self.new(space)
             return self._guest
+
+    def new(self, space: int) -> SpaceIndex:
+        """An empty index of a space."""
+        return SpaceIndex(space, self.files)
 
     def held(self, space: int) -> SpaceIndex | None:
         """The index of a space, where it is held."""
@@ -60,6 +66,8 @@ class Indexes:
         index.catch_up(snapshot)
         seconds = time.perf_counter() - before
         known = self._sizes.get(index.space, 0)
+        if self.files is not None:
+            self.files.look_at(index)
         if not empty and len(index) < 1024 and known:
             return  # a small index that was there: nothing that would change a decision
         size = max(index.nbytes, 1)
@@ -73,12 +81,15 @@ class Indexes:
 
     def drop_forgotten(self, spaces: Iterable[int]) -> None:
         """Let go of what is held in memory of spaces in which something was forgotten, where it has come to be much."""
+        spaces = set(spaces)
+        if self.files is not None:
+            self.files.drop_forgotten(spaces)
         for space in spaces:
             index = self._held.get(space)
             if index is not None and index.forgotten > len(index) // 4 + 256:
                 self._scheduler.drop(self.name, space)
         guest = self._guest
-        if guest is not None and guest.space in set(spaces):
+        if guest is not None and guest.space in spaces:
             self._guest = None
 
     def load_ahead(self, snapshot: Reader) -> int:
@@ -92,7 +103,7 @@ class Indexes:
         for decision in decisions:
             assert isinstance(decision.key, int)
             with self._lock:
-                index = self._held.setdefault(decision.key, SpaceIndex(decision.key))
+                index = self._held.setdefault(decision.key, self.new(decision.key))
             with index.lock:
                 if index.position <= snapshot.position:
                     self.catch_up(index, snapshot)

@@ -35,7 +35,9 @@ from mnemos.kernel.space import Space
 from mnemos.kernel.stream.events import Event, Wanted
 from mnemos.kernel.stream.log import entries
 from mnemos.kernel.stream.subscriptions import Subscription
-from mnemos.kernel.work.background import Work, start_embedding
+from mnemos.kernel.vector_files import MEMORY as VECTOR_MEMORY
+from mnemos.kernel.vector_files import VectorFiles
+from mnemos.kernel.work.background import Work, start_embedding, start_vectors
 from mnemos.kernel.work.jobs import Jobs
 from mnemos.kernel.writing.embedding import Embedding
 from mnemos.store.base import Filter, Finding, Snapshot, SpaceRow
@@ -69,6 +71,7 @@ class Mnemos:
         key: object | None = None,
         clock: Clock = system_clock,
         vfs: str | None = None,
+        vector_memory: int = VECTOR_MEMORY,
     ) -> None:
         if not isinstance(location, (str, os.PathLike)):
             raise Invalid(f"store path: expected a path or ':memory:', not {type(location).__name__}")
@@ -90,6 +93,8 @@ class Mnemos:
         self.tracker = AccessTracker()
         self.rates = RateLimiter(clock)
         self.store = SqliteStore(address, clock=clock, vfs=vfs, key=key)
+        self.vector_files = VectorFiles(self.store, vector_memory, lambda: start_vectors(self, self.work))
+        self.indexes.files = self.vector_files
         try:
             with self.store.snapshot() as snapshot:
                 self.store_id = snapshot.store_id()
@@ -134,6 +139,7 @@ class Mnemos:
             return
         self.work.stop()
         keep_uses(self)
+        self.vector_files.close()
         self.store.close()
 
     def as_principal(self, principal: str | None) -> Mnemos:
@@ -436,10 +442,10 @@ class Mnemos:
         so has, with `fresh`, a snapshot that the shared index has run ahead of.
         """
         if isinstance(snapshot, Writer) and snapshot.position > snapshot.started:
-            own: SpaceIndex = snapshot.derived.setdefault(space, SpaceIndex(space))
+            own: SpaceIndex = snapshot.derived.setdefault(space, self.indexes.new(space))
             return own
         if fresh:
-            return SpaceIndex(space)
+            return self.indexes.new(space)
         return self.indexes.get(space)
 
     def preload(self) -> int:

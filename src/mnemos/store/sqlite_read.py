@@ -7,7 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import apsw
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from mnemos.base.chain import Entry
 from mnemos.base.cube import EMPTY, Content, Json, Link, State
@@ -407,6 +409,13 @@ class Reader(JobReader):
                 (space, since),
             )
         )
+
+    def vector_positions(self, space: int, embedder: int) -> NDArray[np.int64]:
+        """The log positions (n,) of a space's versions that have a vector of an embedder, ascending."""
+        rows = self._db.execute(
+            "SELECT x.seq FROM version v JOIN vector x ON x.seq = v.seq WHERE v.space = ? AND x.embedder = ? ORDER BY x.seq", (space, embedder)
+        )
+        return np.fromiter((seq for (seq,) in rows), dtype=np.int64)
 
     def embedders(self) -> dict[int, tuple[str, int]]:
         """Number → (fingerprint, dimensions) of the embedders whose vectors the store holds."""

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from mnemos.base.cube import Content, Json
 from mnemos.base.protocols import ChatModel, Vectors
-from mnemos.index.exact import ExactIndex
 from mnemos.index.relations import Relations, Versions
 from mnemos.index.space_index import Mask, SpaceIndex
+from mnemos.index.vectors import VectorIndex
 from mnemos.store.base import NewVersion
 from mnemos.text.question import Question
 
@@ -47,7 +47,7 @@ class View:
     """What the views say: their sources, edges, n-ary relations. None where the space has no view."""
     versions: Versions | None = None
     """Reads rows in full; see `contents`."""
-    vectors: ExactIndex | None = None
+    vectors: VectorIndex | None = None
     """The vectors of the store's present embedder; None without one, or where no row has any."""
     embed: Callable[[Sequence[str]], Vectors | None] = lambda texts: None
     """(len(texts), d) unit vectors of the store's embedder; None without one. Others wait meanwhile: embed little."""

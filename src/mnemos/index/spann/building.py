@@ -11,12 +11,12 @@ import numpy as np
 from mnemos.base.errors import Conflict, Invalid
 from mnemos.base.protocols import Progress
 from mnemos.index.spann.closure import assign_all
-from mnemos.index.spann.clustering import balanced_tree
 from mnemos.index.spann.codes import Floats
 from mnemos.index.spann.heads import Heads
 from mnemos.index.spann.metric import checked
 from mnemos.index.spann.parts import Numbers, Parts
 from mnemos.index.spann.selection import select_heads
+from mnemos.index.spann.tree import balanced_tree
 
 _BLOCK = 8192
 _VECTORS, _HEADS = "vectors", "heads"
@@ -41,7 +41,7 @@ def build(
     progress: Progress | None,
 ) -> None:
     """See `SpannIndex.build`. `meta["building"]` says which stage is durable of which vectors."""
-    task = {"vectors": len(ids), "ids": zlib.crc32(np.ascontiguousarray(ids))}
+    task = {"vectors": len(ids), "ids": zlib.crc32(ids.tobytes())}
     begun = meta.get("building")
     if begun is None and (len(index) or len(parts.heads)):
         raise Conflict(f"vector index: holds {len(index):,} vectors already; `add` more to it, or build another")

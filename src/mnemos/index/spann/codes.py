@@ -91,7 +91,7 @@ class _Stored:
     dtype: Any
 
     def nbytes(self, dimensions: int) -> int:
-        return -(-dimensions * np.dtype(self.dtype).itemsize // 8) * 8
+        return int(-(-dimensions * np.dtype(self.dtype).itemsize // 8) * 8)
 
     def scale(self, residuals: Floats) -> Floats:
         return np.ones(len(residuals), dtype=np.float32)
@@ -175,4 +175,5 @@ class Entries:
 def _field(entries: Bytes, dtype: Any, offset: int) -> NDArray[Any]:
     """The bytes of each entry from `offset` on, as numbers of a type: a view of `entries` (m, size)."""
     size = np.dtype(dtype).itemsize
-    return entries.view(dtype).reshape(len(entries), entries.shape[1] // size)[:, offset // size :]
+    values: NDArray[Any] = entries.view(dtype).reshape(len(entries), entries.shape[1] // size)
+    return values[:, offset // size :]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound
 from mnemos.base.protocols import Progress
@@ -184,6 +185,17 @@ class SpannIndex:
         return int(self._meta["position"])
 
     @property
+    def note(self) -> dict[str, Any]:
+        """What the owner wants kept with the next checkpoint (plain JSON)."""
+        note: dict[str, Any] = self._meta.setdefault("note", {})
+        return note
+
+    @property
+    def complete(self) -> bool:
+        """Whether no build was stopped in the middle."""
+        return "building" not in self._meta
+
+    @property
     def lists(self) -> int:
         """How many lists there are."""
         return len(self._parts.heads)
@@ -230,6 +242,15 @@ class SpannIndex:
             "mended": updater.mended,
         }
 
+    def has(self, ids: Numbers) -> NDArray[np.bool_]:
+        """Which of `ids` (m,) have a vector."""
+        return np.asarray(self._parts.slots.map.find(_ids(ids, distinct=False)) >= 0)
+
+    def ids(self) -> Numbers:
+        """The ids of all vectors, ascending."""
+        with self._parts.lock:
+            return np.sort(self._parts.slots.ids.view()[self._parts.slots.live()])
+
     def vectors(self, ids: Numbers) -> Floats:
         """The vectors (m, d) of `ids`, as the measure keeps them (unit vectors, for cosines). Raises `NotFound`."""
         ids = _ids(ids)
@@ -237,7 +258,7 @@ class SpannIndex:
             slots = self._parts.slots.map.find(ids)
             if (slots < 0).any():
                 raise NotFound(f"vector index: there is no vector of id {int(ids[slots < 0][0])}")
-            return self._updater.exact(slots)[:, : self.dimensions]
+            return np.asarray(self._updater.exact(slots)[:, : self.dimensions])
 
     # -- searching --
     def search(

@@ -66,7 +66,7 @@ def found(
                     voiced, looked = question.voiced, (index, at, now, masks, question)
                     continue
                 queries = system.embedding.align(question.voiced, meant, index.vectors, snapshot)
-                view = system.view(index, masks, index.cosines(queries), now, snapshot)
+                view = system.view(index, masks, index.cosines(queries, masks.seen), now, snapshot)
                 recall = strategy.recall(question, view, k)
                 seqs = index.seq.view()[recall.rows].tolist()
             yield Found(viewing, position, seqs, recall)
@@ -81,6 +81,11 @@ class Masks(NamedTuple):
     relations: Relations | None = None
     handed: Mask | None = None
     """Those of `views` that pass the filter, too: a strategy may hand them out."""
+
+    @property
+    def seen(self) -> Mask:
+        """Whatever may bear on the search: what it may find, and the views."""
+        return self.allowed if self.views is None else self.allowed | self.views
 
 
 def findable(snapshot: Snapshot, index: SpaceIndex, position: int, where: Filter, now: int, omitted: Omitted | None = None) -> Masks:

@@ -46,6 +46,10 @@ def _index(system: Mnemos, job: Running) -> None:
     system.preload()
 
 
+def _vectors(system: Mnemos, job: Running) -> None:
+    system.vector_files.work(job.progress)
+
+
 def _reseal(system: Mnemos, job: Running) -> None:
     system.reseal(job.progress)
 
@@ -86,6 +90,7 @@ KINDS: dict[str, Kind] = {
     "rederive": Kind(_rederive),
     "compact": Kind(_compact),
     "index": Kind(_index),
+    "vectors": Kind(_vectors),
     "reseal": Kind(_reseal),
     "consolidate": Kind(_consolidate, backoff_seconds=10.0),
     "checkpoint": Kind(_checkpoint, key=_own_signer),
@@ -149,3 +154,14 @@ def start_embedding(system: Mnemos, work: Work) -> None:
                 transaction.enqueue("embedding", own, None, run_at=now, priority=0, every=None, now=now)
 
     work.start(Workers(system, kinds, 1, first=ask, until_idle=True, ended=system.embedding.begin()))
+
+
+def start_vectors(system: Mnemos, work: Work) -> None:
+    """Take the vectors of large spaces to disk, in the background."""
+
+    def ask() -> None:
+        now = system.clock()
+        with system.store.transaction() as transaction:
+            transaction.enqueue("vectors", "", None, run_at=now, priority=0, every=None, now=now)
+
+    work.start(Workers(system, {"vectors": work.kinds["vectors"]}, 1, first=ask, until_idle=True))

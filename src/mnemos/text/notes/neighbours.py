@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.index.exact import ExactIndex
 from mnemos.index.growing import Growing
 from mnemos.index.space_index import Mask
+from mnemos.index.vectors import VectorIndex
 from mnemos.text.strategy import Floats, View
 
 Rows = NDArray[np.int64]
@@ -28,20 +28,20 @@ class Signatures:
     index, and caught up from row to row; as it learns the middle once, a signature says the same for ever."""
 
     def __init__(self) -> None:
-        self._of: ExactIndex | None = None
+        self._of: VectorIndex | None = None
         self._read = 0
         self._rows = Growing(np.int64)
         self._middle: Floats = np.zeros(0, dtype=np.float32)
         self._bits: list[Growing] = []
 
     @classmethod
-    def of(cls, view: View, vectors: ExactIndex, notes: Mask) -> Signatures:
+    def of(cls, view: View, vectors: VectorIndex, notes: Mask) -> Signatures:
         """The signatures of the notes in the mask; one that leaves the mask stays, and is passed over."""
         held = view.index.attached("notes signatures", cls)
         held.catch_up(vectors, notes)
         return held
 
-    def catch_up(self, vectors: ExactIndex, notes: Mask) -> None:
+    def catch_up(self, vectors: VectorIndex, notes: Mask) -> None:
         if vectors is not self._of:  # another embedder's
             self.__init__()  # type: ignore[misc]
             self._of = vectors

@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.index.exact import ExactIndex
+from mnemos.index.vectors import VectorIndex
 from mnemos.text.asking import Report
 from mnemos.text.strategy import Floats, Memory, Portion, View, Workbench
 from mnemos.text.thoughts import modelled
@@ -56,7 +56,7 @@ class Near:
     """The vectors of a space's thoughts, hashed, for what a new thought is to meet. Held beside the index, and caught up row by row."""
 
     def __init__(self) -> None:
-        self._of: ExactIndex | None = None
+        self._of: VectorIndex | None = None
         self._index: HashedIndex | None = None
         self._read = 0
 
