@@ -303,7 +303,7 @@ class SpannIndex:
         values = checked(np.asarray(query)[None] if np.ndim(query) == 1 else query, self.dimensions, "query vector")
         if len(values) != 1:
             raise Invalid(f"query vector: has shape {np.shape(query)}, must be ({self.dimensions},)")
-        return self._parts.measure.asked(values)[0]
+        return np.asarray(self._parts.measure.asked(values)[0])
 
     # -- changing --
     def add(self, ids: Numbers, vectors: Floats) -> None:
