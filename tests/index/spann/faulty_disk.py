@@ -152,6 +152,12 @@ class FaultyDisk:
             self.unsure.discard(name)
         self._end(killed, failed, name, "removing it")
 
+    def settle(self) -> None:
+        killed, failed = self._called()
+        if not killed and not failed:
+            self._durable_names = dict(self.files)
+        self._end(killed, failed, "folder", "making the names of its files durable")
+
     def _alive(self) -> None:
         if self._dead:
             raise Killed

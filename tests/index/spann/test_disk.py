@@ -46,6 +46,7 @@ def test_a_file_takes_the_name_of_another(disk: Disk) -> None:
     disk.replace("b", "a")
     assert (disk.read("a", 0, 9), disk.exists("b")) == (b"new!", False)
     disk.remove("a")
+    disk.settle()
     assert not disk.exists("a")
 
 
@@ -59,6 +60,8 @@ def test_a_folder_keeps_its_files_private_and_whole(tmp_path: Path) -> None:
         again.read("a", 0, 1)
     with pytest.raises(StoreUnavailable, match="closed"):
         again.write("a", 0, b"x")
+    with pytest.raises(StoreUnavailable, match="closed"):
+        again.settle()
 
 
 def test_reads_and_writes_go_on_until_all_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

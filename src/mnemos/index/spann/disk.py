@@ -70,6 +70,10 @@ class Disk(Protocol):
         """Remove the file if it exists."""
         ...
 
+    def settle(self) -> None:
+        """Make durable which files there are, by what names: a `replace` that was stopped may be seen, and yet be undone by a loss of power."""
+        ...
+
 
 def explain(error: OSError, where: str, doing: str) -> MnemosError:
     """The error of Mnemos that says the same as `error`, and what to do. `where` names the file and the offset."""
@@ -197,6 +201,13 @@ class FolderDisk:
                     os.unlink(self.folder / name)
             except OSError as error:
                 raise explain(error, str(self.folder / name), "removing it") from error
+
+    def settle(self) -> None:
+        self._open_still()
+        try:
+            self._sync_folder()
+        except OSError as error:
+            raise explain(error, str(self.folder), "making the names of its files durable") from error
 
     def close(self) -> None:
         """Let go of the descriptors; one that a thread reads from is closed after that. Nothing can be read or written afterwards."""

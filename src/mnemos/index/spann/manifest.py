@@ -71,6 +71,7 @@ class Checkpoints:
         of Mnemos wrote it.
         """
         self._disk.remove(_TEMPORARY)
+        self._disk.settle()  # what an older manifest needs is used anew from now on, so that one must not come back
         if not self._disk.exists(MANIFEST):
             return None
         content = _parsed(self._disk.read(MANIFEST, 0, self._disk.size(MANIFEST)))
