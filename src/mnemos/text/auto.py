@@ -10,19 +10,11 @@ Names are read off the texts once in a process, some 0.3 ms a passage. A small s
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import numpy as np
-
-from mnemos.text.bridging import DEFAULTS, Mentions, bridged
+from mnemos.text.bridging import Mentions, bridged, crossed
 from mnemos.text.plain import Plain, distinct
 from mnemos.text.question import Question
 from mnemos.text.strategy import Recall, View
 
-PARAMETERS = replace(DEFAULTS, kept=5)
-"""More places are kept than the strategy "hypergraph" keeps: who names no strategy mostly asks for one thing."""
-MOST_TURNS = 0.5
-"""Share of the memories that may be turns of conversations where bridges are crossed."""
 SMALL = 1000
 """Rows whose names are read while a search waits."""
 
@@ -36,19 +28,11 @@ class Auto(Plain):
     def recall(self, question: Question, view: View, k: int) -> Recall:
         ranking = self.ranking(question, view)
         scores = ranking.scores
-        if _passages(view) and Mentions.unread(view) <= SMALL:
-            scores = bridged(question, view, scores, PARAMETERS)
+        if crossed(view) and Mentions.unread(view) <= SMALL:
+            scores = bridged(question, view, scores)
         best = distinct(view.index, scores, k)
         signals = ranking.signals(best)
         return Recall(best, scores[best], signals if scores is ranking.scores else {**signals, "bridge": scores[best] - ranking.scores[best]})
 
     def prepare(self, view: View) -> bool:
-        return _passages(view) and Mentions.read_some(view)
-
-
-def _passages(view: View) -> bool:
-    """Whether the rows that may be found are passages, more than turns."""
-    turn = view.index.types.number("turn")
-    if turn is None:
-        return True
-    return bool(np.count_nonzero((view.index.type.view() == turn) & view.allowed) <= MOST_TURNS * np.count_nonzero(view.allowed))
+        return crossed(view) and Mentions.read_some(view)

@@ -6,14 +6,14 @@ search, without a model. The whole method, a working memory for one question, is
 
 from __future__ import annotations
 
-from mnemos.text.bridging import DEFAULTS, Mentions, Parameters, bridged
+from mnemos.text.bridging import DEFAULTS, Mentions, Parameters, bridged, crossed
 from mnemos.text.plain import Plain, distinct
 from mnemos.text.question import Question
 from mnemos.text.strategy import Recall, View
 
 
 class Hypergraph(Plain):
-    """Nothing is written; at reading, what shares a rare name with what was found is found, too."""
+    """Nothing is written; at reading, what shares a rare name with what was found is found, too. Among turns it finds what the foundation finds."""
 
     name = "hypergraph"
     about = "questions over several memories: what shares a rare name with what was found is found, too"
@@ -23,11 +23,11 @@ class Hypergraph(Plain):
         self.parameters = parameters
 
     def prepare(self, view: View) -> bool:
-        return Mentions.read_some(view)
+        return crossed(view) and Mentions.read_some(view)
 
     def recall(self, question: Question, view: View, k: int) -> Recall:
         ranking = self.ranking(question, view)
-        scores = bridged(question, view, ranking.scores, self.parameters)
+        scores = bridged(question, view, ranking.scores, self.parameters) if crossed(view) else ranking.scores
         best = distinct(view.index, scores, k)
         lent = scores[best] - ranking.scores[best]
         return Recall(best, scores[best], {**ranking.signals(best), "bridge": lent})
