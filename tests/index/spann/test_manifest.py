@@ -137,12 +137,13 @@ def test_before_the_first_save_there_is_nothing() -> None:
     assert Shelf(disk).lists.bytes_total == disk.size("lists.dat") == 0
 
 
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.torture) for seed in range(2, 22))])
 @pytest.mark.parametrize("power", [False, True], ids=["killed", "without power"])
-def test_a_stop_in_any_call_leaves_the_last_checkpoint_whole(power: bool) -> None:
+def test_a_stop_in_any_call_leaves_the_last_checkpoint_whole(power: bool, seed: int) -> None:
     whole = FaultyDisk(1)
     script(Shelf(whole), [], [], range(1, 31))
     for n in range(1, whole.calls + 1):
-        disk, saved, begun = FaultyDisk(n), [], []
+        disk, saved, begun = FaultyDisk(1000 * seed + n), [], []
         disk.kill_at(n)
         with pytest.raises(Killed):
             script(Shelf(disk), saved, begun, range(1, 31))

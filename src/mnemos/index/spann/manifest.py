@@ -124,6 +124,7 @@ class Checkpoints:
             stored = {name: self._written(name, table, changes, fresh) for name, (table, changes) in begun.tables.items()}
             for name in [TABLES, *(each.name for each, _ in begun.extents), *begun.files]:
                 self._disk.sync(name)
+            self._disk.settle()  # a manifest must not be found where a file that it needs has no name yet
             self._disk.remove(_TEMPORARY)
             self._disk.write(_TEMPORARY, 0, _manifest(self.generation + 1, begun.meta, stored))
             self._disk.sync(_TEMPORARY)
