@@ -33,6 +33,13 @@ def meant(*turns: tuple[str | None, str]) -> list[tuple[str, str]]:
             [("It", "Summer Wars"), ("The film", "Summer Wars")],
         ),
         ([(None, "I know Sam and Tim."), (None, "They work there.")], [("They", "Sam and Tim")]),
+        ([("Ann", "We love the hens."), ("Bob", "I bought 12 apples and gave 5 of them to Carla.")], [("I", "Bob"), ("them", "the apples")]),
+        (
+            [("Ann", "My six hens laid twelve brown eggs this week. I gave eight of them away.")],
+            [("My", "Ann"), ("I", "Ann"), ("them", "the brown eggs")],
+        ),
+        ([("Ann", "I have 20 eggs and 3 hens. I sold 5 of them.")], [("I", "Ann"), ("I", "Ann"), ("them", "the eggs")]),
+        ([(None, "We love the hens. Some of them are old.")], [("them", "the hens")]),
         ([(None, "It's raining. It is great to hear that.")], []),
         ([(None, "He said so.")], []),
         ([("Ann", 'She asked: "What do I do with my car?"')], []),

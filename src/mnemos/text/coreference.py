@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mnemos.index.terms import fold
+from mnemos.text.agreement.values import dimension, number_of, ordinal
 from mnemos.text.agreement.words import FORMS, form_of
 from mnemos.text.mentions import PERSON, PLURAL, THING, Mention, mentions
 from mnemos.text.name_words import CLASS_OF
@@ -43,6 +44,10 @@ _EMPTY_IT = re.compile(
     r"(?:raining|snowing|cold|hot|warm|late|early|sunny|time\b|been\s+a\s+while|like\b|\S+ly\b|(?:\S+\s+){1,2}(?:to|that|when|how|if|for|because|seeing)\b|that\b|out\b)",
     re.I,
 )
+_COUNTED = re.compile(r"(?<![\w.,-])(\d+|[a-z]+(?:-[a-z]+)?)(?=\s+((?:[a-z]*[a-rt-z]\s+)?[a-z]+s)\b)", re.I)
+"""What may be a number, before what may be a plural."""
+_PART_OF = re.compile(r"(?<![\w.,-])(\d+|[a-z]+(?:-[a-z]+)?)\s+of\s+$", re.I)
+_PARTS = frozenset(("some", "most", "many", "several", "few", "half", "all", "any", "none", "both", "each", "rest"))
 _QUOTED = re.compile(r"[\"“][^\"“”\n]{0,500}[\"”]")
 _WORD_AFTER = re.compile(r"\s+([^\W_]+)")
 _S_FORM = {FORMS[form][0]: form for form in FORMS if FORMS[form][1] == "s" and form not in ("am", "are")} | {"be": "is"}
@@ -62,6 +67,15 @@ class Reference(NamedTuple):
     """0 to 1: 0.95 for a known speaker; less the further back, the more possible, and the less is known of its gender or sort."""
 
 
+class _Counted(NamedTuple):
+    """So many of something, which `five of them` may be a part of."""
+
+    sentence: int
+    place: int
+    number: float
+    thing: str
+
+
 class Discourse:
     """A conversation, or a text, read from its beginning; holds what was mentioned lately. The same texts give the same references."""
 
@@ -69,6 +83,7 @@ class Discourse:
         """`speakers`: who takes part, where it is known beforehand; else they are learnt as they speak."""
         self._speakers: list[str] = list(dict.fromkeys(speakers))
         self._mentions: list[Mention] = []
+        self._counted: list[_Counted] = []
         self._sentence = 0
 
     def read(self, text: str, author: str | None = None) -> list[Reference]:
@@ -82,6 +97,11 @@ class Discourse:
         quoted = deque(match.span() for match in _QUOTED.finditer(text))
         out: list[Reference] = []
         starts = [sentence.start for sentence in sentences]
+        counted = [
+            _Counted(self._sentence + max(bisect_right(starts, match.start()) - 1, 0), match.start(), number, match[2])
+            for match in _COUNTED.finditer(text)
+            if (number := number_of(match[1].lower())) is not None and not ordinal(match[1].lower()) and not dimension(match[2].lower())
+        ]
         taken = 0
         for start, end, description in _signs(text):
             at = self._sentence + max(bisect_right(starts, start) - 1, 0)
@@ -93,13 +113,17 @@ class Discourse:
                 quoted.popleft()
             if quoted and quoted[0][0] <= start:
                 continue
-            found = self._described(text, start, end, description, at) if description else self._meant(text, start, end, author, at)
+            if description:
+                found = self._described(text, start, end, description, at)
+            else:
+                found = self._part(text, start, end, counted, at) or self._meant(text, start, end, author, at)
             if found is not None:
                 out.append(found)
         for mention in coming[taken:]:
             self._forget(mention.sentence)
             self._remember(mention)
         self._sentence += len(sentences)
+        self._counted = [one for one in (*self._counted, *counted) if one.sentence >= self._sentence - WINDOW]
         return out
 
     def _forget(self, at: int) -> None:
@@ -136,6 +160,21 @@ class Discourse:
                 continue  # Anna called her: not Anna
             weighed.append((_weight(one, low, at), one))
         return _chosen(text, start, end, weighed, at, low)
+
+    def _part(self, text: str, start: int, end: int, counted: Sequence[_Counted], at: int) -> Reference | None:
+        """What `five of them` is a part of: the last thing that was counted, of which there are as many; None where there is none."""
+        part = _PART_OF.search(text, max(0, start - 30), start) if text[start:end].lower() == "them" else None
+        if part is None:
+            return None
+        number = number_of(part[1].lower())
+        if number is None and part[1].lower() not in _PARTS:
+            return None
+        whole = [one for one in (*self._counted, *(one for one in counted if one.place < part.start())) if at - one.sentence <= WINDOW]
+        whole = [one for one in whole if number is None or one.number > number]
+        if not whole:
+            return None
+        last = whole[-1]
+        return Reference(start, end, text[start:end], fold(last.thing), f"the {last.thing}", round(0.8 * 0.85 ** (at - last.sentence), 3))
 
     def _described(self, text: str, start: int, end: int, noun: str, at: int) -> Reference | None:
         """What `the company` means: the last mention that is called so, else the last of its sort."""

@@ -86,6 +86,8 @@ def _person_is(clause: Clause, objects: list[Token], roles: Roles, value: Value,
         return
     elif lows[:1] in (["up"], ["down"]) and roles.get("to"):
         yield from amount(replace(clause, cue=clause.cue or "changed"), roles["to"], {role: roles[role] for role in roles if role != "to"})
+    elif lows[-1:] == ["student"] and read_value(roles.get("at", ())).names:
+        yield stated(clause, "school", roles["at"], USUAL)
     elif lows[-1:] == ["student"] and len(value.words) > 1:
         yield stated(clause, "field of study", objects[:-1], USUAL)
     elif lows[:1] == ["called"] or lows[:1] == ["named"]:

@@ -16,7 +16,7 @@ from mnemos.index.terms import STOP_WORDS, term, words
 from mnemos.text.agreement.conflicts import NAMED_SLOTS, Conflict, conflict, meant_alike, same_subject
 from mnemos.text.agreement.frames import Frame, read_frame
 from mnemos.text.agreement.predicates import Standing
-from mnemos.text.agreement.replacing import Replacement, replacement
+from mnemos.text.agreement.replacing import Replacement, difference, replacement
 from mnemos.text.agreement.statement import Statement
 from mnemos.text.agreement.statements import read_statements
 from mnemos.text.agreement.values import compared, number_of
@@ -171,7 +171,7 @@ def compare_read(first: ReadMemory, second: ReadMemory) -> Agreement:
     conflicts = _conflicts(early, late, cosine)
     outdated = _outdated(conflicts, early) if conflicts else 0.0
     sure = outdated >= _SURE and any(found.confidence >= _SURE for found in conflicts)
-    replaced = None if sure or (agree and not conflicts) else _replaced(early, late, cosine)
+    replaced = None if sure or (agree and not conflicts and not _differs(early, late)) else _replaced(early, late, cosine)
     if not conflicts and not replaced:
         relation, confidence = _likeness(first, second, bool(agree), overlap, cosine)
         return Agreement(relation, round(confidence, 3), later, fuller, reason=reason)
@@ -198,6 +198,11 @@ def _replaced(early: ReadMemory, late: ReadMemory, cosine: float | None) -> Repl
         return None
     found = replacement(early.frame, late.frame, cosine)
     return found if found is not None and found.confidence >= _LIKELY else None
+
+
+def _differs(early: ReadMemory, late: ReadMemory) -> bool:
+    """Whether two that agree in one thing name two others in its place (`I order my wood from Ash now`)."""
+    return early.frame is not None and late.frame is not None and difference(early.frame, late.frame) in ("name", "number", "time")
 
 
 def _known_apart(first: ReadMemory, second: ReadMemory) -> bool:
@@ -257,10 +262,11 @@ def _outdated(conflicts: Sequence[Conflict], early: ReadMemory) -> float:
 
 
 def _covers(over: Statement, s: Statement) -> bool:
-    """Whether nothing is left of a statement when another is over: they are of one attribute, or it says no more than a part of the other's
-    clause (`I see my therapist`, of `I see my therapist on Mondays`)."""
+    """Whether nothing is left of a statement when another is over: they are of one attribute that has one value at a time or say the same of it
+    (of `I like jazz and hiking` the hiking is left), or it says no more than a part of the other's clause (`I see my therapist`, of `I see my
+    therapist on Mondays`)."""
     if (over.subject, over.slot) == (s.subject, s.slot):
-        return True
+        return bool(over.single) or s.value.terms <= over.value.terms
     return over.text == s.text and (bool(s.single) or s.value.terms <= over.value.terms | over.subject.thing | over.key)
 
 

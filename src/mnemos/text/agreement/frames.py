@@ -111,7 +111,7 @@ def read_frame(text: str) -> Frame | None:
     if told and form_of(told[0].low):
         told[0] = Token(told[0].low, told[0].low)  # a verb that begins a sentence is no name
     value = read_value(told)
-    changes = frozenset(low for low in lows if low in FORMS and FORMS[low][0] in _CHANGES and form_of(low) in ("past", "ing"))
+    changes = _changes(lows)
     ended, denied = _ended(words, bool(changes))
     names = frozenset(word for word in value.words if (word in value.names and not form_of(word)) or not word.replace("-", "").isalpha())
     verbs = frozenset(FORMS[word][0] for word in value.words if word in FORMS) - LIGHT
@@ -142,6 +142,15 @@ def _unsaid(words: Sequence[Token]) -> bool:
         if base in _SURE_WISHES or (base in _WISHES and (following in ("to", "of", "about") or form_of(following) == "ing")):
             return True
     return False
+
+
+def says_changed(lows: Sequence[str]) -> bool:
+    """Whether folded words say that something is so now, is new, or changed."""
+    return bool(_changes(lows)) or _says_now(lows)
+
+
+def _changes(lows: Sequence[str]) -> frozenset[str]:
+    return frozenset(low for low in lows if low in FORMS and FORMS[low][0] in _CHANGES and form_of(low) in ("past", "ing"))
 
 
 def _says_now(lows: Sequence[str]) -> bool:
@@ -258,9 +267,15 @@ def _several(words: Sequence[Token]) -> bool:
 
 
 def _beside(words: Sequence[Token]) -> frozenset[str]:
-    """Telling words after the first `and`, `but`, `with`, semicolon, or end of a sentence."""
-    at = next((at for at, word in enumerate(words) if word.low in ("and", "but", "with", ";")), len(words))
+    """Telling words after the first `and`, `but`, semicolon, end of a sentence, or `with` that belongs to no verb (`insured with`)."""
+    at = next(
+        (at for at, word in enumerate(words) if word.low in ("and", "but", ";") or (word.low == "with" and not _verbal(words[at - 1]))), len(words)
+    )
     return _telling(read_value([word for word in words[at:] if word.low not in _STOPS]).words)
+
+
+def _verbal(word: Token) -> bool:
+    return word.low in FORMS or word.low.endswith("ed")
 
 
 def _bare(lows: Sequence[str]) -> tuple[str, ...]:

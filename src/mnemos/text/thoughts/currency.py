@@ -16,8 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.index.space_index import UNKNOWN
+from mnemos.index.terms import STOP_WORDS, term, words
+from mnemos.text.agreement.frames import says_changed
 from mnemos.text.agreement.values import number_of
 from mnemos.text.question import Question
+from mnemos.text.sentence_spans import sentence_spans
 from mnemos.text.strategy import Floats, View
 
 Rows = NDArray[np.int64]
@@ -29,9 +32,13 @@ _THEN = re.compile(
 """What asks for how it was, or for both; but not beside a word of now."""
 _NOW = re.compile(r"\b(?:now|nowadays|currently|current|so far|these days|at the moment|at present|(?:most )?recent(?:ly)?|latest|still)\b", re.I)
 _DID = re.compile(r"\b(?:did|was|were)\b", re.I)
-"""What asks for something that happened, unless it asks how many by now."""
+"""What asks for something that happened, unless it asks how many by now, or what a change led to."""
+_LED = re.compile(r"\b(?:switch|move|relocate|convert|upgrade|downgrade|transfer)(?:ed)?\b[^?.]*?\bto\b", re.I)
 _WORDS = re.compile(r"[\w.,$€£%-]*\w")
-_WHEN = re.compile(r"\b(?:when|what date|(?:what|which) (?:month|year))\b", re.I)
+_SHARED = 2
+_READ = 2000
+"""Characters of a memory in which a number is looked for."""
+_WHEN = re.compile(r"\b(?:when(?! (?:is|are|do|does)\b)|what date|(?:what|which) (?:month|year))\b", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +50,13 @@ class Parameters:
     alike: float = 0.65
     """Least cosine of the two, or of what was drawn of them."""
     alike_numbers: float = 0.3
-    """The same where the question asks how many or how much, and both have a number in them."""
+    """The same where the question asks how many or how much, and both give a number of it."""
     share: float = 0.8
     """Least cosine with the question of the newer one, as a share of the older one's."""
     gap: float = 3.5
-    """Most log odds by which the older one may be ahead; any number where the question has a word of now."""
+    """Most log odds by which the older one may be ahead; any number where the question has a word of now, or the newer one a word of change."""
+    share_changed: float = 0.6
+    """`share` where the newer one has a word of change."""
 
 
 DEFAULTS = Parameters()
@@ -59,7 +68,7 @@ def asks_for_now(question: Question) -> bool:
         return False
     if _NOW.search(question.text):
         return True
-    past = _DID.search(question.text) and not question.asks_amount
+    past = _DID.search(question.text) and not (question.asks_amount or _LED.search(question.text))
     return not (past or len(question.intervals) or _WHEN.search(question.text) or _THEN.search(question.text))
 
 
@@ -77,16 +86,17 @@ def newest_first(question: Question, view: View, scores: Floats, best: Rows, dra
             stands[at] = thoughts[near[thoughts].argmax()]
     vectors = view.vectors.vectors(stands)
     alike = vectors @ vectors.T
-    numbers = _numbers(view, stands) if question.asks_amount else np.zeros(len(rows), dtype=bool)
+    numbers, changed = _told(question, view, rows)
     least = np.where(numbers[:, None] & numbers[None, :], parameters.alike_numbers, parameters.alike)
     index = view.index
     when = np.where(index.event_at.view()[rows] == UNKNOWN, index.created_at.view()[rows], index.event_at.view()[rows])
     author = index.author.view()[rows]
-    gap = np.inf if _NOW.search(question.text) else parameters.gap
+    gaps = np.where(changed | bool(_NOW.search(question.text)), np.inf, parameters.gap)
+    shares = np.where(changed, parameters.share_changed, parameters.share)
     order = list(range(len(rows)))
     for older, newer in _pairs(when):
         same = author[older] == author[newer] and alike[older, newer] >= least[older, newer]
-        rivals = near[stands[newer]] >= parameters.share * near[stands[older]] and scores[rows[older]] - scores[rows[newer]] <= gap
+        rivals = near[stands[newer]] >= shares[newer] * near[stands[older]] and scores[rows[older]] - scores[rows[newer]] <= gaps[newer]
         if same and rivals and order.index(newer) > order.index(older):
             order.remove(newer)
             order.insert(order.index(older), newer)
@@ -95,9 +105,23 @@ def newest_first(question: Question, view: View, scores: Floats, best: Rows, dra
     return _apart(out, rows[order])
 
 
-def _numbers(view: View, rows: Rows) -> NDArray[np.bool_]:
-    """(len(rows),) whether each text has a number in it."""
-    return np.array([any(number_of(word.lower()) is not None for word in _WORDS.findall(text)) for text in view.texts(rows.tolist())], dtype=bool)
+def _told(question: Question, view: View, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(len(rows),) each: whether a memory gives a number that is asked for, and whether it says that something changed; in a sentence that speaks of
+    what is asked, in which two telling words of the question are."""
+    numbers, changed = np.zeros(len(rows), dtype=bool), np.zeros(len(rows), dtype=bool)
+    asked = _terms(question.text)
+    least = min(_SHARED, len(asked))
+    for at, text in enumerate(view.texts(rows.tolist())):
+        for sentence in sentence_spans(text[:_READ]):
+            if len(asked & _terms(sentence.text)) >= least:
+                lows = [word.lower() for word in _WORDS.findall(sentence.text)]
+                numbers[at] |= question.asks_amount and any(number_of(low) is not None for low in lows)
+                changed[at] |= says_changed(lows)
+    return numbers, changed
+
+
+def _terms(text: str) -> set[int]:
+    return {term(word) for word in words(text) if word not in STOP_WORDS}
 
 
 def _apart(scores: Floats, order: Rows) -> Floats:

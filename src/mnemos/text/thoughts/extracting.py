@@ -32,8 +32,8 @@ _OPENING = re.compile(
 )
 """What begins a turn, and is no part of what it tells."""
 _OWN = re.compile(r"\b(?:I|my|we|our)\b|\bI['’]", re.I)
-_PARTS = re.compile(r"\s[-–—]\s|,? (?:and|but) (?=(?:I|my|we|our|I['’]\w+)\b)|; ")
-"""What parts a sentence into several that can hold apart: what stands behind a dash, and `and I`."""
+_PARTS = re.compile(r"\s[-–—]\s|,? (?:and|but) (?=(?:I|my|we|our|I['’]\w+)\b)|; (?!(?:he|she|it|they)\b)")
+"""What parts a sentence into several that can hold apart: what stands behind a dash, and `and I`; not what tells more of the same (`; she is`)."""
 _FEWEST = 3
 _LONGEST = 4000
 """Characters of a memory that are read; a document comes as parts shorter than that."""

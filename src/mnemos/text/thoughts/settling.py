@@ -19,6 +19,7 @@ from mnemos.text.agreement import Memory, ReadMemory, Relation, compare_read, re
 from mnemos.text.agreement.predicates import Standing
 from mnemos.text.agreement.statements import read_statements
 from mnemos.text.agreement.words import DISLIKES, FORMS, LIKES
+from mnemos.text.thoughts.quantities import steps
 from mnemos.text.thoughts.thought import MOST_WORDS, State, Thought
 
 LEAST_SURE = 0.7
@@ -102,7 +103,7 @@ def _ending(
 ) -> tuple[int, State] | None:
     """Which of the two ends (0 the earlier, 1 the later), and how; None where both hold."""
     entries = earlier.count is not None and earlier.count == later.count and not earlier.derived and not later.derived
-    if entries and not _OBJECTS.match(later.quote):
+    if entries and not _OBJECTS.match(later.quote) and not (_stands(earlier) and _stands(later)):
         return None  # two entries of one tally: both count
     agreement = compare_read(reading.of(earlier, first), reading.of(later, second))
     if agreement.relation is Relation.DUPLICATE and agreement.confidence >= SAME and earlier.head == later.head:
@@ -119,6 +120,12 @@ def _ending(
     if later.trust >= earlier.trust:
         return 0, State.FORGOTTEN if denied else State.SUPERSEDED
     return (1, State.FORGOTTEN) if earlier.derived and later.trust == 0 else None
+
+
+def _stands(entry: Thought) -> bool:
+    """Whether an entry of a tally says no more than how many there are."""
+    told = steps(entry.quote)
+    return bool(told) and all(step.sets for step in told)
 
 
 def _preferred(later: Thought, earlier: Thought, fuller: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -35,6 +36,8 @@ ENDS = {State.SUPERSEDED: "superseded_by", State.MERGED: "merged_into", State.FO
 """The kind of the edge from a thought that has ended to the one that ended it."""
 COUNT = "count:"
 """How the tags of tallies begin."""
+_POINTING = re.compile(r"\b(?:he|she|it|they|him|her|hers|his|its|them|their|theirs|you|your|yours|this|that|these|those)\b", re.I)
+"""What is not clear without what was said before; `my` is, where the author is known."""
 STATEMENT, INFERENCE = "statement", "inference"
 
 
@@ -97,7 +100,8 @@ class Thought:
         """The text, and its author, by which it is compared with others."""
         if self.origin == INFERENCE:
             return self.sentence, None
-        return (self.quote, self.author) if self.own else (self.sentence, self.author)
+        alone = self.own or (self.author is not None and not self.derived and not _POINTING.search(self.quote))
+        return (self.quote if alone else self.sentence), self.author
 
     @property
     def tags(self) -> list[str]:
