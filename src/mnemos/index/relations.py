@@ -7,6 +7,7 @@ of each is a version of a cube: who made it, when, from what. Nodes are memories
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -19,6 +20,7 @@ from mnemos.base.errors import Invalid
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import VIEW_OF
 from mnemos.index.growing import Growing
+from mnemos.index.places import Places
 from mnemos.index.space_index import Codes, Mask, SpaceIndex
 
 Rows = NDArray[np.int64]
@@ -58,6 +60,7 @@ class Relations:
         self._sources = Growing(np.int64, 2)  # (row of a view, row that it is a view of)
         self._edges = Growing(np.int64, 3)  # (row of the view that says so, node, kind)
         self._weights = Growing(np.float64)
+        self._by_target = Places()  # of edges
         self._members = Growing(np.int64, 3)  # (row of the relation, node, role)
         self._shares = Growing(np.float64)
         self._strategy = Growing(np.int64, 2)  # (row of a view, strategy)
@@ -126,6 +129,7 @@ class Relations:
 
     def forget_rows(self, rows: Sequence[int]) -> None:
         """Let go of what views at `rows` say, and of what is said of them: what would be held if they had never been there."""
+        self._by_target = Places()
         gone = np.zeros(max(self._read, max(rows) + 1), dtype=bool)
         gone[list(rows)] = True
         pairs = self._sources.view()
@@ -178,6 +182,21 @@ class Relations:
         said = self._edges.view()
         chosen = views[said[:, 0]] & _among(said[:, 2], self.kinds, kinds)
         return Edges(first[said[chosen, 0]], said[chosen, 1], self._weights.view()[chosen])
+
+    def said(self, views: Mask, touching: tuple[Rows, Rows] | None = None) -> tuple[Rows, Rows, NDArray[np.float64]]:
+        """(row of the view that says so, node, weight) of the edges that the views in the mask assert, in the order of the views; with `touching`
+        (rows of views, nodes) only of those that one of these views asserts, or that lead to one of the nodes."""
+        said = self._edges.view()
+        if touching is None:
+            at = np.flatnonzero(views[said[:, 0]])
+        else:
+            saying, nodes = touching
+            column: Any = said[:, 0]  # in order; NumPy's own search would copy all of it
+            found = [np.arange(bisect_left(column, row), bisect_right(column, row)) for row in saying.tolist()]
+            found += [self._by_target.of(said[:, 1], node) for node in np.unique(nodes).tolist()]
+            at = np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
+            at = at[views[said[at, 0]]]
+        return said[at, 0], said[at, 1], self._weights.view()[at]
 
     def incidence(self, views: Mask, roles: Iterable[str] | None = None) -> Incidence:
         """The n-ary relations among the views in the mask, with their members in some roles (None: in all)."""

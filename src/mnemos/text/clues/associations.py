@@ -11,12 +11,13 @@ import math
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.index.growing import Growing
+from mnemos.index.places import Places
 from mnemos.index.space_index import Codes
 from mnemos.index.terms import LONGEST_HEADING, STOP_WORDS, Hashes, fold, query_terms, words
 from mnemos.text.aliases import Aliases
@@ -33,8 +34,6 @@ _LONGEST_NAME = 6
 _ENDS = frozenset(".?!…:;,。！？")
 _CROWD = 24
 """Names that share a word; from there on the word tells nothing of which are one."""
-_LATER = 4096
-"""Values that are looked through before they are sorted, at least."""
 
 
 class Unit(NamedTuple):
@@ -193,26 +192,6 @@ class Associations:
         for at, term in enumerate(terms.tolist()):
             out[np.searchsorted(ends, self._by_term.of(held, term), side="right")] |= 1 << at
         return out
-
-
-class Places:
-    """Where each value stands in a column that grows: sorted once, and again when an eighth has come since; what came later is looked through."""
-
-    def __init__(self) -> None:
-        self._order: Rows = np.zeros(0, dtype=np.int64)
-        self._sorted: NDArray[Any] | None = None
-
-    def of(self, column: NDArray[Any], value: int) -> Rows:
-        """The places of a value, ascending."""
-        if self._sorted is None or len(column) - len(self._order) > max(_LATER, len(self._order) // 8):
-            self._order = np.argsort(column, kind="stable")
-            self._sorted = column[self._order]
-        key = column.dtype.type(value)
-        low, high = np.searchsorted(self._sorted, key), np.searchsorted(self._sorted, key, side="right")
-        before = self._order[low:high]
-        if len(column) == len(self._order):
-            return before
-        return np.concatenate([before, len(self._order) + np.flatnonzero(column[len(self._order) :] == key)])
 
 
 class Look:

@@ -45,23 +45,26 @@ class Shelf:
         none = np.zeros(0, np.int64)
         if view.relations is None or not len(self.rows):
             return Edges(none, none, np.zeros(0))
-        first, n = view.index.first.view(), len(view.index)
-        source, target, weight = view.relations.edges(first, self.mask)
-        of_note = np.full(n, -1, dtype=np.int64)
-        of_note[first[self.rows]] = self.of
+        near = None
         if touching is not None:
-            from_, to = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
-            to[first[touching]] = True
-            from_[first[self.rows[np.isin(self.of, touching)]]] = True
-            chosen = np.flatnonzero(from_[source] | to[target])
-            source, target, weight = source[chosen], target[chosen], weight[chosen]
-        shown = np.flatnonzero(view.allowed)
-        row_of = np.full(n, -1, dtype=np.int64)
-        row_of[first[shown]] = shown
-        source, target = of_note[source], row_of[target]
-        whole = (source >= 0) & (target >= 0) & (source != target)
+            touched = np.zeros(len(view.index), dtype=bool)
+            touched[touching] = True
+            near = self.rows[touched[self.of]], view.index.first.view()[touching]
+        notes, nodes, weight = view.relations.said(self.mask, near)
+        source, target = self.of[np.searchsorted(self.rows, notes)], self._shown(nodes)
+        whole = (target >= 0) & (source != target)
         whole[whole] = view.allowed[source[whole]]
         return Edges(source[whole], target[whole], weight[whole])
+
+    def _shown(self, nodes: Rows) -> Rows:
+        """The row at which each node may be shown; -1 where it may not."""
+        index, allowed = self._view.index, self._view.allowed
+        if index.in_order:
+            return np.where(allowed[nodes], nodes, -1)
+        first, shown = index.first.view(), np.flatnonzero(allowed)
+        row_of = np.full(len(first), -1, dtype=np.int64)
+        row_of[first[shown]] = shown
+        return np.asarray(row_of[nodes])
 
     def box(self, row: int) -> Rows:
         """The box of a memory: itself and what it is linked with, in either direction, ascending. A memory is in the boxes of all of these."""

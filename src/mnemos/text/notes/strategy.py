@@ -115,17 +115,19 @@ class Terms:
         self.view = view
         hashes = np.unique(np.array([term(word) for word in words(question.text)], dtype=np.uint32))[:_MOST_TERMS]
         self._held = view.index.lexical.holding(hashes)
-        shown = self._held[view.allowed]
+        shown = self._held[np.flatnonzero((self._held != 0) & view.allowed)]
         counts = np.array([np.count_nonzero(shown >> at & 1) for at in range(len(hashes))], dtype=np.float64)
-        weights = np.log((max(len(shown), 1) + 1) / (counts + 0.5))
+        weights = np.log((max(int(np.count_nonzero(view.allowed)), 1) + 1) / (counts + 0.5))
         self._weights: Numbers = np.maximum(weights, 0.0) / max(float(weights.clip(0).sum()), 1e-9)
         self.likeness: Numbers = np.zeros(len(self._held)) if view.cosines is None else np.nan_to_num(view.cosines).astype(np.float64)
 
     def rest(self, one: Rows, other: Rows) -> Numbers:
         """Share of the question, (m,), that the rows `other` hold and the rows `one` do not."""
         new = self._held[other] & ~self._held[one]
-        bits = (new[:, None] >> np.arange(len(self._weights)) & 1).astype(np.float64)
-        return np.asarray(bits @ self._weights)
+        some = np.flatnonzero(new)
+        out = np.zeros(len(new))
+        out[some] = (new[some, None] >> np.arange(len(self._weights)) & 1).astype(np.float64) @ self._weights
+        return out
 
     def noted(self, shelf: Shelf, parameters: Parameters) -> Floats:
         """(n,) log odds that rows gain by what their notes say beyond them."""
