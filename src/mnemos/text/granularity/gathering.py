@@ -44,7 +44,7 @@ def leaned(sure: Numbers, alone: float, enough: float = ENOUGH) -> Numbers:
     """The weights of the grains, the turn first, (g,), sum 1, leant by `one_turn`: the turn alone where it is enough, else the turn by what it says,
     and the others by what it leaves."""
     if alone >= enough or len(sure) < 2:
-        return np.eye(len(sure))[0]
+        return np.asarray(np.eye(len(sure))[0])
     out = sure * np.array([alone, *[1 - alone] * (len(sure) - 1)])
     total = float(out.sum())
     return np.asarray(out / total) if total > 1e-12 else np.full(len(sure), 1.0 / len(sure))
