@@ -12,13 +12,13 @@ import mnemos
 from mnemos.base.errors import Corrupt, ModelUnavailable
 from mnemos.kernel.space import Space
 from mnemos.text.constructor import learnt
-from mnemos.text.constructor.acting import Action, calls
-from mnemos.text.constructor.candidates import Sort, read_candidates
+from mnemos.text.constructor.acting import Action, decide_each
+from mnemos.text.constructor.candidates import Candidate, Sort, read_candidates, telling
 from mnemos.text.constructor.features import NAMES, SIZE, describe
 from mnemos.text.constructor.gist import read_gist
 from mnemos.text.constructor.learnt import LearntPolicy, untrained
-from mnemos.text.constructor.matching import Standing, comparer, match
-from mnemos.text.constructor.memory import Memory, Status
+from mnemos.text.constructor.matching import Match, Standing, comparer, match
+from mnemos.text.constructor.memory import Limits, Memory, Status
 from mnemos.text.constructor.operations import DELETE, INSERT, NOTHING, UPDATE, Operation
 from mnemos.text.constructor.policy import Chunk, Turn, View
 from mnemos.text.constructor.prompted import PromptedPolicy
@@ -53,6 +53,12 @@ def test_statements_are_sorted_by_their_form(text: str, sort: Sort) -> None:
     assert [one.sort for one in chunk(text).candidates] == [sort]
 
 
+def test_what_says_nothing_is_not_decided_on_nor_the_end_of_a_long_message() -> None:
+    text = "How are you? " + " ".join(f"Bob's dog number {n} is called Rex{n}." for n in range(20))
+    found = telling(text, None, NOON, 0, read_gist, 3)
+    assert [one.text for one in found] == [f"Bob's dog number {n} is called Rex{n}." for n in range(3)]
+
+
 @pytest.mark.parametrize(("held", "new", "standing"), [
     ("My dentist is Vale.", "My dentist is Vale.", Standing.HELD),
     ("My dentist is Vale.", "My dentist is Moor now.", Standing.REPLACES),
@@ -74,10 +80,11 @@ def test_features_have_names_and_stay_shares_however_much_is_held() -> None:
     memory.begin(NOON)
     for number in range(300):
         memory.execute(Operation(INSERT, "semantic", f"Fact number {number} is about the cat and the {number} dogs."))
-    features, _ = describe(memory, chunk("My dentist is Moor now.", "The cat and the 17 dogs are well.").candidates, comparer())
-    assert features.shape == (2, SIZE) == (2, len(NAMES))
-    assert np.isfinite(features).all()
-    assert np.abs(features).max() <= 1.5
+    for one in chunk("My dentist is Moor now.", "The cat and the 17 dogs are well.").candidates:
+        features = describe(memory, one, match(memory, one, comparer()))
+        assert features.shape == (SIZE,) == (len(NAMES),)
+        assert np.isfinite(features).all()
+        assert np.abs(features).max() <= 1.5
 
 
 @pytest.mark.parametrize("action", list(Action))
@@ -86,15 +93,43 @@ def test_every_action_makes_calls_that_a_memory_takes_or_refuses(action: Action)
     memory.begin(NOON)
     for one in (Memory(), memory):
         statements = chunk("My dentist is Moor now.", "On 3 May I visited the museum with Bob.").candidates
-        matches = describe(one, statements)[1]
-        made = calls(one, statements, matches, [action] * 2)
-        assert made == [NOTHING] if action is Action.SKIP else made
         one.begin(NOON)
+        made = decide_each(one, statements, lambda *_: action)
+        assert (made == [NOTHING]) is (action is Action.SKIP)
         outcomes = [one.execute(call) for call in made]
         needs = action in (Action.UPDATE, Action.DELETE)
         assert all((outcome.status is Status.FAILED) is needs for outcome in outcomes)
         assert (len(one.lines) == 2) is (action is Action.CORE)
         memory.execute(Operation(INSERT, "semantic", "Something else is held here."))
+
+
+def test_a_change_within_one_chunk_replaces_what_was_said_before_it() -> None:
+    """Each statement is decided on with those before it done; else two values of one attribute would stand side by side, of one time."""
+
+    def choose(held: Memory, one: Candidate, found: Match) -> Action:
+        return Action.UPDATE if found.standing is Standing.REPLACES else Action.FACT
+
+    memory = Memory()
+    memory.begin(NOON)
+    for call in decide_each(memory, chunk("My dentist is Vale.", "Bob sings in a choir.", "My dentist is Moor now.").candidates, choose):
+        assert memory.execute(call).status is Status.OK
+    assert [entry.content for entry in memory.entries.values()] == ["Bob sings in a choir.", "My dentist is Moor now."]
+
+
+def test_a_statement_for_which_the_core_has_no_room_cuts_nothing_off() -> None:
+    memory = Memory(Limits(core_tokens=14))
+    said = (
+        "My dentist is Vale.",
+        "My gym is Fit.",
+        "My bank is the one beside the old town hall.",
+        "My dentist is Featherstonehaugh Marjoribanks now.",
+    )
+    for text in said:
+        memory.begin(NOON)
+        for call in decide_each(memory, chunk(text).candidates, lambda *_: Action.CORE):
+            assert memory.execute(call).status is Status.OK
+    assert memory.core == "My gym is Fit."
+    assert [entry.content for entry in memory.entries.values()] == list(said[2:])
 
 
 # ---- policies -------------------------------------------------------------------------------------------------------
@@ -184,7 +219,8 @@ def test_a_model_calls_the_tools() -> None:
 
 
 @pytest.mark.parametrize(("answer", "reason"), [
-    ("I'd rather talk.", "malformed"), ("", "malformed"), ('{"calls": [', "malformed"), (ModelUnavailable("slow", "timeout"), "timeout"),
+    ("I'd rather talk.", "malformed"), ("", "malformed"), ('{"calls": [', "malformed"), ("I'm sorry, but I can't help with that.", "refusal"),
+    ("I cannot keep such things.", "refusal"), (ModelUnavailable("slow", "timeout"), "timeout"),
     (ModelUnavailable("later", "rate limit"), "rate limit"), (ModelUnavailable("no", "refusal"), "refusal"),
 ])  # fmt: skip
 def test_without_a_usable_answer_another_policy_decides(answer: str | ModelUnavailable, reason: str) -> None:

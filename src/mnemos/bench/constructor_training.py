@@ -12,22 +12,24 @@ import argparse
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mnemos.base.stats import bootstrap_mean
 from mnemos.bench.constructor_world import Newest, Reading, stream
 from mnemos.bench.datasets import data_folder, read_lines
 from mnemos.index.terms import fold
 from mnemos.text.constructor import learnt, rewards
-from mnemos.text.constructor.candidates import read_candidates
+from mnemos.text.constructor.candidates import telling
 from mnemos.text.constructor.matching import comparer
 from mnemos.text.constructor.memory import Limits
 from mnemos.text.constructor.network import Network
 from mnemos.text.constructor.policy import Chunk, Turn
 from mnemos.text.constructor.reading import Asked, Shown, Told
-from mnemos.text.constructor.rollouts import Course, Instance, Surroundings, roll, roll_many, train
+from mnemos.text.constructor.rollouts import Course, Instance, Rollout, Surroundings, roll, roll_many, train
 from mnemos.text.constructor.rules import RulesPolicy
 from mnemos.text.formats.longmemeval import session_date, session_order
 from mnemos.text.formats.record import Place
@@ -39,7 +41,7 @@ ROOMS: tuple[float | None, ...] = (0.5, 0.3, None)
 CHUNKS = 20
 """The longest history that is trained on, in chunks."""
 QUESTIONS = 16
-UPDATES = 90
+COURSE = Course(updates=80, batch=8, rate=3e-2, entropy=0.1, own=12.0, shared=8.0)
 _EPOCH = 1_700_000_000_000_000
 
 
@@ -64,7 +66,7 @@ def _chunks(turns: Sequence[Turn], size: int, reading: Reading) -> list[Chunk]:
     out = []
     for start in range(0, len(turns), size):
         part = tuple(turns[start : start + size])
-        candidates = tuple(c for turn in part for c in read_candidates(turn.text, turn.author, turn.at, turn.id, reading))
+        candidates = tuple(c for turn in part for c in telling(turn.text, turn.author, turn.at, turn.id, reading))
         out.append(Chunk(part, candidates, sum(reading.count(turn.text) for turn in part)))
     return out
 
@@ -118,12 +120,18 @@ def _memdaily(folder: Path, reading: Reading) -> Iterator[tuple[str, Instance]]:
         yield turns[0].text + line["question_list"][0]["question"], _instance(number, _chunks(turns, 2, reading), asked)
 
 
+def streams(seed: int, reading: Reading) -> list[Instance]:
+    """Generated histories; those of the seed after that of the training are the ones that it has not seen."""
+    rng = np.random.default_rng([seed, 1])
+    return [stream(rng, reading, int(rng.integers(8, CHUNKS + 1))).instance for _ in range(32)]
+
+
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
 def surroundings(reading: Reading) -> Surroundings:
     """The reader, the judge and the weights of the terms that the shipped policy was trained with."""
-    return Surroundings(reading, comparer(), rewards.rule_judge(reading), count=reading.count, credit=True)
+    return Surroundings(reading, comparer(), rewards.rule_judge(reading), count=reading.count)
 
 
 def trained(folder: Path, seed: int, course: Course, say: Callable[[str], None]) -> tuple[Network, dict[str, Any]]:
@@ -133,9 +141,8 @@ def trained(folder: Path, seed: int, course: Course, say: Callable[[str], None])
     reading = Reading()
     around = surroundings(reading)
     sets = instances(folder, reading, rng)
-    streams = [stream(rng, reading, int(rng.integers(8, CHUNKS + 1))).instance for _ in range(64)]
-    learn = {**{name: halves[0] for name, halves in sets.items()}, STREAMS: streams[:32]}
-    others = {**{name: halves[1] for name, halves in sets.items()}, STREAMS: streams[32:]}
+    learn = {**{name: halves[0] for name, halves in sets.items()}, STREAMS: streams(seed, reading)}
+    others = {**{name: halves[1] for name, halves in sets.items()}, STREAMS: streams(seed + 1, reading)}
     say(f"read in {time.perf_counter() - start:.0f} s")
 
     def draw(rng: np.random.Generator) -> list[Instance]:
@@ -147,7 +154,7 @@ def trained(folder: Path, seed: int, course: Course, say: Callable[[str], None])
     card = {
         "what": "policy of the strategy constructor (Mem-α, arXiv 2509.25911), trained by GRPO with leave-one-out credit",
         "parameters": network.size, "seed": seed, "updates": course.updates, "instances an update": course.batch, "rollouts": course.rollouts,
-        "rate": course.rate, "entropy": course.entropy, "compared": "within the chunk",
+        "rate": course.rate, "entropy": course.entropy, "own": course.own, "shared": course.shared, "compared": "statement by statement",
         "weights of the terms": {"r2": 1.0, "beta": 0.05, "gamma": 0.1},
         "reader": "BM25, top 20 of each list, answers looked up", "judge": "rules", "rooms": ROOMS,
         "trained on": {name: len(pool) for name, pool in learn.items()},
@@ -157,33 +164,46 @@ def trained(folder: Path, seed: int, course: Course, say: Callable[[str], None])
     return network, card
 
 
-MEASURED = 48
+MEASURED = 96
 """Instances of each set that scores are of."""
 
 
 def scores(pool: Sequence[Instance], network: Network, before: Network, around: Surroundings) -> dict[str, Any]:
-    """r1 and the size of the memory, as a share of the chunks', of the policy and of others."""
+    """What the policy and others reach (`measures`), and by how much it answers more than each of them, with 95 % intervals over histories."""
     pool = pool[:MEASURED]
-    rules = [roll(instance, RulesPolicy(around.compared), around) for instance in pool]
-    runs = {"learnt": roll_many(pool, network, around), "untrained": roll_many(pool, before, around, np.random.default_rng(0)), "rules": rules,
-            "newest": [roll(instance, Newest(), around, confirmed=True) for instance in pool]}  # fmt: skip
+    runs = {
+        "learnt": roll_many(pool, network, around), "untrained": roll_many(pool, before, around, np.random.default_rng(0)),
+        "rules": [roll(instance, RulesPolicy(around.compared), around) for instance in pool],
+        "newest": [roll(instance, Newest(), around, confirmed=True) for instance in pool],
+    }  # fmt: skip
+    out: dict[str, Any] = {name: measures(found) for name, found in runs.items()}
+    for name in ("untrained", "rules", "newest"):
+        more = [own.answers - other.answers for own, other in zip(runs["learnt"], runs[name], strict=True)]
+        found = bootstrap_mean(more, list(range(len(more))), np.random.default_rng(0))
+        out[f"learnt − {name}"] = {"mean": _mean(more), "interval": [round(found.low, 4), round(found.high, 4)]}
+    return out | {"n": {"instances": len(pool), "questions": sum(len(instance.questions) for instance in pool)}}
+
+
+def measures(runs: Sequence[Rollout]) -> dict[str, float]:
+    """Means over histories, to four places: r1, the memory's tokens as a share of the chunks', and r4."""
     return {
-        name: {
-            "answers": round(float(np.mean([run.answers for run in found])), 4),
-            "size": round(float(np.mean([run.memory.tokens / max(instance.tokens, 1) for run, instance in zip(found, pool, strict=True)])), 4),
-        }
-        for name, found in runs.items()
-    } | {"n": {"instances": len(pool)}}
+        "answers": _mean([run.answers for run in runs]), "size": _mean([1.0 - run.terms[0].size for run in runs]),
+        "types": _mean([run.mean(lambda terms: terms.types) for run in runs]),
+    }  # fmt: skip
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 4)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--updates", type=int, default=UPDATES)
+    parser.add_argument("--updates", type=int, default=COURSE.updates)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=Path(learnt.__file__).with_name(learnt.WEIGHTS))
     options = parser.parse_args()
-    network, card = trained(data_folder(options.data), options.seed, Course(updates=options.updates, batch=8, by_step=True), print)
+    network, card = trained(data_folder(options.data), options.seed, replace(COURSE, updates=options.updates), print)
     options.out.write_bytes(learnt.as_file(network, card) + b"\n")
     print(options.out, card)
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from mnemos.index.terms import fold
-from mnemos.text.constructor.acting import Action, calls
+from mnemos.text.constructor.acting import Action, decide_each
 from mnemos.text.constructor.candidates import Candidate, Sort, read_candidates
 from mnemos.text.constructor.gist import Gist, read_gist
 from mnemos.text.constructor.matching import Standing, match
@@ -307,8 +307,7 @@ class Random:
         self._rng = rng
 
     def decide(self, view: View, chunk: Chunk) -> list[Operation]:
-        matches = [match(view.memory, candidate) for candidate in chunk.candidates]
-        return calls(view.memory, chunk.candidates, matches, self._rng.integers(len(Action), size=len(matches)).tolist())
+        return decide_each(view.memory, chunk.candidates, lambda *_: int(self._rng.integers(len(Action))))
 
 
 class DeleteAll:

@@ -205,6 +205,11 @@ def ask_all(
     return [outcomes[number] for number in range(len(values))]
 
 
+def refuses(text: str) -> bool:
+    """Whether an answer without a value says that there will be none: many models refuse in words, and end as if they had answered."""
+    return _REFUSAL.match(text) is not None
+
+
 def made_by(chat: ChatModel, prompt: Prompt) -> dict[str, str]:
     """What goes into whatever is made of an answer: the model and the prompt that it came from."""
     return {"model": chat.fingerprint, "prompt": prompt.fingerprint}
@@ -307,8 +312,9 @@ def _read(reply: Reply, schema: Mapping[str, Any], check: Check | None) -> _Read
     if not values:
         if reply.finish == "length":
             return _Fault(Reason.TRUNCATED, "the answer was cut off", said, cut=True)
-        refusal = bool(_REFUSAL.match(reply.text))
-        return _Fault(Reason.REFUSAL, "the model refused to answer", said) if refusal else _Fault(Reason.MALFORMED, "it holds no JSON object", said)
+        if refuses(reply.text):
+            return _Fault(Reason.REFUSAL, "the model refused to answer", said)
+        return _Fault(Reason.MALFORMED, "it holds no JSON object", said)
     fits: list[_Read] = []
     faults: list[str] = []
     for one in values:

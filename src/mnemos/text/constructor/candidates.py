@@ -34,6 +34,10 @@ class Sort(StrEnum):
     """Too little to be anything."""
 
 
+MOST = 8
+"""Statements of a message that are decided on: a memory is no copy of a long answer, which is found by itself."""
+_EMPTY = frozenset((Sort.QUESTION, Sort.CHATTER))
+"""Sorts of statements that say nothing, and are not decided on."""
 _RULE = re.compile(
     r"^(?:please )?(?:always|never|from now on|remember|whenever|make sure|do not|don't|note that|if .{3,80}, (?:then |use|call|label|answer|say))\b"
     r"|\b(?:gets?|has|is|take) the label\b|\blabel \w+ (?:means|is|stands)\b|\b(?:means|stands for|counts? as|is short for|is called)\b|^记住|标签",
@@ -95,6 +99,11 @@ def read_candidates(text: str, author: str | None, at: int | None, source: Hasha
             )
         )  # fmt: skip
     return out
+
+
+def telling(text: str, author: str | None, at: int | None, source: Hashable, read: Read, most: int = MOST) -> list[Candidate]:
+    """The first `most` statements of a message that say something: what a policy decides on."""
+    return [one for one in read_candidates(text, author, at, source, read) if one.sort not in _EMPTY][:most]
 
 
 def happened(sentence: str) -> bool:

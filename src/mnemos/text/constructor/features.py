@@ -4,13 +4,12 @@ so that a policy that was taught on short histories reads long ones alike."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.text.constructor.candidates import Candidate, Sort
-from mnemos.text.constructor.matching import Comparer, Match, Standing, match
+from mnemos.text.constructor.matching import Match, Standing
 from mnemos.text.constructor.memory import Memory
 from mnemos.text.constructor.operations import EPISODIC
 
@@ -21,43 +20,37 @@ NAMES: tuple[str, ...] = (
     "first person", "a name", "a number", "said by an assistant", "names a time", "time known", "gives an attribute a value", "length", "words",
     *(f"standing: {standing.name.lower()}" for standing in Standing),
     "overlap", "bears on an event", "age of what it bears on", "length beside what it bears on", "core speaks of it", "core says it",
-    "room left", "fits", "core's room left", "fits into the core", "anything held",
+    "a limit", "room left", "fits", "core's room left", "fits into the core", "anything held",
 )  # fmt: skip
 SIZE = len(NAMES)
 _SORTS = {sort: number for number, sort in enumerate(Sort)}
 
 
-def describe(memory: Memory, candidates: Sequence[Candidate], compared: Comparer | None = None) -> tuple[Floats, list[Match]]:
-    """(features (c, SIZE), what each statement bears on)."""
-    out = np.zeros((len(candidates), SIZE), dtype=np.float32)
-    limits, held = memory.limits, len(memory.entries)
-    room = 1.0 if limits.tokens is None else max(memory.room or 0, 0) / limits.tokens
-    core_left = memory.core_room
-    matches = []
-    for row, candidate in zip(out, candidates, strict=True):
-        found = match(memory, candidate, compared)
-        matches.append(found)
-        row[_SORTS[candidate.sort]] = 1.0
-        at = len(Sort)
-        row[at : at + 9] = (
-            candidate.own, candidate.named, candidate.numbered, candidate.assistant, candidate.dated, candidate.at is not None,
-            bool(candidate.gist.key), math.log1p(candidate.tokens) / 4.0, min(len(candidate.gist.words), 20) / 20.0,
-        )  # fmt: skip
-        at += 9
-        row[at + found.standing] = 1.0
-        at += len(Standing)
-        entry = found.entry
-        row[at : at + 11] = (
-            found.overlap,
-            entry is not None and entry.kind == EPISODIC,
-            0.0 if entry is None else math.log1p(max(memory.step - entry.step, 0)) / 5.0,
-            0.0 if entry is None else math.tanh((candidate.tokens - entry.tokens) / 10.0),
-            found.line >= 0,
-            found.same_value,
-            room,
-            limits.tokens is None or (memory.room or 0) >= candidate.tokens,
-            max(core_left, 0) / limits.core_tokens,
-            core_left >= candidate.tokens,
-            held > 0,
-        )
-    return out, matches
+def describe(memory: Memory, candidate: Candidate, found: Match) -> Floats:
+    """(SIZE,) features of a statement that bears on `found`."""
+    row = np.zeros(SIZE, dtype=np.float32)
+    limits, entry = memory.limits, found.entry
+    row[_SORTS[candidate.sort]] = 1.0
+    at = len(Sort)
+    row[at : at + 9] = (
+        candidate.own, candidate.named, candidate.numbered, candidate.assistant, candidate.dated, candidate.at is not None,
+        bool(candidate.gist.key), math.log1p(candidate.tokens) / 4.0, min(len(candidate.gist.words), 20) / 20.0,
+    )  # fmt: skip
+    at += 9
+    row[at + found.standing] = 1.0
+    at += len(Standing)
+    row[at:] = (
+        found.overlap,
+        entry is not None and entry.kind == EPISODIC,
+        0.0 if entry is None else math.log1p(max(memory.step - entry.step, 0)) / 5.0,
+        0.0 if entry is None else math.tanh((candidate.tokens - entry.tokens) / 10.0),
+        found.line >= 0,
+        found.same_value,
+        limits.tokens is not None,
+        1.0 if limits.tokens is None else max(memory.room or 0, 0) / limits.tokens,
+        limits.tokens is None or (memory.room or 0) >= candidate.tokens,
+        max(memory.core_room, 0) / limits.core_tokens,
+        memory.core_room >= candidate.tokens,
+        bool(memory.entries),
+    )
+    return row

@@ -13,10 +13,12 @@ import orjson
 from numpy.typing import NDArray
 
 from mnemos.base.errors import Corrupt
-from mnemos.text.constructor.acting import Action, calls
+from mnemos.text.constructor.acting import Action, decide_each
+from mnemos.text.constructor.candidates import Candidate
 from mnemos.text.constructor.features import NAMES, SIZE, Floats, describe
 from mnemos.text.constructor.grpo import Array, Flags
-from mnemos.text.constructor.matching import Comparer, Standing
+from mnemos.text.constructor.matching import Comparer, Match, Standing
+from mnemos.text.constructor.memory import Memory
 from mnemos.text.constructor.network import Adam, Network
 from mnemos.text.constructor.operations import Operation
 from mnemos.text.constructor.policy import Chunk, View
@@ -41,9 +43,10 @@ class LearntPolicy:
         self.compared = compared
 
     def decide(self, view: View, chunk: Chunk) -> list[Operation]:
-        features, matches = describe(view.memory, chunk.candidates, self.compared)
-        actions = np.argmax(self.network.logs(features), axis=1).tolist() if len(features) else []
-        return calls(view.memory, chunk.candidates, matches, actions)
+        return decide_each(view.memory, chunk.candidates, self._choose, self.compared)
+
+    def _choose(self, memory: Memory, candidate: Candidate, found: Match) -> int:
+        return int(np.argmax(self.network.logs(describe(memory, candidate, found)[None])))
 
 
 def untrained(rng: np.random.Generator) -> Network:

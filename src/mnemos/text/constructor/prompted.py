@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 
 from mnemos.base.protocols import ChatModel, Message, Reply
-from mnemos.text.asking import Reason, Refused, Report, request_tokens
+from mnemos.text.asking import Reason, Refused, Report, refuses, request_tokens
 from mnemos.text.constructor.gist import without_author
 from mnemos.text.constructor.memory import Entry
 from mnemos.text.constructor.operations import CORE, INSERT, TOOLS, UPDATE, WRITING, Operation, operation
@@ -120,6 +120,6 @@ def _refused(reply: Reply) -> Refused | None:
         return None
     if reply.finish == "length":
         return Refused(Reason.TRUNCATED, "the calls were cut off", reply.text[:200])
-    if reply.finish == "refusal":
+    if reply.finish == "refusal" or refuses(reply.text):
         return Refused(Reason.REFUSAL, "the model would not", reply.text[:200])
     return Refused(Reason.MALFORMED, "the model called no tool", reply.text[:200])

@@ -129,14 +129,14 @@ class Scored:
     """Scores of the questions, and what leave-one-out credit is given by."""
 
     scores: list[float]
-    owed: dict[int, float]
-    """Step → the scores, summed over the questions, that would be lost without an entry, or a line of the core, that was written at it."""
+    owed: dict[str, float]
+    """`Read.id` → the scores, summed over the questions, that would be lost without that entry, or line of the core."""
 
 
 def ask(memory: Memory, questions: Sequence[Asked], most: int = MOST, together: bool = False, credit: bool = False) -> Scored:
     """Every question put to a memory."""
     scores: list[float] = []
-    owed: dict[int, float] = {}
+    owed: dict[str, float] = {}
     for question in questions:
         read = look(memory, question.words, most, together)
         score = question.score(read)
@@ -145,5 +145,5 @@ def ask(memory: Memory, questions: Sequence[Asked], most: int = MOST, together: 
             for one in read:
                 lost = score - question.score([other for other in read if other is not one])
                 if lost > 0:
-                    owed[one.step] = owed.get(one.step, 0.0) + lost
+                    owed[one.id] = owed.get(one.id, 0.0) + lost
     return Scored(scores, owed)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from mnemos.text.constructor.acting import Action, calls
+from mnemos.text.constructor.acting import Action, decide_each
 from mnemos.text.constructor.candidates import Candidate, Sort
-from mnemos.text.constructor.features import describe
 from mnemos.text.constructor.matching import Comparer, Match, Standing
 from mnemos.text.constructor.memory import Memory
 from mnemos.text.constructor.operations import Operation
@@ -22,9 +21,7 @@ class RulesPolicy:
         self.compared = compared
 
     def decide(self, view: View, chunk: Chunk) -> list[Operation]:
-        _, matches = describe(view.memory, chunk.candidates, self.compared)
-        actions = [_action(view.memory, candidate, found) for candidate, found in zip(chunk.candidates, matches, strict=True)]
-        return calls(view.memory, chunk.candidates, matches, actions)
+        return decide_each(view.memory, chunk.candidates, _action, self.compared)
 
 
 def _action(memory: Memory, candidate: Candidate, found: Match) -> Action:

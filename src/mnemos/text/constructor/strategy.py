@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mnemos.index.terms import query_terms
 from mnemos.text.asking import Report
-from mnemos.text.constructor.candidates import Candidate, Sort, read_candidates
+from mnemos.text.constructor.candidates import MOST, Candidate, telling
 from mnemos.text.constructor.gist import read_gist
 from mnemos.text.constructor.learnt import LearntPolicy
 from mnemos.text.constructor.matching import comparer
@@ -34,8 +34,6 @@ from mnemos.text.strategy import View as Space
 from mnemos.text.tokens import count_tokens
 
 NAME = "constructor"
-_EMPTY = frozenset((Sort.QUESTION, Sort.CHATTER))
-"""Sorts of statements that say nothing, and are not decided on."""
 _AFTER = np.float32(1e-3)
 _UPDATED = "updated by the policy"
 Rows = NDArray[np.int64]
@@ -55,8 +53,8 @@ class Parameters:
     """Messages of a chunk, of one thread."""
     tokens: int = 1_024
     """Tokens of a chunk; a single longer message is a chunk of its own."""
-    statements: int = 8
-    """Of a message that are decided on, the first: a memory is no copy of a long answer, which is found by itself."""
+    statements: int = MOST
+    """Of a message that are decided on, the first that say something."""
     limits: Limits = UNLIMITED
     kept: float = 0.1
     """Log odds that a memory gains of which something was kept. Chosen on half of MSC and LongMemEval."""
@@ -238,8 +236,7 @@ class Desk:
         turns = tuple(Turn(c.text or "", c.author, c.event_at if c.event_at is not None else c.created_at, id) for c, id in said)
         candidates: list[Candidate] = []
         for turn in turns:
-            told = [one for one in read_candidates(turn.text, turn.author, turn.at, turn.id, self._memory.read) if one.sort not in _EMPTY]
-            candidates += told[: self._parameters.statements]
+            candidates += telling(turn.text, turn.author, turn.at, turn.id, self._memory.read, self._parameters.statements)
         return Chunk(turns, tuple(candidates), sum(count_tokens(turn.text) for turn in turns))
 
     # -- what is done --
