@@ -141,3 +141,23 @@ def test_a_chain_of_views_falls_with_its_end(space: Space) -> None:
         seen[:] = True
         seen[missing] = False
         assert np.flatnonzero(relations.usable(seen, is_view)).tolist() == list(range(1, missing))
+
+
+def test_what_touches_some_memories_is_said_in_the_same_order(space: Space) -> None:
+    rng = random.Random(4)
+    sources = space.add_many([{"text": f"memory {n}"} for n in range(12)])
+    for n in range(30):
+        edges = [{"to": str(rng.choice(sources).id), "weight": rng.random()} for _ in range(rng.randrange(4))]
+        view(space, f"view {n}", [rng.choice(sources)], edges=edges)
+    index, relations = held(space)
+    views = np.array([bool(flag & Flag.VIEW) and rng.random() < 0.8 for flag in index.flags.view().tolist()])
+    saying, nodes, weights = relations.said(views)
+    assert len(saying) > 20
+    assert relations.edges(index.first.view(), views).weight.tolist() == weights.tolist()
+    for _ in range(10):
+        asked, towards = np.array(rng.sample(range(12, 42), 3)), np.array(rng.sample(range(12), 2))
+        near = np.isin(saying, asked) | np.isin(nodes, towards)
+        some = relations.said(views, (asked, towards))
+        assert [part.tolist() for part in some] == [part[near].tolist() for part in (saying, nodes, weights)]
+    nobody = np.zeros(0, dtype=np.int64)
+    assert [len(part) for part in relations.said(views, (nobody, nobody))] == [0, 0, 0]

@@ -16,9 +16,10 @@ import mnemos
 from mnemos.kernel.space import Space
 from mnemos.text.granularity.gathering import leaned, one_turn
 from mnemos.text.granularity.mixture import split
+from mnemos.text.granularity.nodes import Nodes
 from mnemos.text.granularity.router import entropy, profile, standard, weights
-from mnemos.text.granularity.strategy import Granularity, Parameters, Sessions
-from mnemos.text.strategy import Recall, View
+from mnemos.text.granularity.strategy import Granularity, Parameters, Session, Sessions
+from mnemos.text.strategy import Memory, Recall, View
 
 SCORES = arrays(np.float64, st.integers(1, 40), elements=st.floats(-1, 1))
 
@@ -227,6 +228,41 @@ def test_associations_are_the_same_portion_by_portion(space: Space) -> None:
             other.add_many([{"text": text, "type": "turn", "author": "Ann", "metadata": {"session": name}} for text in turns])
             other.consolidate()
         assert edges(other) == edges(space)
+
+
+def test_vectors_that_are_held_are_those_that_would_be_read_anew(space: Space) -> None:
+    """Whatever has come, changed, been hidden or gone since, the nodes are those of a first look."""
+
+    def nodes(view: View) -> set[tuple[object, ...]]:
+        made = Nodes.of(Sessions(view))
+        assert made is not None
+        assert view.vectors is not None
+        newcomer = Session(-7, [Memory(view.contents([0])[0], len(view.index))])  # which all others came before
+        likeness = made.likeness(newcomer, np.eye(view.vectors.dimensions, dtype=np.float32)[:3])
+        found = made.nearest(likeness[0], 100).tolist()
+        return {(made.id_at(at), made.grain_of(at), *np.round(likeness[:, at], 5).tolist()) for at in found}
+
+    def same() -> int:
+        view = look(space)
+        held = nodes(view)
+        del view.index._attached["granularity nodes"]
+        assert nodes(view) == held
+        nodes(view)  # what is held is caught up from here
+        return len(held)
+
+    space.consolidate()
+    assert same() == 12
+    turns = space.list(types=["turn"])
+    space.add("A memory that stands alone.", type="turn")
+    assert same() == 13
+    space.archive(turns[0].id)
+    assert same() == 11, "what was made of it is hidden with it"
+    space.restore(turns[0].id)
+    space.update(turns[5].id, "The sourdough starter died.")
+    space.consolidate()
+    assert same() == 13
+    space.forget([turn.id for turn in turns[8:12]])
+    assert same() == 10
 
 
 # ---- with a language model ------------------------------------------------------------------------------------------
