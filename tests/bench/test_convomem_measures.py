@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mnemos
 from mnemos.base.errors import Invalid, NotFound
 from mnemos.base.protocols import Message
 from mnemos.bench.convomem import checks, judges, real_abstention
@@ -401,12 +402,23 @@ def test_longmemeval_is_read_in_order_of_time(folder: object) -> None:
 
 
 def test_a_stricter_gate_answers_less_of_real_conversations(folder: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(real_abstention, "ANSWERABLE", 4)
-    monkeypatch.setattr(real_abstention, "GATES", (0.9,))
+    monkeypatch.setattr(real_abstention, "ANSWERABLE", 12)
+    monkeypatch.setattr(real_abstention, "LIKELY", (0.9,))
     monkeypatch.setattr(real_abstention.longmemeval, "SESSIONS", 3)
     found, table = real_abstention.measure(folder, np.random.default_rng(0), lambda _: None)  # type: ignore[arg-type]
-    for column in ("unanswerable answered", "answerable answered"):
+    for column in ("unanswerable answered", "with another noun answered", "answerable answered", "answered rightly"):
         shares = [table[name][column] for name in ("open", "default", "0.9")]
         assert shares == sorted(shares, reverse=True)
-    assert table["open"]["unanswerable answered"] > 0.6 > table["0.9"]["unanswerable answered"]
-    assert [check.threshold for check in found] == [0.10, 0.05]
+    assert table["open"]["unanswerable answered"] > 0.6 > table["default"]["unanswerable answered"]
+    assert table["0.9"]["unanswerable answered"] == 0
+    assert [check.threshold for check in found] == [0.10, None, 0.05]
+
+
+def test_the_bar_that_an_answer_passes_is_where_the_gate_refuses_it() -> None:
+    with mnemos.open(":memory:", embedder="none") as memory:
+        space = memory.space("s")
+        space.add_many([{"text": "I moved to Lisbon in May.", "author": "user"}, {"text": "The hall clock is red.", "author": "user"}])
+        text, likely = real_abstention.unrefused(space, "Where did I move in May?")
+        assert (text, space.answer("Where did I move in May?", gate=RefusalGate(likely=likely)).text) == ("Lisbon", "Lisbon")
+        assert not space.answer("Where did I move in May?", gate=RefusalGate(likely=likely + 0.001))
+        assert real_abstention.unrefused(space, "What should I cook?") in (("", -1.0), (space.answer("What should I cook?").text, 1.0))

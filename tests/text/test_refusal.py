@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from mnemos.base.errors import Invalid
 from mnemos.index.terms import term
 from mnemos.text.advice import asks_advice
-from mnemos.text.refusal import RefusalGate, coverage, rarity, subject_terms
+from mnemos.text.refusal import RefusalGate
+from mnemos.text.subject import coverage, rarity, subject_terms
 
 LAMP = "The colour of my kitchen lamp is blue. It took me a while to decide."
 CLOCK = "The colour of my kitchen clock is red."

@@ -1,70 +1,95 @@
-"""Abstention on real conversations: LongMemEval's unanswerable questions beside answerable ones, asked of `space.answer` without a model."""
+"""Abstention on real conversations: LongMemEval's unanswerable questions beside answerable ones, asked of `space.answer` without a model.
+
+Of the unanswerable ones 16 are at hand. So each answerable question is also asked with another noun, from another question of the set, in place
+of one of its own; that some of those can be answered all the same counts against the gate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import mnemos
-from mnemos.base.stats import wilson
+from mnemos.base.stats import Interval, wilson
 from mnemos.bench import longmemeval
 from mnemos.bench.datasets import file_of, read_lines
 from mnemos.bench.reader_data import f1
+from mnemos.bench.refusal_fitting import Swaps
 from mnemos.bench.result import Check
+from mnemos.kernel.space import Space
+from mnemos.text.advice import asks_advice
 from mnemos.text.formats.longmemeval import question_records
 from mnemos.text.formats.record import Place
 from mnemos.text.refusal import RefusalGate
 
-ANSWERABLE = 100
-"""Answerable questions beside the 16 unanswerable ones, drawn at random."""
+ANSWERABLE: int | None = None
+"""Answerable questions beside the 16 unanswerable ones, drawn at random; None for all 235."""
 SAME = 0.5
 """F1 of words from which an answer counts as the gold one."""
-OPEN = RefusalGate(subject=0.0, answer=0.0)
+OPEN = RefusalGate(subject=0.0, answer=0.0, likely=0.0)
 """A gate that asks for a true quote only, as the reader gives one always."""
-GATES = (0.6, 0.7, 0.8, 0.9)
+DEFAULT = RefusalGate()
+LIKELY = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 MOST_WRONG, MOST_LOST = 0.10, 0.05
 
 
 def measure(folder: Path, rng: np.random.Generator, say: Callable[[str], None]) -> tuple[list[Check], dict[str, dict[str, Any]]]:
     """Unanswerable questions answered all the same, and right answers lost, by gate. Histories of 48 sessions, searched by words alone."""
-    oracle, published = read_lines(folder, longmemeval.ORACLE), read_lines(folder, longmemeval.FULL)
+    oracle, published = list(read_lines(folder, longmemeval.ORACLE)), list(read_lines(folder, longmemeval.FULL))
     fillers = list(longmemeval.filler_sessions([*published, *oracle]))
     vain = [question for question in oracle if question["question_id"].endswith("_abs")]
     rest = [question for question in oracle if not question["question_id"].endswith("_abs")]
-    asked = vain + [rest[int(i)] for i in rng.permutation(len(rest))[:ANSWERABLE]]
+    rest = [rest[int(i)] for i in rng.permutation(len(rest))[:ANSWERABLE]]
+    swaps = Swaps(question["question"] for question in rest)
     place = Place(str(file_of(folder, longmemeval.ORACLE)))
-    gates = {"open": OPEN, "default": RefusalGate(), **{f"{share}": RefusalGate(subject=share) for share in GATES}}
-    claims = {name: np.zeros(len(asked), dtype=bool) for name in gates}
-    right = {name: np.zeros(len(asked), dtype=bool) for name in gates}
-    for at, question in enumerate(asked):
+    unanswerable, answerable, swapped, right = [], [], [], []
+    for at, question in enumerate([*vain, *rest]):
         if at % 10 == 0:
-            say(f"LongMemEval: question {at + 1} of {len(asked)}")
+            say(f"LongMemEval: question {at + 1} of {len(vain) + len(rest)}")
         history = longmemeval.assembled_history(question, fillers, longmemeval.SESSIONS, rng)
         records = [{key: value for key, value in record.items() if key != "space"} for record in question_records(history, place)]
         with mnemos.open(":memory:", embedder="none") as memory:
             space = memory.space("history")
             space.add_many(records)
-            for name, gate in gates.items():
-                found = space.answer(question["question"], gate=gate)
-                claims[name][at] = bool(found)
-                right[name][at] = bool(found) and f1(found.text, [str(question["answer"])]) >= SAME
-    unanswerable = np.arange(len(asked)) < len(vain)
-    table = {
-        name: {
-            "unanswerable answered": float(claims[name][unanswerable].mean()),
-            "answerable answered": float(claims[name][~unanswerable].mean()),
-            "answered rightly": float(right[name][~unanswerable].mean()),
+            text, likely = unrefused(space, question["question"])
+            if at < len(vain):
+                unanswerable.append(likely)
+                continue
+            answerable.append(likely)
+            right.append(f1(text, [str(question["answer"])]) >= SAME)
+            other = swaps.swapped(question["question"], rng)
+            if other is not None:
+                swapped.append(unrefused(space, other)[1])
+    table = {}
+    for name, least in (("open", OPEN.likely), ("default", DEFAULT.likely), *((f"{one}", one) for one in LIKELY)):
+        still = np.array(right) & (np.array(answerable) >= least)
+        table[name] = {
+            "unanswerable answered": _share(unanswerable, least).value,
+            "with another noun answered": _share(swapped, least).value,
+            "answerable answered": _share(answerable, least).value,
+            "answered rightly": float(np.mean(still)),
+            "right answers lost": float(np.mean(right) - np.mean(still)),
         }
-        for name in gates
-    }
-    wrong = wilson(int(claims["default"][unanswerable].sum()), len(vain))
-    lost = table["open"]["answered rightly"] - table["default"]["answered rightly"]
-    n = len(asked) - len(vain)
+    lost = wilson(sum(was and likely < DEFAULT.likely for was, likely in zip(right, answerable, strict=True)), len(right))
     return [
-        Check.of("LongMemEval: unanswerable questions answered, default gate", wrong, MOST_WRONG, at_least=False,
+        Check.of("LongMemEval: unanswerable questions answered, default gate", _share(unanswerable, DEFAULT.likely), MOST_WRONG, at_least=False,
                  baseline=table["open"]["unanswerable answered"]),
-        Check("LongMemEval: right answers lost to the gate", lost, MOST_LOST, at_least=False, baseline=table["open"]["answered rightly"], n=n),
+        Check.of("LongMemEval: questions with another noun answered, default gate", _share(swapped, DEFAULT.likely),
+                 baseline=table["open"]["with another noun answered"]),
+        Check.of("LongMemEval: right answers lost to the gate", lost, MOST_LOST, at_least=False, baseline=table["open"]["answered rightly"]),
     ], table  # fmt: skip
+
+
+def unrefused(space: Space, question: str) -> tuple[str, float]:
+    """What is answered where nothing is refused, and the highest `likely` of a gate that lets it through; −1 where there is no answer."""
+    found = space.answer(question, gate=OPEN)
+    if not found:
+        return "", -1.0
+    return found.text, 1.0 if asks_advice(question) else found.confidence
+
+
+def _share(likely: Sequence[float], least: float) -> Interval:
+    return wilson(sum(one >= least for one in likely), len(likely))

@@ -14,7 +14,8 @@ from mnemos.text.answering.candidates import Source
 from mnemos.text.asking import Report
 from mnemos.text.block_reading import grounded
 from mnemos.text.question import analyse
-from mnemos.text.refusal import RefusalGate, rarity
+from mnemos.text.refusal import RefusalGate
+from mnemos.text.subject import rarity
 
 if TYPE_CHECKING:
     from mnemos.kernel.space import Space
