@@ -73,7 +73,7 @@ class ComingAndGoing(RuleBasedStateMachine):
                 assert np.isinf(near[len(numbers) :]).all()
 
 
-ComingAndGoing.TestCase.settings = settings(max_examples=20, stateful_step_count=10, deadline=None)
+ComingAndGoing.TestCase.settings = settings(max_examples=12, stateful_step_count=10, deadline=None)
 TestComingAndGoing = ComingAndGoing.TestCase
 
 

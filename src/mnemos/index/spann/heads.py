@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.base.errors import Invalid
-from mnemos.index.spann.clustering import balanced_kmeans, nearest_centres
+from mnemos.index.spann.kmeans import balanced_kmeans, nearest_centres
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
