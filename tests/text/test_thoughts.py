@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 
 import mnemos
@@ -47,10 +48,13 @@ def drawn(*turns: tuple[str, str]) -> list[Thought]:
     return out
 
 
-def settled(*turns: tuple[str, str]) -> tuple[dict[str, State], list[str]]:
-    """How each sentence ended, and what was made of several."""
+def settled(*turns: tuple[str, str], cosine: float | None = None) -> tuple[dict[str, State], list[str]]:
+    """How each sentence ended, and what was made of several; `cosine`: of the vectors of any two, where they have vectors."""
     thoughts = drawn(*turns)
-    found = settle(thoughts, [(i, j) for i in range(len(thoughts)) for j in range(i)], Reading())
+    lent = {}
+    if cosine is not None:
+        lent = dict(enumerate(np.linalg.cholesky(np.where(np.eye(len(thoughts)) > 0, 1.0, cosine)).astype(np.float32)))
+    found = settle(thoughts, [(i, j) for i in range(len(thoughts)) for j in range(i)], Reading(), lent)
     return {thoughts[at].sentence: end.state for at, end in found.ends.items()}, [made.sentence for made in found.made]
 
 
@@ -111,6 +115,20 @@ def test_what_is_denied_is_forgotten() -> None:
 def test_of_several_things_that_one_is_denied_the_others_stay() -> None:
     ends, _ = settled(("Ann", "I like jazz and hiking."), ("Ann", "I don't like jazz anymore."))
     assert ends == {}
+
+
+def test_what_somebody_says_of_her_own_things_ends_what_she_said_of_them_before() -> None:
+    """Whoever is the subject, and whether one sentence tells it or two clauses that belong together."""
+    ends, _ = settled(("Ann", "Marta cuts my hair."), ("Ann", "Ingrid cuts my hair now."), cosine=0.55)
+    assert ends == {"Marta cuts Ann's hair.": State.SUPERSEDED}
+    ends, _ = settled(("Ann", "I see Dr. Chen for my teeth; she is my dentist."), ("Ann", "My new dentist is Dr. Duarte."), cosine=0.65)
+    assert list(ends.values()) == [State.SUPERSEDED]
+    assert settled(("Ann", "Marta cuts my hair."), ("Bob", "Ingrid cuts my hair now."), cosine=0.55)[0] == {}
+
+
+def test_how_many_there_are_now_stands_for_how_many_there_were() -> None:
+    ends, _ = settled(("Ann", "I have 18 records in my collection."), ("Ann", "I have 40 records in my collection now."))
+    assert ends == {"Ann has 18 records in Ann's collection.": State.SUPERSEDED}
 
 
 def test_nobody_is_contradicted_about_herself() -> None:
@@ -212,6 +230,13 @@ def test_a_conclusion_goes_when_the_user_says_how_many_there_are(story: Story) -
     story.think()
     assert "User has 9 eggs left." not in story.states()
     assert "User has 8 eggs left." in story.active()
+
+
+def test_five_of_them_are_of_what_was_counted_last(story: Story) -> None:
+    story.tell("user", "I have 6 hens.", "They laid 12 eggs.", "I gave 5 of them to Tom.")
+    story.think()
+    assert "User gave 5 of the eggs to Tom." in story.active()
+    assert not any("hens left" in sentence for sentence in story.active())
 
 
 def test_what_is_sold_earns(story: Story) -> None:

@@ -11,6 +11,7 @@ from mnemos.index.terms import fold
 from mnemos.text.agreement.frames import read_frame
 from mnemos.text.agreement.statements import read_statements
 from mnemos.text.agreement.subjects import SPEAKER, UNKNOWN
+from mnemos.text.agreement.values import stems
 from mnemos.text.coreference import Discourse, Reference, voiced
 from mnemos.text.entities import key_of
 from mnemos.text.question import ASSISTANTS, USERS
@@ -60,7 +61,8 @@ def extract(turn: Turn, most: int) -> list[Thought]:
     for sentence in sentence_spans(text):
         relation = best.get(sentence.start)
         words = len(sentence.text.split())
-        entry = next(iter(steps(sentence.text, tallied)), None) if author is not None and not inferred(author) else None
+        spoken_of = tallied if tallied is None or _means(sentence, references, tallied) else None
+        entry = next(iter(steps(sentence.text, spoken_of)), None) if author is not None and not inferred(author) else None
         if entry is not None:
             tallied = entry
             relation = relation or Relation(fold(author or ""), "count", entry.thing.lower(), sentence.text, sentence.start, sentence.end, LEAST_SURE)
@@ -91,6 +93,12 @@ def _counted(turn: Turn) -> Step | None:
             for sentence in sentence_spans((one.text or "")[:_LONGEST]):
                 last = next(reversed(steps(sentence.text, last)), last)
     return last
+
+
+def _means(sentence: Sentence, references: Sequence[Reference], last: Step) -> bool:
+    """Whether `them`, where a sentence says so, can be what was counted last."""
+    meant = [one.name for one in references if one.surface.lower() == "them" and sentence.start <= one.start < sentence.end]
+    return not meant or any(last.term in stems(fold(word)) for name in meant for word in name.split())
 
 
 def _speakers(turn: Turn) -> list[str]:

@@ -117,7 +117,8 @@ def _ending(
     denied = any(str(values[1]).startswith("not") for one in agreement.reason.get("differ", ()) if (values := one["values"]))
     if denied and not parted and (listed := listing(earlier)) is not None and len(listed[1]) > 1:
         return None  # one of several things is denied: the others still hold
-    if later.trust >= earlier.trust:
+    herself = later.trust > 0 and not later.derived and later.author is not None and later.author == earlier.author
+    if later.trust >= earlier.trust or herself:
         return 0, State.FORGOTTEN if denied else State.SUPERSEDED
     return (1, State.FORGOTTEN) if earlier.derived and later.trust == 0 else None
 

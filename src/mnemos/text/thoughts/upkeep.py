@@ -22,7 +22,7 @@ from mnemos.text.thoughts.thought import COUNT, State, Thought, about, ended, re
 NAME = "thoughts"
 _OF_ONE_KIND = 32
 """Thoughts of one head and relation that a new one meets, the newest."""
-_NEAR = 12
+_NEAR = 24
 _LEAST_NEAR = 0.35
 """Nearest thoughts that a new one meets, whatever their head, and the cosine from which they count."""
 _TOGETHER = 8
