@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mnemos.base.cube import Content
 from mnemos.cache.mapping import EvictingCache
 from mnemos.index.growing import Growing
+from mnemos.index.places import Places
 from mnemos.index.space_index import Codes
 from mnemos.index.terms import term, words
 from mnemos.text.entities import entities, key_of, keys
@@ -95,8 +96,7 @@ class Mentions:
         self._names = Codes()
         self._read = 0
         self._pairs = Growing(np.int64, 3)  # (name, row, 1 where the row is about it)
-        self._sorted: NDArray[np.int64] | None = None
-        self._starts: Rows = np.zeros(1, dtype=np.int64)
+        self._by_name = Places()
         self._sentences: EvictingCache[int, _Sentences] = EvictingCache(_AT_HAND, "s3-fifo")
 
     @classmethod
@@ -125,7 +125,6 @@ class Mentions:
             for row, content in zip(alive, view.contents(alive), strict=True):
                 self._add(row, content)
             self._read = rows[-1] + 1
-            self._sorted = None
 
     def _add(self, row: int, content: Content) -> None:
         about, named = names_of(content)
@@ -152,11 +151,8 @@ class Mentions:
 
     def naming(self, name: int) -> tuple[Rows, NDArray[np.bool_]]:
         """(rows, whether each is about it) of a name, in order."""
-        if self._sorted is None:
-            pairs = self._pairs.view()
-            self._sorted = pairs[np.argsort(pairs[:, 0], kind="stable")]
-            self._starts = np.searchsorted(self._sorted[:, 0], np.arange(len(self._names.words) + 1))
-        part = self._sorted[self._starts[name] : self._starts[name + 1]]
+        pairs = self._pairs.view()
+        part = pairs[self._by_name.of(pairs[:, 0], name)]
         return part[:, 1], part[:, 2] == 1
 
 
@@ -271,7 +267,7 @@ class _Shares:
         held = view.index.lexical.holding(self.hashes)
         self._held = held
         alive = max(int(np.count_nonzero(view.allowed)), 1)
-        seen = held[view.allowed]
+        seen = held[np.flatnonzero((held != 0) & view.allowed)]
         counts = np.array([np.count_nonzero(seen >> at & 1) for at in range(len(self.hashes))], dtype=np.float64)
         weights = np.log((alive + 1) / (counts + 0.5))
         self._weights = np.maximum(weights, 0.0)
