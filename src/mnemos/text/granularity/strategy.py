@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mnemos.base.cube import Content
 from mnemos.index.graph import Graph
 from mnemos.text.asking import Refused, Report, ask, made_by
-from mnemos.text.granularity.gathering import MOST_TERMS, leaned, one_turn
+from mnemos.text.granularity.gathering import ENOUGH, MOST_TERMS, leaned, one_turn
 from mnemos.text.granularity.mixture import split
 from mnemos.text.granularity.nodes import KEYWORDS, SESSION, SUMMARY, Nodes
 from mnemos.text.granularity.router import TEMPERATURE, profile, standard, weights
@@ -89,13 +89,17 @@ class Granularity(Plain):
         return Recall(best, scores[best], signals if bearing is None else {**signals, "grain": bearing[best]})
 
     def bearing(self, view: View, question: Question | None = None) -> Floats | None:
-        """(n,) log odds that each row gains from its session; None where meaning cannot be compared."""
+        """(n,) log odds that each row gains from its session; None where meaning cannot be compared, or one memory says enough of the question for
+        the foundation to find it."""
         if view.cosines is None:
             return None
         sessions = Sessions(view)
         if len(sessions.present) < 2:
             return None
-        scores = sessions.scores(self.parameters, None if question is None else sessions.one_turn(question))
+        alone = None if question is None else sessions.one_turn(question)
+        if alone is not None and alone >= ENOUGH:
+            return None
+        scores = sessions.scores(self.parameters, alone)
         best = scores.max()
         if best <= 0:
             return None
