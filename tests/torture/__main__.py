@@ -1,6 +1,6 @@
 """The long fault runs: `python tests/torture` (`make torture`). Prints one JSON object; ends with 1 where anything was wrong.
 
-10,000 kill cycles, every fault at every call, hundreds of flipped bits in each file, two minutes of a crowd, 1,000 kills of workers, 10,000
+10,000 kill cycles, every fault at every call, 5,000 stops of vector indexes, hundreds of flipped bits in each file, two minutes of a crowd, 1,000 kills of workers, 10,000
 requests to the server, thousands of calls of the Python API and of command lines; kills, faults, flips and the crowd on sealed stores, too.
 `--short` runs about a hundredth; names of parts run only those.
 """
@@ -27,6 +27,7 @@ SCRIPTS = {
     "sealed-faults": (["torture_faults.py", "--sealed"], ["torture_faults.py", "1", "--sealed"]),
     "sealed-crowd": (["torture_crowd.py", "--sealed", "--seconds", "60"], ["torture_crowd.py", "--sealed", "--seconds", "5"]),
     "sealed-flips": (["torture_flips.py", "200", "--sealed"], ["torture_flips.py", "15", "--quick", "--sealed"]),
+    "vectors": (["torture_vectors.py", "--kills", "5000"], ["torture_vectors.py", "--kills", "50"]),
     "jobs": (["torture_jobs.py", "--kills", "1000"], ["torture_jobs.py", "--kills", "20"]),
 }
 TESTS = {

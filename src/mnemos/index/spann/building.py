@@ -11,12 +11,12 @@ import numpy as np
 from mnemos.base.errors import Conflict, Invalid
 from mnemos.base.protocols import Progress
 from mnemos.index.spann.closure import assign_all
+from mnemos.index.spann.clustering import balanced_tree
 from mnemos.index.spann.codes import Floats
 from mnemos.index.spann.heads import Heads
 from mnemos.index.spann.metric import checked
 from mnemos.index.spann.parts import Numbers, Parts
 from mnemos.index.spann.selection import select_heads
-from mnemos.index.spann.tree import balanced_tree
 
 _BLOCK = 8192
 _VECTORS, _HEADS = "vectors", "heads"

@@ -11,6 +11,7 @@ from mnemos.index.spann.parts import Numbers, Parts
 from mnemos.index.spann.updating import Updater
 
 _SAME = 1e-6
+_BLOCK = 8192
 
 
 def erase(parts: Parts, updater: Updater, extents: Extents, ids: Numbers, checkpoint: Callable[[], None]) -> int:
@@ -22,13 +23,11 @@ def erase(parts: Parts, updater: Updater, extents: Extents, ids: Numbers, checkp
     with parts.lock:
         slots = parts.slots.map.find(ids)
         slots = np.unique(slots[slots >= 0])
-        if not len(slots):
-            return 0
         known = slots[~np.isin(slots, parts.vectors.damaged(slots))]
         rotated = parts.rotated(known)
         updater.remove(ids)
-        parts.vectors.write(slots, np.zeros((len(slots), parts.measure.dimensions), dtype=np.float32))
-        for number in parts.lists.numbers().tolist():
+        _clear(parts)
+        for number in parts.lists.numbers().tolist() if len(slots) else ():
             raw = updater.read(number)
             if np.isin(parts.entries.slots(raw), slots).any():
                 updater.rewrite(number, raw[parts.live(raw)])
@@ -39,3 +38,11 @@ def erase(parts: Parts, updater: Updater, extents: Extents, ids: Numbers, checkp
     checkpoint()
     extents.wipe()
     return len(slots)
+
+
+def _clear(parts: Parts) -> None:
+    """Overwrite the vectors of all slots that hold none any more. What the last manifest still says of them, the log after it takes back."""
+    empty = parts.slots.empty()
+    for start in range(0, len(empty), _BLOCK):
+        block = empty[start : start + _BLOCK]
+        parts.vectors.write(block, np.zeros((len(block), parts.measure.dimensions), dtype=np.float32))

@@ -327,18 +327,20 @@ class SpannIndex:
     def erase(self, ids: Numbers) -> int:
         """Let go of the vectors of `ids`, as `remove` does, and leave no byte in the files that was made of them; how many there were.
 
-        It reads all lists and makes a checkpoint: erase many at once. Where it was stopped before it returned, call it again.
+        It reads all lists, makes a checkpoint and overwrites all free space: erase many at once. Where it was stopped, call it again.
         """
         return erase(self._parts, self._updater, self._extents, _ids(ids, distinct=False), self.checkpoint)
 
     def apply(self, position: int, ids: Numbers, vectors: Floats, removed: Numbers) -> None:
-        """Bring the index from its position to `position`: what the log says in between. Applied twice, it is as applied once."""
+        """Bring the index from its position to `position`: what the log says in between. Applied twice, it is as applied once. An id that is both
+        removed and given anew in between has the vector that is given."""
         if position < self.position:
             raise Invalid(f"vector index: is at position {self.position} of the log, ahead of {position}")
         ids, values = _ids(ids), checked(vectors, self.dimensions, "vectors")
         with self._parts.lock:
-            self._updater.remove(_ids(removed, distinct=False))
             self._updater.add(ids, self._parts.measure.stored(values))
+            gone = _ids(removed, distinct=False)
+            self._updater.remove(gone[~np.isin(gone, ids)])
             self._meta["position"] = position
         self._checkpoint_if_due()
 

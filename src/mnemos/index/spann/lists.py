@@ -54,7 +54,7 @@ class Lists:
         raw_head, raw = np.ascontiguousarray(head, dtype="<f4").tobytes(), entries.tobytes()
         extent = self.extents.allocate(self._head_bytes + int(len(raw) * _SPARE))
         try:
-            self.extents.write(extent, 0, raw_head + raw)
+            self.extents.fill(extent, raw_head + raw)
         except BaseException:
             self.extents.discard(extent)
             raise

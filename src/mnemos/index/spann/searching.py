@@ -170,6 +170,10 @@ class Searcher:
     def iterate(self, query: Floats, allowed: Allowed | None = None) -> Iterator[Found]:
         """Ever farther results, in batches, until there are none: each reads the lists of some more heads, and gives what none before it gave."""
         parts, rotated = self._parts, self._parts.rotate(query[None])[0]
+        if not len(parts.heads):
+            if len(parts.slots):  # still being built
+                yield self.exact(query, len(parts.slots), allowed)
+            return
         given, read, wide = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 0
         while True:
             wide += _STEP

@@ -106,6 +106,10 @@ class Slots:
         """The slots that hold a vector."""
         return np.flatnonzero(self.homes.view() != NOWHERE)
 
+    def empty(self) -> Numbers:
+        """The slots that hold no vector."""
+        return np.flatnonzero(self.homes.view() == NOWHERE)
+
     def reserve(self, m: int) -> Numbers:
         """`m` slots to write into, lowest first. They hold nothing until `take`."""
         reused = [self._free.pop() for _ in range(min(m, len(self._free)))]

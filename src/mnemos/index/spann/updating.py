@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.index.spann.closure import assign
-from mnemos.index.spann.clustering import balanced_kmeans
 from mnemos.index.spann.codes import Bytes, Floats
+from mnemos.index.spann.kmeans import balanced_kmeans
 from mnemos.index.spann.lists import DamagedLists
 from mnemos.index.spann.parts import Numbers, Parts
 from mnemos.index.spann.searching import exact_squares
