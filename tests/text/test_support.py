@@ -36,8 +36,8 @@ def test_the_memory_that_answers_should_speak_of_whom_was_asked() -> None:
     around = ("We ate soup.", "My brother came to dinner, and left.", "The lamp is broken again.", "It rained a lot.")
     of_him, of_me = (weighed("Where does my brother work?", read(told, *around))
                      for told in ("My brother works at the harbour in Porto.", "I work at the harbour in Porto."))  # fmt: skip
-    assert (of_him["people missing"], of_me["people missing"], of_me["nobody else"]) == (0.0, 1.0, 1.0)
-    assert weighed("Where does my brother work?", read("He works at the harbour in Porto.", *around))["nobody else"] == 0.0
+    assert (of_him["somebody else"], of_me["somebody else"]) == (0.0, 1.0)
+    assert weighed("Where does my brother work?", read("He works at the harbour in Porto.", *around))["somebody else"] == 0.0
     assert likelihood(of_him) > likelihood(of_me) + 0.2
 
 
