@@ -6,7 +6,7 @@ build    reads the vectors, leaves an index in the folder
 serve    opens it and asks, one query after the other, at each setting and filter
 clients  opens it and asks from one thread for each core
 change   opens it, inserts and deletes one by one
-replace  opens it, replaces every vector once, and asks in between
+replace  opens it, replaces every vector once, asks in between, and at every setting at the end
 
 What was said before a phase dies or is ended stays said.
 """
@@ -96,6 +96,8 @@ class Phases:
         start = time.perf_counter()
         self.index.open()
         self.say({"event": "opened", "seconds": time.perf_counter() - start, **self.held()})
+        if hasattr(self.index, "space"):
+            self.say({"event": "space", **self.space()})
         return np.load(self.request["queries"])
 
     def serve(self) -> None:
@@ -129,7 +131,7 @@ class Phases:
             self.index.search(query, self.k, setting, allowed)
         found = np.full((len(queries), self.k), -1, dtype=np.int64)
         took = np.zeros(len(queries))
-        notes: dict[str, float] = {}
+        notes: dict[str, list[float]] = {}
         disk, cpu, begin, n = read_from_disk(), time.process_time(), time.perf_counter(), 0
         for n, query in enumerate(queries, 1):
             start = time.perf_counter()
@@ -138,15 +140,16 @@ class Phases:
             took[n - 1] = end - start
             found[n - 1, : len(ids)] = ids
             for key, value in getattr(self.index, "noted", {}).items():
-                notes[key] = notes.get(key, 0.0) + float(value)
+                notes.setdefault(key, []).append(float(value))
             if n >= LEAST and end - begin > self.request["seconds"]:
                 break
         cpu = time.process_time() - cpu
-        np.save(self.out / f"{name}.npy", found[:n])
+        arrays: dict[str, Any] = {"found": found[:n], **{key: np.array(values) for key, values in notes.items()}}
+        np.savez(self.out / f"{name}.npz", **arrays)
         p50, p95, p99 = np.percentile(took[:n] * 1e3, [50, 95, 99])
-        self.say({**event, "n": n, "found": f"{name}.npy", "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "mean_ms": took[:n].mean() * 1e3,
+        self.say({**event, "n": n, "found": f"{name}.npz", "p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "mean_ms": took[:n].mean() * 1e3,
                   "cpu_ms": cpu / n * 1e3, "disk_bytes": (read_from_disk() - disk) / n,
-                  "noted": {key: value / n for key, value in notes.items()}, **self.held()})
+                  "noted": {key: float(np.mean(values)) for key, values in notes.items()}, **self.held()})
 
     def clients(self) -> None:
         queries = self.open()
@@ -225,8 +228,11 @@ class Phases:
                     background += time.perf_counter() - start
             p50, p99 = np.percentile(took * 1e3, [50, 99])
             inserts = {"insert_p50_ms": p50, "insert_p99_ms": p99, "insert_max_ms": took.max() * 1e3, "background_seconds": background}
+            if number == len(steps) or self.request["verify"]:
+                self.say({"event": "verified", "step": number, "problems": len(self.index.verify())})
             self.ask(of_step[number], setting, None, f"step-{number}", {"event": "step", "step": number, **inserts, **self.space()})
-        self.say({"event": "verified", "problems": len(self.index.verify())})
+        for number, setting in enumerate(self.request["settings"]):
+            self.ask(of_step[-1], setting, None, f"end-{number}", {"event": "end of it", "setting": number})
         self.index.close()
 
     def space(self) -> dict[str, float]:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnemos.base.meter import disk_bytes
 from mnemos.bench.ann import runner
 from mnemos.bench.ann.arms import Arm
 from mnemos.bench.ann.runner import Outcome, cores
-from mnemos.bench.ann.truth import recall
+from mnemos.bench.ann.truth import Ids, recall
 from mnemos.bench.ann.worlds import K, World
 from mnemos.bench.peers import PeerError
 
@@ -53,7 +54,8 @@ class Point:
     peak: int
     disk: int
     n: int
-    said: dict[str, Any] = field(default_factory=dict, repr=False)
+    noted: dict[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    """What the index says of each query: lists and bytes read."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Measured:
     filtered: list[Filtered] = field(default_factory=list)
     qps: dict[int, float] = field(default_factory=dict)
     cold: dict[str, Any] = field(default_factory=dict)
+    space: dict[str, Any] = field(default_factory=dict)
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
@@ -90,9 +93,8 @@ class Measured:
         return next((point for point in self.points if point.setting == self.arm.typical), None)
 
 
-def measure(arm: Arm, world: World, effort: Effort, install: bool, changed: World | None = None, say: Say = lambda _: None) -> Measured:
-    """Builds the arm's index of the world, and measures it. `changed`, where given, is a world with the same first vectors and further ones, which
-    are inserted. Nothing that goes wrong in a system is raised: it stands in `failures`."""
+def measure(arm: Arm, world: World, effort: Effort, install: bool, say: Say = lambda _: None) -> Measured:
+    """Builds the arm's index of the world, and measures it. Nothing that goes wrong in a system is raised: it stands in `failures`."""
     found = Measured(arm, world)
     try:
         python = runner.interpreter(arm.packages, install)
@@ -105,8 +107,8 @@ def measure(arm: Arm, world: World, effort: Effort, install: bool, changed: Worl
             trial.serve()
             if effort.clients:
                 trial.clients()
-            if changed:
-                trial.change(changed)
+            if effort.changes:
+                trial.change()
     return found
 
 
@@ -118,8 +120,8 @@ class _Trial:
     effort: Effort
     say: Say
 
-    def run(self, phase: str, cpus: Sequence[int], world: World, **more: Any) -> Outcome:
-        arm = self.found.arm
+    def run(self, phase: str, cpus: Sequence[int], **more: Any) -> Outcome:
+        arm, world = self.found.arm, self.found.world
         self.say(f"{world.name}: {arm.name}, {phase}")
         out = self.home / "out"
         out.mkdir(exist_ok=True)
@@ -131,7 +133,7 @@ class _Trial:
 
     def build(self) -> bool:
         (self.home / "index").mkdir()
-        outcome = self.run("build", cores(2), self.found.world)
+        outcome = self.run("build", cores(2))
         if ready := outcome.event("ready"):
             self.found.version, self.found.baseline = ready["version"], ready["resident"]
         if built := outcome.event("built"):
@@ -143,16 +145,16 @@ class _Trial:
     def serve(self) -> None:
         shares = SHARES if self.effort.filters else ()
         world = self.found.world
-        outcome = self.run("serve", cores(1), world, filters=[(share, world.below(share)) for share in shares])
+        outcome = self.run("serve", cores(1), filters=[(share, world.below(share)) for share in shares])
         base, queries, truth = world.base(), world.asked(), world.truth()
-        self.found.cold = outcome.event("cold") or {}
+        self.found.cold, self.found.space = outcome.event("cold") or {}, outcome.event("space") or {}
         for event in outcome.events("searched"):
-            rows = np.load(self.home / "out" / event["found"])
+            rows, noted = read_found(self.home / "out" / event["found"])
             right = recall(base, queries[: len(rows)], rows, truth[: len(rows)])
             self.found.points.append(Point(self.found.arm, event["setting"], float(right.mean()), event["p50_ms"], event["p99_ms"], event["mean_ms"],
-                                           event["cpu_ms"], event["resident"], event["anonymous"], event["peak"], self.found.disk, event["n"], event))
+                                           event["cpu_ms"], event["resident"], event["anonymous"], event["peak"], self.found.disk, event["n"], noted))
         for event in outcome.events("filtered"):
-            rows = np.load(self.home / "out" / event["found"])
+            rows, _ = read_found(self.home / "out" / event["found"])
             near = world.truth(event["share"])[: len(rows)]
             allowed = np.isin(rows, world.allowed(event["share"]))
             rows = np.where(allowed, rows, -1)
@@ -163,13 +165,19 @@ class _Trial:
         self.found.failures += [f"filters: {event['why']}" for event in outcome.events("no filter")]
 
     def clients(self) -> None:
-        outcome = self.run("clients", cores(2), self.found.world)
+        outcome = self.run("clients", cores(2))
         self.found.qps |= {event["clients"]: event["qps"] for event in outcome.events("clients")}
 
-    def change(self, changed: World) -> None:
-        outcome = self.run("change", cores(1), changed, count=self.found.world.n)
+    def change(self) -> None:
+        outcome = self.run("change", cores(1))
         self.found.changes = {event["event"]: event for event in outcome.said if event["event"] in CHANGES}
         self.found.failures += [f"changes: {event['why']}" for event in outcome.events("no change")]
+
+
+def read_found(path: Path) -> tuple[Ids, dict[str, NDArray[np.float64]]]:
+    """The ids that a process found, -1 where nothing, and what the index noted of each query."""
+    with np.load(path) as file:
+        return file["found"], {name: file[name] for name in file.files if name != "found"}
 
 
 def request_of(arm: Arm, world: World, folder: Path, out: Path, phase: str, cpus: Sequence[int], effort: Effort) -> dict[str, Any]:
@@ -178,7 +186,8 @@ def request_of(arm: Arm, world: World, folder: Path, out: Path, phase: str, cpus
         "phase": phase, "package": arm.package, "folder": str(folder), "out": str(out), "cpus": list(cpus), "cores": len(cpus),
         "vectors": str(world.vectors), "attributes": str(world.attributes), "queries": str(world.queries), "count": world.n,
         "dimensions": world.dimensions, "k": K, "options": dict(arm.options), "settings": [dict(setting) for setting in arm.settings],
-        "filters": [], "filtered_settings": [arm.typical], "seconds": effort.setting_seconds, "changes": effort.changes, "steps": 10, "tend": True,
+        "filters": [], "filtered_settings": [arm.typical], "seconds": effort.setting_seconds,
+        "changes": effort.changes, "steps": 10, "tend": True, "verify": False,
     }  # fmt: skip
 
 

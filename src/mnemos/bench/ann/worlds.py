@@ -26,7 +26,8 @@ K = 10
 @dataclass(frozen=True)
 class World:
     """Vectors (n, d) and queries (m, d), float32, as .npy files; the exact answers; and a number for each vector, a permutation of 0 … n-1 that has
-    nothing to do with where it lies, so that `attribute < share * n` is a filter of exactly that share."""
+    nothing to do with where it lies, so that `attribute < share * n` is a filter of exactly that share. The file of vectors holds further ones after
+    the n, to be inserted."""
 
     name: str
     folder: Path
@@ -52,7 +53,7 @@ class World:
 
     def base(self) -> Floats:
         """The vectors, mapped."""
-        return mapped(self.vectors)
+        return mapped(self.vectors)[: self.n]
 
     def asked(self) -> Floats:
         """The queries."""
@@ -81,13 +82,13 @@ def mapped(path: Path) -> Floats:
     return vectors
 
 
-def world(name: str, folder: Path, vectors: Floats, queries: Floats, rng: np.random.Generator) -> World:
-    """Writes a world of vectors that are at hand into a new folder."""
+def world(name: str, folder: Path, vectors: Floats, queries: Floats, rng: np.random.Generator, further: int = 0) -> World:
+    """Writes a world of vectors that are at hand into a new folder; the last `further` of them are kept to be inserted."""
     if vectors.ndim != 2 or queries.shape[1:] != vectors.shape[1:] or not len(queries):
         raise Invalid(f"world {name}: vectors {vectors.shape} and queries {queries.shape} do not fit together")
     folder.mkdir(parents=True)
     np.save(folder / "vectors.npy", np.ascontiguousarray(vectors, dtype=np.float32))
-    return _finished(name, folder, len(vectors), queries, rng)
+    return _finished(name, folder, len(vectors) - further, queries, rng)
 
 
 def _finished(name: str, folder: Path, n: int, queries: Floats, rng: np.random.Generator) -> World:
@@ -96,29 +97,44 @@ def _finished(name: str, folder: Path, n: int, queries: Floats, rng: np.random.G
     return World(name, folder, n, queries.shape[1])
 
 
-def generated(folder: Path, n: int, queries: int, rng: np.random.Generator, dimensions: int = DIMENSIONS) -> World:
-    """A mixture of `n` vectors, and queries from the same mixture that are none of them."""
+def generated(folder: Path, n: int, queries: int, rng: np.random.Generator, further: int = 0, dimensions: int = DIMENSIONS) -> World:
+    """A mixture of `n` vectors and `further` ones, and queries from the same mixture that are none of them."""
     folder.mkdir(parents=True)
     mixture = Mixture(dimensions, clusters_of(n), rng)
-    mixture.write(folder / "vectors.npy", n, rng)
+    mixture.write(folder / "vectors.npy", n + further, rng)
     return _finished(f"mixture {n:,}", folder, n, mixture.sample(queries, rng), rng)
 
 
-def pictures(data: Path, folder: Path, queries: int, rng: np.random.Generator) -> World:
+def replaced(folder: Path, n: int, steps: int, queries: int, rng: np.random.Generator, dimensions: int = DIMENSIONS) -> World:
+    """A mixture of `n` vectors, and `n` further ones that replace them in their order while the mixture drifts. Of the queries, the first `queries`
+    are meant for the start, the next for the time after the first of `steps` equal steps, and so on; each is drawn as the vectors that stand then."""
+    folder.mkdir(parents=True)
+    mixture = Mixture(dimensions, clusters_of(n), rng)
+    mixture.write(folder / "vectors.npy", n, rng, drifting=n)
+    asked = []
+    for step in range(steps + 1):
+        for old in np.linspace(step / steps - 1, step / steps, 4):  # those of before the drift stand at 0
+            mixture.drift(max(0.0, float(old)))
+            asked.append(mixture.sample(queries // 4, rng))
+    return _finished(f"replaced {n:,}", folder, n, np.concatenate(asked), rng)
+
+
+def pictures(data: Path, folder: Path, queries: int, rng: np.random.Generator, further: int = 0) -> World:
     """Pixels of digits, clothes and letters, 0 to 1, in L2; `queries` of them, drawn at random, are asked for and not stored."""
     pixels = np.concatenate([read_idx(file_of(data / "images", name)) for name in PICTURES])
     flat = pixels.reshape(len(pixels), -1).astype(np.float32) / np.float32(255)
     order = rng.permutation(len(flat))
-    return world("images", folder, flat[order[queries:]], flat[order[:queries]], rng)
+    return world("images", folder, flat[order[queries:]], flat[order[:queries]], rng, further)
 
 
-def texts(data: Path, folder: Path, queries: int, embedder: Embedder, options: Options, rng: np.random.Generator) -> World:
+def texts(data: Path, folder: Path, queries: int, embedder: Embedder, options: Options, rng: np.random.Generator, further: int = 0) -> World:
     """Passages of nq-open and the multi-hop sets and turns of LongMemEval's histories, each once, and questions of all three."""
     corpora = [nq_open.load(data), *multihop.load(data), *longmemeval.load(data, options)]
     stored = list(dict.fromkeys(str(record["text"]) for corpus in corpora for record in corpus.records))
     asked = list(dict.fromkeys(question.text for corpus in corpora for question in corpus.questions))
     chosen = [asked[i] for i in rng.permutation(len(asked))[:queries]]
-    return world("texts", folder, embedder.embed(stored), embedder.embed(chosen), rng)
+    stored = [stored[i] for i in rng.permutation(len(stored))]
+    return world("texts", folder, embedder.embed(stored), embedder.embed(chosen), rng, further)
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

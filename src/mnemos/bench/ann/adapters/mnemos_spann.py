@@ -33,7 +33,7 @@ class Index:
 
     def search(self, query: Any, k: int, setting: dict[str, Any], allowed: Any) -> list[int]:
         found = self._index.search(query, k, allowed=allowed, **setting)
-        self.noted = {"lists": found.lists, "bytes": found.bytes, "exact": found.exact}
+        self.noted = {"lists": found.lists, "bytes": found.nbytes, "exact": found.exact}
         rows: list[int] = found.ids.tolist()
         return rows
 
@@ -51,8 +51,8 @@ class Index:
         return problems
 
     def space(self) -> dict[str, float]:
-        return {"bytes_on_disk": self._index.bytes_on_disk, "live_bytes": self._index.live_bytes, "resident_bytes": self._index.nbytes,
-                "backlog": self._index.backlog}  # fmt: skip
+        index = self._index
+        return {"bytes_on_disk": index.bytes_on_disk, "live_bytes": index.live_bytes, "resident_bytes": index.nbytes, **index.statistics()}
 
     def close(self) -> None:
         self._index.close()
