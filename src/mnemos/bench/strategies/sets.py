@@ -20,7 +20,7 @@ MSC = "msc/msc_dev.jsonl.gz"
 MSC_DIALOGUES = 40
 MSC_FACTS = 20
 """Facts of each dialogue that are asked for, where it has so many. Of five of each, three that a strategy happens to win look like more than a point;
-over all 3,977 facts of the set there is no such gain."""
+over 3,977 facts, up to twenty of each dialogue, there is no such gain."""
 MULTI_HOP = ("musique", "hotpotqa", "2wikimultihopqa")
 PER_CATEGORY = {"locomo": 75, "qmsum": 60, "bfcl-memory": 40}
 """Questions of each category that are asked in the full run, where a set has many."""
