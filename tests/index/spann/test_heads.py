@@ -118,6 +118,7 @@ def test_thousands_of_identical_heads_are_taken_in_and_found() -> None:
     heads = Heads(np.ones((0, 8), dtype=np.float32), exact=256, probe=300)
     for _ in range(2000):
         heads.add(np.ones(8, dtype=np.float32))
+    assert np.bincount(heads.groups()).max() <= 2 * np.sqrt(2000) + 1
     other = heads.add(np.full(8, 3, dtype=np.float32))
     assert heads.nearest(np.full((1, 8), 2.5, dtype=np.float32), 1)[0][0, 0] == other
     numbers, distances = heads.nearest(np.ones((1, 8), dtype=np.float32), 64)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.base.errors import Invalid
-from mnemos.index.spann.kmeans import balanced_kmeans, nearest_centres
+from mnemos.index.spann.kmeans import balanced_kmeans
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -32,6 +32,10 @@ _SPARE = 16
 """So many more than asked for are found, and then ranked by distances that do not depend on where a head stands."""
 _BATCH = 256
 """Queries that are answered together."""
+_KEYS = 1 << 23
+"""Distances that are held at once, where every head is looked at."""
+_SAME = 1e-6
+"""Products that differ by less than this share may be the same."""
 
 
 class Heads:
@@ -186,8 +190,9 @@ class Heads:
     def _looks(self, queries: Floats, reach: int) -> Iterator[tuple[Ints, Ints]]:
         """Rows of `queries` that are answered together, and the groups to look at for them: the nearest of each, until they hold `reach` heads."""
         if reach >= self._count:
-            for start in range(0, len(queries), _BATCH):
-                yield np.arange(start, min(start + _BATCH, len(queries))), np.arange(len(self._groups))
+            step = max(min(_BATCH, _KEYS // self._count), 1)
+            for start in range(0, len(queries), step):
+                yield np.arange(start, min(start + step, len(queries))), np.arange(len(self._groups))
             return
         keys = self._halves - queries @ self._centres.T
         order = np.argsort(keys, axis=1, kind="stable")
@@ -274,7 +279,7 @@ class Heads:
             self._regrouped()
         elif not single:
             members = self._groups[group]
-            if members.count > 2 * self._wanted:
+            if 2 * members.count > 3 * self._wanted:
                 self._split(group)
             elif members.count < self._wanted // 4:
                 self._dissolve(group)
@@ -325,12 +330,16 @@ class Heads:
         around = np.argsort(-keys, kind="stable")[: AROUND + 1]
         for at in around.tolist():
             members = self._groups[at]
-            best = around[nearest_centres(members.vectors[: members.count], self._centres[around])[0]]
-            for place in np.flatnonzero(best != at)[::-1].tolist():
+            nearness = members.vectors[: members.count] @ self._centres[around].T - self._halves[around]
+            best = nearness.max(axis=1)
+            # Between groups of identical heads nobody moves, whatever is lost in rounding.
+            leaving = best > nearness[:, around == at][:, 0] + _SAME * np.maximum(np.abs(best), members.halves[: members.count])
+            target = around[nearness.argmax(axis=1)]
+            for place in np.flatnonzero(leaving)[::-1].tolist():
                 if members.count > 1:
                     number, vector = int(members.numbers[place]), members.vectors[place].copy()
                     self._taken_out(number)
-                    self._append(int(best[place]), number, vector)
+                    self._append(int(target[place]), number, vector)
 
 
 class _Group:
