@@ -85,6 +85,9 @@ def test_of_identical_heads_one_is_taken() -> None:
         assert found[0, 0] in range(300)
         assert np.all(found[:, 1:] == -1)
     assert np.all(assign_all(lambda rows: vectors[rows], 3000, heads)[:, 1:] == -1)
+    few = Heads(vectors[:20])
+    few.remove(0)
+    assert assign(np.zeros((2, 8), dtype=np.float32), few).tolist() == [[1] + [-1] * 7] * 2
 
 
 def test_an_error_of_the_reader_is_raised_and_ends_the_work() -> None:

@@ -31,7 +31,7 @@ def assign(
 
     Of the `candidates` nearest heads, in order of distance, head i is taken while D(x, i) ≤ (1 + `epsilon`)·D(x, 1) (squared distances) unless
     `rng_factor`·D(i, j) ≤ D(x, i) for one that was taken before: a head that stands behind another, seen from x, would be read for the same
-    queries. Among identical heads so only one is taken. `rng_factor` inf takes all that are near enough. Raises `Invalid`."""
+    queries. So only one of identical heads is taken. `rng_factor` inf takes all that are near enough. Raises `Invalid`."""
     _checked(candidates, epsilon, rng_factor, replicas)
     out = np.full((len(vectors), replicas), -1, dtype=np.int64)
     if not len(heads) or not len(vectors):
@@ -95,8 +95,8 @@ def _checked(candidates: int, epsilon: float, rng_factor: float, replicas: int) 
 
 
 def _taken(vectors: Floats, numbers: Ints, heads: Heads, epsilon: float, rng_factor: float, replicas: int) -> Ints:
-    """The lists (m, replicas) of `vectors` (m, d) among the candidates `numbers` (m, c)."""
-    m = len(vectors)
+    """The lists (m, replicas) of `vectors` (m, d) among the candidates `numbers` (m, c); of heads equally near the one with the least number first."""
+    m, numbers = len(vectors), np.sort(numbers, axis=1)
     known, where = np.unique(numbers, return_inverse=True)
     away = heads.vectors(known)[where.reshape(numbers.shape)]
     away -= vectors[:, None]
