@@ -95,7 +95,7 @@ def _checked(candidates: int, epsilon: float, rng_factor: float, replicas: int) 
 
 
 def _taken(vectors: Floats, numbers: Ints, heads: Heads, epsilon: float, rng_factor: float, replicas: int) -> Ints:
-    """The lists (m, replicas) of `vectors` (m, d) among the candidates `numbers` (m, c); of heads equally near the one with the least number first."""
+    """The lists (m, replicas) of `vectors` (m, d) among the candidates `numbers` (m, c); of heads equally near the least number first."""
     m, numbers = len(vectors), np.sort(numbers, axis=1)
     known, where = np.unique(numbers, return_inverse=True)
     away = heads.vectors(known)[where.reshape(numbers.shape)]

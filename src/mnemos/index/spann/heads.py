@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.base.errors import Invalid
+from mnemos.index.spann.head_group import HeadGroup
 from mnemos.index.spann.kmeans import balanced_kmeans
 
 Floats = NDArray[np.float32]
@@ -66,7 +67,7 @@ class Heads:
         taken[numbers] = True
         self._free: list[int] = np.flatnonzero(~taken).tolist()
         self._count = len(numbers)
-        self._groups: list[_Group] = []
+        self._groups: list[HeadGroup] = []
         self._sizes: Ints | None = None
         self._centres = np.empty((0, self.dimensions), dtype=np.float32)
         self._halves = np.empty(0, dtype=np.float32)
@@ -206,7 +207,7 @@ class Heads:
                 rows = alike[at : min(at + _BATCH, stop)]
                 yield rows, np.unique(np.concatenate([order[row, : looked[row]] for row in rows.tolist()]))
 
-    def _among(self, queries: Floats, groups: list[_Group], k: int) -> Ints:
+    def _among(self, queries: Floats, groups: list[HeadGroup], k: int) -> Ints:
         """The numbers (m, min(k, heads)) of the nearest in `groups`, in no order."""
         keys = np.empty((len(queries), sum([group.count for group in groups])), dtype=np.float32)
         at = 0
@@ -255,7 +256,7 @@ class Heads:
         self._groups, self._sizes, centres = [], None, []
         for i, (start, stop) in enumerate(_runs(groups[order])):
             rows = order[start:stop]
-            self._groups.append(_Group(vectors[rows], numbers[rows]))
+            self._groups.append(HeadGroup(vectors[rows], numbers[rows]))
             self._group[numbers[rows]], self._place[numbers[rows]] = i, np.arange(len(rows))
             centres.append(self._groups[-1].mean())
         self._centres = np.array(centres, dtype=np.float32).reshape(-1, self.dimensions)
@@ -296,8 +297,8 @@ class Heads:
         members = self._groups[group]
         vectors, numbers = members.vectors[: members.count].copy(), members.numbers[: members.count].astype(np.int64)
         second = balanced_kmeans(vectors, 2, rng=self._rng, balance=1.0).assignment == 1
-        self._groups.append(_Group(vectors[second], numbers[second]))
-        self._groups[group] = _Group(vectors[~second], numbers[~second])
+        self._groups.append(HeadGroup(vectors[second], numbers[second]))
+        self._groups[group] = HeadGroup(vectors[~second], numbers[~second])
         self._centres = np.concatenate([self._centres, self._centres[:1]])
         self._halves = np.append(self._halves, np.float32(0))
         for at in (group, len(self._groups) - 1):
@@ -340,46 +341,6 @@ class Heads:
                     number, vector = int(members.numbers[place]), members.vectors[place].copy()
                     self._taken_out(number)
                     self._append(int(target[place]), number, vector)
-
-
-class _Group:
-    """Heads that stand together: `vectors` (capacity, d), `numbers` (capacity,), half the squared lengths; the first `count` of each hold."""
-
-    __slots__ = ("changes", "count", "halves", "numbers", "vectors")
-
-    def __init__(self, vectors: Floats, numbers: Ints) -> None:
-        self.vectors = vectors
-        self.numbers = numbers.astype(np.int32)
-        self.halves: Floats = np.einsum("ij,ij->i", vectors, vectors) / 2
-        self.count = len(vectors)
-        self.changes = 0
-
-    @property
-    def nbytes(self) -> int:
-        return self.vectors.nbytes + self.numbers.nbytes + self.halves.nbytes
-
-    def mean(self) -> Floats:
-        return np.asarray(self.vectors[: self.count].mean(axis=0, dtype=np.float64), dtype=np.float32)
-
-    def append(self, number: int, vector: Floats) -> int:
-        """The place that it got."""
-        if self.count == len(self.vectors):
-            more = max(self.count // 8, 4)
-            self.vectors = np.concatenate([self.vectors, np.empty((more, self.vectors.shape[1]), dtype=np.float32)])
-            self.numbers = np.concatenate([self.numbers, np.empty(more, dtype=np.int32)])
-            self.halves = np.concatenate([self.halves, np.empty(more, dtype=np.float32)])
-        self.vectors[self.count], self.numbers[self.count], self.halves[self.count] = vector, number, vector @ vector / 2
-        self.count += 1
-        self.changes += 1
-        return self.count - 1
-
-    def drop(self, place: int) -> int:
-        """Puts the last head in this place, and gives its number."""
-        last = self.count - 1
-        self.vectors[place], self.numbers[place], self.halves[place] = self.vectors[last], self.numbers[last], self.halves[last]
-        self.count = last
-        self.changes += 1
-        return int(self.numbers[place])
 
 
 def _grown(column: NDArray[np.int32], size: int) -> NDArray[np.int32]:
