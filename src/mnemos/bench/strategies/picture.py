@@ -56,7 +56,7 @@ def _cell(column: str, value: float | None) -> str:
 
 
 def draw(result: Mapping[str, Any], out: Path) -> None:
-    """A group of bars for each set, a bar for each strategy. Raises `ModelUnavailable` without matplotlib."""
+    """A group of bars for each set, a bar for each strategy; none where it was not run on a set. Raises `ModelUnavailable` without matplotlib."""
     try:
         import matplotlib
     except ModuleNotFoundError as error:
@@ -69,7 +69,7 @@ def draw(result: Mapping[str, Any], out: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(1.5 * len(tables) + 1.5, 4.2), dpi=160)
     width = 0.82 / len(strategies)
     for at, strategy in enumerate(strategies):
-        values = [rows[strategy][METRIC.get(name, "recall@10")] for name, rows in tables.items()]
+        values = [rows.get(strategy, {}).get(METRIC.get(name, "recall@10"), math.nan) for name, rows in tables.items()]
         places = [group + (at - (len(strategies) - 1) / 2) * width for group in range(len(tables))]
         axes.bar(places, values, width * 0.92, label=strategy, color=COLOURS[at % len(COLOURS)])
     axes.set_xticks(range(len(tables)), [f"{name}\n{METRIC.get(name, 'recall@10')}" for name in tables], fontsize=8)
