@@ -47,9 +47,9 @@ class RefusalGate:
     answer: float = 0.5
     """Of an answer that a model gives: share of its own terms that must stand in the quotes; 0 to 1. Numbers are left out, as they may be
     reckoned."""
-    likely: float = 0.23
-    """Of an answer that rules read: how likely it must be right (`text.support`), 0 to 1. Default: chosen on LongMemEval's answerable questions,
-    each also with one of its nouns swapped, so that a tenth of those are answered and under five points of right answers lost."""
+    likely: float = 0.25
+    """Of an answer that rules read: how likely it must be right (`text.support`), 0 to 1. Default: in steps of 0.05, the highest that costs less
+    than five points of the right answers to LongMemEval's answerable questions."""
 
     def __post_init__(self) -> None:
         given = (self.subject, self.answer, self.likely)
