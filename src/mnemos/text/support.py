@@ -53,7 +53,8 @@ def evidence(question: str, answer: Answer, read: Sequence[Source], weight: Weig
     anywhere = set().union(*held)
     source = set().union(*(terms for one, terms in zip(read, held, strict=True) if one.id in quoted))
     speakers = {one.author for one in read if one.author}
-    named = {author for author in speakers if base_term(next(words(author), "")) in terms_of([question])}
+    asked_of = terms_of([question])
+    named = {author for author in speakers if base_term(next(words(author), "")) in asked_of}
     speak = {one.author for one in read if one.id in quoted}
     missing = subject.weights.keys() - source
     pronouns = not OTHERS.isdisjoint(word for one in read if one.id in quoted for word in words(one.text))

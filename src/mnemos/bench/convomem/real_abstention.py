@@ -17,7 +17,7 @@ from mnemos.base.stats import Interval, wilson
 from mnemos.bench import longmemeval
 from mnemos.bench.datasets import file_of, read_lines
 from mnemos.bench.reader_data import f1
-from mnemos.bench.refusal_fitting import Swaps
+from mnemos.bench.refusal_fitting import SAME, Swaps
 from mnemos.bench.result import Check
 from mnemos.kernel.space import Space
 from mnemos.text.advice import asks_advice
@@ -27,8 +27,6 @@ from mnemos.text.refusal import RefusalGate
 
 ANSWERABLE: int | None = None
 """Answerable questions beside the 16 unanswerable ones, drawn at random; None for all 235."""
-SAME = 0.5
-"""F1 of words from which an answer counts as the gold one."""
 OPEN = RefusalGate(subject=0.0, answer=0.0, likely=0.0)
 """A gate that asks for a true quote only, as the reader gives one always."""
 DEFAULT = RefusalGate()
