@@ -1,5 +1,6 @@
 """The pure parts of `mnemos bench ann`: generated data, exact answers, recall, and the runner of systems in processes of their own."""
 
+import math
 import os
 import sys
 from dataclasses import replace
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 
 from mnemos.base.errors import Corrupt, Invalid
-from mnemos.bench import peers
-from mnemos.bench.ann import arms, measuring, runner, worlds
+from mnemos.bench import parts, peers, registry
+from mnemos.bench.ann import arms, comparing, measuring, picture, replacing, runner, sheet, worlds
 from mnemos.bench.ann.arms import Arm
-from mnemos.bench.ann.measuring import Effort, measure
+from mnemos.bench.ann.curves import best_within, cost_at, frontier, recall_at, spearman
+from mnemos.bench.ann.measuring import Effort, Filtered, Measured, Point, measure
 from mnemos.bench.ann.mixtures import Mixture, clusters_of, intrinsic_dimension
 from mnemos.bench.ann.truth import exact, recall, squared_distances
+from mnemos.bench.registry import Options
+from mnemos.bench.result import Check
 
 GOOD = """# requires: numpy
 import numpy as np
@@ -247,3 +251,152 @@ def test_real_pixels_become_a_world(data: Path, tmp_path: Path) -> None:
 
 def test_cores_are_those_that_are_there() -> None:
     assert runner.cores(1) == sorted(os.sched_getaffinity(0))[-1:]
+
+
+def test_curves_are_read_between_their_points() -> None:
+    points = [(0.9, 1.0), (0.98, 4.0), (0.95, 8.0), (0.5, 0.5)]
+    assert frontier(points) == [(0.5, 0.5), (0.9, 1.0), (0.98, 4.0)]
+    assert cost_at(points, 0.94) == pytest.approx(2)
+    assert cost_at(points, 0.4) == 0.5
+    assert cost_at(points, 0.98) == pytest.approx(4)
+    assert math.isnan(cost_at(points, 0.99))
+    assert recall_at(points, 2) == pytest.approx(0.94)
+    assert recall_at(points, 100) == 0.98
+    assert math.isnan(recall_at(points, 0.1))
+    assert best_within([(0.9, (1, 5)), (0.8, (1, 1)), (0.7, (0, 0))], (1, 2)) == 0.8
+    assert math.isnan(best_within([(0.9, (3, 3))], (1, 2)))
+
+
+def test_ranks_correlate() -> None:
+    assert spearman([1, 2, 3, 4], [10, 100, 1000, 1e9]) == pytest.approx(1)
+    assert spearman([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
+    assert spearman([1, 1, 2, 2], [1, 2, 3, 4]) == pytest.approx(0.894, abs=1e-3)
+    assert math.isnan(spearman([1, 1, 1], [1, 2, 3]))
+
+
+def measured(world: worlds.World, name: str, *points: tuple[float, float, float]) -> Measured:
+    """An arm with those points: recall, milliseconds, memory over the raw vectors."""
+    found = Measured(arms.named(name), world, build={"seconds": 60.0})
+    for number, (right, ms, held) in enumerate(points):
+        resident = int(held * world.raw_bytes)
+        found.points.append(Point(found.arm, number, right, ms, ms, ms, ms, resident, resident, resident, 2 * world.raw_bytes, 40))
+    return found
+
+
+def test_the_claim_is_checked(world: worlds.World) -> None:
+    ours = measured(world, "SPANN", (0.9, 1, 0.1), (0.97, 2, 0.1), (0.99, 4, 0.1), (0.99, 1, 0.4), (0.99, 5, 0.1), (0.97, 2, 0.1))
+    ours.filtered = [Filtered(ours.arm, 0.5, 0.99, 1, 2, 40), Filtered(ours.arm, 0.01, 0.97, 1, 1, 40)]
+    ours.changes = {"inserted": {"p99_ms": 3.0, "n": 50}, "found again": {"share": 1.0, "n": 50}, "found after deletion": {"share": 0.0, "n": 50}}
+    scan = measured(world, "exact", (1, 30, 1))
+    scan.filtered = [Filtered(scan.arm, 0.5, 1, 1, 8, 40), Filtered(scan.arm, 0.01, 1, 1, 4, 40)]
+    small = measured(world, "diskannpy, 4 %", (0.96, 1, 0.04))
+    large = measured(world, "diskannpy, 12 %", (0.9, 4, 0.5), (0.99, 16, 0.5))
+    lance = measured(world, "LanceDB IVF-PQ", (0.9, 9, 0.1))
+    checks = {check.metric.removeprefix("small: "): check for check in comparing.checks([ours, scan, small, large, lance], million=True)}
+    assert all(check.holds for check in checks.values())
+    assert checks["recall@10 with p50 ≤ 3 ms on one core and memory ≤ 15% of the raw vectors"].measured == 0.97
+    mine, theirs = cost_at([(point.recall, point.p50_ms) for point in ours.points], 0.95), cost_at([(0.9, 4), (0.99, 16)], 0.95)
+    assert checks["p50 of diskannpy, of at least our memory, ÷ ours, at recall 0.95"].measured == pytest.approx(theirs / mine)
+    assert checks["p50 of LanceDB's IVF-PQ ÷ ours, at recall 0.95"].measured == math.inf
+    assert checks["p50 under filters ÷ that of an exact scan (worst share)"].measured == 0.25
+    ours.filtered[1] = Filtered(ours.arm, 0.01, 0.97, 0.99, 1, 40)
+    ours.changes["inserted"]["p99_ms"] = 11.0
+    failed = [check.metric for check in comparing.checks([ours, scan, small, large, lance], million=True) if check.holds is False]
+    assert failed == ["small: filtered searches that gave 10, or all there are (worst share)", "small: insert p99, ms"]
+    assert comparing.row(ours)["memory ÷ raw"] == pytest.approx(0.4, abs=0.01)
+    assert comparing.filter_row(ours)["1 % whole"] == 0.99
+
+
+def test_what_was_not_measured_holds_nothing(world: worlds.World) -> None:
+    nothing = Measured(arms.named("SPANN"), world)
+    assert not any(check.holds for check in comparing.checks([nothing], million=True))
+    courses = {"with upkeep": replacing.Course(), "append only": replacing.Course()}
+    assert not any(check.holds for check in replacing.checks("replaced", courses, math.nan, 10))
+    arms_of = {name: Measured(arm, world) for name, arm in sheet.arms().items()}
+    assert not any(check.holds for check in sheet.checks({"small": arms_of}))
+
+
+def test_a_replacement_is_followed_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "interpreter", lambda packages, install: Path(sys.executable))
+    home = worlds.replaced(tmp_path / "world", 300, 3, 8, np.random.default_rng(0), dimensions=32)
+    assert (home.n, len(worlds.mapped(home.vectors)), len(home.asked())) == (300, 600, 32)
+    assert replacing.alive(300, 3, 1).tolist() == list(range(100, 400))
+    changing = GOOD.replace("    def close", """    def insert(self, row, vector, attribute):
+        self.rows[row] = vector
+
+    def delete(self, row):
+        self.rows.pop(row)
+
+    def tend(self):
+        pass
+
+    def verify(self):
+        return []
+
+    def space(self):
+        return {"bytes_on_disk": 30, "live_bytes": 20, "longest": 7}
+
+    def close""").replace('self.noted = {"lists": 3}', 'self.noted = {"bytes": 5}; self.rows = dict(enumerate(self.vectors))')  # fmt: skip
+    changing = changing.replace("distances = ((self.vectors - query) ** 2).sum(1)", """ids = np.array(list(self.rows))
+        distances = ((np.array(list(self.rows.values())) - query) ** 2).sum(1)""").replace("return best[", "return ids[best][")
+    course = replacing.run(arm(tmp_path, changing), home, 3, EFFORT, lambda _: None, verify=True)
+    assert course.failures == []
+    assert course.column("recall") == [1, 1, 1, 1]
+    assert course.column("space") == [1.5] * 4
+    assert (course.wrong, course.problems, course.curve) == (0, 0, [(1, 5)])
+    assert len(replacing.table(course)) == 4
+    forgetful = changing.replace("self.rows.pop(row)", "pass")
+    course = replacing.run(arm(tmp_path, forgetful), home, 3, EFFORT, lambda _: None, verify=False)
+    assert course.wrong > 0
+    assert course.column("recall")[-1] < 1
+
+
+def test_reads_with_pruning_are_set_against_fixed_ones(world: worlds.World) -> None:
+    found = Measured(sheet.arms()[sheet.CLOSURE], world)
+
+    def add(setting: int, right: float, lists: list[float]) -> None:
+        found.points.append(Point(found.arm, setting, right, 1, 1, 1, 1, 0, 0, 0, 0, 40, {"lists": np.array(lists)}))
+
+    fixed = sheet.FIXED.index(32)
+    add(fixed, 0.97, [32.0] * 40)
+    add(fixed - 2, 0.93, [16.0] * 40)
+    hard = world.truth()[:, -1] / ((world.base()[None] - world.asked()[:, None]) ** 2).sum(2).mean(1)
+    reads = 20 + 10 * (np.argsort(np.argsort(hard)) / 40 - 0.5)
+    add(len(sheet.FIXED), 0.95, reads.tolist())
+    assert sheet.pruned_reads(found) == pytest.approx(reads.mean() / math.sqrt(32 * 16))
+    assert sheet.hardness(found) == pytest.approx(1)
+    assert sheet.at(found, 32) == 0.97
+    assert math.isnan(sheet.at(found, 8))
+
+
+def test_parts_are_run_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first(options: Options) -> parts.Measured:
+        return [Check("first", 1.0)], {}
+
+    def _second(options: Options) -> parts.Measured:
+        return [Check("second", 2.0)], {}
+
+    def ran() -> list[str]:
+        result = parts.in_parts(registry.find("ann"), Options(), (first, _second), [])
+        return [check["metric"] for check in result.details["checks"]]
+
+    assert ran() == ["first", "second"]
+    monkeypatch.setenv(parts.VARIABLE, "second")
+    assert ran() == ["second"]
+    monkeypatch.setenv(parts.VARIABLE, "second, third")
+    with pytest.raises(Invalid, match="ann has no part third; it has first, second"):
+        ran()
+
+
+def test_the_picture_is_of_one_world(world: worlds.World, tmp_path: Path) -> None:
+    result = {"details": {"curves": {"small": [comparing.curve(measured(world, "SPANN", (0.9, 1, 0.1), (0.95, 0.5, 0.1), (0.97, 2, 0.2))),
+                                               comparing.curve(measured(world, "usearch"))]}}}  # fmt: skip
+    (curve,) = picture.curves_of([result], "small")
+    assert picture.line(curve, "p50_ms") == [(0.95, 0.5), (0.97, 2)]
+    with pytest.raises(Invalid, match="no curves of 'large' in these results; there are small"):
+        picture.curves_of([result], "large")
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "curves.png"
+    picture.draw([curve], "small", out)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert picture.main([]) == 2

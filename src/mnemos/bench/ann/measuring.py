@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mnemos.base.meter import disk_bytes
 from mnemos.bench.ann import runner
-from mnemos.bench.ann.arms import Arm
+from mnemos.bench.ann.arms import MNEMOS, Arm
 from mnemos.bench.ann.runner import Outcome, cores
 from mnemos.bench.ann.truth import Ids, recall
 from mnemos.bench.ann.worlds import K, World
@@ -181,8 +181,9 @@ def read_found(path: Path) -> tuple[Ids, dict[str, NDArray[np.float64]]]:
 
 
 def request_of(arm: Arm, world: World, folder: Path, out: Path, phase: str, cpus: Sequence[int], effort: Effort) -> dict[str, Any]:
-    """What `_measure.py` is asked; see there."""
+    """What `_measure.py` is asked; see there. Where several threads work already, clients or Mnemos' own workers, each of their products has one."""
     return {
+        "within": 1 if phase == "clients" or arm.system == MNEMOS else len(cpus),
         "phase": phase, "package": arm.package, "folder": str(folder), "out": str(out), "cpus": list(cpus), "cores": len(cpus),
         "vectors": str(world.vectors), "attributes": str(world.attributes), "queries": str(world.queries), "count": world.n,
         "dimensions": world.dimensions, "k": K, "options": dict(arm.options), "settings": [dict(setting) for setting in arm.settings],

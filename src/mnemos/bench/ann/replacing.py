@@ -80,7 +80,9 @@ def _read(course: Course, outcome: runner.Outcome, home: World, steps: int, out:
     def right(event: Mapping[str, Any], step: int) -> float:
         queries, live = of_step[step], alive(home.n, steps, step)
         found, _ = read_found(out / event["found"])
-        course.wrong += int(((found >= 0) & ~np.isin(found, live)).sum())
+        stands = np.isin(found, live)
+        course.wrong += int(((found >= 0) & ~stands).sum())
+        found = np.where(stands, found, -1)
         if step not in near:
             near[step] = exact(base, queries, K, live)[1]
         return float(recall(base, queries[: len(found)], found, near[step][: len(found)]).mean())

@@ -142,7 +142,7 @@ def run(benchmark: Benchmark, options: Options) -> Result:
     chosen(1, options.quick, options.peers)
     with tempfile.TemporaryDirectory(prefix="mnemos-bench-ann-") as home:
         bench = _Bench(Path(home), options)
-        quick = (bench.images, bench.ten_thousand, bench.replacement, bench.sheet)
+        quick = (bench.ten_thousand, bench.hundred_thousand, bench.replacement, bench.sheet)
         sizes = (bench.ten_thousand, bench.hundred_thousand, bench.million, bench.ten_million)
         full = (bench.images, bench.texts, *sizes, bench.replacement, bench.sheet)
         result = in_parts(benchmark, options, quick if options.quick else full, NOTES)

@@ -21,7 +21,7 @@ GUARD = Path(peers.__file__).with_name("_driver.py")
 """Holds `refuse_network`."""
 WATCH_SECONDS = 0.02
 _WITHIN = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Threads within one product or query: one where several clients ask."""
+"""Threads within one product or query."""
 _POOLS = ("RAYON_NUM_THREADS", "TOKIO_WORKER_THREADS", "LANCE_CPU_THREADS")
 
 
@@ -50,8 +50,7 @@ def cores(count: int) -> list[int]:
 
 def run(python: Path | str, adapter: Path, request: Mapping[str, Any], limit: float) -> Outcome:
     """Runs one phase; ends it, with all that it started, after `limit` seconds."""
-    within = 1 if request["phase"] == "clients" else len(request["cpus"])
-    threads = {**dict.fromkeys(_WITHIN, str(within)), **dict.fromkeys(_POOLS, str(len(request["cpus"])))}
+    threads = {**dict.fromkeys(_WITHIN, str(request["within"])), **dict.fromkeys(_POOLS, str(len(request["cpus"])))}
     with tempfile.TemporaryDirectory(dir=request["out"]) as own:
         home, said, last = Path(own), Path(own, "said"), Path(own, "last-words")
         environment = {**os.environ, **peers.QUIET, **threads, "HOME": own, "USERPROFILE": own, "LANCE_LOG": "error", "RUST_LOG": "error"}
