@@ -56,6 +56,9 @@ UPDATES = [
     ("I'm learning Spanish.", "I'm learning Korean now instead of Spanish."),
     ("I play tennis.", "I don't play tennis anymore."),
     ("My sister lives in Oslo.", "My sister moved to Lyon."),
+    ("Our flat is on the fifth floor.", "My apartment is on the ninth floor now."),
+    ("My son is a student at Saint Anne School.", "My son transferred from Saint Anne School to Oak Hill Elementary."),
+    ("I have a subscription to a snack box.", "I no longer get a snack box."),
 ]
 COMPATIBLE = [
     ("I live in Lisbon.", "My sister lives in Berlin."),
@@ -138,6 +141,25 @@ def test_a_memory_that_says_more_is_outdated_in_part() -> None:
     assert found.relation is Relation.UPDATE
     assert found.outdated < 0.5
     assert judged("I live in Lisbon.", "I moved to Berlin.").outdated == 1.0
+
+
+def test_a_list_is_not_over_with_one_of_its_items() -> None:
+    assert judged("I like jazz and hiking.", "I don't like jazz anymore.").outdated == 0.5
+    assert judged("I speak French, Greek and Polish.", "I don't speak Polish anymore.").outdated < 0.5
+    assert judged("I like jazz.", "I don't like jazz anymore.").outdated == 1.0
+    assert judged("I like hiking with my dog.", "I don't like hiking anymore.").outdated == 1.0
+
+
+def test_two_that_agree_in_one_thing_may_name_two_others_in_its_place() -> None:
+    near, beside = np.array([1.0, 0.0], dtype=np.float32), np.array([0.85, 0.527], dtype=np.float32)
+
+    def told(first: str, second: str) -> Agreement:
+        return compare(Memory(first, "A", written=1, vector=near), Memory(second, "A", written=2, vector=beside))
+
+    assert told("I order my firewood from Pinewell.", "I order my firewood from Loggia now.").relation is Relation.UPDATE
+    assert told("My kayak is moored at pier 15.", "My kayak is moored at pier 7 now.").relation is Relation.UPDATE
+    assert told("I order my firewood from Pinewell.", "I order my firewood from Pinewell now.").relation is not Relation.UPDATE
+    assert told("I order my firewood from Pinewell.", "I order my firewood from Loggia.").relation is not Relation.UPDATE
 
 
 DUPLICATES = [

@@ -20,7 +20,9 @@ from mnemos.base.clock import to_micros
 from mnemos.base.cube import Content, MemCube
 from mnemos.kernel.space import Space
 from mnemos.kernel.writing import writes
+from mnemos.text.question import analyse
 from mnemos.text.strategy import Memory
+from mnemos.text.thoughts.currency import asks_for_now
 from mnemos.text.thoughts.extracting import Turn, extract
 from mnemos.text.thoughts.quantities import steps
 from mnemos.text.thoughts.settling import Reading, settle
@@ -359,6 +361,40 @@ def test_the_current_one_comes_before_the_old_one_with_its_thought(story: Story)
 
 
 LONG = "I live in Lisbon. " + " ".join(f"The weather on day {number} was as fine as one could wish." for number in range(9))
+
+
+@pytest.mark.parametrize(
+    ("question", "now"),
+    [
+        ("How many jars do I have?", True), ("When is my appointment?", True), ("Did I switch to more water per spoon, or less?", True),
+        ("When did I move to Rome?", False), ("Where did I move from?", False), ("Did I see Tom?", False), ("What did I eat last week?", False),
+        ("Tell me of Rome.", False),
+    ],
+)  # fmt: skip
+def test_what_asks_for_now(question: str, now: bool) -> None:
+    assert asks_for_now(analyse(question)) is now
+
+
+def test_of_two_numbers_of_what_is_asked_the_newer_one_comes_first(story: Story) -> None:
+    """Though both thoughts hold: no rule sees that one replaces the other."""
+    story.tell(
+        "Ann", "I counted the jars of honey in my pantry on Sunday, which took me nearly an hour because they stand behind the flour, and of honey "
+        "there are 12 jars in my pantry, as many as I ever had.",
+    )  # fmt: skip
+    story.tell("Bob", *[f"The weather on day {number} is fine." for number in range(12)])
+    story.tell(
+        "Ann", "By the way, the jars of honey in my pantry are 15, most of them heather honey, which keeps so well that I never mind how long it "
+        "stands behind the flour.",
+    )  # fmt: skip
+    story.think()
+    assert {state for text, state in story.states().items() if "honey" in text} == {"active"}
+
+    def first(question: str, strategy: str) -> str:
+        return story.space.search(question, k=1, types=["turn"], strategy=strategy)[0].cube.text or ""
+
+    assert "12 jars" in first("How many jars of honey are in my pantry?", "plain")
+    assert "are 15" in first("How many jars of honey are in my pantry?", "thoughts")
+    assert "12 jars" in first("How many jars of honey were in my pantry originally?", "thoughts")
 
 
 def test_a_thought_is_handed_out_before_a_source_that_says_more(story: Story) -> None:

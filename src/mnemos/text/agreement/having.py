@@ -70,6 +70,8 @@ def having(clause: Clause, objects: list[Token], roles: Roles, speaker: str) -> 
         yield from category(clause, objects)
     yield from _habit(clause, objects, roles)
     got = clause.verb in ("get", "buy", "adopt")
+    if objects and objects[-1].low in ("subscription", "membership") and roles.get("to"):
+        objects = roles["to"]
     for item in items(objects):
         if any(token.low in FLEETING or token.low in ("his", "her", "their", "your") for token in item):
             continue

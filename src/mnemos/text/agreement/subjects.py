@@ -27,6 +27,7 @@ SAME_THINGS = {
     "cell": "phone",
     "cellphone": "phone",
     "telephone": "phone",
+    "flat": "apartment",
 }
 FORMER = word_set("old former previous ex last original first")
 
