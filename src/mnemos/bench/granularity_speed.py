@@ -57,7 +57,7 @@ def _scaled(rng: np.random.Generator, sessions: int, options: Options) -> dict[s
             transaction.set_setting(f"consolidated/{space.num}/{Granularity.name}", position)
         _add(space, texts[:TURNS], "first")  # what is held in memory is made here
         new = _timed(lambda number: _add(space, texts[TURNS * number : TURNS * (number + 1)], f"new {number}"), range(_NEW))
-        queries = [texts[at] for at in rng.integers(0, len(texts), 40)]
+        queries = [_across(texts[TURNS * at : TURNS * (at + 1)]) for at in rng.integers(0, sessions, 40).tolist()]
         vectors = memory.embedding.matrix(queries)
         assert vectors is not None
         space.search(queries[0], vector=vectors[0])
@@ -66,6 +66,11 @@ def _scaled(rng: np.random.Generator, sessions: int, options: Options) -> dict[s
         "query ms p50": took[0](50), "query ms p95": took[0](95), "query CPU ms p95": took[1](95),
         "insert ms": new[0](50), "insert CPU ms": new[1](50),
     }  # fmt: skip
+
+
+def _across(turns: list[str]) -> str:
+    """A question that only a whole session answers, as none of its turns says much of it: a search walks for that one."""
+    return " ".join(word for turn in turns for word in turn.split()[:3])
 
 
 def _timed(work: Callable[[int], object], numbers: Iterable[int]) -> tuple[Callable[[float], float], Callable[[float], float]]:
