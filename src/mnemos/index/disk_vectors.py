@@ -1,13 +1,14 @@
-"""A space's vectors beyond memory: those up to some position of the log in a SPANN index on disk, those after it exact, in memory."""
+"""A space's vectors beyond memory: those up to some position of the log in a SPANN index on disk, all others exact, in memory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Corrupt, Invalid, MnemosError, NotFound
 from mnemos.index.exact import ExactIndex
 from mnemos.index.growing import Growing
 from mnemos.index.vectors import Floats, Mask, Rows
@@ -15,24 +16,33 @@ from mnemos.index.vectors import Floats, Mask, Rows
 if TYPE_CHECKING:
     from mnemos.index.spann.index import SpannIndex
 
+Told = TypeVar("Told")
+
 NEAR = 512
 """So many of the nearest rows get their exact cosine: more than a search weighs in full."""
+
+
+class VectorsLost(Corrupt):
+    """The index on disk cannot be read or mended. Nothing is lost: the store has the vectors, and whoever asks again reads them from there."""
 
 
 class DiskVectors:
     """Vectors of rows whose log positions are `seq` (n,), ascending; an index on disk knows a vector by the log position of its version.
 
-    The index on disk may hold versions that this space's view does not have (yet, or any more): they are never found. Several views share it.
+    The index on disk may hold versions that this space's view does not have (yet, or any more): they are never found. Several views share it, while
+    others add to it and erase from it. `lost` is called with what went wrong where it fails, before `VectorsLost` is raised.
     """
 
-    def __init__(self, disk: SpannIndex, seq: Growing) -> None:
+    def __init__(self, disk: SpannIndex, seq: Growing, lost: Callable[[SpannIndex, MnemosError], None] | None = None) -> None:
         self.dimensions = disk.dimensions
         self.disk = disk
         self.base = disk.position
-        """Vectors of versions after this position are held in memory."""
+        """Vectors of versions after this position are held in memory; those before it as well, where the disk lacks them."""
         self._seq = seq
+        self._lost = lost
         self._tail = ExactIndex(self.dimensions)
         self._on_disk = np.zeros(0, dtype=bool)
+        self._looked = 0
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._known())) + len(self._tail)
@@ -43,24 +53,41 @@ class DiskVectors:
 
     @property
     def tail(self) -> int:
-        """How many vectors are held in memory, waiting to go to disk."""
+        """How many vectors are held in memory."""
         return len(self._tail)
 
+    @property
+    def waiting(self) -> int:
+        """How many of them wait to go to disk."""
+        return int(np.count_nonzero(self._seq.view()[self._tail.rows] > self.base))
+
     def put(self, rows: Rows, vectors: Floats) -> None:
-        fresh = self._seq.view()[rows] > self.base
+        fresh = ~self._are_known(rows)
         self._tail.put(rows[fresh], vectors[fresh])
+
+    def take(self, other: ExactIndex) -> None:
+        """Hold the vectors that another index has and the disk lacks."""
+        rows = np.sort(other.rows)
+        rows = rows[~self._are_known(rows)]
+        self._tail.put(rows, other.vectors(rows))
+
+    def lacking(self) -> Rows:
+        """Rows up to `base` of which neither disk nor memory has a vector; each is told once."""
+        start, known = self._looked, self._known()
+        self._looked = len(known)
+        absent = ~known[start:]
+        rows = self._tail.rows
+        absent[rows[(rows >= start) & (rows < len(known))] - start] = False
+        return start + np.flatnonzero(absent)
 
     def settle(self) -> None:
         """Let go of what has come to be on disk."""
         base = self.disk.position
         if base <= self.base:
             return
-        end = int(np.searchsorted(self._seq.view(), base, side="right"))
-        rows = np.arange(end, len(self._seq), dtype=np.int64)
-        kept = ~np.isnan(self._tail.scores(np.zeros(self.dimensions, dtype=np.float32), len(self._seq))[end:])
-        tail = ExactIndex(self.dimensions)
-        tail.put(rows[kept], self._tail.vectors(rows[kept]))
-        self.base, self._tail, self._on_disk = base, tail, self._on_disk[:0]
+        self.base = base
+        tail, self._tail = self._tail, ExactIndex(self.dimensions)
+        self.take(tail)
 
     def scores(self, query: Floats, n: int, allowed: Mask | None = None) -> Floats:
         if query.shape != (self.dimensions,):
@@ -69,34 +96,55 @@ class DiskVectors:
         known = self._known()[:n]
         if not known.any():
             return out
-        seqs, limit = self._seq.view(), min(n, len(known))
+        if not query.any():
+            out[: len(known)][known] = 0.0
+            return out
+        seqs = self._seq.view()
+        limit = len(known) if allowed is None else min(len(known), len(allowed))
 
         def may(ids: NDArray[np.int64]) -> Mask:
-            rows = np.minimum(np.searchsorted(seqs, ids), len(seqs) - 1)
-            there: Mask = (seqs[rows] == ids) & (rows < limit)
-            return there if allowed is None else there & allowed[np.minimum(rows, len(allowed) - 1)]
+            rows = np.searchsorted(seqs, ids)
+            inside = rows < limit
+            near = np.where(inside, rows, 0)
+            there: Mask = inside & (seqs[near] == ids) & known[near]
+            return there if allowed is None or not limit else there & allowed[near]
 
-        if not query.any():
-            out[:limit][known] = 0.0
-            return out
-        found = self.disk.search(query, NEAR, may)
+        found = self._ask(lambda: self.disk.search(query, NEAR, may))
         cosines = 1 - found.distances
-        out[:limit][known] = cosines.min(initial=1.0)
+        out[: len(known)][known] = cosines.min() if len(cosines) else -1.0
         out[np.searchsorted(seqs, found.ids)] = cosines
         return out
 
-    def scores_of(self, queries: Floats, n: int) -> Floats:
+    def scores_of(self, queries: Floats, n: int, allowed: Mask | None = None) -> Floats:
         if queries.ndim != 2 or queries.shape[1] != self.dimensions:
             raise Invalid(f"query vectors: have shape {queries.shape}, vectors here have {self.dimensions} dimensions")
-        return np.array([self.scores(query, n) for query in queries], dtype=np.float32).reshape(len(queries), n)
+        return np.array([self.scores(query, n, allowed) for query in queries], dtype=np.float32).reshape(len(queries), n)
 
     def vectors(self, rows: Rows) -> Floats:
         out = self._tail.vectors(rows)
-        known = self._known()
-        there = np.flatnonzero(known[np.minimum(rows, max(len(known) - 1, 0))] & (rows < len(known))) if len(known) else np.zeros(0, dtype=np.int64)
-        if len(there):
-            out[there] = self.disk.vectors(self._seq.view()[rows[there]])
+        there = np.flatnonzero((rows >= 0) & self._are_known(rows))
+        while len(there):
+            seqs, places = np.unique(self._seq.view()[rows[there]], return_inverse=True)
+            try:
+                out[there] = self._ask(lambda: self.disk.vectors(seqs))[places]  # noqa: B023  (it is called here and now)
+                break
+            except NotFound:  # somebody has just had one of them erased, as the log will tell this view
+                there = there[self.disk.has(self._seq.view()[rows[there]])]
         return out
+
+    def forget_rows(self, rows: list[int]) -> bool:
+        """Rows are gone, also from the index on disk; give whether some are still there: another process had them forgotten."""
+        known = self._known()
+        gone = np.array([row for row in rows if row < len(known)], dtype=np.int64)
+        known[gone] = False
+        return bool(self.disk.has(self._seq.view()[gone]).any())
+
+    def _are_known(self, rows: Rows) -> Mask:
+        """Which of `rows` have a vector on disk."""
+        known = self._known()
+        if not len(known):
+            return np.zeros(len(rows), dtype=bool)
+        return (rows < len(known)) & known[np.minimum(rows, len(known) - 1)]
 
     def _known(self) -> Mask:
         """Which of the rows up to `base` have a vector on disk."""
@@ -106,9 +154,13 @@ class DiskVectors:
             self._on_disk = np.concatenate([self._on_disk, more])
         return self._on_disk
 
-    def forget_rows(self, rows: list[int]) -> None:
-        """Rows are gone, from the index on disk, too."""
-        known = self._known()
-        for row in rows:
-            if row < len(known):
-                known[row] = False
+    def _ask(self, ask: Callable[[], Told]) -> Told:
+        """What the index on disk says. Raises `VectorsLost`."""
+        try:
+            return ask()
+        except (NotFound, Invalid):
+            raise
+        except MnemosError as error:
+            if self._lost is not None:
+                self._lost(self.disk, error)
+            raise VectorsLost(f"the vectors on disk cannot be read ({error}); ask again: they are read from the store then") from error

@@ -27,6 +27,11 @@ class ExactIndex:
     def nbytes(self) -> int:
         return self._matrix.view().nbytes + self._rows.view().nbytes
 
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The rows that have a vector, in the order in which they got one."""
+        return self._rows.view()
+
     def put(self, rows: NDArray[np.int64], vectors: Floats) -> None:
         """Set the vectors (m, dimensions) of `rows`; a row that had one gets the new one."""
         if not len(rows):
@@ -61,7 +66,7 @@ class ExactIndex:
         out[rows[inside]] = values[inside]
         return out
 
-    def scores_of(self, queries: Floats, n: int) -> Floats:
+    def scores_of(self, queries: Floats, n: int, allowed: NDArray[np.bool_] | None = None) -> Floats:
         """Cosines of several unit vectors (m, dimensions) with each of rows 0 … n-1, in one product: (m, n) float32, NaN where a row has none."""
         if queries.ndim != 2 or queries.shape[1] != self.dimensions:
             raise Invalid(f"query vectors: have shape {queries.shape}, vectors here have {self.dimensions} dimensions")

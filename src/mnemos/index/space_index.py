@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mnemos.base.chain import Entry
 from mnemos.base.cube import EMPTY, Json, State
-from mnemos.base.errors import Corrupt
+from mnemos.base.errors import Corrupt, MnemosError
 from mnemos.base.predicate import matches
 from mnemos.index.disk_vectors import DiskVectors
 from mnemos.index.exact import ExactIndex
@@ -47,6 +47,7 @@ class Source(Protocol):
     def index_rows(self, space: int, since: int) -> Iterable[tuple[Any, ...]]: ...
     def index_changes(self, space: int, since: int) -> Iterable[Entry]: ...
     def vectors(self, space: int, since: int) -> Iterable[tuple[int, int, bytes]]: ...
+    def vectors_at(self, space: int, seqs: NDArray[np.int64]) -> Iterable[tuple[int, int, bytes]]: ...
     def metadata(self, space: int, since: int) -> Iterable[tuple[int, str | None]]: ...
     def embedders(self) -> dict[int, tuple[str, int]]: ...
     def vector_round(self) -> int: ...
@@ -57,7 +58,11 @@ class Beyond(Protocol):
     """Where vectors are kept that are too many for memory."""
 
     def get(self, space: int, embedder: int, vector_round: int) -> SpannIndex | None:
-        """The index on disk of a space's vectors by one embedder; None where there is none, or none that is complete."""
+        """The index on disk of a space's vectors by one embedder, as of a round of writing them; None where there is none that is complete."""
+        ...
+
+    def lost(self, disk: SpannIndex, error: MnemosError) -> None:
+        """What `get` gave failed, and is not to be given again."""
         ...
 
 
@@ -147,6 +152,8 @@ class SpaceIndex:
         self._embedders: dict[int, tuple[str, int]] = {}
         self._vector_round = -1
         self._vectors_until = 0
+        self.erase_again = False
+        """Something is forgotten that is still on disk: another process has had it forgotten."""
         self._rows_of: dict[bytes, list[int]] = {}
         self._tags: dict[str, array[int]] = {}
         self._metadata: list[str | None] = []
@@ -206,7 +213,7 @@ class SpaceIndex:
             self._attached = {name: held for name, held in self._attached.items() if isinstance(held, Forgetful)}
             for vectors in self.vectors.values():
                 if isinstance(vectors, DiskVectors):
-                    vectors.forget_rows(gone)
+                    self.erase_again |= vectors.forget_rows(gone)
             for held in self._attached.values():
                 held.forget_rows(gone)
 
@@ -267,8 +274,15 @@ class SpaceIndex:
             return
         if not self._vectors_until and self._embedders and all(isinstance(self.vectors.get(embedder), DiskVectors) for embedder in self._embedders):
             self._vectors_until = min(index.base for index in self.vectors.values() if isinstance(index, DiskVectors))
+        self._put_vectors(source.vectors(self.space, self._vectors_until), source)
+        self._vectors_until = self.position
+        for index in self.vectors.values():
+            if isinstance(index, DiskVectors) and len(rows := index.lacking()):  # a text without a word has a vector of zeros, which is not there
+                self._put_vectors(source.vectors_at(self.space, self.seq.view()[rows]), source)
+
+    def _put_vectors(self, vectors: Iterable[tuple[int, int, bytes]], source: Source) -> None:
         found: dict[int, tuple[list[int], list[bytes]]] = {}
-        for seq, embedder, value in source.vectors(self.space, self._vectors_until):
+        for seq, embedder, value in vectors:
             seqs, values = found.setdefault(embedder, ([], []))
             seqs.append(seq)
             values.append(value)
@@ -281,27 +295,28 @@ class SpaceIndex:
                 raise Corrupt(f"vectors of space {self.space}: not all have {size} dimensions; run `mnemos verify`, or restore a backup")
             index = self.vectors.setdefault(embedder, ExactIndex(size))
             index.put(self.rows_at(np.array(seqs)), np.frombuffer(data, dtype="<f4").reshape(-1, size))
-        self._vectors_until = self.position
 
     def _take_from_disk(self, source: Source) -> None:
-        """Leave to the disk what has come to be there."""
+        """Leave to the disk what has come to be there; take from the store what is not there any more."""
         if self._beyond is None:
             return
         if not self._embedders:
             self._embedders = source.embedders()
         for embedder in self._embedders:
-            held = self.vectors.get(embedder)
+            held, disk = self.vectors.get(embedder), self._beyond.get(self.space, embedder, self._vector_round)
             if isinstance(held, DiskVectors):
-                held.settle()
+                if held.disk is disk:
+                    held.settle()
+                    continue
+                self.vectors.clear()
+                self._vectors_until = 0
+                self._take_from_disk(source)
+                return
+            if disk is None or disk.dimensions != self._embedders[embedder][1]:
                 continue
-            disk = self._beyond.get(self.space, embedder, self._vector_round)
-            if disk is None:
-                continue
-            index = self.vectors[embedder] = DiskVectors(disk, self.seq)
-            if held is not None:
-                rows = np.arange(len(self), dtype=np.int64)
-                with_vector = rows[~np.isnan(held.scores(np.zeros(held.dimensions, dtype=np.float32), len(self)))]
-                index.put(with_vector, held.vectors(with_vector))
+            index = self.vectors[embedder] = DiskVectors(disk, self.seq, self._beyond.lost)
+            if isinstance(held, ExactIndex):
+                index.take(held)
 
     def rows_at(self, seqs: NDArray[np.int64]) -> NDArray[np.int64]:
         """The row numbers of log positions that are known to be rows."""

@@ -33,12 +33,12 @@ class VectorIndex(Protocol):
     def scores(self, query: Floats, n: int, allowed: Mask | None = None) -> Floats:
         """Cosine of the unit vector `query` with each of rows 0 … n-1: (n,), NaN where a row has no vector.
 
-        The nearest of the rows `allowed` (n,), or of all, have their exact cosine. A driver that does not look at every row gives those that it did
-        not look at the lowest cosine of those that it found: they are at most about as near.
+        The nearest of the rows `allowed`, or of all, have their exact cosine (a row beyond the end of `allowed` is not allowed). A driver that does
+        not look at every row gives those that it did not look at the lowest cosine of those that it found: they are at most about as near.
         """
         ...
 
-    def scores_of(self, queries: Floats, n: int) -> Floats:
+    def scores_of(self, queries: Floats, n: int, allowed: Mask | None = None) -> Floats:
         """Likewise for several queries (m, dimensions): (m, n)."""
         ...
 

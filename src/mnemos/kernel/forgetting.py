@@ -175,8 +175,10 @@ def _forget_family(system: Mnemos, transaction: Writer, family: Sequence[UUID], 
     def finish() -> Certificate:
         system.embedding.drop(texts)
         system.tracker.drop(family)
-        system.indexes.drop_forgotten({stone.space for stone in tombstones})
-        system.store.erase([text.encode() for text in (*texts, *strings, *kinds)])
+        try:
+            system.indexes.drop_forgotten({stone.space for stone in tombstones})
+        finally:
+            system.store.erase([text.encode() for text in (*texts, *strings, *kinds)])
         return Certificate(
             store=system.store_id,
             position=position,

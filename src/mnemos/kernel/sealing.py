@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mnemos.base.errors import Conflict, Invalid, NotFound
 from mnemos.base.protocols import Progress
+from mnemos.kernel.vector_folder import remove_beside
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
@@ -33,7 +34,9 @@ def seal(system: Mnemos, key: object) -> None:
 
     checked(key)
     system.close()
+    remove_beside(system.path)
     convert(system.store, key)
+    remove_beside(system.path)  # somebody may have been there in between
 
 
 def rotate(system: Mnemos, spaces: Iterable[str] | None, progress: Progress | None) -> int:

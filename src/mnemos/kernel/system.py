@@ -58,7 +58,8 @@ class Mnemos:
 
     `location`: a file, or ":memory:". `embedder`: a name (`models.catalog`), an `Embedder`, or "none". `principal`: who acts; None is the
     owner of the file. `key`: opens a sealed store, and seals a new one: 32 bytes, a passphrase, or what gives one of them when it is called.
-    `clock`: gives the time, in microseconds since 1970.
+    `clock`: gives the time, in microseconds since 1970. `vector_memory`: bytes of vectors of one space that are held in memory; beyond, they are
+    searched on disk (`kernel.vector_files`).
     """
 
     def __init__(
@@ -93,9 +94,10 @@ class Mnemos:
         self.tracker = AccessTracker()
         self.rates = RateLimiter(clock)
         self.store = SqliteStore(address, clock=clock, vfs=vfs, key=key)
-        self.vector_files = VectorFiles(self.store, vector_memory, lambda: start_vectors(self, self.work))
+        self.vector_files = VectorFiles(self.store, vector_memory, lambda: start_vectors(self, self.work), here=vfs is None)
         self.indexes.files = self.vector_files
         try:
+            self.vector_files.catch_up()
             with self.store.snapshot() as snapshot:
                 self.store_id = snapshot.store_id()
                 known = {fingerprint for fingerprint, _ in snapshot.embedders().values()}
@@ -384,7 +386,7 @@ class Mnemos:
             raise PermissionDenied("verify reads every space; open the store without a principal")
         checked, findings = self.store.verify()
         more, found = check_derived(self.store, self.path)
-        findings = [*findings, *found]
+        findings = [*findings, *found, *(Finding(str(path), "vectors on disk", problem) for path, problem in self.vector_files.problems())]
         if self.embedding.failure is not None:
             findings.append(Finding(self.path, "vectors", f"re-embedding failed: {self.embedding.failure}"))
         return Report(not findings, {**checked, **more}, tuple(findings))

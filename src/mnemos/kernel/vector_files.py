@@ -1,25 +1,30 @@
 """The vectors of large spaces on disk: built, followed and erased beside the store, and thrown away where they don't belong to its history.
 
-They are derived: whatever is wrong with them, the store has the vectors, and a search reads those in memory until the files are made again.
+They are derived: whatever is wrong with them, the store has the vectors, and a search reads those in memory until the files are made again. What is
+read for them is read from what is durable, some at a time: a long look at the store would keep a forget from clearing the write-ahead log.
+
+Forgetting. `_lock` is held while a block of vectors is read and written, and while what is forgotten is erased: a forget either comes before the
+block, which then lacks what it forgot, or erases it after. A build is longer than a forget may wait, so the forget throws its files away.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mnemos.base.errors import Conflict, Invalid, MnemosError, NotFound
+from mnemos.base.errors import Conflict, Corrupt, Invalid, MnemosError
 from mnemos.base.protocols import Progress
 from mnemos.index.disk_vectors import DiskVectors
 from mnemos.index.space_index import SpaceIndex
+from mnemos.kernel import vector_folder as folders
+from mnemos.kernel.vector_reading import Place, Seqs, belongs, next_block, note_heads, usable, vectors_at
 
 if TYPE_CHECKING:
     from mnemos.index.spann.index import SpannIndex
@@ -30,245 +35,493 @@ MEMORY = 512 * 2**20
 """Bytes of vectors of one space that are held in memory; beyond, they go to disk."""
 _TAIL = 16
 """Vectors that came since are taken to disk when they are more than one part in so many of those."""
-_BLOCK = 2048
 _STEPS = 64
+_SMALLEST = 4096
+"""Vectors of the smallest build: a build that forgets keep throwing away is tried with half as many, and the others are added to it."""
+_TRIES = 20
+_REST_SECONDS = 30.0
+_LONGEST_REST_SECONDS = 3600.0
+_KEPT = 20
+_log = logging.getLogger("mnemos.vectors")
 
 
-class _Place(NamedTuple):
-    space: int
-    embedder: int
+class _Held(NamedTuple):
+    disk: SpannIndex
+    round: int
+
+
+class _Build:
+    """A build that goes on: of which vectors, and whether it is to end because one of them is forgotten."""
+
+    def __init__(self, place: Place, seqs: Seqs) -> None:
+        self.place, self.seqs, self.undone = place, seqs, False
+
+
+class _Undone(Exception):
+    """Ends a build."""
 
 
 class VectorFiles:
     """What is on disk of one store's vectors; `Beyond` for the indexes of its spaces. One process at a time has it: another one searches in memory.
 
-    `memory`: bytes of vectors of one space that stay in memory. `ask` is called when there is `work` to do.
+    `memory`: bytes of vectors of one space that stay in memory. `ask` is called when there is `work` to do. `here`: whether files may lie beside the
+    store at all; those of a sealed store must not, and what is left from before it was sealed is removed.
     """
 
-    def __init__(self, store: SqliteStore, memory: int = MEMORY, ask: Callable[[], None] = lambda: None) -> None:
-        if memory < 0:
-            raise Invalid(f"vector_memory: is {memory}, must be 0 or more bytes")
-        self.folder = Path(f"{store.path}-vectors") if store.durable else None
-        """None: there is nowhere to keep them. Those of a sealed store must not lie in the open; what is left from before it was sealed goes."""
-        if self.folder is not None and store.keeper is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = None
+    def __init__(self, store: SqliteStore, memory: int = MEMORY, ask: Callable[[], None] = lambda: None, *, here: bool = True) -> None:
+        if isinstance(memory, bool) or not isinstance(memory, int) or memory < 0:
+            raise Invalid(f"vector_memory: is {memory!r}, must be 0 or more bytes")
         self.memory = memory
-        self._store, self._ask, self._asked = store, ask, False
-        self._open: dict[_Place, SpannIndex] = {}
-        self._rounds: dict[_Place, int] = {}
-        self._absent: set[tuple[_Place, int]] = set()
+        self.rest_seconds = _REST_SECONDS
+        """After work that came to nothing, or failed, none is asked for so long."""
+        self.told: list[str] = []
+        """What was thrown away, and why: the newest last."""
+        self._folder: folders.Folder | None = None
+        self._store, self._ask, self._asked, self._not_before, self._failures = store, ask, False, 0.0, 0
+        self._open: dict[Place, _Held] = {}
+        self._absent: set[Place] = set()
+        self._building: _Build | None = None
+        self._halvings: dict[Place, int] = {}
         self._lock = threading.RLock()
         self._working = threading.Lock()
-        self._claim: int | None = None
+        if store.durable and here:
+            self._folder = folders.Folder(folders.beside(store.path))
+            if store.keeper is not None:
+                try:
+                    folders.remove_beside(store.path)
+                except MnemosError as error:
+                    self._tell(str(error))
+                self._folder = None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the files are, or would be; None where vectors of this store stay in memory."""
+        return None if self._folder is None else self._folder.path
 
     # -- for the indexes of spaces --
     def get(self, space: int, embedder: int, vector_round: int) -> SpannIndex | None:
         """The index on disk of a space's vectors by one embedder, as of the given round of writing them; None where there is none yet."""
-        if self.folder is None:
+        place = Place(space, embedder)
+        if self._folder is None or place in self._absent:
             return None
-        place = _Place(space, embedder)
-        found = self._open.get(place)
-        if found is not None and self._rounds[place] == vector_round:
-            return found
-        if (place, vector_round) in self._absent:
-            return None
+        held = self._open.get(place)
+        if held is None:
+            with self._lock:
+                held = self._open.get(place) or self._opened(place)
+        return held.disk if held is not None and held.round == vector_round else None
+
+    def lost(self, disk: SpannIndex, error: MnemosError) -> None:
+        """A search found that an index cannot be read."""
         with self._lock:
-            return self._opened(place, vector_round)
+            for place, held in list(self._open.items()):
+                if held.disk is disk:
+                    self._try_to_throw_away(place, str(error))
+                    self._rest()
 
     def look_at(self, index: SpaceIndex) -> None:
-        """Ask for work where an index holds more vectors in memory than it should."""
-        if self.folder is None or self._asked:
+        """Ask for work where an index holds more vectors in memory than it should, or knows of something that is to be erased."""
+        if self._folder is None or self._asked or time.monotonic() < self._not_before:
             return
+        due, index.erase_again = index.erase_again, False
         for vectors in index.vectors.values():
-            held, limit = (vectors.tail, self.memory // _TAIL) if isinstance(vectors, DiskVectors) else (len(vectors), self.memory)
-            if held * vectors.dimensions * 4 > limit:
-                self._asked = True
-                self._ask()
-                return
+            held, limit = (vectors.waiting, max(self.memory // _TAIL, 2**14)) if isinstance(vectors, DiskVectors) else (len(vectors), self.memory)
+            due |= held * vectors.dimensions * 4 > limit
+        if due and self.may_work():
+            self._asked = True
+            self._ask()
+        elif due:
+            self._not_before = time.monotonic() + self.rest_seconds
 
+    # -- forgetting --
     def drop_forgotten(self, spaces: Iterable[int]) -> None:
-        """Leave nothing on disk of what the store does not hold any more. Returns when that is durable."""
+        """Leave nothing on disk of what the store does not hold any more. Returns when that is durable; inside a transaction, it is done after it.
+
+        Raises `StoreUnavailable` where it can be neither erased nor thrown away.
+        """
         wanted = set(spaces)
+        if self._folder is not None:
+            self._store.when_durable(lambda: self._drop(wanted))
+
+    def catch_up(self) -> None:
+        """Erase what a process had forgotten that was killed before it came to erasing."""
+        if self._folder is None or not self._folder.exists() or not self._claimed_quietly():
+            return
         with self._lock:
-            for place in self._places():
-                if place.space in wanted:
-                    with self._store.snapshot() as snapshot:
-                        disk = self._open.get(place) or self._opened(place, snapshot.vector_round())
-                        if disk is not None:
-                            _reconcile(disk, place, snapshot)
+            with self._store.committed() as snapshot:
+                due = self._folder.erased() != snapshot.newest_forget()
+            if due:
+                self._drop(None)
+
+    def _drop(self, spaces: set[int] | None) -> None:
+        """Erase what is gone from the files of `spaces` (None: all)."""
+        assert self._folder is not None
+        with self._lock:
+            if not self._folder.exists():
+                return
+            places = [place for place in self._folder.places() if spaces is None or place.space in spaces]
+            if not self._claimed_quietly():  # another process has them, and may not hear of this for long
+                for place in places:
+                    self._folder.throw_away(place)
+                return
+            with self._store.committed() as snapshot:
+                newest = snapshot.newest_forget()
+                for place in places:
+                    self._erase_gone(place, snapshot)
+            if spaces is None or set(self._folder.places()) <= set(places):
+                self._folder.note_erased(newest)
+
+    def _erase_gone(self, place: Place, snapshot: Reader) -> None:
+        building = self._building
+        if building is not None and building.place == place:
+            if not np.isin(building.seqs, snapshot.vector_positions(*place)).all():
+                building.undone = True
+                self._throw_away(place, "")
+            return
+        held = self._open.get(place) or self._opened(place)
+        if held is None:
+            if self._folder is not None and place in self._folder.places():  # a build that was stopped: it may hold anything
+                self._throw_away(place, "something was forgotten while its build was stopped")
+            return
+        if held.round != snapshot.vector_round():
+            self._throw_away(place, "")
+            return
+        try:
+            _erase(held.disk, place, snapshot)
+        except MnemosError as error:
+            self._throw_away(place, f"what was forgotten could not be erased from it: {error}")
 
     # -- work --
+    def may_work(self) -> bool:
+        """Whether the files are this process's, or nobody's."""
+        return self._folder is None or not self._folder.exists() or self._claimed_quietly(if_unsure=True)
+
     def work(self, progress: Progress | None = None) -> int:
         """Build what is too large for memory, and take to disk what has come since; how many vectors were. Searches go on meanwhile."""
-        if self.folder is None or not self._claimed():
-            return 0
         taken, self._asked = 0, False
-        with self._working, self._store.snapshot() as snapshot:
-            current = snapshot.vector_round()
-            for embedder, (_, dimensions) in snapshot.embedders().items():
-                for row in snapshot.spaces():
-                    place = _Place(row.num, embedder)
-                    disk = self.get(*place, current)
-                    if disk is not None:
-                        taken += _follow(disk, place, snapshot)
-                    elif snapshot.count(row.num)["versions"] * dimensions * 4 > self.memory:
-                        taken += self._build(place, current, dimensions, snapshot, progress)
+        if self._folder is None:
+            return 0
+        with self._working:
+            try:
+                for place, dimensions in self._wanted():
+                    taken += self._taken(place, dimensions, progress)
+            except BaseException:
+                self._rest()
+                raise
+            self._failures = 0
+            if not taken:
+                self._not_before = time.monotonic() + self.rest_seconds
         return taken
 
-    def problems(self) -> list[str]:
-        """What is wrong with the files, in words; the store has everything that is in them."""
+    def _wanted(self) -> list[tuple[Place, int]]:
+        """What is on disk, or should be, each with its dimensions."""
+        assert self._folder is not None
+        with self._store.committed() as snapshot:
+            if snapshot.jobs(("waiting", "running"), ("embedding",)):  # all vectors are being made anew
+                return []
+            wanted = []
+            there = set(self._folder.places())
+            for embedder, (_, dimensions) in snapshot.embedders().items():
+                for row in snapshot.spaces():
+                    place = Place(row.num, embedder)
+                    if place in there or snapshot.count(row.num)["versions"] * dimensions * 4 > self.memory:
+                        wanted.append((place, dimensions))
+        if not wanted or not self._folder.claim():
+            return []
+        self.catch_up()
         with self._lock:
-            return [f"{self._path(place)}: {problem}" for place, disk in self._open.items() for problem in disk.verify()]
+            for place in set(self._open) - there:  # another process has had something forgotten, and thrown them away
+                self._retire(place)
+        return wanted
+
+    def _taken(self, place: Place, dimensions: int, progress: Progress | None) -> int:
+        with self._lock:
+            held = self._open.get(place) or self._opened(place)
+            with self._store.committed() as snapshot:
+                if held is not None and held.round != snapshot.vector_round():
+                    self._throw_away(place, "")
+                    held = None
+        built: int | None = 0
+        for _ in range(_TRIES if held is None else 0):
+            built = self._build(place, dimensions, progress)
+            if built is not None:
+                break
+        return (built or 0) + self._follow(place, progress)
+
+    def _follow(self, place: Place, progress: Progress | None) -> int:
+        """Take to disk what the store has got since."""
+        taken = 0
+        report = progress or _silent
+        while (held := self._open.get(place)) is not None:
+            disk = held.disk
+            try:
+                with self._lock:
+                    if self._open.get(place) is not held:
+                        break
+                    with self._store.committed() as snapshot:
+                        if disk.position >= snapshot.position or snapshot.vector_round() != held.round:
+                            break
+                        until, seqs, vectors = next_block(snapshot, place, disk.position, disk.dimensions)
+                        note_heads(disk, snapshot, disk.position, until)
+                        disk.apply(until, seqs, vectors, np.zeros(0, dtype=np.int64))
+                taken += len(seqs)
+                report(taken, taken)
+                while disk.tend(_STEPS):
+                    report(taken, taken)
+            except Corrupt as error:
+                self.lost(disk, error)
+                raise
+        if taken and held is not None:
+            with self._lock:
+                if self._open.get(place) is held:
+                    held.disk.checkpoint()
+        return taken
+
+    def _build(self, place: Place, dimensions: int, progress: Progress | None) -> int | None:
+        """Build an index of what is too large for memory, and give how many vectors that was; None where a forget undid it."""
+        from mnemos.index.spann.index import SpannIndex
+        from mnemos.index.spann.options import Options
+
+        assert self._folder is not None
+        path = self._folder.path_of(place)
+        with self._lock:
+            disk, until = self._stopped(place)
+            with self._store.committed() as snapshot:
+                vector_round = snapshot.vector_round()
+                seqs = snapshot.vector_positions(*place)
+                build = self._building = _Build(place, seqs)
+        try:
+            seqs = usable(self._store, place, seqs)
+            if len(seqs) * dimensions * 4 <= self.memory:
+                return 0
+            while True:
+                chosen = seqs if until is None else seqs[seqs <= until]
+                chosen = (chosen if len(chosen) else seqs)[: max(len(seqs) >> self._halvings.get(place, 0), _SMALLEST)]
+                with self._lock, self._store.committed() as snapshot:
+                    if build.undone:
+                        raise _Undone
+                    if disk is None:
+                        disk = SpannIndex.create(path, dimensions, Options(), source=self._source(place))
+                    end = int(chosen[-1])
+                    disk.note.update(round=vector_round, until=end)
+                    note_heads(disk, snapshot, end)
+                    build.seqs = chosen
+                try:
+                    disk.build(
+                        chosen,
+                        lambda rows: vectors_at(self._store, place, chosen[rows], dimensions),  # noqa: B023  (it is called in this round only)
+                        workers=2,
+                        progress=_unless_undone(build, progress),
+                        position=end,
+                    )
+                    break
+                except Conflict:  # the build that was stopped was one of other vectors
+                    disk.close()
+                    self._throw_away(place, "")
+                    disk = until = None
+            with self._lock, self._store.committed() as snapshot:
+                if build.undone:
+                    raise _Undone
+                if snapshot.vector_round() != vector_round:
+                    self._throw_away(place, "")
+                    return 0
+                _erase(disk, place, snapshot)
+                self._open[place] = _Held(disk, vector_round)
+                self._absent.discard(place)
+                self._building = None
+            self._halvings.pop(place, None)
+            return len(chosen)
+        except Exception as error:
+            if build.undone:
+                self._halvings[place] = self._halvings.get(place, 0) + 1
+                return None
+            if isinstance(error, MnemosError):
+                self._throw_away(place, f"it could not be built: {error}")
+            raise
+        finally:
+            self._building = None
+
+    def _stopped(self, place: Place) -> tuple[SpannIndex | None, int | None]:
+        """A build of this history that was stopped, and how far the log went that it was of."""
+        assert self._folder is not None
+        from mnemos.index.spann.index import SpannIndex
+
+        disk = None
+        if place in self._folder.places():
+            with contextlib.suppress(MnemosError, ValueError, KeyError):
+                disk = SpannIndex.open(self._folder.path_of(place), source=self._source(place))
+        if disk is not None:
+            until = disk.note.get("until")
+            with self._store.committed() as snapshot:
+                if isinstance(until, int) and not disk.complete and belongs(disk, until, snapshot):
+                    return disk, until
+            disk.close()
+        self._throw_away(place, "")
+        return None, None
+
+    # -- looking after --
+    def describe(self) -> list[dict[str, Any]]:
+        """How vectors are held on disk, by space and embedder, plainly."""
+        return [
+            {
+                "space": place.space,
+                "embedder": place.embedder,
+                "vectors": len(held.disk),
+                "lists": held.disk.lists,
+                "bytes_in_memory": held.disk.nbytes,
+                "bytes_on_disk": held.disk.bytes_on_disk,
+                "recall": held.disk.settings.recall,
+                "backlog": held.disk.backlog,
+                "position": held.disk.position,
+            }
+            for place, held in sorted(self._all_open().items())
+        ]
+
+    def problems(self) -> list[tuple[Path, str]]:
+        """(folder, what is wrong in it), in words; the store has everything that is in them. Reads all of them."""
+        found = [] if self._folder is None else [(path, "was thrown away, and could not be removed") for path in self._folder.left()]
+        for place, held in sorted(self._all_open().items()):
+            found += [(self._path(place), problem) for problem in self._problems_of(place, held)]
+        return found
+
+    def mend(self) -> list[str]:
+        """Make again what is damaged, and throw away what cannot be; what was done, in words."""
+        done = []
+        for place, held in sorted(self._all_open().items()):
+            if not (problems := self._problems_of(place, held)):
+                continue
+            with self._lock:
+                with contextlib.suppress(MnemosError):
+                    held.disk.mend()
+                    held.disk.checkpoint()
+                if self._problems_of(place, held):
+                    self._throw_away(place, "; ".join(problems))
+                    done.append(f"{self._path(place)}: thrown away, and made again from the store when it is searched: {'; '.join(problems)}")
+                else:
+                    done.append(f"{self._path(place)}: mended: {'; '.join(problems)}")
+        return done
 
     def close(self) -> None:
         """Make durable what can be read quicker next time, and let go of the files."""
         with self._working, self._lock:
-            for disk in self._open.values():
+            with contextlib.suppress(MnemosError):  # what is not erased is at the next opening
+                self.catch_up()
+            for held in self._open.values():
                 with contextlib.suppress(MnemosError):  # what is not durable is taken from the store again
-                    disk.checkpoint()
-                disk.close()
+                    held.disk.checkpoint()
+                held.disk.close()
             self._open.clear()
-            if self._claim is not None:
-                os.close(self._claim)
-                self._claim = None
+            if self._folder is not None:
+                self._folder.release()
 
     # -- files --
-    def _path(self, place: _Place) -> Path:
-        assert self.folder is not None
-        return self.folder / f"space-{place.space}-embedder-{place.embedder}"
+    def _all_open(self) -> dict[Place, _Held]:
+        """What is on disk and belongs to the store, opened."""
+        if self._folder is not None:
+            for place in self._folder.places():
+                if place not in self._open and place not in self._absent:
+                    with self._lock:
+                        self._opened(place)
+        return dict(self._open)
 
-    def _places(self) -> list[_Place]:
-        if self.folder is None or not self.folder.is_dir():
-            return []
-        found = []
-        for path in sorted(self.folder.glob("space-*-embedder-*")):
-            _, space, _, embedder = path.name.split("-")
-            found.append(_Place(int(space), int(embedder)))
-        return found
+    def _problems_of(self, place: Place, held: _Held) -> list[str]:
+        with self._lock:
+            try:
+                found = held.disk.verify()
+                ids = held.disk.ids()
+            except MnemosError as error:
+                return [str(error)]
+            with self._store.committed() as snapshot:
+                stored = snapshot.vector_positions(*place)
+            stored = stored[stored <= held.disk.position]
+            lacking, beyond = np.setdiff1d(stored, ids), np.setdiff1d(ids, stored)
+            missing = len(usable(self._store, place, lacking)) if len(lacking) else 0
+            if missing:
+                found.append(f"{missing:,} vectors of the store are not there")
+            if len(beyond):
+                found.append(f"{len(beyond):,} vectors are there that the store does not have")
+            return found
 
-    def _claimed(self) -> bool:
-        """Whether this process may use the files: it is the first one to."""
-        if self._claim is not None:
-            return True
-        assert self.folder is not None
-        import fcntl
+    def _path(self, place: Place) -> Path:
+        assert self._folder is not None
+        return self._folder.path_of(place)
 
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _claimed_quietly(self, if_unsure: bool = False) -> bool:
+        assert self._folder is not None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            return False
-        self._claim = descriptor
-        return True
+            return self._folder.claim()
+        except MnemosError:  # it cannot be written: a job that works there will say so
+            return if_unsure
 
-    def _opened(self, place: _Place, vector_round: int) -> SpannIndex | None:
-        """Open what is on disk, or throw it away where it is of another round or history, or damaged beyond mending."""
-        old = self._open.pop(place, None)
-        if old is not None:
-            old.close()
-        if not self._path(place).is_dir() or not self._claimed():
-            self._absent.add((place, vector_round))
+    def _opened(self, place: Place) -> _Held | None:
+        """Open what is on disk, or throw it away where it is of another round or history, or damaged beyond mending. A build that was stopped stays.
+        The caller holds the lock."""
+        assert self._folder is not None
+        if self._building is not None and self._building.place == place:
+            return None
+        if not self._folder.path_of(place).is_dir():
+            self._absent.add(place)
+            return None
+        if not self._claimed_quietly():
             return None
         from mnemos.index.spann.index import SpannIndex  # only where vectors are beyond memory
 
+        disk, why = None, "it is of another history, or of vectors that were made anew since"
         try:
-            disk = SpannIndex.open(self._path(place), source=self._source(place))
-        except (MnemosError, ValueError):
-            disk = None
-        with self._store.snapshot() as snapshot:
-            if disk is None or not _belongs(disk, vector_round, snapshot):
-                if disk is not None:
-                    disk.close()
-                self._throw_away(place)
-                self._absent.add((place, vector_round))
-                return None
-            _reconcile(disk, place, snapshot)
-        self._open[place], self._rounds[place] = disk, vector_round
-        return disk
+            disk = SpannIndex.open(self._folder.path_of(place), source=self._source(place))
+            with self._store.committed() as snapshot:
+                right = belongs(disk, disk.position if disk.complete else disk.note.get("until"), snapshot)
+                if right and disk.complete:
+                    _erase(disk, place, snapshot)
+                    held = self._open[place] = _Held(disk, snapshot.vector_round())
+                    self._absent.discard(place)
+                    return held
+            disk.close()
+        except (MnemosError, ValueError, KeyError) as error:
+            right, why = False, str(error)
+        self._absent.add(place)
+        if not right:
+            self._try_to_throw_away(place, why)
+        return None
 
-    def _throw_away(self, place: _Place) -> None:
-        path = self._path(place)
-        (path / "manifest").unlink(missing_ok=True)  # first: what is left of a removal that was stopped must not be taken for an index
-        shutil.rmtree(path, ignore_errors=True)
+    def _retire(self, place: Place) -> None:
+        """Hand an index out no more. Searches that have it go on in it; its files are closed with the last of them."""
+        self._open.pop(place, None)
+        self._absent.add(place)
 
-    def _source(self, place: _Place) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
-        def vectors(seqs: NDArray[np.int64]) -> NDArray[np.float32]:
-            with self._store.snapshot() as snapshot:
-                return np.concatenate([_vectors_at(snapshot, place, np.array([seq])) for seq in seqs.tolist()])
+    def _throw_away(self, place: Place, why: str) -> None:
+        with self._lock:
+            self._retire(place)
+            assert self._folder is not None
+            self._folder.throw_away(place)
+        if why:
+            self._tell(f"{self._path(place)}: thrown away: {why}")
+
+    def _try_to_throw_away(self, place: Place, why: str) -> None:
+        """The same where nobody is promised that it is gone: an index that stays is looked at by the next who opens the store."""
+        try:
+            self._throw_away(place, why)
+        except MnemosError as error:
+            self._tell(str(error))
+
+    def _tell(self, what: str) -> None:
+        _log.warning("vectors on disk: %s", what)
+        self.told = [*self.told, what][-_KEPT:]
+
+    def _rest(self) -> None:
+        """Something went wrong: ask for no work for a while, longer each time."""
+        self._failures += 1
+        self._not_before = time.monotonic() + min(self.rest_seconds * 2.0 ** min(self._failures - 1, 32), _LONGEST_REST_SECONDS)
+
+    def _source(self, place: Place) -> Callable[[Seqs], Any]:
+        def vectors(seqs: Seqs) -> Any:
+            with self._store.committed() as snapshot:
+                dimensions = snapshot.embedders()[place.embedder][1]
+            return vectors_at(self._store, place, seqs, dimensions)
 
         return vectors
 
-    def _build(self, place: _Place, vector_round: int, dimensions: int, snapshot: Reader, progress: Progress | None) -> int:
-        from mnemos.index.spann.index import SpannIndex
-        from mnemos.index.spann.options import Options
 
-        seqs = snapshot.vector_positions(*place)
-        usable = np.concatenate([_vectors_at(snapshot, place, seqs[at : at + _BLOCK]).any(axis=1) for at in range(0, len(seqs), _BLOCK)])
-        seqs = seqs[usable]  # a text without a word has a vector of zeros, which is near to nothing
-        if len(seqs) * dimensions * 4 <= self.memory:
-            return 0
-        try:
-            disk = SpannIndex.open(self._path(place), source=self._source(place))
-        except (MnemosError, ValueError):
-            self._throw_away(place)
-            disk = SpannIndex.create(self._path(place), dimensions, Options(), source=self._source(place))
-        disk.note.update(round=vector_round, head=_head_at(snapshot, snapshot.position))
-        read = lambda rows: _vectors_at(snapshot, place, seqs[rows])  # noqa: E731
-        try:
-            disk.build(seqs, read, workers=2, progress=progress, position=snapshot.position)
-        except Conflict:  # a build of other vectors was stopped here
-            disk.close()
-            self._throw_away(place)
-            disk = SpannIndex.create(self._path(place), dimensions, Options(), source=self._source(place))
-            disk.note.update(round=vector_round, head=_head_at(snapshot, snapshot.position))
-            disk.build(seqs, read, workers=2, progress=progress, position=snapshot.position)
-        with self._lock, self._store.snapshot() as now:  # what was forgotten while it was built
-            _reconcile(disk, place, now)
-            self._open[place], self._rounds[place] = disk, vector_round
-            self._absent.discard((place, vector_round))
-        return len(seqs)
-
-
-def _follow(disk: SpannIndex, place: _Place, snapshot: Reader) -> int:
-    """Take to disk what the store has got since."""
-    taken, since = 0, disk.position
-    while since < snapshot.position:
-        seqs, values = [], []
-        for seq, embedder, value in snapshot.vectors(place.space, since):
-            since = seq
-            if embedder == place.embedder:
-                seqs.append(seq)
-                values.append(value)
-            if len(seqs) == _BLOCK:
-                break
-        else:
-            since = snapshot.position
-        vectors = np.frombuffer(b"".join(values), dtype="<f4").reshape(len(seqs), disk.dimensions)
-        some = vectors.any(axis=1)
-        disk.note["head"] = _head_at(snapshot, since)
-        disk.apply(since, np.array(seqs, dtype=np.int64)[some], vectors[some], np.zeros(0, dtype=np.int64))
-        taken += len(seqs)
-        while disk.tend(_STEPS):
-            pass
-    disk.checkpoint()
-    return taken
-
-
-def _belongs(disk: SpannIndex, vector_round: int, snapshot: Reader) -> bool:
-    """Whether an index is complete, and was made from the history that the store has: not from one that a backup has replaced."""
-    return disk.complete and disk.note.get("round") == vector_round and disk.note.get("head") == _head_at(snapshot, disk.position)
-
-
-def _head_at(snapshot: Reader, position: int) -> str | None:
-    """The hash of the log's entry at a position, which names all of the log up to there."""
-    entry = next(iter(snapshot.log(position - 1, 1)), None)
-    return entry.hash.hex() if entry is not None and entry.seq == position else None
-
-
-def _reconcile(disk: SpannIndex, place: _Place, snapshot: Reader) -> None:
+def _erase(disk: SpannIndex, place: Place, snapshot: Reader) -> None:
     """Erase what the store does not hold any more. What is newer than the snapshot is not known to it."""
     ids = disk.ids()
     gone = ids[(ids <= snapshot.position) & ~np.isin(ids, snapshot.vector_positions(*place))]
@@ -276,15 +529,14 @@ def _reconcile(disk: SpannIndex, place: _Place, snapshot: Reader) -> None:
         disk.erase(gone)
 
 
-def _vectors_at(snapshot: Reader, place: _Place, seqs: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The vectors (m, dimensions) at log positions (m,), ascending."""
-    wanted, out = set(seqs.tolist()), []
-    for seq, embedder, value in snapshot.vectors(place.space, int(seqs[0]) - 1):
-        if embedder == place.embedder and seq in wanted:
-            out.append(value)
-        if seq >= seqs[-1]:
-            break
-    if len(out) != len(seqs):
-        raise NotFound(f"vectors of space {place.space}: {len(seqs) - len(out)} are not in the store any more")
-    return np.frombuffer(b"".join(out), dtype="<f4").reshape(len(seqs), -1)
+def _unless_undone(build: _Build, progress: Progress | None) -> Progress:
+    def report(done: int, total: int) -> None:
+        if build.undone:
+            raise _Undone
+        (progress or _silent)(done, total)
 
+    return report
+
+
+def _silent(done: int, total: int) -> None:
+    pass

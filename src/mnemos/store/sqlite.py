@@ -319,8 +319,12 @@ class SqliteStore:
         self._local.forgets = [*getattr(self._local, "forgets", ()), *writer.forgets]
         if writer.dooms:
             self._shred()
-        if writer.to_erase is not None:
-            self.erase(writer.to_erase)
+        try:
+            for act in writer.afterwards:
+                act()
+        finally:
+            if writer.to_erase is not None:
+                self.erase(writer.to_erase)
 
     def _join(self, alone: bool) -> _Group:
         """The group that the next transaction belongs to."""
@@ -453,6 +457,13 @@ class SqliteStore:
             with explained(self.path, "reading"):
                 yield current
             return
+        with self.committed() as reader:
+            yield reader
+
+    @contextlib.contextmanager
+    def committed(self) -> Iterator[Reader]:
+        """A consistent view of what is durable now, also inside a transaction or another snapshot of this thread. (A store in memory has but one
+        view.)"""
         if not self.durable:
             with self._mutex, explained(self.path, "reading"):
                 self._check_open()
@@ -463,11 +474,12 @@ class SqliteStore:
         try:
             with explained(self.path, "reading"):
                 connection.execute("BEGIN")
+                outer = getattr(self._local, "reader", None)
                 try:
                     reader = self._local.reader = self._reading(connection)
                     yield reader
                 finally:
-                    self._local.reader = None
+                    self._local.reader = outer
                     if connection.in_transaction:  # SQLite ends it by itself where it meets damage
                         connection.execute("COMMIT")
                 sound = True
@@ -581,6 +593,14 @@ class SqliteStore:
         doing = "erasing what was forgotten"
         with self._alone(doing), explained(self.path, doing, outcome):
             self._erasing.erase(self._db, self.path, texts, self._local.__dict__.pop("forgets", []))
+
+    def when_durable(self, act: Callable[[], object]) -> None:
+        """Call `act` now, or, inside a transaction of this thread, once that is durable: never where it is undone."""
+        writer: Writer | None = getattr(self._local, "writer", None)
+        if writer is None:
+            act()
+        else:
+            writer.afterwards.append(act)
 
     def living_keys(self, names: Sequence[str]) -> list[str]:
         """Those of the keys of that name (era:slot:cube) that can be had from the key file; none where the store is not sealed. Raises `Invalid`."""

@@ -410,6 +410,24 @@ class Reader(JobReader):
             )
         )
 
+    def vectors_at(self, space: int, seqs: NDArray[np.int64]) -> Iterator[tuple[int, int, bytes]]:
+        """(seq, embedder, float32 bytes) of those of a space's vectors that lie at the log positions `seqs` (m,), oldest first."""
+        wanted = orjson.dumps(seqs.tolist()).decode()
+        return iter(
+            self._db.execute(
+                "SELECT x.seq, x.embedder, x.value FROM version v JOIN vector x ON x.seq = v.seq "
+                "WHERE v.space = ? AND v.seq IN (SELECT value FROM json_each(?)) ORDER BY v.seq",
+                (space, wanted),
+            )
+        )
+
+    def newest_forget(self) -> str:
+        """What changes whenever something is forgotten, and is the same in no two histories: how many cubes are, and the log's entry of the last."""
+        count: int = self._db.execute("SELECT count(*) FROM forgotten").get
+        seq: int = self._db.execute("SELECT coalesce(max(seq), 0) FROM forgotten").get
+        entry = next(iter(self.log(seq - 1, 1)), None) if seq else None
+        return f"{count} {seq} {entry.hash.hex() if entry is not None else ''}"
+
     def vector_positions(self, space: int, embedder: int) -> NDArray[np.int64]:
         """The log positions (n,) of a space's versions that have a vector of an embedder, ascending."""
         rows = self._db.execute(

@@ -15,7 +15,9 @@ from typing import Any
 from uuid import UUID
 
 import apsw
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from mnemos.base.chain import Entry
 from mnemos.base.clock import Clock
@@ -216,6 +218,14 @@ class _Sealed(Reader):
         rows = self._db.execute(
             "SELECT x.seq, x.embedder, x.value, v.cube FROM version v JOIN vector x ON x.seq = v.seq WHERE v.space = ? AND v.seq > ? ORDER BY v.seq",
             (space, since),
+        )
+        return ((seq, embedder, self._opened(cell, VECTOR, cube, seq, embedder)) for seq, embedder, cell, cube in rows)
+
+    def vectors_at(self, space: int, seqs: NDArray[np.int64]) -> Iterator[tuple[int, int, bytes]]:
+        rows = self._db.execute(
+            "SELECT x.seq, x.embedder, x.value, v.cube FROM version v JOIN vector x ON x.seq = v.seq "
+            "WHERE v.space = ? AND v.seq IN (SELECT value FROM json_each(?)) ORDER BY v.seq",
+            (space, orjson.dumps(seqs.tolist()).decode()),
         )
         return ((seq, embedder, self._opened(cell, VECTOR, cube, seq, embedder)) for seq, embedder, cell, cube in rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -134,6 +134,8 @@ class Writer(JobWriter, Reader):
         self.forgets: list[int] = []
         """Positions of the forgets whose traces are to be erased after the commit."""
         self.to_erase: list[bytes] | None = None
+        self.afterwards: list[Callable[[], object]] = []
+        """What is to be called once the transaction is durable. What a part of it asked for that was undone is called as well."""
         self.started = self.position
         self.written: dict[int, tuple[int, bytes]] = {}
         """Position → (time of writing, digest) of the versions that the latest `add` wrote."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mnemos.base.clock import Moment
+from mnemos.index.disk_vectors import VectorsLost
 from mnemos.index.relations import Relations
 from mnemos.index.space_index import UNKNOWN, Mask, Omitted, SpaceIndex
 from mnemos.kernel.reading.viewing import Viewing
@@ -66,8 +67,14 @@ def found(
                     voiced, looked = question.voiced, (index, at, now, masks, question)
                     continue
                 queries = system.embedding.align(question.voiced, meant, index.vectors, snapshot)
-                view = system.view(index, masks, index.cosines(queries, masks.seen), now, snapshot)
-                recall = strategy.recall(question, view, k)
+                try:
+                    view = system.view(index, masks, index.cosines(queries, masks.seen), now, snapshot)
+                    recall = strategy.recall(question, view, k)
+                except VectorsLost:
+                    if attempts >= _ATTEMPTS:
+                        raise
+                    attempts, looked = attempts + 1, None
+                    continue
                 seqs = index.seq.view()[recall.rows].tolist()
             yield Found(viewing, position, seqs, recall)
             return

@@ -50,6 +50,10 @@ def _vectors(system: Mnemos, job: Running) -> None:
     system.vector_files.work(job.progress)
 
 
+def _own_files(system: Mnemos) -> str | None:
+    return "" if system.vector_files.may_work() else None
+
+
 def _reseal(system: Mnemos, job: Running) -> None:
     system.reseal(job.progress)
 
@@ -90,7 +94,7 @@ KINDS: dict[str, Kind] = {
     "rederive": Kind(_rederive),
     "compact": Kind(_compact),
     "index": Kind(_index),
-    "vectors": Kind(_vectors),
+    "vectors": Kind(_vectors, key=_own_files),
     "reseal": Kind(_reseal),
     "consolidate": Kind(_consolidate, backoff_seconds=10.0),
     "checkpoint": Kind(_checkpoint, key=_own_signer),

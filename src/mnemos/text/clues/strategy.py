@@ -154,7 +154,7 @@ class Clues(Plain):
             rows = np.array([row for _, row in lines])
             at = int(np.argmax(seen.says(rows) + p.meaning * seen.likeness[rows]))
             line, row = lines[at]
-            like = view.vectors.scores(view.vectors.vectors(rows[at : at + 1])[0], len(view.index))
+            like = view.vectors.scores(view.vectors.vectors(rows[at : at + 1])[0], len(view.index), view.allowed)
             found = distinct(view.index, np.where(view.allowed & ~np.isnan(like), like, np.float32(-np.inf)), p.each)
             says = seen.says(found, int(seen.held[gist_row]))
             yield Led(Clue(line, "gist", p.gist * float(max(seen.likeness[row], 0.0))), found.tolist(), float(says.max(initial=0.0)))
