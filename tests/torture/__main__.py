@@ -1,8 +1,8 @@
 """The long fault runs: `python tests/torture` (`make torture`). Prints one JSON object; ends with 1 where anything was wrong.
 
-10,000 kill cycles, every fault at every call, 5,000 stops of vector indexes, hundreds of flipped bits in each file, two minutes of a crowd, 1,000 kills of workers, 10,000
-requests to the server, thousands of calls of the Python API and of command lines; kills, faults, flips and the crowd on sealed stores, too.
-`--short` runs about a hundredth; names of parts run only those.
+10,000 kill cycles, every fault at every call, 5,000 stops of vector indexes, hundreds of flipped bits in each file, two minutes of a crowd,
+1,000 kills of workers, 10,000 requests to the server, thousands of calls of the Python API and of command lines; kills, faults, flips and the
+crowd on sealed stores, too. `--short` runs about a hundredth; names of parts run only those.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from mnemos.index.spann.codes import Floats
 from mnemos.index.spann.heads import Heads
 from mnemos.index.spann.metric import checked
 from mnemos.index.spann.parts import Numbers, Parts
-from mnemos.index.spann.selection import select_heads
+from mnemos.index.spann.selection import leaf_for, select_heads
 
 _BLOCK = 8192
 _VECTORS, _HEADS = "vectors", "heads"
@@ -110,12 +110,19 @@ def _heads(rotated: Callable[[Numbers], Floats], n: int, parts: Parts, workers: 
     options = parts.options
     if not n:
         return np.zeros((0, parts.measure.dimensions), dtype=np.float32)
-    if n * options.head_ratio < 2:
+    ratio = options.head_ratio
+    if options.memory is not None:
+        ratio = min(ratio, (options.memory - parts.nbytes) / (parts.bytes_of_a_head * n))
+        if ratio <= 0:
+            raise Invalid(
+                f"SPANN option memory: {options.memory:,} bytes do not hold the places of {n:,} vectors and one head; give at least "
+                f"{parts.nbytes + 64 * parts.bytes_of_a_head:,}"
+            )
+    if n * ratio < 2:
         return rotated(np.arange(1))
-    tree = balanced_tree(
-        rotated, n, rng=np.random.default_rng(options.seed), workers=workers, progress=stages.of(_SHARES[_VECTORS], _SHARES[_HEADS])
-    )
-    return rotated(np.sort(select_heads(tree, options.head_ratio)))
+    report = stages.of(_SHARES[_VECTORS], _SHARES[_HEADS])
+    tree = balanced_tree(rotated, n, leaf=leaf_for(ratio), rng=np.random.default_rng(options.seed), workers=workers, progress=report)
+    return rotated(np.sort(select_heads(tree, ratio)))
 
 
 def _write_lists(rotated: Callable[[Numbers], Floats], parts: Parts, slots: Numbers, workers: int, stages: _Stages) -> None:
@@ -146,12 +153,12 @@ def _write_lists(rotated: Callable[[Numbers], Floats], parts: Parts, slots: Numb
         number = int(numbers[group[0]])
         members, at_home = rows[group], home[group]
         vectors, head = rotated(members), parts.heads.vector(number)
-        if len(members) > options.list_limit:
+        if len(members) > parts.limit:
             difference = vectors - head
             squares = np.where(at_home, -1.0, np.einsum("ij,ij->i", difference, difference))
-            kept = np.sort(np.argsort(squares, kind="stable")[: max(options.list_limit, int(at_home.sum()))])
+            kept = np.sort(np.argsort(squares, kind="stable")[: max(parts.limit, int(at_home.sum()))])
             members, vectors = members[kept], vectors[kept]
-        if len(members) > options.list_limit:
+        if len(members) > parts.limit:
             parts.waiting[number] = "split"
         held = slots[members]
         parts.lists.create(number, head, parts.entries.write(held.astype(np.uint32), parts.slots.stamps.view()[held], vectors, head))

@@ -46,4 +46,8 @@ class HeadGroup:
         self.vectors[place], self.numbers[place], self.halves[place] = self.vectors[last], self.numbers[last], self.halves[last]
         self.count = last
         self.changes += 1
-        return int(self.numbers[place])
+        number = int(self.numbers[place])
+        if last < len(self.vectors) * 3 // 4 - 4:
+            room = last + max(last // 8, 4)
+            self.vectors, self.numbers, self.halves = self.vectors[:room].copy(), self.numbers[:room].copy(), self.halves[:room].copy()
+        return number

@@ -130,7 +130,7 @@ class SpannIndex:
         index = cls(disk, checkpoints, parts, extents, dimensions, meta)
         index._rotation = tables["rotation"]
         index._load_heads(tables.get("groups"))
-        for number in np.flatnonzero(lists.counts() > options.list_limit).tolist():
+        for number in np.flatnonzero(lists.counts() > parts.limit).tolist():
             parts.waiting[number] = "split"
         return index
 
@@ -208,8 +208,7 @@ class SpannIndex:
     @property
     def nbytes(self) -> int:
         """Bytes in memory of what grows with the vectors, the cache left out."""
-        parts = self._parts
-        return parts.heads.nbytes + parts.lists.nbytes + parts.slots.nbytes + parts.rotation.nbytes + self._rotation.nbytes
+        return self._parts.nbytes
 
     @property
     def bytes_on_disk(self) -> int:

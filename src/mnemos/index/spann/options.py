@@ -22,6 +22,8 @@ class Options:
     """How vectors stand in the lists. The best few by code are ranked again by the vectors themselves."""
     head_ratio: float = 0.04
     """Heads per vector. More heads: shorter lists, more memory."""
+    memory: int | None = None
+    """Bytes that heads and the places of lists and vectors may take in memory: there are no more heads than fit. None: what `head_ratio` needs."""
     replicas: int = 8
     """At most so many lists hold a vector."""
     candidates: int = 64
@@ -46,6 +48,7 @@ class Options:
             ("max_norm", self.max_norm is None or self.max_norm > 0, "above 0"),
             ("code", self.code in ("binary", "int8", "float16", "float32"), "binary, int8, float16 or float32"),
             ("head_ratio", 0 < self.head_ratio <= 0.5, "above 0 and at most 0.5"),
+            ("memory", self.memory is None or self.memory > 0, "above 0"),
             ("replicas", 1 <= self.replicas <= 64, "1 to 64"),
             ("candidates", self.replicas <= self.candidates <= 1024, "at least `replicas`, at most 1024"),
             ("epsilon", self.epsilon >= 0, "0 or more"),

@@ -25,6 +25,12 @@ Source = Callable[[Numbers], Floats]
 """The vectors (m, d) of ids, from where they are kept for good."""
 
 
+LONGEST = 65536
+"""Entries of the longest list."""
+SPARE = 1.15
+"""Bytes that a head takes, as a multiple of its vector's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How wide a search looks."""
@@ -65,6 +71,22 @@ class Parts:
     """Grows with each step that moves entries between lists: a search that ran across one looks again."""
     waiting: OrderedDict[int, Task] = field(default_factory=OrderedDict)
     """Lists that have to be split or merged, the oldest first."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory of what grows with the vectors."""
+        return self.heads.nbytes + self.lists.nbytes + self.slots.nbytes + 2 * self.rotation.nbytes
+
+    @property
+    def limit(self) -> int:
+        """Entries that a list may have. Where memory has no room for another head, lists get longer instead of more."""
+        memory, more = self.options.memory, max(self.bytes_of_a_head, self.heads.nbytes // 7)  # groups of heads grow by up to an eighth at once
+        return self.options.list_limit if memory is None or self.nbytes + more <= memory else LONGEST
+
+    @property
+    def bytes_of_a_head(self) -> int:
+        """Bytes in memory that one more list takes: the head, spare room of its group, and where it is."""
+        return int(4 * self.measure.dimensions * SPARE) + self.lists.table.dtype.itemsize + 8
 
     def rotate(self, vectors: Floats) -> Floats:
         """Vectors (m, dimensions) as heads and lists have them: turned so that no component says more than another."""

@@ -73,16 +73,28 @@ class Updater:
         done = 0
         while done < steps:
             with self._parts.lock:
+                done += 1
                 if not self._parts.waiting and not self._swept():
-                    break
+                    if self._shrunk():
+                        continue
+                    return done - 1
                 number, task = self._parts.waiting.popitem(last=False)
                 try:
                     self._split(number) if task == "split" else self._merge(number)
                 except BaseException:
                     self._parts.waiting.setdefault(number, task)
                     raise
-            done += 1
         return done
+
+    def _shrunk(self) -> bool:
+        """Where places of more vectors have taken the room of heads: let the shortest list be merged."""
+        parts = self._parts
+        memory = parts.options.memory
+        if memory is None or parts.nbytes <= memory or len(parts.heads) < 2:
+            return False
+        numbers = parts.lists.numbers()
+        self._merge(int(numbers[np.argmin(parts.lists.counts()[numbers])]), whole=True)
+        return len(parts.heads) < len(numbers)
 
     # -- entries --
     def _append(self, slots: Numbers, stamps: NDArray[np.uint32], rotated: Floats) -> tuple[Numbers, Numbers]:
@@ -107,7 +119,7 @@ class Updater:
         except DamagedLists as damage:  # it outgrew its extent, and could not be read
             self.mend(damage)
             count = parts.lists.append(number, entries)
-        if count > parts.options.list_limit:
+        if count > parts.limit:
             parts.waiting[number] = "split"
 
     def _create(self, head: Floats, slots: Numbers, rotated: Floats) -> int:
@@ -165,7 +177,7 @@ class Updater:
         if number not in parts.heads:
             return
         live, count = self._held(number)
-        limit = parts.options.list_limit
+        limit = parts.limit
         if len(live) <= limit:
             if len(live) < count:
                 self.rewrite(number, live)
@@ -256,16 +268,16 @@ class Updater:
         parts.epoch += 1
         self.reassigned += len(slots)
 
-    def _merge(self, number: int) -> None:
-        """Write a list anew without what is stale; where little is left, give that to the nearest list that has room."""
+    def _merge(self, number: int, whole: bool = False) -> None:
+        """Write a list anew without what is stale; where little is left, or with `whole`, give that to the nearest list that has room."""
         parts = self._parts
         if number not in parts.heads:
             return
         live, count = self._held(number)
-        if len(live) > parts.options.list_limit:
+        if len(live) > parts.limit:
             self._split(number)
             return
-        target = self._with_room(number, len(live)) if len(live) < max(parts.options.merge_below, 1) else -1
+        target = self._with_room(number, len(live)) if whole or len(live) < max(parts.options.merge_below, 1) else -1
         if target < 0:
             if len(live) < count:
                 self.rewrite(number, live)
@@ -291,7 +303,7 @@ class Updater:
         parts = self._parts
         near = parts.heads.nearest(parts.heads.vector(number)[None], min(9, len(parts.heads)))[0][0]
         for other in near[(near >= 0) & (near != number)].tolist():
-            if int(parts.lists.counts()[other]) + more <= parts.options.list_limit:
+            if int(parts.lists.counts()[other]) + more <= parts.limit:
                 return int(other)
         return -1
 
