@@ -34,8 +34,8 @@ MEMORIES, QUICK_MEMORIES = 20_000, 2_000
 COPIES = 20
 DIMENSIONS = 384
 _ASKED = 100
-_TURNS = 0.5
-"""Share of the memories that are turns of conversations; the others are passages: as few turns as let `auto` cross bridges."""
+_TURNS = 0.4
+"""Share of the memories that are turns of conversations; the others are passages, so that bridges are crossed."""
 _NAME = re.compile(r"\b[A-Z][a-z]{2,}\b")
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ENDINGS = ("", *(a + b for a in ("ba", "do", "ki", "lu", "me") for b in ("n", "r", "s", "x")))
