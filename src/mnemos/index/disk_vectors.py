@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -65,9 +65,9 @@ class DiskVectors:
         fresh = ~self._are_known(rows)
         self._tail.put(rows[fresh], vectors[fresh])
 
-    def take(self, other: ExactIndex) -> None:
-        """Hold the vectors that another index has and the disk lacks."""
-        rows = np.sort(other.rows)
+    def take(self, other: ExactIndex, without: Sequence[int] = ()) -> None:
+        """Hold the vectors that another index has and the disk lacks, but for those of rows `without`."""
+        rows = np.setdiff1d(other.rows, without)
         rows = rows[~self._are_known(rows)]
         self._tail.put(rows, other.vectors(rows))
 
@@ -132,9 +132,12 @@ class DiskVectors:
                 there = there[self.disk.has(self._seq.view()[rows[there]])]
         return out
 
-    def forget_rows(self, rows: list[int]) -> bool:
+    def forget_rows(self, rows: Sequence[int]) -> bool:
         """Rows are gone, also from the index on disk; give whether some are still there: another process had them forgotten."""
         known = self._known()
+        if np.isin(rows, self._tail.rows).any():
+            tail, self._tail = self._tail, ExactIndex(self.dimensions)
+            self.take(tail, without=rows)
         gone = np.array([row for row in rows if row < len(known)], dtype=np.int64)
         known[gone] = False
         return bool(self.disk.has(self._seq.view()[gone]).any())

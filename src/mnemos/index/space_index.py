@@ -316,7 +316,7 @@ class SpaceIndex:
                 continue
             index = self.vectors[embedder] = DiskVectors(disk, self.seq, self._beyond.lost)
             if isinstance(held, ExactIndex):
-                index.take(held)
+                index.take(held, without=np.flatnonzero(self.died.view() == _FORGOTTEN).tolist())
 
     def rows_at(self, seqs: NDArray[np.int64]) -> NDArray[np.int64]:
         """The row numbers of log positions that are known to be rows."""
