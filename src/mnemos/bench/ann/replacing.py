@@ -119,10 +119,10 @@ def checks(name: str, courses: Mapping[str, Course], fresh: float, n: int) -> li
     longest = max(ours.column("longest"), default=math.nan)
     whole = len(ours.curve) == len(SETTINGS)
     drop = recalls[0] - min(recalls) if whole else math.nan
-    at = ours.curve[0][1] if whole else math.nan
-    gap = recall_at(ours.curve, at) - recall_at(appended.curve, at) if whole and appended.curve else math.nan
-    if math.isnan(gap) and whole and appended.curve:
-        gap = recall_at(ours.curve, at)  # reading so little, the other finds nothing
+    gap = math.nan
+    if whole and appended.curve:  # at what ours reads by its own settings, or the least that the other can read
+        at = max(ours.curve[0][1], min(cost for _, cost in appended.curve))
+        gap = recall_at(ours.curve, at) - recall_at(appended.curve, at)
     return [
         Check(f"{name}: recall@10 lost over one replacement of all vectors (worst step)", drop, DRIFT, at_least=False, n=n),
         Check(f"{name}: recall@10 of a fresh build − of the replaced one", fresh - recalls[-1] if whole else math.nan, FRESH, at_least=False, n=n),

@@ -87,13 +87,14 @@ def space(found: Measured, name: str) -> float:
 
 
 def pruned_reads(found: Measured) -> float:
-    """Mean lists read by pruned searches over those of fixed ones at the same recall: that of the most thorough pruned search whose recall the fixed
-    ones reach, within what both were measured at."""
+    """Mean lists read by pruned searches over those of fixed ones at the same recall: 0.95, or what is nearest to it of what both were measured at."""
     fixed = [(point.recall, float(point.noted["lists"].mean())) for point in found.points if point.setting < len(FIXED)]
     pruned = [(point.recall, float(point.noted["lists"].mean())) for point in found.points if point.setting >= len(FIXED)]
     if not fixed or not pruned:
         return math.nan
-    recall = min(0.95, max(value for value, _ in fixed), max(value for value, _ in pruned))
+    least = max(min(value for value, _ in curve) for curve in (fixed, pruned))
+    most = min(max(value for value, _ in curve) for curve in (fixed, pruned))
+    recall = min(max(0.95, least), most)
     return cost_at(pruned, recall) / cost_at(fixed, recall)
 
 
