@@ -87,7 +87,7 @@ def space(found: Measured, name: str) -> float:
 
 
 def pruned_reads(found: Measured) -> float:
-    """Mean lists read by pruned searches over those of fixed ones at the same recall: 0.95, or what is nearest to it of what both were measured at."""
+    """Mean lists read by pruned searches over those of fixed ones at the same recall: 0.95, or the nearest to it that both were measured at."""
     fixed = [(point.recall, float(point.noted["lists"].mean())) for point in found.points if point.setting < len(FIXED)]
     pruned = [(point.recall, float(point.noted["lists"].mean())) for point in found.points if point.setting >= len(FIXED)]
     if not fixed or not pruned:
