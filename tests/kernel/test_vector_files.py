@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
@@ -19,14 +18,14 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from mnemos.base.errors import Corrupt, StoreUnavailable
+from mnemos.base.errors import Invalid, StoreUnavailable
 from mnemos.base.protocols import Progress
 from mnemos.index.disk_vectors import DiskVectors
 from mnemos.index.exact import ExactIndex
 from mnemos.kernel import vector_files
 from mnemos.kernel.space import Space
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.vector_files import VectorFiles
+from mnemos.kernel.vector_files import VectorFiles, bytes_of, memory_from_environment
 from mnemos.store.sqlite_read import Reader
 
 SIZE = 32
@@ -353,7 +352,7 @@ def test_forgetting_while_vectors_are_taken_to_disk(opened: Callable[..., Mnemos
 KILLED = """
 import os, signal, sys
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.vector_files import VectorFiles
+from mnemos.kernel.vector_files import VectorFiles, bytes_of, memory_from_environment
 sys.path.insert(0, sys.argv[2])
 from kernel.test_vector_files import MEMORY, Stub
 VectorFiles._drop = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
@@ -620,9 +619,48 @@ def test_searches_and_forgets_beside_the_work(opened: Callable[..., Mnemos]) -> 
     assert mem.verify().ok
 
 
+@pytest.mark.parametrize(("text", "count"), [("512M", 2**29), ("2 GiB", 2**31), ("1.5k", 1536), ("300000", 300_000), ("0", 0), ("1tb", 2**40)])
+def test_bytes_are_said_in_words(text: str, count: int) -> None:
+    assert bytes_of(text) == count
+    assert memory_from_environment({"MNEMOS_VECTOR_MEMORY": text}) == count
+    assert memory_from_environment({}) == memory_from_environment({"MNEMOS_VECTOR_MEMORY": ""}) == 2**29
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "1 x", "M", "1e9"])
+def test_what_is_no_number_of_bytes_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="512M"):
+        memory_from_environment({"MNEMOS_VECTOR_MEMORY": text})
+
+
+def test_what_is_on_disk_is_described(opened: Callable[..., Mnemos]) -> None:
+    mem = opened()
+    space = filled(mem, 200)
+    assert mem.vector_files.describe() == []
+    mem.vector_files.work()
+    (one,) = mem.vector_files.describe()
+    assert (one["space"], one["embedder"], one["vectors"], one["position"]) == (space.num, 1, 200, mem.position())
+    assert one["bytes_on_disk"] == sum(path.stat().st_size for path in Path(mem.path + "-vectors").glob("*/*"))
+    assert mem.vector_files.spaces() == {space.num}
+    second = opened()
+    assert second.vector_files.describe() == [{"space": space.num, "embedder": 1}]
+
+
 def test_a_wrong_amount_of_memory_is_refused(opened: Callable[..., Mnemos]) -> None:
     for wrong in (-1, True, 1.5):
-        with pytest.raises(Exception, match="vector_memory"):
+        with pytest.raises(Invalid, match="vector_memory"):
             opened(vector_memory=wrong)
-    with contextlib.suppress(Corrupt):
-        opened(vector_memory=0)
+
+
+def test_no_memory_at_all(opened: Callable[..., Mnemos]) -> None:
+    mem = opened(vector_memory=0)
+    space = mem.space("a")
+    for text in texts(5):
+        space.add(text)
+        mem.vector_files.work()
+        assert space.search(text, k=1)[0].cube.text == text
+    assert isinstance(held(space), DiskVectors)
+    for cube in space.list():
+        space.forget([cube.id])
+        mem.vector_files.work()
+    assert space.search("harbour") == []
+    assert mem.verify().ok

@@ -325,6 +325,17 @@ def test_metrics_count_what_was_done(client: Any) -> None:
     assert 'mnemos_http_request_seconds_count{method="POST",route="/v1/spaces/{space}/search"} 1.0' in text
 
 
+def test_metrics_show_what_is_searched_on_disk(client: Any, memory: mnemos.Mnemos) -> None:
+    assert "mnemos_vectors_on_disk 0.0" in client.get("/metrics").text
+    memory.vector_files.memory = 1000
+    memory.space("alice").add_many([{"text": f"the harbour of number {n}"} for n in range(60)])
+    memory.vector_files.work()
+    text = client.get("/metrics").text
+    assert "mnemos_vectors_on_disk 60.0" in text
+    assert "mnemos_vectors_disk_backlog 0.0" in text
+    assert 0 < float(text.split("\nmnemos_vectors_disk_bytes ")[1].split()[0])
+
+
 def test_the_pages_stand_alone(client: Any) -> None:
     home, docs = client.get("/"), client.get("/docs")
     for page in (home, docs):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mnemos.kernel.reading.results import Report
     from mnemos.kernel.system import Mnemos
 
+ON_DISK = "vectors on disk"
+"""Where `verify` finds what is wrong with the indexes of vectors on disk, which are derived."""
 _MARKS = {"ok": ("✓", "green"), "note": ("·", "cyan"), "warn": ("!", "yellow"), "fail": ("✗", "bold red")}
 _EXTRAS = {
     "local": (("onnxruntime", "tokenizers", "onnx"), "the offline embedder"),
@@ -77,7 +79,9 @@ def verify(
         looked_at = " · ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.checked.items())
         session.out.print(Text.assemble(("✓ " if report else "✗ ", "bold green" if report else "bold red"), looked_at), soft_wrap=True)
         wrong = counted(len(report.findings), "thing is", "things are")
-        verdict = "The store is whole" if report else f"{wrong} wrong; restore a backup or an export"
+        derived = all(finding.place == ON_DISK for finding in report.findings)
+        remedy = "the memories are whole: `mnemos doctor` makes it right" if derived else "restore a backup or an export"
+        verdict = "The store is whole" if report else f"{wrong} wrong; {remedy}"
         session.tell(f"{verdict} ({seconds:.2f} s).")
     if not report:
         raise typer.Exit(1)
@@ -233,6 +237,7 @@ def _store(mem: Mnemos, path: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(path.parent).free
     yield Finding("disk", "ok" if free > 2**30 else "warn", f"{size(free)} free", "" if free > 2**30 else "make room before the disk is full")
     yield _vectors(mem)
+    yield from _vectors_on_disk(mem)
     yield from _verified(mem.verify())
 
 
@@ -240,7 +245,8 @@ def _verified(report: Report) -> Iterator[Finding]:
     if report:
         yield Finding("verify", "ok", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.checked.items()))
     for finding in report.findings:
-        do = "restore a backup, or import the last export into a new store"
+        derived = finding.place == ON_DISK
+        do = "the store has it all: run mnemos doctor again" if derived else "restore a backup, or import the last export into a new store"
         yield Finding("verify", "fail", f"{finding.file}, {finding.place}: {finding.problem}", do)
 
 
@@ -263,3 +269,17 @@ def _vectors(mem: Mnemos) -> Finding:
     return Finding("vectors", "ok", f"{have:,} by {fingerprint}, none missing")
 
 
+def _vectors_on_disk(mem: Mnemos) -> Iterator[Finding]:
+    """The indexes of spaces that are too large for memory. They are derived: what is wrong with them is mended here and now, or thrown away."""
+    for done in mem.vector_files.mend():
+        yield Finding("vectors", "warn", done, "nothing is lost; searches read the store until the vectors are on disk again")
+    with mem.snapshot() as snapshot:
+        names = {row.num: row.name for row in snapshot.spaces()}
+    for one in mem.vector_files.describe():
+        if "vectors" not in one:
+            yield Finding("vectors", "note", f"space {names[one['space']]}: on disk, and in use by another process")
+            continue
+        measured = "recall not measured" if one["recall"] is None else f"recall {one['recall']:.3f} on a sample"
+        shape = f"{one['vectors']:,} in {counted(one['lists'], 'list', 'lists')}, {measured}, {one['backlog']:,} waiting to be split or merged"
+        sizes = f"{size(one['bytes_on_disk'])} on disk, {size(one['bytes_in_memory'])} in memory; up to log position {one['position']:,}"
+        yield Finding("vectors", "ok", f"space {names[one['space']]}: on disk: {shape}; {sizes}")

@@ -214,15 +214,18 @@ def spaces(session: Session) -> None:
     """List the spaces of the store."""
     found = []
     with session.open() as mem, mem.snapshot() as snapshot:
+        on_disk = mem.vector_files.spaces()
         for row in snapshot.spaces():
             count = snapshot.count(row.num)
             strategy = row.settings.get("strategy", "auto")
-            found.append({"name": row.name, "memories": count["cubes"], "versions": count["versions"], "strategy": strategy})
+            vectors = "disk" if row.num in on_disk else "memory"
+            counts = {"memories": count["cubes"], "versions": count["versions"]}
+            found.append({"name": row.name, **counts, "strategy": strategy, "vectors": vectors})
     if session.json:
         print_json({"store": session.path, "spaces": found})
         return
-    rows = [[row["name"], f"{row['memories']:,}", f"{row['versions']:,}", row["strategy"]] for row in found]
-    table(session.out, ("space", "memories", "versions and parts", "strategy"), rows)
+    rows = [[row["name"], f"{row['memories']:,}", f"{row['versions']:,}", row["strategy"], row["vectors"]] for row in found]
+    table(session.out, ("space", "memories", "versions and parts", "strategy", "vectors in"), rows)
 
 
 def _text(session: Session, text: str) -> str:

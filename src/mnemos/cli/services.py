@@ -90,12 +90,17 @@ def serve(
         Path | None,
         typer.Option("--sign", help="Sign checkpoints of the log with this key, daily. Else MNEMOS_SIGNING_KEY_FILE.", metavar="FILE"),
     ] = None,
+    vector_memory: Annotated[
+        str | None,
+        typer.Option("--vector-memory", help="Memory for a space's vectors; more go to disk. Else MNEMOS_VECTOR_MEMORY, else 512M.", metavar="SIZE"),
+    ] = None,
 ) -> None:
     """Serve the store over REST, MCP and an OpenAI-compatible proxy.
 
     Tokens: MNEMOS_TOKEN is the owner's, MNEMOS_TOKENS_FILE has a line "PRINCIPAL TOKEN" for each. MNEMOS_UPSTREAM_KEY goes to the upstream.
     """
     _need(("fastapi", "uvicorn", "httpx", "mcp", "prometheus_client", "opentelemetry"), "serve", "server")
+    from mnemos.kernel.vector_files import bytes_of
     from mnemos.server.proxy import Upstream
     from mnemos.server.run import serve as run
     from mnemos.server.run import tokens_from_environment
@@ -117,6 +122,7 @@ def serve(
 
     signer = _signer(sign)
     store: dict[str, Any] = {"embedder": session.right_embedder(), "key": session.key, "signing_key": signer}
+    store["vector_memory"] = session.vector_memory if vector_memory is None else bytes_of(vector_memory)
     run(session.path, host=host, port=port, tokens=tokens, upstream=service, ready=ready, **store)
 
 

@@ -107,6 +107,13 @@ class Session:
 
         return key_in(self.key_file) if self.key_file else key_from_environment(os.environ)
 
+    @property
+    def vector_memory(self) -> int:
+        """Bytes of vectors of one space that are held in memory, by MNEMOS_VECTOR_MEMORY. Raises `Invalid`."""
+        from mnemos.kernel.vector_files import memory_from_environment
+
+        return memory_from_environment(os.environ)
+
     @contextlib.contextmanager
     def open(self, *, create: bool = False, embeds: bool = False, wait: bool = True) -> Iterator[Mnemos]:
         """The store. `create` makes it where there is none; `embeds` says that the command needs vectors.
@@ -118,10 +125,10 @@ class Session:
 
         path = self.path if create and "\x00" not in self.path else existing(self.path)
         if not embeds:
-            with Mnemos(path, embedder="none", key=self.key) as mem:
+            with Mnemos(path, embedder="none", key=self.key, vector_memory=self.vector_memory) as mem:
                 yield mem
             return
-        with Mnemos(path, embedder=self.right_embedder(), key=self.key) as mem:
+        with Mnemos(path, embedder=self.right_embedder(), key=self.key, vector_memory=self.vector_memory) as mem:
             if wait:
                 self.reembed(mem)
             yield mem

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mnemos.base.errors import Conflict, Corrupt, Invalid, MnemosError
+from mnemos.base.errors import Conflict, Corrupt, Invalid, MnemosError, shown
 from mnemos.base.protocols import Progress
 from mnemos.index.disk_vectors import DiskVectors
 from mnemos.index.space_index import SpaceIndex
@@ -43,6 +44,20 @@ _REST_SECONDS = 30.0
 _LONGEST_REST_SECONDS = 3600.0
 _KEPT = 20
 _log = logging.getLogger("mnemos.vectors")
+
+
+def bytes_of(text: str) -> int:
+    """The bytes that a text says: "300000000", "512M", "2G", "1.5 GiB". Raises `Invalid`."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
+    if found is None:
+        raise Invalid(f"vector memory: {shown(text)} is no number of bytes; say for example 512M, or 2G")
+    return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
+
+
+def memory_from_environment(environ: Mapping[str, str]) -> int:
+    """The bytes in MNEMOS_VECTOR_MEMORY; `MEMORY` where it is not set. Raises `Invalid`."""
+    said = environ.get("MNEMOS_VECTOR_MEMORY")
+    return bytes_of(said) if said else MEMORY
 
 
 class _Held(NamedTuple):
@@ -359,9 +374,11 @@ class VectorFiles:
         return None, None
 
     # -- looking after --
-    def describe(self) -> list[dict[str, Any]]:
-        """How vectors are held on disk, by space and embedder, plainly."""
-        return [
+    def describe(self, *, opened: bool = False) -> list[dict[str, Any]]:
+        """What is on disk, by space and embedder, plainly; of what another process has, only that it has it. `opened`: only what is open already."""
+        known = dict(self._open) if opened else self._all_open()
+        there = [] if opened or self._folder is None else self._folder.places()
+        found: list[dict[str, Any]] = [
             {
                 "space": place.space,
                 "embedder": place.embedder,
@@ -373,8 +390,15 @@ class VectorFiles:
                 "backlog": held.disk.backlog,
                 "position": held.disk.position,
             }
-            for place, held in sorted(self._all_open().items())
+            for place, held in sorted(known.items())
         ]
+        if not self.may_work():
+            found += [{"space": place.space, "embedder": place.embedder} for place in there if place not in known]
+        return found
+
+    def spaces(self) -> set[int]:
+        """The numbers of the spaces of which vectors are on disk."""
+        return set() if self._folder is None else {place.space for place in self._folder.places()}
 
     def problems(self) -> list[tuple[Path, str]]:
         """(folder, what is wrong in it), in words; the store has everything that is in them. Reads all of them."""

@@ -90,6 +90,7 @@ def create_app(
     app.state.max_body_bytes = max_body_bytes
     app.state.mcp = None
     app.state.metrics = Metrics()
+    app.state.metrics.watch(lambda: app.state.memory)
     app.state.methods = lambda path: _methods(app, path)
     for part in (memories, lives, searching, strategies, history, pipelines, governing, archives, auditing, operating, events, proxy):
         app.include_router(part.router)

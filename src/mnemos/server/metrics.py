@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from mnemos.kernel.system import Mnemos
 
 _METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"})
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -24,6 +30,22 @@ class Metrics:
         self._written = Counter("mnemos_memories_written", "Memories and versions written", registry=self.registry)
         self._forgotten = Counter("mnemos_memories_forgotten", "Memories forgotten", registry=self.registry)
         self._unremembered = Counter("mnemos_proxy_not_remembered", "Turns that the proxy could not remember", registry=self.registry)
+
+    def watch(self, memory: Callable[[], Mnemos | None]) -> None:
+        """Show how many vectors of the store that `memory` gives are searched on disk, and what that takes."""
+
+        def total(key: str) -> float:
+            store = memory()
+            return 0.0 if store is None else float(sum(one.get(key, 0) for one in store.vector_files.describe(opened=True)))
+
+        for name, what, key in (
+            ("mnemos_vectors_on_disk", "Vectors that are searched on disk", "vectors"),
+            ("mnemos_vectors_disk_bytes", "Bytes on disk of the indexes of vectors", "bytes_on_disk"),
+            ("mnemos_vectors_disk_memory_bytes", "Bytes in memory of the indexes of vectors on disk", "bytes_in_memory"),
+            ("mnemos_vectors_disk_backlog", "Splits and merges of lists that wait", "backlog"),
+        ):
+            gauge = Gauge(name, what, registry=self.registry)
+            gauge.set_function(partial(total, key))
 
     def searched(self) -> None:
         self._searches.inc()
