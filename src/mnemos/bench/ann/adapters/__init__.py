@@ -1,4 +1,4 @@
-"""A file for each system, loaded by `_measure.py` in the system's own environment: the first line names its packages for pip, the system first, and the
+"""A file for each system, loaded by `_measure.py` in the environment of the system: its first line names packages for pip, the system first, and its
 class `Index(folder, dimensions, options, cores)` has
 
     build(vectors, attributes)                 leaves an index of vectors (n, d) float32, ids 0 … n-1, in the folder
