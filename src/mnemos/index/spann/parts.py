@@ -86,7 +86,7 @@ class Parts:
     @property
     def bytes_of_a_head(self) -> int:
         """Bytes in memory that one more list takes: the head, spare room of its group, and where it is."""
-        return int(4 * self.measure.dimensions * SPARE) + self.lists.table.dtype.itemsize + 8
+        return int(4 * self.measure.dimensions * SPARE + self.lists.table.dtype.itemsize + 8)
 
     def rotate(self, vectors: Floats) -> Floats:
         """Vectors (m, dimensions) as heads and lists have them: turned so that no component says more than another."""

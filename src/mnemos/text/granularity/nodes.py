@@ -8,9 +8,9 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.index.exact import ExactIndex
 from mnemos.index.growing import Growing
 from mnemos.index.space_index import Mask
+from mnemos.index.vectors import VectorIndex
 from mnemos.text.strategy import Floats, View
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Held:
     portion goes on with it after the index was let go; a session that changes gets a new place."""
 
     def __init__(self) -> None:
-        self.vectors: ExactIndex | None = None
+        self.vectors: VectorIndex | None = None
         self._begin(0)
 
     def _begin(self, dimensions: int) -> None:
@@ -41,7 +41,7 @@ class Held:
         self._known: Mask = np.zeros(0, dtype=bool)
         self.views, self.described = Growing(np.int64), Growing(np.float32, dimensions)
 
-    def catch_up(self, sessions: Sessions, vectors: ExactIndex) -> None:
+    def catch_up(self, sessions: Sessions, vectors: VectorIndex) -> None:
         if vectors is not self.vectors or len(self.names) > 2 * len(self._place) + 64:  # another embedder's; or mostly places that are given up
             self.vectors = vectors
             self._begin(vectors.dimensions)
@@ -55,7 +55,7 @@ class Held:
         self.described.extend(vectors.vectors(fresh))
         self._known = known
 
-    def _catch_up_sessions(self, view: View, vectors: ExactIndex, n: int) -> None:
+    def _catch_up_sessions(self, view: View, vectors: VectorIndex, n: int) -> None:
         before = np.zeros(n, dtype=bool)
         before[: len(self._allowed)] = self._allowed
         changed = np.flatnonzero(before != view.allowed)
@@ -89,7 +89,7 @@ class Held:
 class Nodes:
     """The nodes that a new session may be associated with: unit vectors, and the memory that stands for the session of each."""
 
-    def __init__(self, sessions: Sessions, vectors: ExactIndex) -> None:
+    def __init__(self, sessions: Sessions, vectors: VectorIndex) -> None:
         self._exact, self._index = vectors, sessions.view.index
         held = self._index.attached("granularity nodes", Held)
         held.catch_up(sessions, vectors)
