@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from mnemos.base.errors import Invalid, StoreUnavailable
+from mnemos.base.errors import Invalid, StoreFull, StoreUnavailable
 from mnemos.base.protocols import Progress
 from mnemos.index.disk_vectors import DiskVectors
 from mnemos.index.exact import ExactIndex
@@ -26,6 +27,7 @@ from mnemos.kernel import vector_files
 from mnemos.kernel.space import Space
 from mnemos.kernel.system import Mnemos
 from mnemos.kernel.vector_files import VectorFiles, bytes_of, memory_from_environment
+from mnemos.kernel.work.running import Stopped
 from mnemos.store.sqlite_read import Reader
 
 SIZE = 32
@@ -379,7 +381,106 @@ def test_what_was_forgotten_before_a_kill_is_erased_at_the_next_opening(opened: 
     assert traces(again, text) == []
 
 
+STOPPED = """
+import os, signal, sys
+from mnemos.kernel.system import Mnemos
+sys.path.insert(0, sys.argv[2])
+from kernel.test_vector_files import MEMORY, Stub
+mem = Mnemos(sys.argv[1], embedder=Stub(), vector_memory=MEMORY)
+calls = 0
+def dying(done, total):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+mem.vector_files.work(dying)
+"""
+
+
+@pytest.mark.parametrize("call", [1, 2, 5, 9])
+def test_a_kill_during_a_build_loses_nothing_and_hides_nothing(opened: Callable[..., Mnemos], call: int) -> None:
+    mem = opened()
+    filled(mem, 300)
+    mem.close()
+    done = subprocess.run([sys.executable, "-c", STOPPED, mem.path, str(TESTS), str(call)], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    again, plain = opened(), opened(":memory:")
+    space, other = again.space("a"), filled(plain, 300)
+    same(space, other, "harbour violin")
+    text = texts(300)[91]
+    space.forget([space.search(text, k=1)[0].cube.id])
+    assert traces(again, text) == []
+    assert again.vector_files.work() == 299
+    assert len(held(space)) == 299
+    assert again.verify().ok
+
+
+def test_a_build_that_was_stopped_goes_on_where_it_was(opened: Callable[..., Mnemos], monkeypatch: pytest.MonkeyPatch) -> None:
+    mem, stages = opened(), list[int]()
+
+    def stopping(done: int, total: int) -> None:
+        if done > 0.3 * total:
+            raise Stopped
+
+    space = filled(mem, 300)
+    with pytest.raises(Stopped):
+        mem.vector_files.work(stopping)
+    mem.close()
+    again, plain = opened(), opened(":memory:")
+    space, other = again.space("a"), filled(plain, 300)
+    space.add("harbour came meanwhile")
+    other.add("harbour came meanwhile")
+    same(space, other, "harbour violin")
+    assert again.vector_files.work(lambda done, total: stages.append(done)) == 301
+    assert stages[0] > 0.05 * 300, "the vectors were written before"
+    assert isinstance(held(space), DiskVectors)
+    same(space, other, "harbour violin")
+    assert again.verify().ok
+
+
+def test_closing_stops_a_build_in_the_background(opened: Callable[..., Mnemos], monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, plain = threading.Event(), vector_files.usable
+
+    def slow(*given: Any) -> Any:
+        begun.set()
+        time.sleep(0.2)
+        return plain(*given)
+
+    monkeypatch.setattr(vector_files, "usable", slow)
+    mem = opened(background=True)
+    space = filled(mem, 300)
+    space.search("harbour")
+    assert begun.wait(30)
+    mem.close()
+    again = opened()
+    assert again.vector_files.work() == 300
+    assert len(held(again.space("a"))) == 300
+
+
 # -- what the files are worth --
+def test_a_full_disk_leaves_what_comes_in_memory(opened: Callable[..., Mnemos], monkeypatch: pytest.MonkeyPatch) -> None:
+    mem, plain = opened(), opened(":memory:")
+    space, other = filled(mem, 200), filled(plain, 200)
+    mem.vector_files.work()
+    for each in (space, other):
+        filled(each.system, 100, seed=8)
+    disk = held(space).disk._disk
+
+    def full(*_: object) -> None:
+        raise StoreFull("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "write", full)
+        with pytest.raises(StoreFull):
+            mem.vector_files.work()
+        same(space, other, "harbour violin")
+        assert held(space).tail == 100
+    assert mem.vector_files.work() == 100
+    assert held(space).tail == 0
+    same(space, other, "harbour violin")
+    assert mem.verify().ok
+
+
 def test_vectors_that_are_made_anew_replace_what_is_on_disk(opened: Callable[..., Mnemos]) -> None:
     mem = opened()
     filled(mem, 200)
@@ -507,6 +608,23 @@ def test_a_second_process_searches_in_memory_and_goes_on_with_the_files_when_the
     first.close()
     assert isinstance(held(other), DiskVectors)
     assert second.vector_files.may_work()
+
+
+def test_a_job_that_only_the_first_process_can_do_is_left_to_it(opened: Callable[..., Mnemos]) -> None:
+    first, second = opened(), opened()
+    space = filled(first, 200)
+    first.vector_files.work()
+    filled(first, 100, seed=1)
+    with second.jobs.work():
+        job = first.jobs.enqueue("vectors")
+        time.sleep(0.3)
+        assert first.jobs.get(job.id).state == "waiting"
+        with first.jobs.work():
+            deadline = time.monotonic() + 30
+            while first.jobs.get(job.id).state != "done":
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+    assert held(space).tail == 0
 
 
 def test_what_a_second_process_forgets_is_gone_from_the_files_of_the_first(opened: Callable[..., Mnemos]) -> None:
@@ -643,6 +761,14 @@ def test_what_is_on_disk_is_described(opened: Callable[..., Mnemos]) -> None:
     assert mem.vector_files.spaces() == {space.num}
     second = opened()
     assert second.vector_files.describe() == [{"space": space.num, "embedder": 1}]
+
+
+def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(TESTS.parent / "examples" / "vectors.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "384 vectors went to disk" in said
+    assert "whole: True" in said
+    assert "after erasing it: [9000]" in said
 
 
 def test_a_wrong_amount_of_memory_is_refused(opened: Callable[..., Mnemos]) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 from mnemos.base.chain import Entry
 from mnemos.base.clock import Clock, Moment, system_clock
 from mnemos.base.cube import Json, check_text, plain_json
-from mnemos.base.errors import Invalid, NotFound, PermissionDenied, StoreUnavailable, shown
+from mnemos.base.errors import Invalid, MnemosError, NotFound, PermissionDenied, StoreUnavailable, shown
 from mnemos.base.ids import IdSource
 from mnemos.base.protocols import Embedder, Progress
 from mnemos.index.space_index import SpaceIndex
@@ -97,7 +97,8 @@ class Mnemos:
         self.vector_files = VectorFiles(self.store, vector_memory, lambda: start_vectors(self, self.work), here=vfs is None)
         self.indexes.files = self.vector_files
         try:
-            self.vector_files.catch_up()
+            with contextlib.suppress(MnemosError):  # derived files keep nobody from the store; the job will say what is wrong
+                self.vector_files.catch_up()
             with self.store.snapshot() as snapshot:
                 self.store_id = snapshot.store_id()
                 known = {fingerprint for fingerprint, _ in snapshot.embedders().values()}
@@ -108,6 +109,7 @@ class Mnemos:
             if self.store.to_forget_again:
                 forget_again(self, self.store.to_forget_again)
         except BaseException:
+            self.vector_files.close()
             self.store.close()
             raise
 

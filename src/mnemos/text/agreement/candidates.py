@@ -129,7 +129,7 @@ def _neighbours(index: SpaceIndex, allowed: Mask, rows: Sequence[int], k: int) -
         if not has.any():
             continue
         n = max(rows)
-        cosines = np.where(allowed[:n], np.nan_to_num(vectors.scores_of(queries[has], n), nan=0.0), 0.0)
+        cosines = np.where(allowed[:n], np.nan_to_num(vectors.scores_of(queries[has], n, allowed), nan=0.0), 0.0)
         for row, values in zip(np.array(rows)[has].tolist(), cosines, strict=True):
             _best(values[:row], k, out[row])
     return out
