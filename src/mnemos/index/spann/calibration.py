@@ -87,14 +87,14 @@ def _probes(parts: Parts, sample: Numbers, live: Numbers) -> list[_Probe]:
     rotated = parts.rotate(stored)
     out = []
     for row, slot in enumerate(sample.tolist()):
-        numbers, squares = parts.heads.nearest(rotated[row : row + 1], min(_LISTS[-1], len(parts.heads)))
-        near, to_head = numbers[0][numbers[0] >= 0], squares[0][numbers[0] >= 0]
-        lengths = []
-        pieces = []
-        for raw in parts.lists.read_many(near.tolist()):
-            counted = raw[parts.live(raw) & (parts.entries.slots(raw) != slot)]
-            pieces.append(counted)
-            lengths.append(len(counted))
+        lengths, pieces = [], []
+        with parts.lock:
+            numbers, squares = parts.heads.nearest(rotated[row : row + 1], min(_LISTS[-1], len(parts.heads)))
+            near, to_head = numbers[0][numbers[0] >= 0], squares[0][numbers[0] >= 0]
+            for raw in parts.lists.read_many(near.tolist()):
+                counted = raw[parts.live(raw) & (parts.entries.slots(raw) != slot)]
+                pieces.append(counted)
+                lengths.append(len(counted))
         entries = np.concatenate(pieces)
         estimates = parts.entries.estimate(rotated[row : row + 1], entries, np.repeat(to_head, lengths))[0]
         out.append(_Probe(truth[row], parts.entries.slots(entries).copy(), estimates, np.repeat(np.arange(len(near)), lengths), to_head))

@@ -7,6 +7,7 @@ docs says why there is no journal of its own.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
@@ -34,10 +35,13 @@ from mnemos.index.spann.slots import Slots
 from mnemos.index.spann.tables import Table
 from mnemos.index.spann.updating import Updater
 from mnemos.index.spann.vector_file import DamagedVectors, VectorFile
+from mnemos.index.spann.working import one_blas_thread
 
 LISTS, VECTORS = "lists.dat", "vectors.dat"
 _WASTE = 0.2
 """A checkpoint is due when so large a share of the lists' file, or of the slots, waits for one to be used again."""
+_CHANGED, _CALIBRATED = 0.2, 1000
+"""Settings are chosen anew when so large a share of the vectors has changed, where there are so many."""
 _PATIENCE = 256
 """Where so many lists wait to be split, an add splits one itself: the backlog cannot grow without end."""
 
@@ -202,8 +206,8 @@ class SpannIndex:
 
     @property
     def backlog(self) -> int:
-        """Splits and merges that wait for `tend`."""
-        return len(self._parts.waiting)
+        """What waits for `tend`: splits and merges, a sweep of what is stale, choosing `settings` anew. 0 where nothing does."""
+        return len(self._parts.waiting) + self._updater.stale + self._outdated
 
     @property
     def nbytes(self) -> int:
@@ -344,10 +348,19 @@ class SpannIndex:
         self._checkpoint_if_due()
 
     def tend(self, steps: int = 1) -> int:
-        """Do at most so many of the splits and merges that wait; how many were done."""
+        """Do at most so many steps of what waits: splits, merges, lists written anew, and, when much has changed since, `calibrate`; how many were
+        done."""
         done = self._updater.tend(steps)
+        if done < steps and self._outdated:
+            self.calibrate()
+            done += 1
         self._checkpoint_if_due()
         return done
+
+    @property
+    def _outdated(self) -> bool:
+        """Whether so much has changed since `settings` were chosen that they should be chosen anew."""
+        return len(self) >= _CALIBRATED and self._updater.changed > _CHANGED * len(self)
 
     def build(
         self, ids: Numbers, vectors: Floats | Callable[[Numbers], Floats], *, workers: int = 1, progress: Progress | None = None, position: int = 0
@@ -356,14 +369,17 @@ class SpannIndex:
 
         A build that was stopped goes on where it was when it is called again with the same. `settings` are chosen for `options.recall`.
         """
-        building.build(self, self._parts, self._meta, _ids(ids), vectors, workers, progress)
-        self._parts.settings = calibrated(self._parts)
+        with one_blas_thread():
+            building.build(self, self._parts, self._meta, _ids(ids), vectors, workers, progress)
+        self.calibrate()
         self._meta["position"] = position
         self.checkpoint()
 
     def calibrate(self) -> Settings:
         """Choose `settings` anew for `options.recall`, by a sample of what is in the index now."""
-        self._parts.settings = calibrated(self._parts)
+        with one_blas_thread(), contextlib.suppress(DamagedVectors):  # a vector that is written over meanwhile: next time
+            self._parts.settings = calibrated(self._parts)
+        self._updater.changed = 0
         return self.settings
 
     # -- durability --

@@ -35,6 +35,8 @@ class Updater:
         self._parts = parts
         self._dead: dict[int, int] = {}  # per list, how many vectors at home there are gone since it was written anew
         self._cursor = 0
+        self.changed = 0
+        """Vectors that came since `settings` were chosen."""
         self.splits = self.followed = self.merges = self.reassigned = self.mended = 0
 
     # -- from outside --
@@ -58,6 +60,7 @@ class Updater:
                 parts.slots.release(slots)
                 raise
             parts.slots.take(slots, ids, homes, copies)
+            self.changed += len(ids)
             self._release(before[before >= 0])
 
     def remove(self, ids: Numbers) -> int:
@@ -159,10 +162,15 @@ class Updater:
             if dead * parts.lists.total > _STALE * int(parts.lists.table.view()["count"][number]) * max(1, len(parts.slots)):
                 parts.waiting.setdefault(number, "merge")
 
+    @property
+    def stale(self) -> bool:
+        """Whether more of the lists is stale than should be."""
+        return self._parts.lists.total - self._parts.slots.entries > _STALE * self._parts.lists.total
+
     def _swept(self) -> bool:
         """Where more is stale than should be, and nobody knows where: let the next list be written anew."""
         parts = self._parts
-        if parts.lists.total - parts.slots.entries <= _STALE * parts.lists.total:
+        if not self.stale:
             return False
         numbers = parts.lists.numbers()
         number = int(numbers[np.searchsorted(numbers, self._cursor) % len(numbers)])

@@ -44,7 +44,7 @@ class Index:
         self._index.remove(np.array([row]))
 
     def tend(self) -> None:
-        self._index.tend(self._index.backlog)
+        self._index.tend(64)
 
     def verify(self) -> list[str]:
         problems: list[str] = self._index.verify()
