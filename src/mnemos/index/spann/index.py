@@ -50,7 +50,8 @@ class SpannIndex:
     """An index of vectors (d,) under ids (int64). Safe for threads: searches run beside each other and beside changes.
 
     Nothing is durable before `checkpoint`. `source` gives the vectors of ids from where they are kept for good; with it, damage to vectors is mended
-    when it is found. `cache` may hold lists that are read often, whole (`mnemos.cache.EvictingCache` fits).
+    when it is found. `cache`: a mapping, safe for threads, that may hold lists of this index which searches read often, whole, by number
+    (`mnemos.cache.mapping.EvictingCache(nbytes, size=len)` fits).
     """
 
     def __init__(self, disk: Disk, checkpoints: Checkpoints, parts: Parts, extents: Extents, dimensions: int, meta: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mnemos.base.errors import Corrupt
 from mnemos.index.spann.codes import Bytes, Entries, Floats
 from mnemos.index.spann.extents import Extent, Extents
+from mnemos.index.spann.list_cache import ListCache
 from mnemos.index.spann.tables import Table
 
 RECORD = np.dtype([("page", "<i8"), ("pages", "<u4"), ("count", "<u4"), ("check", "<u4"), ("head_check", "<u4")])
@@ -26,7 +27,7 @@ class Lists:
         self.extents, self.entries = extents, entries
         self.table = table or Table(RECORD)
         self._head_bytes = 4 * entries.dimensions
-        self._cache = cache
+        self._cache = None if cache is None else ListCache(cache)
         self.total = int(self.counts().sum())
         """Entries of all lists, live or not."""
 
@@ -83,7 +84,7 @@ class Lists:
         self.total -= int(self.table.view()[number]["count"])
         self.table.set(np.array([number]), np.zeros(1, dtype=RECORD))
         if self._cache is not None:
-            self._cache.pop(number, None)
+            self._cache.drop(number)
         if extent is not None:
             self.extents.free(extent)
 
@@ -91,30 +92,34 @@ class Lists:
         """The entries (n, size) of a list, read-only. Raises `DamagedLists` where they are not what was written."""
         return self.read_many([number])[0]
 
-    def read_many(self, numbers: Sequence[int]) -> list[Bytes]:
-        """The entries of several lists. Raises `DamagedLists`, which names those that are not what was written."""
-        size, cache = self.entries.size, self._cache
-        records = self.table.view()[np.asarray(numbers, dtype=np.int64)]
+    def read_many(self, numbers: Sequence[int], *, cached: bool = False) -> list[Bytes]:
+        """The entries of several lists. Raises `DamagedLists`, which names those that are not what was written.
+
+        `cached`: those that the cache holds are not read, and it gets the others. Upkeep reads past it: what it reads says nothing of what is asked.
+        """
+        size, cache = self.entries.size, self._cache if cached else None
+        places = np.asarray(numbers, dtype=np.int64)
+        records = self.table.view()[places]
         spans = [(page, self._head_bytes, count * size) for page, count in zip(records["page"].tolist(), records["count"].tolist(), strict=True)]
+        checks = records["check"].tolist()
         if cache is None:
-            pieces = self.extents.read_many(spans)
+            pieces, absent = [b""] * len(spans), list(range(len(spans)))
         else:
-            held = [cache.get(number) for number in numbers]
-            absent = [i for i, piece in enumerate(held) if piece is None or len(piece) != spans[i][2]]
-            pieces = [piece or b"" for piece in held]
-            for i, piece in zip(absent, self.extents.read_many([spans[i] for i in absent]), strict=True):
-                pieces[i] = piece
-        out, damaged = [], []
-        for number, piece, (_, _, length), check in zip(numbers, pieces, spans, records["check"].tolist(), strict=True):
-            if len(piece) != length or zlib.crc32(piece) != check:
-                damaged.append(number)
-                continue
-            if cache is not None and length:
-                cache[number] = piece
-            out.append(np.frombuffer(piece, dtype=np.uint8).reshape(-1, size))
+            held = [cache.get(number, span[2], check) for number, span, check in zip(numbers, spans, checks, strict=True)]
+            pieces, absent = [piece or b"" for piece in held], [i for i, piece in enumerate(held) if piece is None]
+        damaged = []
+        for i, piece in zip(absent, self.extents.read_many([spans[i] for i in absent]), strict=True):
+            pieces[i] = piece
+            if len(piece) != spans[i][2] or zlib.crc32(piece) != checks[i]:
+                damaged.append(numbers[i])
+            elif cache is not None and piece:
+                cache.put(numbers[i], piece)
+        if cache is not None and absent:  # what was changed since it was read must not stay behind: the change may be a forgetting
+            for i in np.flatnonzero(self.table.view()[places] != records).tolist():
+                cache.invalidate(numbers[i])
         if damaged:
             raise DamagedLists(damaged)
-        return out
+        return [np.frombuffer(piece, dtype=np.uint8).reshape(-1, size) for piece in pieces]
 
     def head(self, number: int) -> Floats:
         """The head's vector (dimensions,). Raises `DamagedLists`."""
@@ -135,13 +140,11 @@ class Lists:
         return out, damaged
 
     def damaged(self) -> list[int]:
-        """The lists whose bytes, head or entries, are not what was written. Reads all of them, from disk."""
+        """The lists whose bytes, head or entries, are not what was written. Reads all of them."""
         found = []
         for number in self.numbers().tolist():
             try:
                 self.head(number)
-                if self._cache is not None:
-                    self._cache.pop(number, None)
                 self.read(number)
             except DamagedLists:
                 found.append(number)
@@ -155,7 +158,7 @@ class Lists:
         self.total += count - int(self.table.view()[number]["count"])
         self.table.set(np.array([number]), np.array([(extent.page, extent.pages, count, check, head_check)], dtype=RECORD))
         if self._cache is not None:
-            self._cache.pop(number, None)
+            self._cache.invalidate(number)
 
 
 class DamagedLists(Corrupt):

@@ -125,7 +125,7 @@ class Searcher:
     ) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Floats, int]:
         """Slots, stamps and estimated squared distances of the entries that count, of lists `near`; and the bytes read."""
         parts = self._parts
-        raw = parts.lists.read_many(near.tolist())
+        raw = parts.lists.read_many(near.tolist(), cached=True)
         entries: Bytes = np.concatenate(raw) if raw else np.zeros((0, parts.entries.size), dtype=np.uint8)
         nbytes = entries.nbytes
         distance = np.repeat(to_head, [len(one) for one in raw]) if raw else np.zeros(0, dtype=np.float32)
