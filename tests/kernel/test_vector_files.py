@@ -26,7 +26,8 @@ from mnemos.index.exact import ExactIndex
 from mnemos.kernel import vector_files
 from mnemos.kernel.space import Space
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.vector_files import VectorFiles, bytes_of, memory_from_environment
+from mnemos.kernel.vector_files import VectorFiles
+from mnemos.kernel.vector_memory import bytes_of, memory_from_environment
 from mnemos.kernel.work.running import Stopped
 from mnemos.store.sqlite_read import Reader
 
@@ -166,6 +167,22 @@ def test_the_work_goes_on_in_the_background_and_searches_are_exact_meanwhile(ope
         time.sleep(0.02)
     same(space, other, "harbour violin")
     assert not mem.jobs.dead()
+
+
+def test_work_that_was_paused_is_asked_for_again(opened: Callable[..., Mnemos]) -> None:
+    mem = opened(background=True)
+    mem.jobs.pause("vectors")
+    space = filled(mem, 200)
+    space.search("harbour")
+    deadline = time.monotonic() + 30
+    while mem.vector_files._asked:  # whoever was asked finds that nothing may be begun, and ends
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert isinstance(held(space), ExactIndex)
+    mem.jobs.resume("vectors")
+    while not isinstance(held(space), DiskVectors):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_what_was_is_still_found_and_what_is_over_is_not(opened: Callable[..., Mnemos]) -> None:
@@ -354,7 +371,8 @@ def test_forgetting_while_vectors_are_taken_to_disk(opened: Callable[..., Mnemos
 KILLED = """
 import os, signal, sys
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.vector_files import VectorFiles, bytes_of, memory_from_environment
+from mnemos.kernel.vector_files import VectorFiles
+from mnemos.kernel.vector_memory import bytes_of, memory_from_environment
 sys.path.insert(0, sys.argv[2])
 from kernel.test_vector_files import MEMORY, Stub
 VectorFiles._drop = lambda *_: os.kill(os.getpid(), signal.SIGKILL)

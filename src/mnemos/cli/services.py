@@ -100,7 +100,7 @@ def serve(
     Tokens: MNEMOS_TOKEN is the owner's, MNEMOS_TOKENS_FILE has a line "PRINCIPAL TOKEN" for each. MNEMOS_UPSTREAM_KEY goes to the upstream.
     """
     _need(("fastapi", "uvicorn", "httpx", "mcp", "prometheus_client", "opentelemetry"), "serve", "server")
-    from mnemos.kernel.vector_files import bytes_of
+    from mnemos.kernel.vector_memory import bytes_of
     from mnemos.server.proxy import Upstream
     from mnemos.server.run import serve as run
     from mnemos.server.run import tokens_from_environment

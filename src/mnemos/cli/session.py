@@ -110,7 +110,7 @@ class Session:
     @property
     def vector_memory(self) -> int:
         """Bytes of vectors of one space that are held in memory, by MNEMOS_VECTOR_MEMORY. Raises `Invalid`."""
-        from mnemos.kernel.vector_files import memory_from_environment
+        from mnemos.kernel.vector_memory import memory_from_environment
 
         return memory_from_environment(os.environ)
 

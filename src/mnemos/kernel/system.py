@@ -35,8 +35,8 @@ from mnemos.kernel.space import Space
 from mnemos.kernel.stream.events import Event, Wanted
 from mnemos.kernel.stream.log import entries
 from mnemos.kernel.stream.subscriptions import Subscription
-from mnemos.kernel.vector_files import MEMORY as VECTOR_MEMORY
 from mnemos.kernel.vector_files import VectorFiles
+from mnemos.kernel.vector_memory import MEMORY as VECTOR_MEMORY
 from mnemos.kernel.work.background import Work, start_embedding, start_vectors
 from mnemos.kernel.work.jobs import Jobs
 from mnemos.kernel.writing.embedding import Embedding

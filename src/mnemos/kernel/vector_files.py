@@ -10,120 +10,58 @@ block, which then lacks what it forgot, or erases it after. A build is longer th
 from __future__ import annotations
 
 import contextlib
-import logging
-import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnemos.base.errors import Conflict, Corrupt, Invalid, MnemosError, shown
+from mnemos.base.errors import Conflict, Corrupt, Invalid, MnemosError
 from mnemos.base.protocols import Progress
 from mnemos.index.disk_vectors import DiskVectors
 from mnemos.index.space_index import SpaceIndex
-from mnemos.kernel import vector_folder as folders
-from mnemos.kernel.vector_reading import Place, Seqs, belongs, next_block, note_heads, usable, vectors_at
+from mnemos.kernel.vector_memory import MEMORY
+from mnemos.kernel.vector_reading import Place, belongs, next_block, note_heads, usable, vectors_at
+from mnemos.kernel.vector_shelf import Build, Held, Shelf, erase_gone
 
 if TYPE_CHECKING:
     from mnemos.index.spann.index import SpannIndex
     from mnemos.store.sqlite import SqliteStore
     from mnemos.store.sqlite_read import Reader
 
-MEMORY = 512 * 2**20
-"""Bytes of vectors of one space that are held in memory; beyond, they go to disk."""
 _TAIL = 16
 """Vectors that came since are taken to disk when they are more than one part in so many of those."""
 _STEPS = 64
 _SMALLEST = 4096
 """Vectors of the smallest build: a build that forgets keep throwing away is tried with half as many, and the others are added to it."""
 _TRIES = 20
+_LEAST_BYTES, _PLACE_BYTES, _HEADS_SHARE = 2**26, 64, 0.12
+"""What an index may take in memory where `memory` is less: so much at all, and for each vector so many bytes and so much of it."""
 _REST_SECONDS = 30.0
 _LONGEST_REST_SECONDS = 3600.0
-_KEPT = 20
-_log = logging.getLogger("mnemos.vectors")
-
-
-def bytes_of(text: str) -> int:
-    """The bytes that a text says: "300000000", "512M", "2G", "1.5 GiB". Raises `Invalid`."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
-    if found is None:
-        raise Invalid(f"vector memory: {shown(text)} is no number of bytes; say for example 512M, or 2G")
-    return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
-
-
-def memory_from_environment(environ: Mapping[str, str]) -> int:
-    """The bytes in MNEMOS_VECTOR_MEMORY; `MEMORY` where it is not set. Raises `Invalid`."""
-    said = environ.get("MNEMOS_VECTOR_MEMORY")
-    return bytes_of(said) if said else MEMORY
-
-
-class _Held(NamedTuple):
-    disk: SpannIndex
-    round: int
-
-
-class _Build:
-    """A build that goes on: of which vectors, and whether it is to end because one of them is forgotten."""
-
-    def __init__(self, place: Place, seqs: Seqs) -> None:
-        self.place, self.seqs, self.undone = place, seqs, False
 
 
 class _Undone(Exception):
     """Ends a build."""
 
 
-class VectorFiles:
+class VectorFiles(Shelf):
     """What is on disk of one store's vectors; `Beyond` for the indexes of its spaces. One process at a time has it: another one searches in memory.
 
-    `memory`: bytes of vectors of one space that stay in memory. `ask` is called when there is `work` to do. `here`: whether files may lie beside the
-    store at all; those of a sealed store must not, and what is left from before it was sealed is removed.
+    `memory`: bytes of vectors of one space that stay in memory. `ask` is called when there is `work` to do. `here`: see `Shelf`.
     """
 
     def __init__(self, store: SqliteStore, memory: int = MEMORY, ask: Callable[[], None] = lambda: None, *, here: bool = True) -> None:
         if isinstance(memory, bool) or not isinstance(memory, int) or memory < 0:
             raise Invalid(f"vector_memory: is {memory!r}, must be 0 or more bytes")
+        super().__init__(store, here=here)
         self.memory = memory
         self.rest_seconds = _REST_SECONDS
         """After work that came to nothing, or failed, none is asked for so long."""
-        self.told: list[str] = []
-        """What was thrown away, and why: the newest last."""
-        self._folder: folders.Folder | None = None
-        self._store, self._ask, self._asked, self._not_before, self._failures = store, ask, False, 0.0, 0
-        self._open: dict[Place, _Held] = {}
-        self._absent: set[Place] = set()
-        self._building: _Build | None = None
+        self._ask, self._asked, self._not_before, self._failures = ask, False, 0.0, 0
         self._halvings: dict[Place, int] = {}
-        self._lock = threading.RLock()
         self._working = threading.Lock()
-        if store.durable and here:
-            self._folder = folders.Folder(folders.beside(store.path))
-            if store.keeper is not None:
-                try:
-                    folders.remove_beside(store.path)
-                except MnemosError as error:
-                    self._tell(str(error))
-                self._folder = None
-
-    @property
-    def folder(self) -> Path | None:
-        """Where the files are, or would be; None where vectors of this store stay in memory."""
-        return None if self._folder is None else self._folder.path
-
-    # -- for the indexes of spaces --
-    def get(self, space: int, embedder: int, vector_round: int) -> SpannIndex | None:
-        """The index on disk of a space's vectors by one embedder, as of the given round of writing them; None where there is none yet."""
-        place = Place(space, embedder)
-        if self._folder is None or place in self._absent:
-            return None
-        held = self._open.get(place)
-        if held is None:
-            with self._lock:
-                held = self._open.get(place) or self._opened(place)
-        return held.disk if held is not None and held.round == vector_round else None
 
     def lost(self, disk: SpannIndex, error: MnemosError) -> None:
         """A search found that an index cannot be read."""
@@ -201,15 +139,11 @@ class VectorFiles:
             self._throw_away(place, "")
             return
         try:
-            _erase(held.disk, place, snapshot)
+            erase_gone(held.disk, place, snapshot)
         except MnemosError as error:
             self._throw_away(place, f"what was forgotten could not be erased from it: {error}")
 
     # -- work --
-    def may_work(self) -> bool:
-        """Whether the files are this process's, or nobody's."""
-        return self._folder is None or not self._folder.exists() or self._claimed_quietly(if_unsure=True)
-
     def work(self, progress: Progress | None = None) -> int:
         """Build what is too large for memory, and take to disk what has come since; how many vectors were. Searches go on meanwhile."""
         taken, self._asked = 0, False
@@ -303,7 +237,7 @@ class VectorFiles:
             with self._store.committed() as snapshot:
                 vector_round = snapshot.vector_round()
                 seqs = snapshot.vector_positions(*place)
-                build = self._building = _Build(place, seqs)
+                build = self._building = Build(place, seqs)
         try:
             seqs = usable(self._store, place, seqs)
             if len(seqs) * dimensions * 4 <= self.memory:
@@ -315,7 +249,9 @@ class VectorFiles:
                     if build.undone:
                         raise _Undone
                     if disk is None:
-                        disk = SpannIndex.create(path, dimensions, Options(), source=self._source(place))
+                        least = len(seqs) * (_PLACE_BYTES + int(_HEADS_SHARE * 4 * dimensions))
+                        options = Options(memory=max(self.memory, _LEAST_BYTES, least))
+                        disk = SpannIndex.create(path, dimensions, options, source=self._source(place))
                     end = int(chosen[-1])
                     disk.note.update(round=vector_round, until=end)
                     note_heads(disk, snapshot, end)
@@ -339,8 +275,8 @@ class VectorFiles:
                 if snapshot.vector_round() != vector_round:
                     self._throw_away(place, "")
                     return 0
-                _erase(disk, place, snapshot)
-                self._open[place] = _Held(disk, vector_round)
+                erase_gone(disk, place, snapshot)
+                self._open[place] = Held(disk, vector_round)
                 self._absent.discard(place)
                 self._building = None
             self._halvings.pop(place, None)
@@ -373,57 +309,6 @@ class VectorFiles:
         self._throw_away(place, "")
         return None, None
 
-    # -- looking after --
-    def describe(self, *, opened: bool = False) -> list[dict[str, Any]]:
-        """What is on disk, by space and embedder, plainly; of what another process has, only that it has it. `opened`: only what is open already."""
-        known = dict(self._open) if opened else self._all_open()
-        there = [] if opened or self._folder is None else self._folder.places()
-        found: list[dict[str, Any]] = [
-            {
-                "space": place.space,
-                "embedder": place.embedder,
-                "vectors": len(held.disk),
-                "lists": held.disk.lists,
-                "bytes_in_memory": held.disk.nbytes,
-                "bytes_on_disk": held.disk.bytes_on_disk,
-                "recall": held.disk.settings.recall,
-                "backlog": held.disk.backlog,
-                "position": held.disk.position,
-            }
-            for place, held in sorted(known.items())
-        ]
-        if not self.may_work():
-            found += [{"space": place.space, "embedder": place.embedder} for place in there if place not in known]
-        return found
-
-    def spaces(self) -> set[int]:
-        """The numbers of the spaces of which vectors are on disk."""
-        return set() if self._folder is None else {place.space for place in self._folder.places()}
-
-    def problems(self) -> list[tuple[Path, str]]:
-        """(folder, what is wrong in it), in words; the store has everything that is in them. Reads all of them."""
-        found = [] if self._folder is None else [(path, "was thrown away, and could not be removed") for path in self._folder.left()]
-        for place, held in sorted(self._all_open().items()):
-            found += [(self._path(place), problem) for problem in self._problems_of(place, held)]
-        return found
-
-    def mend(self) -> list[str]:
-        """Make again what is damaged, and throw away what cannot be; what was done, in words."""
-        done = []
-        for place, held in sorted(self._all_open().items()):
-            if not (problems := self._problems_of(place, held)):
-                continue
-            with self._lock:
-                with contextlib.suppress(MnemosError):
-                    held.disk.mend()
-                    held.disk.checkpoint()
-                if self._problems_of(place, held):
-                    self._throw_away(place, "; ".join(problems))
-                    done.append(f"{self._path(place)}: thrown away, and made again from the store when it is searched: {'; '.join(problems)}")
-                else:
-                    done.append(f"{self._path(place)}: mended: {'; '.join(problems)}")
-        return done
-
     def close(self) -> None:
         """Make durable what can be read quicker next time, and let go of the files."""
         with self._working, self._lock:
@@ -437,123 +322,17 @@ class VectorFiles:
             if self._folder is not None:
                 self._folder.release()
 
-    # -- files --
-    def _all_open(self) -> dict[Place, _Held]:
-        """What is on disk and belongs to the store, opened."""
-        if self._folder is not None:
-            for place in self._folder.places():
-                if place not in self._open and place not in self._absent:
-                    with self._lock:
-                        self._opened(place)
-        return dict(self._open)
-
-    def _problems_of(self, place: Place, held: _Held) -> list[str]:
-        with self._lock:
-            try:
-                found = held.disk.verify()
-                ids = held.disk.ids()
-            except MnemosError as error:
-                return [str(error)]
-            with self._store.committed() as snapshot:
-                stored = snapshot.vector_positions(*place)
-            stored = stored[stored <= held.disk.position]
-            lacking, beyond = np.setdiff1d(stored, ids), np.setdiff1d(ids, stored)
-            missing = len(usable(self._store, place, lacking)) if len(lacking) else 0
-            if missing:
-                found.append(f"{missing:,} vectors of the store are not there")
-            if len(beyond):
-                found.append(f"{len(beyond):,} vectors are there that the store does not have")
-            return found
-
-    def _path(self, place: Place) -> Path:
-        assert self._folder is not None
-        return self._folder.path_of(place)
-
-    def _claimed_quietly(self, if_unsure: bool = False) -> bool:
-        assert self._folder is not None
-        try:
-            return self._folder.claim()
-        except MnemosError:  # it cannot be written: a job that works there will say so
-            return if_unsure
-
-    def _opened(self, place: Place) -> _Held | None:
-        """Open what is on disk, or throw it away where it is of another round or history, or damaged beyond mending. A build that was stopped stays.
-        The caller holds the lock."""
-        assert self._folder is not None
-        if self._building is not None and self._building.place == place:
-            return None
-        if not self._folder.path_of(place).is_dir():
-            self._absent.add(place)
-            return None
-        if not self._claimed_quietly():
-            return None
-        from mnemos.index.spann.index import SpannIndex  # only where vectors are beyond memory
-
-        disk, why = None, "it is of another history, or of vectors that were made anew since"
-        try:
-            disk = SpannIndex.open(self._folder.path_of(place), source=self._source(place))
-            with self._store.committed() as snapshot:
-                right = belongs(disk, disk.position if disk.complete else disk.note.get("until"), snapshot)
-                if right and disk.complete:
-                    _erase(disk, place, snapshot)
-                    held = self._open[place] = _Held(disk, snapshot.vector_round())
-                    self._absent.discard(place)
-                    return held
-            disk.close()
-        except (MnemosError, ValueError, KeyError) as error:
-            right, why = False, str(error)
-        self._absent.add(place)
-        if not right:
-            self._try_to_throw_away(place, why)
-        return None
-
-    def _retire(self, place: Place) -> None:
-        """Hand an index out no more. Searches that have it go on in it; its files are closed with the last of them."""
-        self._open.pop(place, None)
-        self._absent.add(place)
-
-    def _throw_away(self, place: Place, why: str) -> None:
-        with self._lock:
-            self._retire(place)
-            assert self._folder is not None
-            self._folder.throw_away(place)
-        if why:
-            self._tell(f"{self._path(place)}: thrown away: {why}")
-
-    def _try_to_throw_away(self, place: Place, why: str) -> None:
-        """The same where nobody is promised that it is gone: an index that stays is looked at by the next who opens the store."""
-        try:
-            self._throw_away(place, why)
-        except MnemosError as error:
-            self._tell(str(error))
-
-    def _tell(self, what: str) -> None:
-        _log.warning("vectors on disk: %s", what)
-        self.told = [*self.told, what][-_KEPT:]
+    def answered(self, failure: Exception | None) -> None:
+        """Whoever was asked for work has ended, and may not have done it: jobs may be paused. It is asked for again, but not at once."""
+        self._asked, self._not_before = False, max(self._not_before, time.monotonic() + self.rest_seconds)
 
     def _rest(self) -> None:
         """Something went wrong: ask for no work for a while, longer each time."""
         self._failures += 1
         self._not_before = time.monotonic() + min(self.rest_seconds * 2.0 ** min(self._failures - 1, 32), _LONGEST_REST_SECONDS)
 
-    def _source(self, place: Place) -> Callable[[Seqs], Any]:
-        def vectors(seqs: Seqs) -> Any:
-            with self._store.committed() as snapshot:
-                dimensions = snapshot.embedders()[place.embedder][1]
-            return vectors_at(self._store, place, seqs, dimensions)
 
-        return vectors
-
-
-def _erase(disk: SpannIndex, place: Place, snapshot: Reader) -> None:
-    """Erase what the store does not hold any more. What is newer than the snapshot is not known to it."""
-    ids = disk.ids()
-    gone = ids[(ids <= snapshot.position) & ~np.isin(ids, snapshot.vector_positions(*place))]
-    if len(gone):
-        disk.erase(gone)
-
-
-def _unless_undone(build: _Build, progress: Progress | None) -> Progress:
+def _unless_undone(build: Build, progress: Progress | None) -> Progress:
     def report(done: int, total: int) -> None:
         if build.undone:
             raise _Undone

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 import uuid
 from pathlib import Path
 
@@ -39,14 +40,23 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
+        self._claiming = threading.Lock()
 
     def exists(self) -> bool:
         return self.path.is_dir()
 
     def claim(self) -> bool:
         """Whether this process has the folder: it is the first one to ask. Raises `StoreUnavailable`, `StoreFull`."""
-        if self._lock is not None:
-            return True
+        with self._claiming:  # two threads of this process are not two processes
+            if self._lock is None:
+                self._lock = self._locked()
+                if self._lock is not None:
+                    for path in self.left():
+                        shutil.rmtree(path, ignore_errors=True)
+            return self._lock is not None
+
+    def _locked(self) -> int | None:
+        """A descriptor that holds the lock; None where another process has it."""
         with explain_system(str(self.path), "making the folder for vectors"):
             self.path.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
@@ -55,16 +65,14 @@ class Folder:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(descriptor)
-                return False
+                return None
             except BaseException:
                 os.close(descriptor)
                 raise
-        self._lock = descriptor
-        for path in self.left():
-            shutil.rmtree(path, ignore_errors=True)
-        return True
+            return descriptor
 
     def release(self) -> None:
+        """Let another process have it."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

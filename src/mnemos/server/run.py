@@ -17,7 +17,7 @@ from mnemos.base.errors import Invalid, StoreUnavailable
 from mnemos.base.protocols import Embedder
 from mnemos.base.signing import SigningKey
 from mnemos.kernel.system import Mnemos
-from mnemos.kernel.vector_files import MEMORY as VECTOR_MEMORY
+from mnemos.kernel.vector_memory import MEMORY as VECTOR_MEMORY
 from mnemos.server.app import MAX_BODY_BYTES, create_app
 from mnemos.server.guard import is_loopback
 from mnemos.server.proxy import Upstream

@@ -168,4 +168,4 @@ def start_vectors(system: Mnemos, work: Work) -> None:
         with system.store.transaction() as transaction:
             transaction.enqueue("vectors", "", None, run_at=now, priority=0, every=None, now=now)
 
-    work.start(Workers(system, {"vectors": work.kinds["vectors"]}, 1, first=ask, until_idle=True))
+    work.start(Workers(system, {"vectors": work.kinds["vectors"]}, 1, first=ask, until_idle=True, ended=system.vector_files.answered))
