@@ -118,6 +118,8 @@ def test_the_nearest_of_many_are_exact_and_no_other_seems_nearer(tmp_path: Path)
             best = np.argsort(-np.where(allowed, exact, -2) if mask is not None else -exact)[:10]
             seen = np.isclose(scores, exact, atol=1e-5)
             found += int(seen[best].sum())
+            others = ~seen if mask is None else ~seen & mask
+            assert abs(scores[others].mean() - exact[others].mean()) < 0.03, "about what they are on average"
             assert (scores[~seen] <= np.sort(scores[seen])[-10:].min() + 1e-5).all()
     assert found >= 0.95 * 2 * 20 * 10
 
@@ -173,7 +175,7 @@ def test_a_disk_that_fails_is_told_before_the_error(tmp_path: Path, monkeypatch:
     index, told = on_disk(tmp_path / "index", vectors, 40), list[MnemosError]()
     index = DiskVectors(index.disk, positions(40), lambda disk, error: told.append(error))
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise StoreUnavailable("the disk is gone")
 
     monkeypatch.setattr(index.disk, "search", broken)

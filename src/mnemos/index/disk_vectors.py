@@ -20,6 +20,13 @@ Told = TypeVar("Told")
 
 NEAR = 512
 """So many of the nearest rows get their exact cosine: more than a search weighs in full."""
+_WIDER = 4
+"""So many times more lists are read than the index would read for ten. Reading the vectors of so many rows takes most of the time anyway: on 60,000
+texts by MiniLM four times the lists take 4.7 ms instead of 4.3, and find 99.5 of 100 of the ten nearest instead of 96.5."""
+_NEAREST = 64
+"""No row that was not looked at counts as nearer than so many of those that were."""
+_SAMPLE = 2048
+"""From so many rows it is told how near a row is that was not looked at: a ranking asks where a cosine stands between the mean and the largest."""
 
 
 class VectorsLost(Corrupt):
@@ -43,13 +50,14 @@ class DiskVectors:
         self._tail = ExactIndex(self.dimensions)
         self._on_disk = np.zeros(0, dtype=bool)
         self._looked = 0
+        self._sample: tuple[Rows, Floats] = np.zeros(0, dtype=np.int64), np.zeros((0, self.dimensions), dtype=np.float32)
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._known())) + len(self._tail)
 
     @property
     def nbytes(self) -> int:
-        return self.disk.nbytes + self._tail.nbytes + self._on_disk.nbytes
+        return self.disk.nbytes + self._tail.nbytes + self._on_disk.nbytes + self._sample[1].nbytes
 
     @property
     def tail(self) -> int:
@@ -109,11 +117,28 @@ class DiskVectors:
             there: Mask = inside & (seqs[near] == ids) & known[near]
             return there if allowed is None or not limit else there & allowed[near]
 
-        found = self._ask(lambda: self.disk.search(query, NEAR, may))
+        found = self._ask(lambda: self.disk.search(query, NEAR, may, lists=_WIDER * self.disk.settings.lists))
         cosines = 1 - found.distances
-        out[: len(known)][known] = cosines.min() if len(cosines) else -1.0
-        out[np.searchsorted(seqs, found.ids)] = cosines
+        rows = np.searchsorted(seqs, found.ids)
+        rest = known.copy()
+        rest[rows] = False
+        out[: len(known)][rest] = min(float(cosines[:_NEAREST].min(initial=1.0)), self._typical(query, rest, allowed))
+        out[rows] = cosines
         return out
+
+    def _typical(self, query: Floats, rest: Mask, allowed: Mask | None) -> float:
+        """About the mean cosine of the rows `rest`, of those `allowed` where they are some."""
+        rows, vectors = self._sample
+        if 2 * len(rows) < min(int(np.count_nonzero(self._known())), _SAMPLE) or (len(rows) and len(self._known()) > 2 * rows[-1] + 2):
+            there = np.flatnonzero(self._known())
+            rows = there[np.unique(np.linspace(0, len(there) - 1, _SAMPLE).astype(np.int64))]
+            vectors = self.vectors(rows)
+            self._sample = rows, vectors
+        counted = (rows < len(rest)) & rest[np.minimum(rows, len(rest) - 1)]
+        if allowed is not None and len(allowed):
+            chosen = counted & (rows < len(allowed)) & allowed[np.minimum(rows, len(allowed) - 1)]
+            counted = chosen if chosen.any() else counted
+        return float((vectors[counted] @ query).mean()) if counted.any() else -1.0
 
     def scores_of(self, queries: Floats, n: int, allowed: Mask | None = None) -> Floats:
         if queries.ndim != 2 or queries.shape[1] != self.dimensions:

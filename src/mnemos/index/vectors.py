@@ -34,7 +34,7 @@ class VectorIndex(Protocol):
         """Cosine of the unit vector `query` with each of rows 0 … n-1: (n,), NaN where a row has no vector.
 
         The nearest of the rows `allowed`, or of all, have their exact cosine (a row beyond the end of `allowed` is not allowed). A driver that does
-        not look at every row gives those that it did not look at the lowest cosine of those that it found: they are at most about as near.
+        not look at every row gives those that it did not look at about their mean cosine, and no more than the nearest have.
         """
         ...
 
