@@ -1,7 +1,7 @@
 """`mnemos bench ann`: Mnemos' indexes beside other libraries on texts, pixels and mixtures, a full replacement, and what the method shows by itself.
 
 A full run takes hours, most of them builds of a million vectors; MNEMOS_BENCH_PARTS runs a part at a time ("images", "texts", "ten_thousand",
-"hundred_thousand", "million", "ten_million", "replacement", "sheet"). `python -m mnemos.bench.ann.picture` draws what the results hold.
+"hundred_thousand", "million", "ten_million", "replacement", "sheet", "list_cache"). `python -m mnemos.bench.ann.picture` draws what the results hold.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mnemos.bench.ann import comparing, replacing, sheet, worlds
+from mnemos.bench.ann import caching, comparing, replacing, sheet, worlds
 from mnemos.bench.ann.arms import chosen
 from mnemos.bench.ann.measuring import Effort, measure, space_left, space_needed
 from mnemos.bench.ann.mixtures import intrinsic_dimension
@@ -140,9 +140,9 @@ def run(benchmark: Benchmark, options: Options) -> Result:
     chosen(1, options.quick, options.peers)
     with tempfile.TemporaryDirectory(prefix="mnemos-bench-ann-") as home:
         bench = _Bench(Path(home), options)
-        quick = (bench.ten_thousand, bench.replacement, bench.sheet)
+        quick = (bench.ten_thousand, bench.replacement, bench.sheet, caching.list_cache)
         sizes = (bench.ten_thousand, bench.hundred_thousand, bench.million, bench.ten_million)
-        full = (bench.images, bench.texts, *sizes, bench.replacement, bench.sheet)
+        full = (bench.images, bench.texts, *sizes, bench.replacement, bench.sheet, caching.list_cache)
         result = in_parts(benchmark, options, quick if options.quick else full, NOTES)
     details = {**result.details, "notes": [*result.details["notes"], *bench.left_out], "curves": bench.curves}
     return replace(result, details=details)
