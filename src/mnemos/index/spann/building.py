@@ -41,6 +41,18 @@ def build(
     progress: Progress | None,
 ) -> None:
     """See `SpannIndex.build`. `meta["building"]` says which stage is durable of which vectors."""
+    begun, task = _begun(index, parts, meta, ids)
+    if not callable(vectors) and len(vectors) != len(ids):
+        raise Invalid(f"vectors: {len(vectors)} for {len(ids)} ids")
+    parts.building = True
+    try:
+        _build(index, parts, meta, task, begun, ids, vectors, workers, _Stages(len(ids), progress))
+    finally:
+        parts.building = "building" in meta
+
+
+def _begun(index: Durable, parts: Parts, meta: dict[str, Any], ids: Numbers) -> tuple[str | None, dict[str, int]]:
+    """The stage that a build of `ids` is behind, and what tells it from others. Raises `Conflict` where there is something else."""
     task = {"vectors": len(ids), "ids": zlib.crc32(ids.tobytes())}
     begun = meta.get("building")
     if begun is None and (len(index) or len(parts.heads)):
@@ -49,14 +61,24 @@ def build(
         raise Conflict(
             f"vector index: a build of {begun['vectors']:,} other vectors was stopped here; build those, or create the index in an empty folder"
         )
-    if not callable(vectors) and len(vectors) != len(ids):
-        raise Invalid(f"vectors: {len(vectors)} for {len(ids)} ids")
-    stages = _Stages(len(ids), progress)
-    stage = begun["stage"] if begun else None
-    slots = np.arange(len(ids))
+    return (begun["stage"] if begun else None), task
+
+
+def _build(
+    index: Durable,
+    parts: Parts,
+    meta: dict[str, Any],
+    task: dict[str, int],
+    stage: str | None,
+    ids: Numbers,
+    vectors: Floats | Callable[[Numbers], Floats],
+    workers: int,
+    stages: _Stages,
+) -> None:
     if stage is None:
-        _write_vectors(index, parts, slots, ids, vectors, stages)
+        _write_vectors(index, parts, ids, vectors, stages)
         stage = _saved(index, meta, task, _VECTORS)
+    slots = parts.slots.map.find(ids)
 
     def rotated(rows: Numbers) -> Floats:
         return parts.rotated(slots[rows])
@@ -93,15 +115,19 @@ def _saved(index: Durable, meta: dict[str, Any], task: dict[str, int], stage: st
 
 
 def _write_vectors(
-    index: Durable, parts: Parts, slots: Numbers, ids: Numbers, vectors: Floats | Callable[[Numbers], Floats], stages: _Stages
+    index: Durable, parts: Parts, ids: Numbers, vectors: Floats | Callable[[Numbers], Floats], stages: _Stages
 ) -> None:
     report = stages.of(0, _SHARES[_VECTORS])
-    parts.slots.reserve(len(slots))
-    for start in range(0, len(slots), _BLOCK):
-        block = slots[start : start + _BLOCK]
-        values = vectors(block) if callable(vectors) else vectors[start : start + _BLOCK]
-        parts.vectors.write(block, parts.measure.stored(checked(values, index.dimensions, "vectors")))
-        report(start + len(block), len(slots))
+    slots = parts.slots.reserve(len(ids))
+    try:
+        for start in range(0, len(slots), _BLOCK):
+            rows = np.arange(start, min(start + _BLOCK, len(slots)))
+            values = vectors(rows) if callable(vectors) else vectors[start : start + _BLOCK]
+            parts.vectors.write(slots[rows], parts.measure.stored(checked(values, index.dimensions, "vectors")))
+            report(start + len(rows), len(slots))
+    except BaseException:
+        parts.slots.give_back(slots)
+        raise
     parts.slots.take(slots, ids, np.zeros(len(slots)), np.zeros(len(slots)))
 
 

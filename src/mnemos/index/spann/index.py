@@ -22,7 +22,7 @@ from mnemos.index.spann import building, checking
 from mnemos.index.spann.calibration import calibrated
 from mnemos.index.spann.codes import Entries, Floats
 from mnemos.index.spann.disk import Disk, FolderDisk
-from mnemos.index.spann.erasing import erase
+from mnemos.index.spann.erasing import erase, overwrite
 from mnemos.index.spann.extents import Extents
 from mnemos.index.spann.heads import Heads
 from mnemos.index.spann.lists import Lists
@@ -137,6 +137,7 @@ class SpannIndex:
         index._load_heads(tables.get("groups"))
         for number in np.flatnonzero(lists.counts() > parts.limit).tolist():
             parts.waiting[number] = "split"
+        parts.building = "building" in meta
         return index
 
     _rotation: Table
@@ -173,7 +174,7 @@ class SpannIndex:
         return len(self._parts.slots)
 
     def __contains__(self, key: int) -> bool:
-        return bool(self._parts.slots.map.find(np.array([key], dtype=np.int64))[0] >= 0)
+        return bool(self.has(np.array([key], dtype=np.int64))[0])
 
     @property
     def options(self) -> Options:
@@ -197,8 +198,8 @@ class SpannIndex:
 
     @property
     def complete(self) -> bool:
-        """Whether no build was stopped in the middle."""
-        return "building" not in self._meta
+        """Whether no build goes on, or was stopped in the middle. Until then searches look at every vector, and nothing can be changed."""
+        return not self._parts.building
 
     @property
     def lists(self) -> int:
@@ -228,8 +229,8 @@ class SpannIndex:
 
     def statistics(self) -> dict[str, Any]:
         """Counts of what was done since the index was opened, and the shape of the lists."""
-        counts = self._parts.lists.counts()
-        counts = counts[self._parts.lists.numbers()]
+        with self._parts.lock:
+            counts = self._parts.lists.counts()[self._parts.lists.numbers()]
         updater = self._updater
         return {
             "vectors": len(self),
@@ -248,7 +249,9 @@ class SpannIndex:
 
     def has(self, ids: Numbers) -> NDArray[np.bool_]:
         """Which of `ids` (m,) have a vector."""
-        return np.asarray(self._parts.slots.map.find(_ids(ids, distinct=False)) >= 0)
+        ids = _ids(ids, distinct=False)
+        with self._parts.lock:
+            return np.asarray(self._parts.slots.map.find(ids) >= 0)
 
     def ids(self) -> Numbers:
         """The ids of all vectors, ascending."""
@@ -280,9 +283,7 @@ class SpannIndex:
 
         `lists`, `rescore` and `spread` say how wide to look instead of `settings`; `exact` looks at every vector.
         """
-        asked = self._asked(query)
-        if not isinstance(k, int) or k < 1:
-            raise Invalid(f"search: k is {k!r}, must be 1 or more")
+        asked, k = self._asked(query), _count(k)
         for name, value in (("lists", lists), ("rescore", rescore)):
             if value is not None and value < 1:
                 raise Invalid(f"search: {name} is {value!r}, must be 1 or more")
@@ -296,7 +297,7 @@ class SpannIndex:
 
     def kneighbors(self, queries: Floats, k: int = 10) -> tuple[Floats, Numbers]:
         """Distances and ids (m, k) for `queries` (m, d), as scikit-learn gives them; infinite and -1 where there are fewer."""
-        values = checked(queries, self.dimensions, "queries")
+        values, k = checked(queries, self.dimensions, "queries"), _count(k)
         distances, ids = np.full((len(values), k), np.inf, dtype=np.float32), np.full((len(values), k), -1, dtype=np.int64)
         for row, query in enumerate(values):
             found = self.search(query, k)
@@ -312,11 +313,8 @@ class SpannIndex:
     # -- changing --
     def add(self, ids: Numbers, vectors: Floats) -> None:
         """Put in `vectors` (m, d) under `ids` (m,), all different; an id that has a vector gets the new one. Raises `Invalid`: nothing changed."""
-        ids, values = _ids(ids), checked(vectors, self.dimensions, "vectors")
-        if len(ids) != len(values):
-            raise Invalid(f"vectors: {len(values)} for {len(ids)} ids")
-        stored = self._parts.measure.stored(values)
-        with self._parts.lock:
+        ids, stored = self._given(ids, vectors)
+        with self._changing():
             self._updater.add(ids, stored)
         if self.backlog > _PATIENCE:
             self.tend(1)
@@ -324,7 +322,8 @@ class SpannIndex:
 
     def remove(self, ids: Numbers) -> int:
         """Let go of the vectors of `ids`; how many there were. An id that is not there is no error."""
-        gone = self._updater.remove(_ids(ids, distinct=False))
+        with self._changing():
+            gone = self._updater.remove(_ids(ids, distinct=False))
         self._checkpoint_if_due()
         return gone
 
@@ -333,17 +332,22 @@ class SpannIndex:
 
         It reads all lists, makes a checkpoint and overwrites all free space: erase many at once. Where it was stopped, call it again.
         """
-        return erase(self._parts, self._updater, self._extents, _ids(ids, distinct=False), self.checkpoint)
+        ids = _ids(ids, distinct=False)
+        with self._changing():
+            gone = erase(self._parts, self._updater, ids)
+        self.checkpoint()
+        overwrite(self._parts)
+        return gone
 
     def apply(self, position: int, ids: Numbers, vectors: Floats, removed: Numbers) -> None:
         """Bring the index from its position to `position`: what the log says in between. Applied twice, it is as applied once. An id that is both
         removed and given anew in between has the vector that is given."""
         if position < self.position:
             raise Invalid(f"vector index: is at position {self.position} of the log, ahead of {position}")
-        ids, values = _ids(ids), checked(vectors, self.dimensions, "vectors")
-        with self._parts.lock:
-            self._updater.add(ids, self._parts.measure.stored(values))
-            gone = _ids(removed, distinct=False)
+        ids, stored = self._given(ids, vectors)
+        gone = _ids(removed, distinct=False)
+        with self._changing():
+            self._updater.add(ids, stored)
             self._updater.remove(gone[~np.isin(gone, ids)])
             self._meta["position"] = position
         self._checkpoint_if_due()
@@ -351,12 +355,29 @@ class SpannIndex:
     def tend(self, steps: int = 1) -> int:
         """Do at most so many steps of what waits: splits, merges, lists written anew, and, when much has changed since, `calibrate`; how many were
         done."""
+        with self._changing():
+            pass
         done = self._updater.tend(steps)
         if done < steps and self._outdated:
             self.calibrate()
             done += 1
         self._checkpoint_if_due()
         return done
+
+    def _given(self, ids: Numbers, vectors: Floats) -> tuple[Numbers, Floats]:
+        """Ids (m,) and their vectors, as the measure stores them. Raises `Invalid`."""
+        ids, values = _ids(ids), checked(vectors, self.dimensions, "vectors")
+        if len(ids) != len(values):
+            raise Invalid(f"vectors: {len(values)} for {len(ids)} ids")
+        return ids, self._parts.measure.stored(values)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """The lock, for a change. Raises `Conflict` while a build is not complete: it would not know of the change."""
+        with self._parts.lock:
+            if self._parts.building:
+                raise Conflict("vector index: its build goes on, or was stopped; `build` the same again before changing it")
+            yield
 
     @property
     def _outdated(self) -> bool:
@@ -386,26 +407,37 @@ class SpannIndex:
     # -- durability --
     def checkpoint(self) -> None:
         """Make everything up to `position` durable. Others go on meanwhile; the lock is held only to say what is part of it."""
-        parts = self._parts
         with self._saving:
-            with parts.lock:
-                self._meta["settings"] = parts.settings.to_json()
-                groups = Table(np.int32)
-                groups.resize(len(parts.lists.table))
-                if len(parts.heads):
-                    groups.set(parts.heads.numbers(), parts.heads.groups())
-                tables = {"rotation": self._rotation, "lists": parts.lists.table, "groups": groups, **parts.slots.tables()}
-                begun = self._checkpoints.begin(tables, self._meta, [self._extents], [VECTORS])
-                slots = parts.slots.begin()
-            self._checkpoints.finish(begun)
-            with parts.lock:
-                parts.slots.published(slots)
+            self._save()
+
+    def _save(self) -> None:
+        parts = self._parts
+        with parts.lock:
+            self._meta["settings"] = parts.settings.to_json()
+            groups = Table(np.int32)
+            groups.resize(len(parts.lists.table))
+            if len(parts.heads):
+                groups.set(parts.heads.numbers(), parts.heads.groups())
+            tables = {"rotation": self._rotation, "lists": parts.lists.table, "groups": groups, **parts.slots.tables()}
+            begun = self._checkpoints.begin(tables, self._meta, [self._extents], [VECTORS])
+            slots = parts.slots.begin()
+        self._checkpoints.finish(begun)
+        with parts.lock:
+            parts.slots.published(slots)
 
     def _checkpoint_if_due(self) -> None:
-        waiting, total = self._extents.bytes_waiting, self._extents.bytes_total
+        """A checkpoint where one is due and none is being made: threads that add do not queue up for one each."""
+        if self._due and self._saving.acquire(blocking=False):
+            try:
+                self._save()
+            finally:
+                self._saving.release()
+
+    @property
+    def _due(self) -> bool:
         slots = self._parts.slots
-        if waiting > max(_WASTE * total, 1 << 22) or slots.waiting > max(_WASTE * len(slots), 4096):
-            self.checkpoint()
+        waiting = self._extents.bytes_waiting > max(_WASTE * self._extents.bytes_total, 1 << 22)
+        return waiting or slots.waiting > max(_WASTE * len(slots), 4096)
 
     def verify(self) -> list[str]:
         """What is wrong with the index, memory and disk, in words; empty where nothing is. Reads all of it."""
@@ -421,6 +453,12 @@ class SpannIndex:
                 self._updater.mend_vectors(DamagedVectors(VECTORS, damaged.tolist()))
             self._updater.make_again(self._parts.lists.damaged())
         return self._updater.mended - before
+
+
+def _count(k: int) -> int:
+    if not isinstance(k, (int, np.integer)) or k < 1:
+        raise Invalid(f"search: k is {k!r}, must be a whole number from 1 on")
+    return int(k)
 
 
 def _ids(ids: Numbers, distinct: bool = True) -> Numbers:

@@ -79,6 +79,15 @@ class Lists:
             self.create(number, self.head(number), np.concatenate([self.read(number), entries]))
         return count + len(entries)
 
+    def clear_behind(self) -> None:
+        """Overwrite what stands behind the entries of each list: of an append that failed, or that no checkpoint came to know of."""
+        for number in self.numbers().tolist():
+            record, extent = self.table.view()[number], self._extent(number)
+            assert extent is not None
+            end = self._head_bytes + int(record["count"]) * self.entries.size
+            if any(self.extents.read_at(extent.page, end, extent.nbytes - end)):
+                self.extents.write(extent, end, bytes(extent.nbytes - end))
+
     def drop(self, number: int) -> None:
         extent = self._extent(number)
         self.total -= int(self.table.view()[number]["count"])

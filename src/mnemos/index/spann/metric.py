@@ -8,7 +8,7 @@ import numpy as np
 
 from mnemos.base.errors import Invalid
 from mnemos.index.spann.codes import Floats
-from mnemos.index.spann.options import Options
+from mnemos.index.spann.options import LONGEST, Options
 
 
 class Measure(Protocol):
@@ -25,8 +25,12 @@ class Measure(Protocol):
         """Queries (m, d) likewise."""
         ...
 
-    def distances(self, squares: Floats, query: Floats) -> Floats:
-        """What the caller calls distance, of squared distances to a query as asked: smaller is nearer."""
+    def sought(self, query: Floats) -> Floats:
+        """A query as asked (dimensions,), as it is compared with heads and codes: any multiple that has the same vectors nearest."""
+        ...
+
+    def distances(self, query: Floats, vectors: Floats) -> Floats:
+        """What the caller calls distance, of vectors as stored (m, dimensions) to a query as asked: smaller is nearer, equal for equal vectors."""
         ...
 
 
@@ -68,8 +72,11 @@ class _Cosine:
 
     asked = stored
 
-    def distances(self, squares: Floats, query: Floats) -> Floats:
-        return squares / np.float32(2)
+    def sought(self, query: Floats) -> Floats:
+        return query
+
+    def distances(self, query: Floats, vectors: Floats) -> Floats:
+        return exact_squares(query, vectors) / np.float32(2)
 
 
 class _L2:
@@ -79,12 +86,21 @@ class _L2:
         self.dimensions = dimensions
 
     def stored(self, vectors: Floats) -> Floats:
+        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+        if len(lengths) and lengths.max() > LONGEST:
+            raise Invalid(
+                f"vectors: number {int(lengths.argmax())} has length {lengths.max():.3g}, above {LONGEST:.0e}: squares of distances would leave "
+                "float32; scale all vectors down; nothing was changed"
+            )
         return vectors
 
     asked = stored
 
-    def distances(self, squares: Floats, query: Floats) -> Floats:
-        return squares
+    def sought(self, query: Floats) -> Floats:
+        return query
+
+    def distances(self, query: Floats, vectors: Floats) -> Floats:
+        return exact_squares(query, vectors)
 
 
 class _InnerProduct:
@@ -106,5 +122,16 @@ class _InnerProduct:
     def asked(self, queries: Floats) -> Floats:
         return np.concatenate([queries, np.zeros((len(queries), 1), dtype=np.float32)], axis=1)
 
-    def distances(self, squares: Floats, query: Floats) -> Floats:
-        return np.asarray((squares - query @ query - np.float32(self._max**2)) / 2, dtype=np.float32)
+    def sought(self, query: Floats) -> Floats:
+        """As long as vectors are: of a much longer one all would be about equally far, as float32 has it."""
+        length = float(np.sqrt(np.einsum("i,i", query, query, dtype=np.float64)))
+        return np.asarray(query * (self._max / length), dtype=np.float32) if length else query
+
+    def distances(self, query: Floats, vectors: Floats) -> Floats:
+        return np.asarray(-np.einsum("ij,j->i", vectors, query), dtype=np.float32)
+
+
+def exact_squares(query: Floats, vectors: Floats) -> Floats:
+    """Squared distances (m,) of `query` (d,) to `vectors` (m, d), as differences: equal vectors have equal distances, whatever row they stand in."""
+    difference = vectors - query
+    return np.asarray(np.einsum("ij,ij->i", difference, difference), dtype=np.float32)

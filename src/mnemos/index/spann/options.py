@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 from typing import Any, Literal, Self
 
 from mnemos.base.errors import Invalid
 
 Metric = Literal["cosine", "l2", "inner_product"]
 CodeName = Literal["binary", "int8", "float16", "float32"]
+
+LONGEST = 1e17
+"""The length that a vector may have where it is not made a unit vector: sums of squares of several such are numbers of float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +49,18 @@ class Options:
     def __post_init__(self) -> None:
         checks = (
             ("metric", self.metric in ("cosine", "l2", "inner_product"), "cosine, l2 or inner_product"),
-            ("max_norm", self.max_norm is None or self.max_norm > 0, "above 0"),
+            ("max_norm", self.max_norm is None or 0 < self.max_norm <= LONGEST, f"above 0, at most {LONGEST:.0e}"),
             ("code", self.code in ("binary", "int8", "float16", "float32"), "binary, int8, float16 or float32"),
             ("head_ratio", 0 < self.head_ratio <= 0.5, "above 0 and at most 0.5"),
             ("memory", self.memory is None or self.memory > 0, "above 0"),
             ("replicas", 1 <= self.replicas <= 64, "1 to 64"),
             ("candidates", self.replicas <= self.candidates <= 1024, "at least `replicas`, at most 1024"),
-            ("epsilon", self.epsilon >= 0, "0 or more"),
-            ("rng_factor", self.rng_factor >= 0, "0 or more"),
+            ("epsilon", self.epsilon >= 0 and isfinite(self.epsilon), "0 or more, and finite"),
+            ("rng_factor", self.rng_factor >= 0 and isfinite(self.rng_factor), "0 or more, and finite"),
             ("list_limit", 8 <= self.list_limit <= 65536, "8 to 65,536"),
             ("merge_below", 0 <= self.merge_below <= self.list_limit // 4, "at most a quarter of `list_limit`"),
+            ("reassign_heads", self.reassign_heads >= 0, "0 or more"),
+            ("seed", self.seed >= 0, "0 or more"),
             ("recall", 0 < self.recall < 1, "between 0 and 1"),
         )
         for name, holds, wanted in checks:

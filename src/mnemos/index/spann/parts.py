@@ -68,9 +68,16 @@ class Parts:
     source: Source | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     epoch: int = 0
-    """Grows with each step that moves entries between lists: a search that ran across one looks again."""
+    """Grows with each step that moves entries between lists, or an id to another slot: a search that ran across one looks again."""
+    building: bool = False
+    """A build is going on, or was stopped: lists do not hold all vectors yet."""
+    doomed: Floats = field(init=False)
+    """Vectors (m, dimensions), as heads have them, whose erasing was begun: heads that are one of them have to go."""
     waiting: OrderedDict[int, Task] = field(default_factory=OrderedDict)
     """Lists that have to be split or merged, the oldest first."""
+
+    def __post_init__(self) -> None:
+        self.doomed = np.zeros((0, self.measure.dimensions), dtype=np.float32)
 
     @property
     def nbytes(self) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mnemos.base.errors import Invalid
 from mnemos.index.spann.codes import Bytes, Floats
 from mnemos.index.spann.lists import DamagedLists
 from mnemos.index.spann.parts import Numbers, Parts
@@ -26,6 +28,8 @@ _FEW = 2048
 _WIDEST = 32
 _STEP = 32
 _BLOCK = 65536
+_TRIES = 4
+"""A look that was overtaken by changes so often is made under the lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,15 @@ class Found:
 
 
 class Repairs(Protocol):
-    """Who makes again what a search found damaged."""
+    """Who reads again, under the lock, what a search found damaged: it may only have been changed meanwhile. What is damaged is made again."""
 
-    def mend(self, damage: DamagedLists) -> None: ...
-    def mend_vectors(self, damage: DamagedVectors) -> None: ...
+    def read(self, number: int) -> Bytes: ...
+    def exact(self, slots: Numbers) -> Floats: ...
 
 
 class Searcher:
-    """Searches of one index. Thread-safe: it holds the lock only to look among the heads and to check its answer."""
+    """Searches of one index. Thread-safe: it holds the lock only to look among the heads and to check its answer, and longer where changes overtook
+    it several times."""
 
     def __init__(self, parts: Parts, repairs: Repairs) -> None:
         self._parts, self._repairs = parts, repairs
@@ -59,7 +64,7 @@ class Searcher:
     ) -> Found:
         """The `k` nearest of the vectors that are `allowed` (fewer only where fewer exist) to `query` (dimensions,), as the measure asks it."""
         settings = self._parts.settings
-        if not len(self._parts.heads):  # still being built
+        if self._parts.building or not len(self._parts.heads):
             return self.exact(query, k, allowed)
         wide = settings.lists if lists is None else lists
         spread = settings.spread if spread is None else spread
@@ -67,18 +72,22 @@ class Searcher:
         if allowed is not None:
             share = self._share(allowed)
             if share < 4 * _SELECTIVE:
-                slots = self._allowed(allowed)
+                slots, ids = self._chosen(allowed)
                 if len(slots) <= max(_FEW, _SELECTIVE * len(self._parts.slots)):
-                    return self.among(query, k, slots)
-                share = len(slots) / len(self._parts.slots)
+                    return self._among(query, k, slots, ids)
+                share = len(slots) / max(len(self._parts.slots), 1)
             wide = int(min(wide / max(share, 1 / _WIDEST), len(self._parts.heads)))
             spread = np.inf if share < 0.5 else spread
-        rotated = self._parts.rotate(query[None])[0]
+        rotated = self._rotated(query)
+        tries = 0
         while True:
-            found = self._search(query, rotated, k, allowed, wide, rescore, spread)
-            if found is not None and (len(found.ids) >= k or found.exact):
+            with self._beside(tries):
+                found = self._search(query, rotated, k, allowed, wide, rescore, spread)
+            if found is None:
+                tries += 1
+            elif len(found.ids) >= k or found.exact:
                 return found
-            if found is not None:  # the nearest lists hold too few: look farther
+            else:  # the nearest lists hold too few: look farther
                 wide, spread = 4 * max(wide, 1), np.inf
 
     def _search(self, query: Floats, rotated: Floats, k: int, allowed: Allowed | None, wide: int, rescore: int, spread: float) -> Found | None:
@@ -86,28 +95,28 @@ class Searcher:
         parts = self._parts
         with parts.lock:
             epoch, every = parts.epoch, len(parts.heads)
+            if not every:
+                return self.exact(query, k, allowed)
             numbers, squares = parts.heads.nearest(rotated[None], min(wide, every))
         near, to_head = numbers[0][numbers[0] >= 0], squares[0][numbers[0] >= 0]
         if np.isfinite(spread) and len(near) > 1:
             near, to_head = self._prune(near, to_head, k, spread)
-        try:
-            slots, stamps, estimates, nbytes = self._candidates(rotated, near, to_head, allowed)
-            best = best_distinct(slots, estimates, rescore)
-            vectors = self._vectors(slots[best].astype(np.int64), stamps[best])
-        except DamagedLists as damage:
-            self._mend(damage, epoch)
+        candidates = self._candidates(rotated, near, to_head, allowed)
+        if candidates is None:
             return None
+        slots, stamps, estimates, nbytes = candidates
+        best = best_distinct(slots, estimates, rescore)
+        vectors = self._vectors(slots[best].astype(np.int64), stamps[best])
         if vectors is None:
             return None
-        exact = len(near) >= every and len(best) < rescore
         with parts.lock:
             if parts.epoch != epoch:
                 return None
             counts = parts.slots.counts(slots[best], stamps[best])
             ids = parts.slots.ids.view()[slots[best][counts]]
-        order, distances = self._order(query, vectors[counts], ids, k)
-        if len(order) < min(k, rescore) and len(near) >= every:
-            exact = True
+        ids, vectors = self._permitted(allowed, ids, vectors[counts])
+        order, distances = self._order(query, vectors, ids, k)
+        exact = len(near) >= every and (len(best) < rescore or len(order) < k)
         return Found(ids[order], distances, exact, len(near), nbytes + vectors.nbytes)
 
     def _prune(self, near: Numbers, to_head: Floats, k: int, spread: float) -> tuple[Numbers, Floats]:
@@ -122,17 +131,25 @@ class Searcher:
 
     def _candidates(
         self, rotated: Floats, near: Numbers, to_head: Floats, allowed: Allowed | None
-    ) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Floats, int]:
-        """Slots, stamps and estimated squared distances of the entries that count, of lists `near`; and the bytes read."""
+    ) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Floats, int] | None:
+        """Slots, stamps and estimated squared distances of the entries that count, of lists `near`, and the bytes read; None where a list was changed
+        since it was chosen, or had to be mended."""
         parts = self._parts
-        raw = parts.lists.read_many(near.tolist(), cached=True)
+        try:
+            raw = parts.lists.read_many(near.tolist(), cached=True)
+        except DamagedLists as damage:
+            with parts.lock:
+                for number in damage.lists:
+                    if number in parts.heads:
+                        self._repairs.read(number)
+            return None
         entries: Bytes = np.concatenate(raw) if raw else np.zeros((0, parts.entries.size), dtype=np.uint8)
         nbytes = entries.nbytes
         distance = np.repeat(to_head, [len(one) for one in raw]) if raw else np.zeros(0, dtype=np.float32)
         slots, stamps = parts.entries.slots(entries), parts.entries.stamps(entries)
         counts = parts.slots.counts(slots, stamps)
         if allowed is not None:
-            counts &= self._may(allowed, parts.slots.ids.view()[slots])
+            counts &= _may(allowed, parts.slots.ids.view()[slots])
         if not counts.all():
             slots, stamps = slots[counts], stamps[counts]
             entries, distance = entries[counts], distance[counts]
@@ -140,77 +157,121 @@ class Searcher:
 
     def _order(self, query: Floats, vectors: Floats, ids: Numbers, k: int) -> tuple[Numbers, Floats]:
         """The rows of the `k` nearest, and their distances as the caller means them."""
-        squares = exact_squares(query, vectors)
-        order = np.lexsort((ids, squares))[:k]
-        return order, self._parts.measure.distances(squares[order], query)
+        distances = self._parts.measure.distances(query, vectors)
+        order = np.lexsort((ids, distances))[:k]
+        return order, distances[order]
 
-    def among(self, query: Floats, k: int, slots: Numbers) -> Found:
-        """The `k` nearest of the vectors in `slots`, each looked at."""
-        parts = self._parts
-        ids, distances, nbytes = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), 0
-        for start in range(0, len(slots), _BLOCK):
-            block = slots[start : start + _BLOCK]
-            stamps = parts.slots.stamps.view()[block]
-            vectors = self._vectors(block, stamps)
-            if vectors is None:  # changed meanwhile: look at what there is now
-                return self.among(query, k, slots)
-            nbytes += vectors.nbytes
-            counts = parts.slots.counts(block.astype(np.uint32), stamps)
-            found = parts.slots.ids.view()[block][counts]
-            order, near = self._order(query, vectors[counts], found, k)
-            ids, distances = np.concatenate([ids, found[order]]), np.concatenate([distances, near])
-            best = np.lexsort((ids, distances))[:k]
-            ids, distances = ids[best], distances[best]
-        return Found(ids, distances, True, 0, nbytes)
+    def _rotated(self, query: Floats) -> Floats:
+        """The query as heads and lists are asked."""
+        return np.asarray(self._parts.rotate(self._parts.measure.sought(query)[None])[0])
 
+    def _beside(self, tries: int) -> AbstractContextManager[Any]:
+        """What a look is made in: nothing, so that it goes on beside changes; the lock, where it was overtaken by them too often."""
+        return self._parts.lock if tries >= _TRIES else nullcontext()
+
+    # -- every vector --
     def exact(self, query: Floats, k: int, allowed: Allowed | None = None) -> Found:
         """The `k` nearest, every vector looked at."""
-        return self.among(query, k, self._parts.slots.live() if allowed is None else self._allowed(allowed))
+        return self._among(query, k, *self._chosen(allowed))
 
+    def _chosen(self, allowed: Allowed | None) -> tuple[Numbers, Numbers]:
+        """Slots and ids of the vectors that are allowed."""
+        slots = self._parts.slots
+        with self._parts.lock:
+            live = slots.live()
+            ids = slots.ids.view()[live]
+        if allowed is None:
+            return live, ids
+        may = _may(allowed, ids)
+        return live[may], ids[may]
+
+    def _among(self, query: Floats, k: int, slots: Numbers, ids: Numbers) -> Found:
+        """The `k` nearest of the vectors of `ids`, in `slots` when they were chosen, each looked at."""
+        best, distances, nbytes = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), 0
+        for start in range(0, len(slots), _BLOCK):
+            there, vectors = self._current(slots[start : start + _BLOCK], ids[start : start + _BLOCK])
+            nbytes += vectors.nbytes
+            order, near = self._order(query, vectors, there, k)
+            best, distances = np.concatenate([best, there[order]]), np.concatenate([distances, near])
+            first = np.lexsort((best, distances))[:k]
+            best, distances = best[first], distances[first]
+        return Found(best, distances, True, 0, nbytes)
+
+    def _current(self, slots: Numbers, ids: Numbers) -> tuple[Numbers, Floats]:
+        """Of `ids`, in `slots` when they were chosen, those that have a vector still, and it, wherever it is by now."""
+        parts = self._parts
+        vectors: Floats | None
+        try:
+            vectors = parts.vectors.read(slots)
+        except DamagedVectors:  # or written anew meanwhile
+            vectors = None
+        with parts.lock:
+            same = parts.slots.hold(slots, ids)
+            if vectors is not None and same.all():
+                return ids, vectors
+            if vectors is None:
+                same[:] = False
+            now = parts.slots.map.find(ids[~same])
+            moved = self._repairs.exact(now[now >= 0])
+        there = ids[~same][now >= 0]
+        return (there, moved) if vectors is None else (np.concatenate([ids[same], there]), np.concatenate([vectors[same], moved]))
+
+    # -- batches --
     def iterate(self, query: Floats, allowed: Allowed | None = None) -> Iterator[Found]:
         """Ever farther results, in batches, until there are none: each reads the lists of some more heads, and gives what none before it gave."""
-        parts, rotated = self._parts, self._parts.rotate(query[None])[0]
-        if not len(parts.heads):
-            if len(parts.slots):  # still being built
+        parts = self._parts
+        if parts.building or not len(parts.heads):
+            if len(parts.slots):
                 yield self.exact(query, len(parts.slots), allowed)
             return
-        given, read, wide = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 0
+        rotated = self._rotated(query)
+        given, read = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        wide, tries, seen = _STEP, 0, parts.epoch
         while True:
-            wide += _STEP
-            with parts.lock:
-                every, epoch = len(parts.heads), parts.epoch
-                numbers, squares = parts.heads.nearest(rotated[None], min(wide, every))
-            unread = (numbers[0] >= 0) & ~np.isin(numbers[0], read)
-            try:
-                slots, stamps, _, nbytes = self._candidates(rotated, numbers[0][unread], squares[0][unread], allowed)
-            except DamagedLists as damage:
-                self._mend(damage, epoch)
-                wide -= _STEP
+            with self._beside(tries):
+                with parts.lock:
+                    every, epoch = len(parts.heads), parts.epoch
+                    if not every:
+                        return
+                    numbers, squares = parts.heads.nearest(rotated[None], min(wide, every))
+                if epoch != seen:  # entries moved between lists, perhaps into those that were read: look at all again, and give nothing twice
+                    read, seen = read[:0], epoch
+                unread = (numbers[0] >= 0) & ~np.isin(numbers[0], read)
+                batch = self._batch(query, rotated, numbers[0][unread], squares[0][unread], allowed, epoch, given)
+            if batch is None:
+                tries += 1
                 continue
-            slots, first = np.unique(slots, return_index=True)
-            vectors = self._vectors(slots.astype(np.int64), stamps[first])
-            with parts.lock:
-                if vectors is None or parts.epoch != epoch:  # entries moved between lists: look at all again, and give nothing twice
-                    read, wide = read[:0], 0
-                    continue
-                counts = parts.slots.counts(slots, stamps[first])
-                ids = parts.slots.ids.view()[slots[counts]]
-            read = np.concatenate([read, numbers[0][unread]])
-            fresh = ~np.isin(ids, given)
-            order, distances = self._order(query, vectors[counts][fresh], ids[fresh], int(fresh.sum()))
-            given = np.concatenate([given, ids[fresh]])
-            if len(order):
-                yield Found(ids[fresh][order], distances, wide >= every, int(unread.sum()), nbytes + vectors.nbytes)
+            read, given = np.concatenate([read, numbers[0][unread]]), np.concatenate([given, batch.ids])
+            if len(batch.ids):
+                yield replace(batch, exact=wide >= every)
             if wide >= every:
                 return
+            wide, tries = wide + _STEP, 0
+
+    def _batch(
+        self, query: Floats, rotated: Floats, near: Numbers, to_head: Floats, allowed: Allowed | None, epoch: int, given: Numbers
+    ) -> Found | None:
+        """What is in lists `near` and not among the ids `given`, nearest first; None where lists were changed since `epoch`, or had to be mended."""
+        parts = self._parts
+        candidates = self._candidates(rotated, near, to_head, allowed)
+        if candidates is None:
+            return None
+        slots, first = np.unique(candidates[0], return_index=True)
+        stamps = candidates[1][first]
+        vectors = self._vectors(slots.astype(np.int64), stamps)
+        if vectors is None:
+            return None
+        with parts.lock:
+            if parts.epoch != epoch:
+                return None
+            counts = parts.slots.counts(slots, stamps)
+            ids = parts.slots.ids.view()[slots[counts]]
+        ids, vectors = self._permitted(allowed, ids, vectors[counts])
+        fresh = ~np.isin(ids, given)
+        order, distances = self._order(query, vectors[fresh], ids[fresh], int(fresh.sum()))
+        return Found(ids[fresh][order], distances, False, len(near), candidates[3] + vectors.nbytes)
 
     # -- damage --
-    def _mend(self, damage: DamagedLists, epoch: int) -> None:
-        """Make lists again that are damaged, and not only changed since they were chosen."""
-        with self._parts.lock:
-            if self._parts.epoch == epoch:
-                self._repairs.mend(damage)
-
     def _vectors(self, slots: Numbers, stamps: NDArray[np.uint32]) -> Floats | None:
         """The vectors in `slots`, as the measure stores them; None where one of them was written anew since it was chosen."""
         parts = self._parts
@@ -221,15 +282,15 @@ class Searcher:
                 same = parts.slots.counts(slots.astype(np.uint32), stamps)
                 if not same[np.isin(slots, damage.slots)].all():
                     return None
-                self._repairs.mend_vectors(damage)
-            return parts.vectors.read(slots)
+                return self._repairs.exact(slots)
 
     # -- filters --
-    def _may(self, allowed: Allowed, ids: Numbers) -> Mask:
-        if callable(allowed):
-            return np.asarray(allowed(ids), dtype=bool)
-        inside = (ids >= 0) & (ids < len(allowed))
-        return inside & allowed[np.where(inside, ids, 0)] if len(allowed) else inside
+    def _permitted(self, allowed: Allowed | None, ids: Numbers, vectors: Floats) -> tuple[Numbers, Floats]:
+        """Of `ids` (m,) and their vectors those that are allowed: the entry of a vector that is just put in is seen before its id is known."""
+        if allowed is None:
+            return ids, vectors
+        may = _may(allowed, ids)
+        return ids[may], vectors[may]
 
     def _share(self, allowed: Allowed) -> float:
         """About which share of the vectors is allowed."""
@@ -237,17 +298,20 @@ class Searcher:
         n = len(live.homes.view())
         sample = np.arange(n) if n <= _SAMPLE else np.random.default_rng(n).integers(0, n, _SAMPLE)
         sample = sample[live.homes.view()[sample] != NOWHERE]
-        return float(self._may(allowed, live.ids.view()[sample]).mean()) if len(sample) else 0.0
-
-    def _allowed(self, allowed: Allowed) -> Numbers:
-        slots = self._parts.slots.live()
-        return slots[self._may(allowed, self._parts.slots.ids.view()[slots])]
+        return float(_may(allowed, live.ids.view()[sample]).mean()) if len(sample) else 0.0
 
 
-def exact_squares(query: Floats, vectors: Floats) -> Floats:
-    """Squared distances (m,) of `query` (d,) to `vectors` (m, d), as differences: equal vectors have equal distances, whatever row they stand in."""
-    difference = vectors - query
-    return np.asarray(np.einsum("ij,ij->i", difference, difference), dtype=np.float32)
+def _may(allowed: Allowed, ids: Numbers) -> Mask:
+    """Which of `ids` (m,) a search may give. Raises `Invalid` for what is no such mask or function."""
+    if callable(allowed):
+        told = np.asarray(allowed(ids))
+        if told.shape != ids.shape or told.dtype != np.bool_:
+            raise Invalid(f"search: `allowed` gave shape {told.shape} and type {told.dtype} for {len(ids)} ids, must give ({len(ids)},) of bool")
+        return told
+    if not isinstance(allowed, np.ndarray) or allowed.ndim != 1 or allowed.dtype != np.bool_:
+        raise Invalid("search: `allowed` must be a mask by id, an array (n,) of bool, or a function that gives one for ids")
+    inside = (ids >= 0) & (ids < len(allowed))
+    return inside & allowed[np.where(inside, ids, 0)] if len(allowed) else inside
 
 
 def best_distinct(slots: NDArray[np.uint32], estimates: Floats, most: int) -> Numbers:

@@ -147,6 +147,15 @@ class Slots:
             self.entries += int(copies.sum()) - int(self.copies.view()[slots].sum(dtype=np.int64))
             self.copies.set(slots, copies)
 
+    def give_back(self, slots: Numbers) -> None:
+        """Slots that were reserved, and not taken, are free at once: no manifest knows of a vector in them."""
+        self.restamp(slots, 2)
+        self._free = sorted([*self._free, *slots.tolist()], reverse=True)
+
+    def hold(self, slots: Numbers, ids: Numbers) -> NDArray[np.bool_]:
+        """Which of `slots` (m,) hold the vector of `ids` (m,)."""
+        return np.asarray((self.ids.view()[slots] == ids) & (self.homes.view()[slots] != NOWHERE))
+
     def counts(self, slots: NDArray[np.uint32], stamps: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Which entries count: those with the stamp of their slot."""
         return np.asarray(self.stamps.view()[slots] == stamps)

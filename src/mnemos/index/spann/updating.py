@@ -15,8 +15,8 @@ from mnemos.index.spann.closure import assign
 from mnemos.index.spann.codes import Bytes, Floats
 from mnemos.index.spann.kmeans import balanced_kmeans
 from mnemos.index.spann.lists import DamagedLists
+from mnemos.index.spann.metric import exact_squares
 from mnemos.index.spann.parts import Numbers, Parts
-from mnemos.index.spann.searching import exact_squares
 from mnemos.index.spann.vector_file import DamagedVectors
 
 _STALE = 0.3
@@ -57,11 +57,13 @@ class Updater:
                     self._create(rotated[0], np.zeros(0, dtype=np.int64), rotated[:0])
                 homes, copies = self._append(slots, parts.slots.stamps.view()[slots], rotated)
             except BaseException:
-                parts.slots.release(slots)
+                parts.slots.give_back(slots)
                 raise
             parts.slots.take(slots, ids, homes, copies)
             self.changed += len(ids)
-            self._release(before[before >= 0])
+            if (before >= 0).any():
+                self._release(before[before >= 0])
+                parts.epoch += 1
 
     def remove(self, ids: Numbers) -> int:
         """Let go of the vectors of `ids`; how many of them there were."""
