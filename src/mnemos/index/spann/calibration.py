@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.index.spann.codes import Floats
+from mnemos.index.spann.codes import Bytes, Floats
 from mnemos.index.spann.parts import Numbers, Parts, Settings
 from mnemos.index.spann.searching import best_distinct
 
@@ -49,14 +50,15 @@ class _Probe:
         return _PER_LIST * reach + _PER_ENTRY * int(np.count_nonzero(self.ranks < reach)) + _PER_VECTOR * rescore
 
 
-def calibrated(parts: Parts) -> Settings:
-    """The cheapest settings that reach `options.recall` at ten on a sample; the widest, with what they reach, where none does."""
+def calibrated(parts: Parts, read: Callable[[int], Bytes]) -> Settings:
+    """The cheapest settings that reach `options.recall` at ten on a sample; the widest, with what they reach, where none does. `read` gives the
+    entries of a list."""
     live = parts.slots.live()
     if len(live) <= 2 * _K or not len(parts.heads):
         return Settings()
     rng = np.random.default_rng(parts.options.seed)
     sample = np.sort(rng.choice(live, min(_QUERIES, len(live)), replace=False))
-    probes = _probes(parts, sample, live)
+    probes = _probes(parts, read, sample, live)
     wanted = min(parts.options.recall + _MARGIN, 1.0)
 
     def recall(lists: int, spread: float, rescore: int) -> float:
@@ -81,17 +83,18 @@ def _finite(spread: float) -> float:
     return float(min(spread, 1e9))  # JSON has no infinity
 
 
-def _probes(parts: Parts, sample: Numbers, live: Numbers) -> list[_Probe]:
-    stored = parts.vectors.read(sample)
-    truth = _nearest(parts, sample, stored, live)
-    rotated = parts.rotate(stored)
+def _probes(parts: Parts, read: Callable[[int], Bytes], sample: Numbers, live: Numbers) -> list[_Probe]:
+    sought = parts.measure.sought(parts.vectors.read(sample))
+    truth = _nearest(parts, sample, sought, live)
+    rotated = parts.rotate(sought)
     out = []
     for row, slot in enumerate(sample.tolist()):
         lengths, pieces = [], []
         with parts.lock:
             numbers, squares = parts.heads.nearest(rotated[row : row + 1], min(_LISTS[-1], len(parts.heads)))
             near, to_head = numbers[0][numbers[0] >= 0], squares[0][numbers[0] >= 0]
-            for raw in parts.lists.read_many(near.tolist()):
+            for number in near.tolist():
+                raw = read(number)
                 counted = raw[parts.live(raw) & (parts.entries.slots(raw) != slot)]
                 pieces.append(counted)
                 lengths.append(len(counted))
@@ -101,13 +104,16 @@ def _probes(parts: Parts, sample: Numbers, live: Numbers) -> list[_Probe]:
     return out
 
 
-def _nearest(parts: Parts, sample: Numbers, stored: Floats, live: Numbers) -> Numbers:
-    """The slots (q, 10) of the vectors nearest to each of the sample, itself left out, all looked at."""
+def _nearest(parts: Parts, sample: Numbers, sought: Floats, live: Numbers) -> Numbers:
+    """The slots (q, 10) of the vectors nearest to what is sought for each of the sample (q,), itself left out, all looked at."""
+    middle = sought.mean(axis=0)  # from which all is seen, so that no digits are lost far from the origin
+    sought = sought - middle
     best = np.full((len(sample), 0), 0, dtype=np.int64)
     squares = np.full((len(sample), 0), np.inf, dtype=np.float32)
     for slots, vectors in parts.vectors.read_all(live, _BLOCK):
+        vectors = vectors - middle
         lengths = np.einsum("ij,ij->i", vectors, vectors)
-        distances = lengths - 2 * (stored @ vectors.T)
+        distances = lengths - 2 * (sought @ vectors.T)
         distances[sample[:, None] == slots] = np.inf
         squares = np.concatenate([squares, distances], axis=1)
         best = np.concatenate([best, np.broadcast_to(slots, (len(sample), len(slots)))], axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mnemos.index.spann.mending import Mender
 from mnemos.index.spann.parts import Numbers, Parts
 from mnemos.index.spann.updating import Updater
 
@@ -12,7 +13,7 @@ _SAME = 1e-6
 _BLOCK = 8192
 
 
-def erase(parts: Parts, updater: Updater, ids: Numbers) -> int:
+def erase(parts: Parts, updater: Updater, mender: Mender, ids: Numbers) -> int:
     """Let go of the vectors of `ids`, of the entries of every list that do not count, and of heads that are one of the vectors. Reads all lists. How
     many vectors there were.
 
@@ -26,7 +27,7 @@ def erase(parts: Parts, updater: Updater, ids: Numbers) -> int:
         parts.doomed = np.concatenate([parts.doomed, parts.rotated(known)])
         updater.remove(ids)
         for number in parts.lists.numbers().tolist():
-            raw = updater.read(number)
+            raw = mender.read(number)
             live = parts.live(raw)
             if not live.all():
                 updater.rewrite(number, raw[live])

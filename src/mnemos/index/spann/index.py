@@ -27,6 +27,7 @@ from mnemos.index.spann.extents import Extents
 from mnemos.index.spann.heads import Heads
 from mnemos.index.spann.lists import Lists
 from mnemos.index.spann.manifest import MANIFEST, TABLES, Checkpoints
+from mnemos.index.spann.mending import Mender
 from mnemos.index.spann.metric import checked, measure
 from mnemos.index.spann.options import Options
 from mnemos.index.spann.parts import Numbers, Parts, Settings, Source, random_rotation
@@ -58,8 +59,9 @@ class SpannIndex:
         self._disk, self._checkpoints, self._parts, self._extents, self._meta = disk, checkpoints, parts, extents, meta
         self.dimensions = dimensions
         self._saving = threading.Lock()
-        self._updater = Updater(parts)
-        self._searcher = Searcher(parts, self._updater)
+        self._mender = Mender(parts)
+        self._updater = Updater(parts, self._mender)
+        self._searcher = Searcher(parts, self._mender)
 
     # -- coming and going --
     @classmethod
@@ -134,10 +136,10 @@ class SpannIndex:
         )
         index = cls(disk, checkpoints, parts, extents, dimensions, meta)
         index._rotation = tables["rotation"]
+        parts.building = "building" in meta
         index._load_heads(tables.get("groups"))
         for number in np.flatnonzero(lists.counts() > parts.limit).tolist():
             parts.waiting[number] = "split"
-        parts.building = "building" in meta
         return index
 
     _rotation: Table
@@ -147,15 +149,22 @@ class SpannIndex:
         parts = self._parts
         numbers = parts.lists.numbers()
         heads, damaged = parts.lists.heads(numbers)
+        if damaged and parts.building:
+            raise Corrupt(f"vector index: the head of list {numbers[damaged[0]]} is damaged, and its build was stopped; build the index again")
+        empty = []
         for at in damaged:
             home = np.flatnonzero(parts.slots.homes.view() == numbers[at])
-            if not len(home):
-                raise Corrupt(f"vector index: the head of list {numbers[at]} is damaged, and no vector is at home there; build the index again")
-            heads[at] = self._updater.vectors(home).mean(axis=0)
+            if len(home):
+                heads[at] = self._mender.vectors(home).mean(axis=0)
+            else:
+                parts.lists.drop(int(numbers[at]))
+                empty.append(at)
+        damaged = [int(numbers[at]) for at in damaged if at not in empty]
+        heads, numbers = np.delete(heads, empty, axis=0), np.delete(numbers, empty)
         known = None if groups is None else groups.view()[numbers].astype(np.int64)
         parts.heads = Heads(heads, numbers=numbers, groups=known, seed=parts.options.seed)
         if damaged:
-            self._updater.make_again(numbers[damaged].tolist())
+            self._mender.make_again(damaged)
 
     def close(self) -> None:
         """Let go of the files. What was not checkpointed is applied again from the log next time."""
@@ -244,7 +253,7 @@ class SpannIndex:
             "merges": updater.merges,
             "followed": updater.followed,
             "reassigned": updater.reassigned,
-            "mended": updater.mended,
+            "mended": self._mender.mended,
         }
 
     def has(self, ids: Numbers) -> NDArray[np.bool_]:
@@ -265,7 +274,7 @@ class SpannIndex:
             slots = self._parts.slots.map.find(ids)
             if (slots < 0).any():
                 raise NotFound(f"vector index: there is no vector of id {int(ids[slots < 0][0])}")
-            return np.asarray(self._updater.exact(slots)[:, : self.dimensions])
+            return np.asarray(self._mender.exact(slots)[:, : self.dimensions])
 
     # -- searching --
     def search(
@@ -334,7 +343,7 @@ class SpannIndex:
         """
         ids = _ids(ids, distinct=False)
         with self._changing():
-            gone = erase(self._parts, self._updater, ids)
+            gone = erase(self._parts, self._updater, self._mender, ids)
         self.checkpoint()
         overwrite(self._parts)
         return gone
@@ -400,7 +409,7 @@ class SpannIndex:
     def calibrate(self) -> Settings:
         """Choose `settings` anew for `options.recall`, by a sample of what is in the index now."""
         with one_blas_thread(), contextlib.suppress(DamagedVectors):  # a vector that is written over meanwhile: next time
-            self._parts.settings = calibrated(self._parts)
+            self._parts.settings = calibrated(self._parts, self._mender.read)
         self._updater.changed = 0
         return self.settings
 
@@ -445,14 +454,10 @@ class SpannIndex:
             return [*self._checkpoints.problems(), *checking.problems(self._parts)]
 
     def mend(self) -> int:
-        """Make again what is damaged on disk; how many lists and vectors were. Raises `Corrupt` where nobody knows a vector any more."""
-        before = self._updater.mended
-        with self._parts.lock:
-            damaged = self._parts.vectors.damaged(self._parts.slots.live())
-            if len(damaged):
-                self._updater.mend_vectors(DamagedVectors(VECTORS, damaged.tolist()))
-            self._updater.make_again(self._parts.lists.damaged())
-        return self._updater.mended - before
+        """Put right what `verify` finds; how many lists and vectors were made again, or written anew. Raises `Corrupt` where nobody knows a vector
+        any more."""
+        with self._changing():
+            return checking.put_right(self._parts, self._updater, self._mender)
 
 
 def _count(k: int) -> int:

@@ -25,8 +25,8 @@ class Measure(Protocol):
         """Queries (m, d) likewise."""
         ...
 
-    def sought(self, query: Floats) -> Floats:
-        """A query as asked (dimensions,), as it is compared with heads and codes: any multiple that has the same vectors nearest."""
+    def sought(self, queries: Floats) -> Floats:
+        """What is compared with heads and codes for queries as asked, or for vectors as stored that are looked for (m, dimensions)."""
         ...
 
     def distances(self, query: Floats, vectors: Floats) -> Floats:
@@ -72,8 +72,8 @@ class _Cosine:
 
     asked = stored
 
-    def sought(self, query: Floats) -> Floats:
-        return query
+    def sought(self, queries: Floats) -> Floats:
+        return queries
 
     def distances(self, query: Floats, vectors: Floats) -> Floats:
         return exact_squares(query, vectors) / np.float32(2)
@@ -96,8 +96,8 @@ class _L2:
 
     asked = stored
 
-    def sought(self, query: Floats) -> Floats:
-        return query
+    def sought(self, queries: Floats) -> Floats:
+        return queries
 
     def distances(self, query: Floats, vectors: Floats) -> Floats:
         return exact_squares(query, vectors)
@@ -122,10 +122,12 @@ class _InnerProduct:
     def asked(self, queries: Floats) -> Floats:
         return np.concatenate([queries, np.zeros((len(queries), 1), dtype=np.float32)], axis=1)
 
-    def sought(self, query: Floats) -> Floats:
+    def sought(self, queries: Floats) -> Floats:
         """As long as vectors are: of a much longer one all would be about equally far, as float32 has it."""
-        length = float(np.sqrt(np.einsum("i,i", query, query, dtype=np.float64)))
-        return np.asarray(query * (self._max / length), dtype=np.float32) if length else query
+        queries = np.asarray(queries, dtype=np.float64)
+        queries[:, -1] = 0
+        lengths = np.sqrt(np.einsum("ij,ij->i", queries, queries))
+        return np.asarray(queries * (self._max / np.where(lengths > 0, lengths, 1.0))[:, None], dtype=np.float32)
 
     def distances(self, query: Floats, vectors: Floats) -> Floats:
         return np.asarray(-np.einsum("ij,j->i", vectors, query), dtype=np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mnemos.base.errors import Invalid
 from mnemos.index.spann.codes import Bytes, Floats
 from mnemos.index.spann.lists import DamagedLists
+from mnemos.index.spann.mending import Mender
 from mnemos.index.spann.parts import Numbers, Parts
 from mnemos.index.spann.slots import NOWHERE
 from mnemos.index.spann.vector_file import DamagedVectors
@@ -45,19 +46,12 @@ class Found:
     """Read from lists and vectors."""
 
 
-class Repairs(Protocol):
-    """Who reads again, under the lock, what a search found damaged: it may only have been changed meanwhile. What is damaged is made again."""
-
-    def read(self, number: int) -> Bytes: ...
-    def exact(self, slots: Numbers) -> Floats: ...
-
-
 class Searcher:
     """Searches of one index. Thread-safe: it holds the lock only to look among the heads and to check its answer, and longer where changes overtook
     it several times."""
 
-    def __init__(self, parts: Parts, repairs: Repairs) -> None:
-        self._parts, self._repairs = parts, repairs
+    def __init__(self, parts: Parts, mender: Mender) -> None:
+        self._parts, self._mender = parts, mender  # who reads again, under the lock, what looks damaged: it may only have been changed meanwhile
 
     def search(
         self, query: Floats, k: int, allowed: Allowed | None = None, lists: int | None = None, rescore: int | None = None, spread: float | None = None
@@ -141,7 +135,7 @@ class Searcher:
             with parts.lock:
                 for number in damage.lists:
                     if number in parts.heads:
-                        self._repairs.read(number)
+                        self._mender.read(number)
             return None
         entries: Bytes = np.concatenate(raw) if raw else np.zeros((0, parts.entries.size), dtype=np.uint8)
         nbytes = entries.nbytes
@@ -163,7 +157,7 @@ class Searcher:
 
     def _rotated(self, query: Floats) -> Floats:
         """The query as heads and lists are asked."""
-        return np.asarray(self._parts.rotate(self._parts.measure.sought(query)[None])[0])
+        return np.asarray(self._parts.rotate(self._parts.measure.sought(query[None]))[0])
 
     def _beside(self, tries: int) -> AbstractContextManager[Any]:
         """What a look is made in: nothing, so that it goes on beside changes; the lock, where it was overtaken by them too often."""
@@ -212,7 +206,7 @@ class Searcher:
             if vectors is None:
                 same[:] = False
             now = parts.slots.map.find(ids[~same])
-            moved = self._repairs.exact(now[now >= 0])
+            moved = self._mender.exact(now[now >= 0])
         there = ids[~same][now >= 0]
         return (there, moved) if vectors is None else (np.concatenate([ids[same], there]), np.concatenate([vectors[same], moved]))
 
@@ -282,7 +276,7 @@ class Searcher:
                 same = parts.slots.counts(slots.astype(np.uint32), stamps)
                 if not same[np.isin(slots, damage.slots)].all():
                     return None
-                return self._repairs.exact(slots)
+                return self._mender.exact(slots)
 
     # -- filters --
     def _permitted(self, allowed: Allowed | None, ids: Numbers, vectors: Floats) -> tuple[Numbers, Floats]:

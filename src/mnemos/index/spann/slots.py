@@ -156,6 +156,11 @@ class Slots:
         """Which of `slots` (m,) hold the vector of `ids` (m,)."""
         return np.asarray((self.ids.view()[slots] == ids) & (self.homes.view()[slots] != NOWHERE))
 
+    def accounted(self) -> bool:
+        """Whether each slot holds a vector, or is free, or will be: once."""
+        unused = [*self._free, *(slot for slots in self._waiting.values() for slot in slots)]
+        return bool(np.array_equal(np.sort(np.array(unused, dtype=np.int64)), self.empty()))
+
     def counts(self, slots: NDArray[np.uint32], stamps: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Which entries count: those with the stamp of their slot."""
         return np.asarray(self.stamps.view()[slots] == stamps)

@@ -6,8 +6,6 @@ An entry is written first and counts when its slot has its stamp: a step that fa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,9 +13,9 @@ from mnemos.index.spann.closure import assign
 from mnemos.index.spann.codes import Bytes, Floats
 from mnemos.index.spann.kmeans import balanced_kmeans
 from mnemos.index.spann.lists import DamagedLists
+from mnemos.index.spann.mending import Mender
 from mnemos.index.spann.metric import exact_squares
 from mnemos.index.spann.parts import Numbers, Parts
-from mnemos.index.spann.vector_file import DamagedVectors
 
 _STALE = 0.3
 """A list of which more is thought to be stale is written anew."""
@@ -31,13 +29,13 @@ _BATCH = 1024
 class Updater:
     """Changes of one index. Whoever calls holds `parts.lock`, or lets the method take it."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, mender: Mender) -> None:
+        self._parts, self._mender = parts, mender
         self._dead: dict[int, int] = {}  # per list, how many vectors at home there are gone since it was written anew
-        self._cursor = 0
+        self._cursor, self._rewritten, self._before = 0, 0, -1  # of a sweep: the next list; lists written anew, in all and before this round
         self.changed = 0
         """Vectors that came since `settings` were chosen."""
-        self.splits = self.followed = self.merges = self.reassigned = self.mended = 0
+        self.splits = self.followed = self.merges = self.reassigned = 0
 
     # -- from outside --
     def add(self, ids: Numbers, vectors: Floats) -> None:
@@ -122,7 +120,7 @@ class Updater:
         try:
             count = parts.lists.append(number, entries)
         except DamagedLists as damage:  # it outgrew its extent, and could not be read
-            self.mend(damage)
+            self._mender.mend(damage)
             count = parts.lists.append(number, entries)
         if count > parts.limit:
             parts.waiting[number] = "split"
@@ -148,7 +146,7 @@ class Updater:
     def _held(self, number: int) -> tuple[Bytes, int]:
         """The entries of a list that count, each slot once; and how many entries there are."""
         parts = self._parts
-        raw = self.read(number)
+        raw = self._mender.read(number)
         live = raw[parts.live(raw)]
         first = np.unique(parts.entries.slots(live), return_index=True)[1]
         return live[np.sort(first)], len(raw)
@@ -175,7 +173,13 @@ class Updater:
         if not self.stale:
             return False
         numbers = parts.lists.numbers()
-        number = int(numbers[np.searchsorted(numbers, self._cursor) % len(numbers)])
+        at = int(np.searchsorted(numbers, self._cursor))
+        if at == len(numbers):  # a round is over
+            if self._rewritten == self._before:  # nothing was stale: the count was wrong, as it is after failures
+                parts.slots.entries = parts.lists.total
+                return False
+            at, self._before = 0, self._rewritten
+        number = int(numbers[at])
         self._cursor = number + 1
         parts.waiting[number] = "merge"
         return True
@@ -194,7 +198,7 @@ class Updater:
                 self._follow(number, live)
             return
         slots = parts.entries.slots(live).astype(np.int64)
-        rotated = self.vectors(slots)
+        rotated = self._mender.vectors(slots)
         old = parts.heads.vector(number)
         ways = max(2, -(-2 * len(live) // limit))
         rng = np.random.default_rng([parts.options.seed, number, len(live)])
@@ -244,7 +248,7 @@ class Updater:
         margin = 1 + _MARGIN[parts.options.code]
         drawn = []
         for number, head in zip(near.tolist(), around, strict=True):
-            raw = self.read(number)
+            raw = self._mender.read(number)
             here = (parts.slots.homes.view()[parts.entries.slots(raw)] == number) & parts.live(raw)
             raw = raw[here]
             if not len(raw):
@@ -256,7 +260,7 @@ class Updater:
         slots = np.unique(np.concatenate(drawn)).astype(np.int64) if drawn else np.zeros(0, dtype=np.int64)
         if not len(slots):
             return
-        rotated = self.vectors(slots)
+        rotated = self._mender.vectors(slots)
         to_home = _squares(rotated, parts.heads.vectors(parts.slots.homes.view()[slots].astype(np.int64)))
         nearer = np.min([exact_squares(head, rotated) for head in heads], axis=0) < to_home
         self._reassign(slots[nearer], rotated[nearer])
@@ -271,12 +275,17 @@ class Updater:
         slots, rotated = slots[away], rotated[away]
         if not len(slots):
             return
+        self.write_anew(slots, rotated)
+        self.reassigned += len(slots)
+
+    def write_anew(self, slots: Numbers, rotated: Floats) -> None:
+        """Put entries of the vectors in `slots` into all lists that they belong to, under a new stamp: no other entry of theirs counts any more."""
+        parts = self._parts
         stamps = parts.slots.stamps.view()[slots] + np.uint32(1)
         homes, copies = self._append(slots, stamps, rotated)
         parts.slots.restamp(slots)
         parts.slots.move(slots, homes, copies)
         parts.epoch += 1
-        self.reassigned += len(slots)
 
     def _merge(self, number: int, whole: bool = False) -> None:
         """Write a list anew without what is stale; where little is left, or with `whole`, give that to the nearest list that has room."""
@@ -295,10 +304,10 @@ class Updater:
             return
         slots = parts.entries.slots(live).astype(np.int64)
         at_home = parts.slots.homes.view()[slots] == number
-        there = self.read(target)
+        there = self._mender.read(target)
         known = parts.entries.slots(there[parts.live(there)])
         absent = ~np.isin(slots, known)
-        rotated = self.vectors(slots)
+        rotated = self._mender.vectors(slots)
         if absent.any():
             self._append_to(target, slots[absent], parts.slots.stamps.view()[slots[absent]], rotated[absent])
         copies = parts.slots.copies.view()[slots] - ~absent
@@ -321,6 +330,7 @@ class Updater:
         """Let a list have only the entries `live`."""
         self._parts.lists.create(number, self._parts.heads.vector(number), live)
         self._dead.pop(number, None)
+        self._rewritten += 1
 
     def _follow(self, number: int, live: Bytes) -> None:
         """Where what is at home in a list has drifted away from its head, let the head follow."""
@@ -329,7 +339,7 @@ class Updater:
         slots = slots[parts.slots.homes.view()[slots] == number]
         if len(slots) < 2:
             return
-        rotated = self.vectors(slots)
+        rotated = self._mender.vectors(slots)
         mean = rotated.mean(axis=0, dtype=np.float64).astype(np.float32)
         # A member stands about as far from the middle of the others as they do: a head that stands farther is none of them.
         if float(exact_squares(parts.heads.vector(number), mean[None])[0]) > _DRIFTED * float(exact_squares(mean, rotated).mean()):
@@ -344,7 +354,7 @@ class Updater:
             self._drop(number)
             parts.epoch += 1
             return
-        rotated = self.vectors(slots)
+        rotated = self._mender.vectors(slots)
         at_home = parts.slots.homes.view()[slots] == number
         head = _middle(rotated[at_home] if at_home.any() else rotated)
         old = parts.heads.vector(number)
@@ -356,53 +366,6 @@ class Updater:
         farther = exact_squares(old, rotated) < exact_squares(head, rotated)
         self._reassign(slots[at_home & farther], rotated[at_home & farther])
         self._draw(head, np.array([other]))
-
-    # -- damage --
-    def mend(self, damage: DamagedLists) -> None:
-        """Make damaged lists again: each of the vectors that are at home there. Copies of others are not missed: those are at home elsewhere."""
-        self.make_again(damage.lists)
-
-    def make_again(self, numbers: Sequence[int]) -> None:
-        parts = self._parts
-        for number in numbers:
-            if number not in parts.heads:
-                continue
-            slots = np.flatnonzero(parts.slots.homes.view() == number)
-            head = parts.heads.vector(number)
-            entries = parts.entries.write(slots.astype(np.uint32), parts.slots.stamps.view()[slots], self.vectors(slots), head)
-            parts.lists.create(number, head, entries)
-            self.mended += 1
-        parts.epoch += 1
-
-    def mend_vectors(self, damage: DamagedVectors) -> None:
-        """Write damaged vectors again, from where they are kept for good. Raises the damage where nobody knows them."""
-        parts = self._parts
-        slots = np.array(damage.slots, dtype=np.int64)
-        if parts.source is None:
-            raise damage
-        fresh = parts.measure.stored(np.ascontiguousarray(parts.source(parts.slots.ids.view()[slots]), dtype=np.float32))
-        parts.vectors.write(slots, fresh)
-        self.mended += len(slots)
-
-    def read(self, number: int) -> Bytes:
-        """The entries of a list, made again where they were damaged."""
-        try:
-            return self._parts.lists.read(number)
-        except DamagedLists as damage:
-            self.mend(damage)
-            return self._parts.lists.read(number)
-
-    def vectors(self, slots: Numbers) -> Floats:
-        """The vectors in `slots`, as heads and lists have them."""
-        return self._parts.rotate(self.exact(slots))
-
-    def exact(self, slots: Numbers) -> Floats:
-        """The vectors in `slots`, as the measure stores them; mended where they were damaged."""
-        try:
-            return self._parts.vectors.read(slots)
-        except DamagedVectors as damage:
-            self.mend_vectors(damage)
-            return self._parts.vectors.read(slots)
 
 
 def _squares(some: Floats, others: Floats) -> Floats:
