@@ -13,7 +13,7 @@ from mnemos.base.protocols import Progress
 from mnemos.index.spann.closure import assign_all
 from mnemos.index.spann.clustering import balanced_tree
 from mnemos.index.spann.codes import Floats
-from mnemos.index.spann.heads import Heads
+from mnemos.index.spann.head_index import head_index
 from mnemos.index.spann.metric import checked
 from mnemos.index.spann.parts import Numbers, Parts
 from mnemos.index.spann.selection import leaf_for, select_heads
@@ -85,7 +85,7 @@ def _build(
 
     if stage == _VECTORS:
         chosen = _heads(rotated, len(ids), parts, workers, stages)
-        parts.heads = Heads(chosen, seed=parts.options.seed)
+        parts.heads = head_index(parts.kernel, chosen, seed=parts.options.seed)
         nothing = np.zeros((0, parts.entries.size), dtype=np.uint8)
         for number, head in enumerate(chosen):
             parts.lists.create(number, head, nothing)

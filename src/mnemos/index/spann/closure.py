@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.base.errors import Invalid
-from mnemos.index.spann.heads import Heads
+from mnemos.index.spann.head_index import HeadIndex
 from mnemos.index.spann.working import Progress, in_order
 
 Floats = NDArray[np.float32]
@@ -25,7 +25,7 @@ _ROWS = 4096
 
 
 def assign(
-    vectors: Floats, heads: Heads, *, candidates: int = 64, epsilon: float = 10.0, rng_factor: float = 1.0, replicas: int = 8
+    vectors: Floats, heads: HeadIndex, *, candidates: int = 64, epsilon: float = 10.0, rng_factor: float = 1.0, replicas: int = 8
 ) -> Ints:
     """The lists of `vectors` (m, d): numbers (m, replicas), the nearest head first, -1 where there are fewer.
 
@@ -46,7 +46,7 @@ def assign(
 def assign_all(
     reader: Reader,
     n: int,
-    heads: Heads,
+    heads: HeadIndex,
     *,
     candidates: int = 64,
     epsilon: float = 10.0,
@@ -94,7 +94,7 @@ def _checked(candidates: int, epsilon: float, rng_factor: float, replicas: int) 
         )
 
 
-def _taken(vectors: Floats, numbers: Ints, heads: Heads, epsilon: float, rng_factor: float, replicas: int) -> Ints:
+def _taken(vectors: Floats, numbers: Ints, heads: HeadIndex, epsilon: float, rng_factor: float, replicas: int) -> Ints:
     """The lists (m, replicas) of `vectors` (m, d) among the candidates `numbers` (m, c); of heads equally near the least number first."""
     m, numbers = len(vectors), np.sort(numbers, axis=1)
     known, where = np.unique(numbers, return_inverse=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ PROBE = 4096
 """Heads that a query is compared with where there are more: the least number, not the share, is what recall hangs on."""
 AROUND = 16
 """Groups next to one that was split, whose heads are looked at again."""
-_SPARE = 16
+SPARE = 16
 """So many more than asked for are found, and then ranked by distances that do not depend on where a head stands."""
 _BATCH = 256
 """Queries that are answered together."""
@@ -49,12 +49,7 @@ class Heads:
     def __init__(
         self, vectors: Floats, *, numbers: Ints | None = None, groups: Ints | None = None, exact: int = EXACT, probe: int = PROBE, seed: int = 0
     ) -> None:
-        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        if vectors.ndim != 2:
-            raise Invalid(f"heads: need vectors (m, d); got shape {vectors.shape}")
-        numbers = np.arange(len(vectors), dtype=np.int64) if numbers is None else np.asarray(numbers, dtype=np.int64)
-        if numbers.shape != (len(vectors),) or (len(numbers) and (numbers.min() < 0 or len(np.unique(numbers)) < len(numbers))):
-            raise Invalid(f"heads: need {len(vectors)} distinct numbers from 0 on, one for each vector")
+        vectors, numbers = numbered(vectors, numbers)
         if groups is not None and (groups.shape != numbers.shape or (len(groups) and groups.min() < 0)):
             raise Invalid(f"heads: need {len(vectors)} groups from 0 on, one for each vector")
         self.dimensions = vectors.shape[1]
@@ -112,15 +107,13 @@ class Heads:
 
     def add(self, vector: Floats) -> int:
         """Take in `vector` (d,); its number. Raises `Invalid` for another shape, or what is not finite."""
-        vector = np.asarray(vector, dtype=np.float32)
-        if vector.shape != (self.dimensions,) or not np.isfinite(vector).all():
-            raise Invalid(f"heads: need a vector of {self.dimensions} finite numbers; got shape {vector.shape}")
+        vector = checked_head(vector, self.dimensions)
         if self._free:
             number = heapq.heappop(self._free)
         else:
             number = len(self._group)
-            self._group = _grown(self._group, number + 1)
-            self._place = _grown(self._place, number + 1)
+            self._group = grown(self._group, number + 1)
+            self._place = grown(self._place, number + 1)
         self._count += 1
         if not self._groups:
             self._set(vector[None], np.array([number]), np.zeros(1, dtype=np.int64))
@@ -145,21 +138,12 @@ class Heads:
         """For each of `queries` (m, d) the numbers (m, k) of the nearest heads and their squared distances (m, k), by distance, then by number;
         -1 and inf where there are fewer. Up to `exact` heads, or where `probe` reaches their number, none that is nearer is missed but for rounding.
         Queries near each other are answered together, and then see more heads than one alone. Raises `Invalid`."""
-        self._check(queries, k)
-        numbers = self.near(queries, k + _SPARE, probe=probe)
-        out = np.full((len(numbers), k), -1, dtype=np.int64), np.full((len(numbers), k), np.inf, dtype=np.float32)
-        for row, query in enumerate(np.asarray(queries, dtype=np.float32)):
-            found = numbers[row][numbers[row] >= 0]
-            away = self._gathered(self._group[found], self._place[found])
-            away -= query
-            distances = np.einsum("ij,ij->i", away, away)
-            order = np.lexsort((found, distances))[:k]
-            out[0][row, : len(order)], out[1][row, : len(order)] = found[order], distances[order]
-        return out
+        check_queries(queries, k, self.dimensions)
+        return ranked(queries, k, self.near(queries, k + SPARE, probe=probe), lambda found: self._gathered(self._group[found], self._place[found]))
 
     def near(self, queries: Floats, k: int, *, probe: int | None = None) -> Ints:
         """As `nearest`, only the numbers (m, k), in no order; of heads about equally near any. Raises `Invalid`."""
-        self._check(queries, k)
+        check_queries(queries, k, self.dimensions)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         out = np.full((len(queries), k), -1, dtype=np.int64)
         if self._count and len(queries):
@@ -170,10 +154,7 @@ class Heads:
 
     def recall(self, queries: Floats, k: int = 64) -> float:
         """The share of the `k` nearest heads of `queries` (m, d) that `nearest` finds for each alone."""
-        right = self.near(queries, k, probe=self._count)
-        found = [self.near(query[None], k)[0] for query in queries]
-        hits = sum(len(np.intersect1d(a[a >= 0], b[b >= 0])) for a, b in zip(found, right, strict=True))
-        return hits / max(int((right >= 0).sum()), 1)
+        return recall_of(self.near, queries, k, self._count)
 
     def nearest_groups(self, queries: Floats, k: int) -> Ints:
         """(m, k) the groups whose centres are nearest to `queries` (m, d), nearest first; -1 where there are fewer."""
@@ -183,10 +164,6 @@ class Heads:
         return found
 
     # Finding
-
-    def _check(self, queries: Floats, k: int) -> None:
-        if queries.ndim != 2 or queries.shape[1] != self.dimensions or k < 1:
-            raise Invalid(f"heads: need queries (m, {self.dimensions}) and k from 1 on; got shape {queries.shape} and k = {k}")
 
     def _looks(self, queries: Floats, reach: int) -> Iterator[tuple[Ints, Ints]]:
         """Rows of `queries` that are answered together, and the groups to look at for them: the nearest of each, until they hold `reach` heads."""
@@ -343,7 +320,54 @@ class Heads:
                     self._append(int(target[place]), number, vector)
 
 
-def _grown(column: NDArray[np.int32], size: int) -> NDArray[np.int32]:
+def numbered(vectors: Floats, numbers: Ints | None) -> tuple[Floats, Ints]:
+    """Vectors (m, d), and the numbers (m,) that they are given, or 0, 1, 2, …. Raises `Invalid`."""
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if vectors.ndim != 2:
+        raise Invalid(f"heads: need vectors (m, d); got shape {vectors.shape}")
+    numbers = np.arange(len(vectors), dtype=np.int64) if numbers is None else np.asarray(numbers, dtype=np.int64)
+    if numbers.shape != (len(vectors),) or (len(numbers) and (numbers.min() < 0 or len(np.unique(numbers)) < len(numbers))):
+        raise Invalid(f"heads: need {len(vectors)} distinct numbers from 0 on, one for each vector")
+    return vectors, numbers
+
+
+def checked_head(vector: Floats, dimensions: int) -> Floats:
+    """A vector (dimensions,). Raises `Invalid`."""
+    vector = np.asarray(vector, dtype=np.float32)
+    if vector.shape != (dimensions,) or not np.isfinite(vector).all():
+        raise Invalid(f"heads: need a vector of {dimensions} finite numbers; got shape {vector.shape}")
+    return vector
+
+
+def check_queries(queries: Floats, k: int, dimensions: int) -> None:
+    """Raises `Invalid`."""
+    if queries.ndim != 2 or queries.shape[1] != dimensions or k < 1:
+        raise Invalid(f"heads: need queries (m, {dimensions}) and k from 1 on; got shape {queries.shape} and k = {k}")
+
+
+def ranked(queries: Floats, k: int, near: Ints, vectors: Callable[[Ints], Floats]) -> tuple[Ints, Floats]:
+    """For each of `queries` (m, d) those of its `near` heads (m, more than k; -1 where there is none) that are nearest: numbers (m, k) and squared
+    distances (m, k), as `Heads.nearest` gives them. `vectors` gives those of numbers."""
+    out = np.full((len(near), k), -1, dtype=np.int64), np.full((len(near), k), np.inf, dtype=np.float32)
+    for row, query in enumerate(np.asarray(queries, dtype=np.float32)):
+        found = near[row][near[row] >= 0]
+        away = vectors(found)
+        away -= query
+        distances = np.einsum("ij,ij->i", away, away)
+        order = np.lexsort((found, distances))[:k]
+        out[0][row, : len(order)], out[1][row, : len(order)] = found[order], distances[order]
+    return out
+
+
+def recall_of(near: Callable[..., Ints], queries: Floats, k: int, everything: int) -> float:
+    """The share of the `k` nearest heads of `queries` (m, d) that `near` finds for each alone; with `probe` `everything` it finds all."""
+    right = near(queries, k, probe=everything)
+    found = [near(query[None], k)[0] for query in queries]
+    hits = sum(len(np.intersect1d(a[a >= 0], b[b >= 0])) for a, b in zip(found, right, strict=True))
+    return hits / max(int((right >= 0).sum()), 1)
+
+
+def grown(column: NDArray[np.int32], size: int) -> NDArray[np.int32]:
     """A column of `size` entries, new ones -1."""
     return np.concatenate([column, np.full(size - len(column), -1, dtype=np.int32)])
 

@@ -24,7 +24,7 @@ from mnemos.index.spann.codes import Entries, Floats
 from mnemos.index.spann.disk import Disk, FolderDisk
 from mnemos.index.spann.erasing import erase, overwrite
 from mnemos.index.spann.extents import Extents
-from mnemos.index.spann.heads import Heads
+from mnemos.index.spann.head_index import ChosenKernel, Kernel, chosen, head_index
 from mnemos.index.spann.lists import Lists
 from mnemos.index.spann.manifest import MANIFEST, TABLES, Checkpoints
 from mnemos.index.spann.mending import Mender
@@ -52,7 +52,7 @@ class SpannIndex:
 
     Nothing is durable before `checkpoint`. `source` gives the vectors of ids from where they are kept for good; with it, damage to vectors is mended
     when it is found. `cache`: a mapping, safe for threads, that may hold lists of this index which searches read often, whole, by number
-    (`mnemos.cache.mapping.EvictingCache(nbytes, size=len)` fits).
+    (`mnemos.cache.mapping.EvictingCache(nbytes, size=len)` fits). `kernel`: see `head_index.Kernel`.
     """
 
     def __init__(self, disk: Disk, checkpoints: Checkpoints, parts: Parts, extents: Extents, dimensions: int, meta: dict[str, Any]) -> None:
@@ -73,8 +73,10 @@ class SpannIndex:
         *,
         source: Source | None = None,
         cache: MutableMapping[int, bytes] | None = None,
+        kernel: Kernel = "numpy",
     ) -> Self:
-        """A new, empty index in a folder of its own. Raises `Conflict` where there is one."""
+        """A new, empty index in a folder of its own. Raises `Conflict` where there is one, `Invalid` for a kernel that this process cannot have."""
+        using = chosen(kernel)
         disk = FolderDisk(folder) if isinstance(folder, (str, Path)) else folder
         if not 1 <= dimensions <= 65536:
             raise Invalid(f"vector index: vectors have 1 to 65,536 dimensions, not {dimensions}")
@@ -88,20 +90,28 @@ class SpannIndex:
         rotation.resize(inside)
         rotation.set(np.arange(inside), random_rotation(inside, options.seed))
         meta = {"dimensions": dimensions, "options": options.to_json(), "position": 0}
-        index = cls._assembled(disk, checkpoints, {"rotation": rotation}, meta, source, cache)
+        index = cls._assembled(disk, checkpoints, {"rotation": rotation}, meta, source, cache, using)
         index.checkpoint()
         return index
 
     @classmethod
-    def open(cls, folder: Path | str | Disk, *, source: Source | None = None, cache: MutableMapping[int, bytes] | None = None) -> Self:
-        """The index in a folder, as of its last checkpoint. Raises `NotFound` where there is none, and `Corrupt` where it is damaged beyond what
-        can be mended from it: then it is built again from the log."""
+    def open(
+        cls,
+        folder: Path | str | Disk,
+        *,
+        source: Source | None = None,
+        cache: MutableMapping[int, bytes] | None = None,
+        kernel: Kernel = "numpy",
+    ) -> Self:
+        """The index in a folder, as of its last checkpoint. Raises `NotFound` where there is none, `Invalid` for a kernel that this process cannot
+        have, and `Corrupt` where it is damaged beyond what can be mended from it: then it is built again from the log."""
+        using = chosen(kernel)
         disk = FolderDisk(folder) if isinstance(folder, (str, Path)) else folder
         checkpoints = Checkpoints(disk)
         loaded = checkpoints.load()
         if loaded is None:
             raise NotFound(f"vector index: there is none in {folder}; create it")
-        return cls._assembled(disk, checkpoints, *loaded, source, cache)
+        return cls._assembled(disk, checkpoints, *loaded, source, cache, using)
 
     @classmethod
     def _assembled(
@@ -112,6 +122,7 @@ class SpannIndex:
         meta: dict[str, Any],
         source: Source | None,
         cache: MutableMapping[int, bytes] | None,
+        kernel: ChosenKernel,
     ) -> Self:
         options, dimensions = Options.from_json(meta["options"]), int(meta["dimensions"])
         inside = measure(options, dimensions)
@@ -127,7 +138,8 @@ class SpannIndex:
             measure=inside,
             rotation=np.ascontiguousarray(tables["rotation"].view()),
             entries=entries,
-            heads=Heads(np.zeros((0, inside.dimensions), dtype=np.float32)),
+            heads=head_index(kernel, np.zeros((0, inside.dimensions), dtype=np.float32)),
+            kernel=kernel,
             lists=lists,
             slots=slots,
             vectors=vectors,
@@ -162,7 +174,7 @@ class SpannIndex:
         damaged = [int(numbers[at]) for at in damaged if at not in empty]
         heads, numbers = np.delete(heads, empty, axis=0), np.delete(numbers, empty)
         known = None if groups is None else groups.view()[numbers].astype(np.int64)
-        parts.heads = Heads(heads, numbers=numbers, groups=known, seed=parts.options.seed)
+        parts.heads = head_index(parts.kernel, heads, numbers=numbers, groups=known, seed=parts.options.seed)
         if damaged:
             self._mender.make_again(damaged)
 

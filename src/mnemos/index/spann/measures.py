@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.index.spann.heads import Heads
+from mnemos.index.spann.head_index import HeadIndex
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -24,7 +24,7 @@ class ListQuality:
     unevenness: float
 
 
-def list_quality(assignment: Ints, heads: Heads, queries: Floats, nearest: Ints, reads: tuple[int, ...] = (8, 16, 32)) -> ListQuality:
+def list_quality(assignment: Ints, heads: HeadIndex, queries: Floats, nearest: Ints, reads: tuple[int, ...] = (8, 16, 32)) -> ListQuality:
     """What is found of `nearest` (q, k), the rows of the true neighbours of `queries` (q, d), where the lists of the nearest heads are read whole.
     `assignment` (n, replicas): the lists of each row, -1 for none."""
     numbers = heads.numbers()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.index.spann.codes import Bytes, Entries, Floats
-from mnemos.index.spann.heads import Heads
+from mnemos.index.spann.head_index import ChosenKernel, HeadIndex
 from mnemos.index.spann.lists import Lists
 from mnemos.index.spann.metric import Measure
 from mnemos.index.spann.options import Options
@@ -60,12 +60,13 @@ class Parts:
     measure: Measure
     rotation: Floats
     entries: Entries
-    heads: Heads
+    heads: HeadIndex
     lists: Lists
     slots: Slots
     vectors: VectorFile
     settings: Settings = field(default_factory=Settings)
     source: Source | None = None
+    kernel: ChosenKernel = "numpy"
     lock: threading.RLock = field(default_factory=threading.RLock)
     epoch: int = 0
     """Grows with each step that moves entries between lists, or an id to another slot: a search that ran across one looks again."""
