@@ -22,7 +22,7 @@ NO_PRUNING = 1e9
 WIDE = 1024
 """Vectors that are looked at exactly, so that the lists alone decide what is found."""
 FIXED = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-SPREADS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 1.0)
+SPREADS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.3, 2.6, 3.0, 4.0)
 _FIXED = tuple({"lists": count, "rescore": WIDE, "spread": NO_PRUNING} for count in FIXED)
 _PRUNED = tuple({"lists": FIXED[-1], "rescore": WIDE, "spread": spread} for spread in SPREADS)
 CLOSURE, NEAREST, NO_RNG, GRAPH = "closure and RNG", "nearest list only", "closure without RNG", "HNSW"

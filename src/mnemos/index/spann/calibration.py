@@ -10,20 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.index.spann.codes import Bytes, Floats
-from mnemos.index.spann.parts import Numbers, Parts, Settings
-from mnemos.index.spann.searching import best_distinct
+from mnemos.index.spann.parts import UNLIMITED, Numbers, Parts, Settings
+from mnemos.index.spann.searching import best_distinct, kth_distinct, within
 
 _QUERIES = 256
 _K = 10
+_FIRST = Settings().first
 _LISTS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _RESCORE = (32, 64, 128, 256, 512, 1024)
-_SPREADS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.5, 3.0)
+_SPREADS = (1.2, 1.4, 1.6, 1.8, 2.0, 2.3, 2.6, 3.0, 4.0)
 _WIDER = (1, 1.5, 2)
 _MARGIN = 0.005
 """The sample is small: so much more than asked for is wanted of it."""
 _BLOCK = 16384
-_PER_LIST, _PER_ENTRY, _PER_VECTOR = 8.0, 0.06, 3.0
-"""Microseconds, about: what a choice costs."""
+_PER_LIST, _PER_ENTRY, _PER_VECTOR, _DECIDING = 8.0, 0.06, 3.0, 100.0
+"""Microseconds, about: what a choice costs, the last for reading some lists before it is decided which others are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,12 @@ class _Probe:
     estimates: Floats
     ranks: NDArray[np.int64]
     to_head: Floats
+    kth: float
+    """The estimated squared distance of the tenth nearest vector in the first lists."""
 
     def reach(self, lists: int, spread: float) -> int:
-        within = int(np.searchsorted(self.to_head, (1 + spread) * float(self.to_head[0]), side="right"))
-        return max(1, min(lists, within, len(self.to_head)))
+        near = self.to_head[:lists]
+        return len(near) if spread >= UNLIMITED else within(near, self.kth, min(_FIRST, len(near)), spread)
 
     def hits(self, reach: int, rescore: int) -> float:
         inside = self.ranks < reach
@@ -67,20 +70,16 @@ def calibrated(parts: Parts, read: Callable[[int], Bytes]) -> Settings:
     def cost(lists: int, spread: float, rescore: int) -> float:
         return float(np.mean([probe.cost(probe.reach(lists, spread), rescore) for probe in probes]))
 
-    choices = sorted(product(_LISTS, (np.inf,), _RESCORE), key=lambda choice: cost(*choice))
+    choices = sorted(product(_LISTS, (UNLIMITED,), _RESCORE), key=lambda choice: cost(*choice))
     plain = next((choice for choice in choices if recall(*choice) >= wanted), None)
     if plain is None:
-        widest = (_LISTS[-1], np.inf, _RESCORE[-1])
-        return Settings(widest[0], _finite(widest[1]), widest[2], recall(*widest))
-    # Easy queries need fewer lists than hard ones: let the distance to the heads decide, where that is cheaper at the same recall.
+        widest = (_LISTS[-1], UNLIMITED, _RESCORE[-1])
+        return Settings(*widest, recall(*widest), _FIRST)
+    # Easy queries need fewer lists than hard ones: let what the first lists hold decide, where that is cheaper at the same recall.
     pruned = [(int(plain[0] * wider), spread, plain[2]) for wider in _WIDER for spread in _SPREADS if plain[0] * wider <= _LISTS[-1]]
     pruned.sort(key=lambda choice: cost(*choice))
-    best = next((choice for choice in pruned if cost(*choice) < cost(*plain) and recall(*choice) >= wanted), plain)
-    return Settings(best[0], _finite(best[1]), best[2], recall(*best))
-
-
-def _finite(spread: float) -> float:
-    return float(min(spread, 1e9))  # JSON has no infinity
+    best = next((choice for choice in pruned if cost(*choice) + _DECIDING < cost(*plain) and recall(*choice) >= wanted), plain)
+    return Settings(*best, recall(*best), _FIRST)
 
 
 def _probes(parts: Parts, read: Callable[[int], Bytes], sample: Numbers, live: Numbers) -> list[_Probe]:
@@ -100,7 +99,9 @@ def _probes(parts: Parts, read: Callable[[int], Bytes], sample: Numbers, live: N
                 lengths.append(len(counted))
         entries = np.concatenate(pieces)
         estimates = parts.entries.estimate(rotated[row : row + 1], entries, np.repeat(to_head, lengths))[0]
-        out.append(_Probe(truth[row], parts.entries.slots(entries).copy(), estimates, np.repeat(np.arange(len(near)), lengths), to_head))
+        slots, early = parts.entries.slots(entries).copy(), sum(lengths[:_FIRST])
+        kth = kth_distinct(slots[:early], estimates[:early], _K)
+        out.append(_Probe(truth[row], slots, estimates, np.repeat(np.arange(len(near)), lengths), to_head, kth))
     return out
 
 

@@ -31,25 +31,32 @@ SPARE = 1.15
 """Bytes that a head takes, as a multiple of its vector's."""
 
 
+UNLIMITED = 1e9
+"""From this spread on, no list is left out. (JSON has no infinity.)"""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How wide a search looks."""
 
     lists: int = 32
     """Lists of the nearest heads that are read, at most."""
-    spread: float = 7.0
-    """Only those whose head's squared distance is at most 1 + spread times that of the nearest (paper, eps2)."""
+    spread: float = UNLIMITED
+    """After the `first`, only those whose head is near beside the k-th nearest vector in these: see `searching.within`."""
     rescore: int = 256
     """Vectors that are looked at exactly: the best by their codes."""
     recall: float | None = None
     """The recall@10 that was measured with these on a sample; None where it was not."""
+    first: int = 4
+    """Lists that are read before it is decided which others are."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        return cls(**values)
+        """Settings as a manifest holds them. The spread of older ones, without `first`, was meant in another way: it limits nothing any more."""
+        return cls(**values) if "first" in values else cls(**{**values, "spread": UNLIMITED})
 
 
 @dataclass

@@ -14,7 +14,7 @@ from mnemos.base.errors import Invalid
 from mnemos.index.spann.codes import Bytes, Floats
 from mnemos.index.spann.lists import DamagedLists
 from mnemos.index.spann.mending import Mender
-from mnemos.index.spann.parts import Numbers, Parts
+from mnemos.index.spann.parts import UNLIMITED, Numbers, Parts
 from mnemos.index.spann.slots import NOWHERE
 from mnemos.index.spann.vector_file import DamagedVectors
 
@@ -31,6 +31,12 @@ _STEP = 32
 _BLOCK = 65536
 _TRIES = 4
 """A look that was overtaken by changes so often is made under the lock."""
+_RANK = 0.15
+"""How fast lists farther down have to be nearer for being worth it: measured on images, embedded texts and mixtures, where 0.1 to 0.25 do as well."""
+
+
+Candidates = tuple[NDArray[np.uint32], NDArray[np.uint32], Floats, int]
+"""Of entries their slots, stamps and estimated squared distances; and the bytes that were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class Searcher:
                     return self._among(query, k, slots, ids)
                 share = len(slots) / max(len(self._parts.slots), 1)
             wide = int(min(wide / max(share, 1 / _WIDEST), len(self._parts.heads)))
-            spread = np.inf if share < 0.5 else spread
+            spread = UNLIMITED if share < 0.5 else spread
         rotated = self._rotated(query)
         tries = 0
         while True:
@@ -82,7 +88,7 @@ class Searcher:
             elif len(found.ids) >= k or found.exact:
                 return found
             else:  # the nearest lists hold too few: look farther
-                wide, spread = 4 * max(wide, 1), np.inf
+                wide, spread = 4 * max(wide, 1), UNLIMITED
 
     def _search(self, query: Floats, rotated: Floats, k: int, allowed: Allowed | None, wide: int, rescore: int, spread: float) -> Found | None:
         """One look; None where lists were changed meanwhile, or had to be mended."""
@@ -93,11 +99,17 @@ class Searcher:
                 return self.exact(query, k, allowed)
             numbers, squares = parts.heads.nearest(rotated[None], min(wide, every))
         near, to_head = numbers[0][numbers[0] >= 0], squares[0][numbers[0] >= 0]
-        if np.isfinite(spread) and len(near) > 1:
-            near, to_head = self._prune(near, to_head, k, spread)
-        candidates = self._candidates(rotated, near, to_head, allowed)
+        first = parts.settings.first if spread < UNLIMITED else len(near)
+        candidates = self._candidates(rotated, near[:first], to_head[:first], allowed)
         if candidates is None:
             return None
+        if first < len(near):
+            near = near[: within(to_head, kth_distinct(candidates[0], candidates[2], k), first, spread)]
+            if first < len(near):
+                others = self._candidates(rotated, near[first:], to_head[first : len(near)], allowed)
+                if others is None:
+                    return None
+                candidates = _joined(candidates, others)
         slots, stamps, estimates, nbytes = candidates
         best = best_distinct(slots, estimates, rescore)
         vectors = self._vectors(slots[best].astype(np.int64), stamps[best])
@@ -113,19 +125,7 @@ class Searcher:
         exact = len(near) >= every and (len(best) < rescore or len(order) < k)
         return Found(ids[order], distances, exact, len(near), nbytes + vectors.nbytes)
 
-    def _prune(self, near: Numbers, to_head: Floats, k: int, spread: float) -> tuple[Numbers, Floats]:
-        """Query-aware pruning; never below what `k` results need, and not where the nearest head is the query itself."""
-        counts = self._parts.lists.counts()[near]
-        needed = int(np.searchsorted(np.cumsum(counts), 2 * k)) + 1
-        nearest = float(to_head[0])
-        if nearest <= 1e-12:
-            return near, to_head
-        kept = max(int(np.searchsorted(to_head, (1 + spread) * nearest, side="right")), needed)
-        return near[:kept], to_head[:kept]
-
-    def _candidates(
-        self, rotated: Floats, near: Numbers, to_head: Floats, allowed: Allowed | None
-    ) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Floats, int] | None:
+    def _candidates(self, rotated: Floats, near: Numbers, to_head: Floats, allowed: Allowed | None) -> Candidates | None:
         """Slots, stamps and estimated squared distances of the entries that count, of lists `near`, and the bytes read; None where a list was changed
         since it was chosen, or had to be mended."""
         parts = self._parts
@@ -306,6 +306,30 @@ def _may(allowed: Allowed, ids: Numbers) -> Mask:
         raise Invalid("search: `allowed` must be a mask by id, an array (n,) of bool, or a function that gives one for ids")
     inside = (ids >= 0) & (ids < len(allowed))
     return inside & allowed[np.where(inside, ids, 0)] if len(allowed) else inside
+
+
+def within(to_head: Floats, kth: float, first: int, spread: float) -> int:
+    """Query-aware pruning: how many lists to read, at least `first`, of those whose heads have the ascending squared distances `to_head` (m,): while
+    that of a head, times rank ** 0.15, is at most `spread` times `kth`, the squared distance of the k-th nearest vector in the first lists; all of
+    them where nothing can be told from that.
+
+    The paper (section 3.3) compares with the nearest head instead. That reads more lists than a fixed number at the same recall: how near the nearest
+    head is says little about how near the neighbours are."""
+    if not 0 < kth < np.inf:
+        return len(to_head)
+    far = to_head * np.arange(1, len(to_head) + 1, dtype=np.float32) ** np.float32(_RANK)
+    return max(first, int(np.searchsorted(far, spread * kth, side="right")))
+
+
+def kth_distinct(slots: NDArray[np.uint32], estimates: Floats, k: int) -> float:
+    """The `k`-th lowest estimate, of each slot its lowest; inf where there are fewer slots."""
+    best = best_distinct(slots, estimates, k)
+    return float(estimates[best[k - 1]]) if len(best) >= k else np.inf
+
+
+def _joined(first: Candidates, others: Candidates) -> Candidates:
+    slots, stamps, estimates = (np.concatenate(pair) for pair in zip(first[:3], others[:3], strict=True))
+    return slots, stamps, estimates, first[3] + others[3]
 
 
 def best_distinct(slots: NDArray[np.uint32], estimates: Floats, most: int) -> Numbers:
