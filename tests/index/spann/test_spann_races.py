@@ -210,3 +210,11 @@ def test_adding_threads_do_not_each_make_a_checkpoint_when_one_is_due(monkeypatc
     threads[0].join()
     assert len(made) == 1
     assert len(index) == N + 4
+
+
+def test_where_the_best_are_removed_meanwhile_others_take_their_places() -> None:
+    index, disk, vectors = built()
+    disk.overtake(VECTORS, lambda: in_a_thread(lambda: index.remove(np.array([7]))), after=True)
+    found = index.search(vectors[7], 10, lists=N, rescore=10, spread=np.inf)
+    assert len(found.ids) == 10
+    assert 7 not in found.ids

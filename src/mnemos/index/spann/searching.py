@@ -122,8 +122,9 @@ class Searcher:
             ids = parts.slots.ids.view()[slots[best][counts]]
         ids, vectors = self._permitted(allowed, ids, vectors[counts])
         order, distances = self._order(query, vectors, ids, k)
-        exact = len(near) >= every and (len(best) < rescore or len(order) < k)
-        return Found(ids[order], distances, exact, len(near), nbytes + vectors.nbytes)
+        if len(order) < k and len(best) >= rescore:  # some of the best went meanwhile, and others would be among them
+            return None
+        return Found(ids[order], distances, len(near) >= every and len(best) < rescore, len(near), nbytes + vectors.nbytes)
 
     def _candidates(self, rotated: Floats, near: Numbers, to_head: Floats, allowed: Allowed | None) -> Candidates | None:
         """Slots, stamps and estimated squared distances of the entries that count, of lists `near`, and the bytes read; None where a list was changed
