@@ -334,7 +334,7 @@ def test_a_replacement_is_followed_step_by_step(tmp_path: Path, monkeypatch: pyt
         return []
 
     def space(self):
-        return {"bytes_on_disk": 30, "live_bytes": 20, "longest": 7}
+        return {"bytes_on_disk": 30, "live_bytes": 20, "p99": 7, "longest": 7}
 
     def close""").replace('self.noted = {"lists": 3}', 'self.noted = {"bytes": 5}; self.rows = dict(enumerate(self.vectors))')  # fmt: skip
     changing = changing.replace("distances = ((self.vectors - query) ** 2).sum(1)", """ids = np.array(list(self.rows))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from mnemos.base.errors import Conflict, Invalid
 from mnemos.base.protocols import Progress
-from mnemos.index.spann.closure import assign_all
+from mnemos.index.spann.closure import assign_all, sparing_factor
 from mnemos.index.spann.clustering import balanced_tree
 from mnemos.index.spann.codes import Floats
 from mnemos.index.spann.head_index import head_index
@@ -19,6 +20,8 @@ from mnemos.index.spann.parts import Numbers, Parts
 from mnemos.index.spann.selection import leaf_for, select_heads
 
 _BLOCK = 8192
+_SAMPLE = 2048
+"""Vectors that the factor of the rule is chosen by."""
 _VECTORS, _HEADS = "vectors", "heads"
 _SHARES = {_VECTORS: 0.05, _HEADS: 0.55, "lists": 1.0}
 """At which part of the work each stage ends."""
@@ -90,6 +93,9 @@ def _build(
         for number, head in enumerate(chosen):
             parts.lists.create(number, head, nothing)
         _saved(index, meta, task, _HEADS)
+    if parts.options.rng_factor is None and len(ids):
+        parts.options = replace(parts.options, rng_factor=_rng_factor(rotated, len(ids), parts))
+        meta["options"] = parts.options.to_json()
     _write_lists(rotated, parts, slots, workers, stages)
     meta.pop("building")
 
@@ -151,6 +157,13 @@ def _heads(rotated: Callable[[Numbers], Floats], n: int, parts: Parts, workers: 
     return rotated(np.sort(select_heads(tree, ratio)))
 
 
+def _rng_factor(rotated: Callable[[Numbers], Floats], n: int, parts: Parts) -> float:
+    """The factor that suits the data, told by a sample of it."""
+    options = parts.options
+    sample = np.sort(np.random.default_rng(options.seed).choice(n, min(n, _SAMPLE), replace=False))
+    return sparing_factor(rotated(sample), parts.heads, candidates=options.candidates, epsilon=options.epsilon, replicas=options.replicas)
+
+
 def _write_lists(rotated: Callable[[Numbers], Floats], parts: Parts, slots: Numbers, workers: int, stages: _Stages) -> None:
     """Each vector into the lists that it belongs to. A list that is too long loses copies, the farthest first, never a vector at home there."""
     options = parts.options
@@ -163,7 +176,7 @@ def _write_lists(rotated: Callable[[Numbers], Floats], parts: Parts, slots: Numb
         parts.heads,
         candidates=options.candidates,
         epsilon=options.epsilon,
-        rng_factor=options.rng_factor,
+        rng_factor=parts.rng_factor,
         replicas=options.replicas,
         workers=workers,
         progress=stages.of(_SHARES[_HEADS], middle),

@@ -23,7 +23,7 @@ _WIDER = (1, 1.5, 2)
 _MARGIN = 0.005
 """The sample is small: so much more than asked for is wanted of it."""
 _BLOCK = 16384
-_PER_LIST, _PER_ENTRY, _PER_VECTOR, _DECIDING = 8.0, 0.06, 3.0, 100.0
+_PER_LIST, _PER_ENTRY, _PER_VECTOR, _DECIDING = 8.0, 0.06, 3.0, 150.0
 """Microseconds, about: what a choice costs, the last for reading some lists before it is decided which others are read."""
 
 

@@ -259,6 +259,7 @@ class SpannIndex:
             "entries": int(counts.sum()),
             "copies": float(counts.sum() / max(1, len(self))),
             "longest": int(counts.max(initial=0)),
+            "p99": float(np.percentile(counts, 99)) if len(counts) else 0.0,
             "unevenness": float(counts.std() / counts.mean()) if len(counts) and counts.any() else 0.0,
             "backlog": self.backlog,
             "splits": updater.splits,

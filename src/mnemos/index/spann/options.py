@@ -34,8 +34,13 @@ class Options:
     """So many of the nearest heads are looked at for them."""
     epsilon: float = 10.0
     """A list takes a vector whose squared distance is at most 1 + epsilon times that of the nearest head (paper, eps1)."""
-    rng_factor: float = 1.0
-    """And whose head is nearer to the vector than to every head taken before it, this factor applied to the distance between heads."""
+    rng_factor: float | None = None
+    """And whose head is nearer to the vector than to every head taken before it, this factor applied to the squared distance between heads.
+
+    None: a build chooses it for the data (`closure.sparing_factor`: the largest up to 1 with which the rule spares a fifth of the copies); what grows
+    by single additions takes 1. No number is right for all data: with 1, images are in 4.6 lists instead of 7.0 without the rule, and need those, but
+    embedded texts in 6.9 of 7.1 and mixtures in 6.7 of 7.2, for in many dimensions most heads stand at just about the angle that the rule asks for.
+    With 0.94 these are in 5.7 and 5.5, and lose 0.02 of recall@10 at 8 lists (head ratio 0.12)."""
     list_limit: int = 256
     """Entries of a list; a longer one is split, or lets go of the copies that are farthest."""
     merge_below: int = 10
@@ -56,7 +61,7 @@ class Options:
             ("replicas", 1 <= self.replicas <= 64, "1 to 64"),
             ("candidates", self.replicas <= self.candidates <= 1024, "at least `replicas`, at most 1024"),
             ("epsilon", self.epsilon >= 0 and isfinite(self.epsilon), "0 or more, and finite"),
-            ("rng_factor", self.rng_factor >= 0 and isfinite(self.rng_factor), "0 or more, and finite"),
+            ("rng_factor", self.rng_factor is None or (self.rng_factor >= 0 and isfinite(self.rng_factor)), "0 or more, and finite"),
             ("list_limit", 8 <= self.list_limit <= 65536, "8 to 65,536"),
             ("merge_below", 0 <= self.merge_below <= self.list_limit // 4, "at most a quarter of `list_limit`"),
             ("reassign_heads", self.reassign_heads >= 0, "0 or more"),

@@ -93,6 +93,11 @@ class Parts:
         return self.heads.nbytes + self.lists.nbytes + self.slots.nbytes + 2 * self.rotation.nbytes
 
     @property
+    def rng_factor(self) -> float:
+        """That of the options; 1 where it was left to a build, and there was none."""
+        return 1.0 if self.options.rng_factor is None else self.options.rng_factor
+
+    @property
     def limit(self) -> int:
         """Entries that a list may have. Where memory has no room for another head, lists get longer instead of more."""
         memory, more = self.options.memory, max(self.bytes_of_a_head, self.heads.nbytes // 7)  # groups of heads grow by up to an eighth at once

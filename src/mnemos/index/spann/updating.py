@@ -104,7 +104,7 @@ class Updater:
         """Append entries of vectors to the lists that they belong to; the homes of the slots, and in how many lists they are. Nothing counts yet."""
         parts, options = self._parts, self._parts.options
         chosen = assign(
-            rotated, parts.heads, candidates=options.candidates, epsilon=options.epsilon, rng_factor=options.rng_factor, replicas=options.replicas
+            rotated, parts.heads, candidates=options.candidates, epsilon=options.epsilon, rng_factor=parts.rng_factor, replicas=options.replicas
         )
         rows, places = np.nonzero(chosen >= 0)
         numbers = chosen[rows, places]
