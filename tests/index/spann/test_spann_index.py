@@ -364,3 +364,27 @@ def test_space_on_disk_follows_what_is_live() -> None:
     assert index._parts.lists.total <= 1.5 * index._parts.slots.entries
     assert counts.max() <= index.options.list_limit
     assert index.verify() == []
+
+
+def test_settings_are_chosen_for_the_queries_that_will_be_asked(tmp_path: Path) -> None:
+    index = SpannIndex.create(tmp_path, D, Options(metric="l2", list_limit=64, head_ratio=0.06))
+    vectors, ids = data(1500), np.arange(1500)
+    index.build(ids, vectors)
+    far = data(120, seed=3) + np.random.default_rng(0).standard_normal((120, D)).astype(np.float32) * 12
+
+    def recall(queries: np.ndarray) -> float:
+        return float(np.mean([len(set(index.search(query, 10).ids.tolist()) & set(nearest(vectors, ids, query, 10))) / 10 for query in queries]))
+
+    before, own = recall(far[60:]), index.settings
+    asked = index.calibrate(far[:60])
+    assert asked.lists > own.lists
+    assert recall(far[60:]) >= max(before, 0.9)
+    assert asked.recall is not None
+    assert asked.recall >= 0.95
+    index.checkpoint()
+    index.close()
+    with SpannIndex.open(tmp_path) as again:
+        assert again.settings == asked
+        assert again.calibrate() == asked  # it kept the queries
+        with pytest.raises(Invalid, match="queries"):
+            again.calibrate(np.zeros((3, D + 1)))

@@ -53,15 +53,19 @@ class _Probe:
         return _PER_LIST * reach + _PER_ENTRY * int(np.count_nonzero(self.ranks < reach)) + _PER_VECTOR * rescore
 
 
-def calibrated(parts: Parts, read: Callable[[int], Bytes]) -> Settings:
-    """The cheapest settings that reach `options.recall` at ten on a sample; the widest, with what they reach, where none does. `read` gives the
-    entries of a list."""
+def calibrated(parts: Parts, read: Callable[[int], Bytes], queries: Floats | None = None) -> Settings:
+    """The cheapest settings that reach `options.recall` at ten on a sample of the vectors, or on `queries` (q, dimensions), as the measure asks them;
+    the widest, with what they reach, where none does. `read` gives the entries of a list."""
     live = parts.slots.live()
     if len(live) <= 2 * _K or not len(parts.heads):
         return Settings()
     rng = np.random.default_rng(parts.options.seed)
-    sample = np.sort(rng.choice(live, min(_QUERIES, len(live)), replace=False))
-    probes = _probes(parts, read, sample, live)
+    if queries is not None and len(queries):
+        asked = queries if len(queries) <= _QUERIES else queries[np.sort(rng.choice(len(queries), _QUERIES, replace=False))]
+        probes = _probes(parts, read, np.full(len(asked), -1), parts.measure.sought(asked), live)
+    else:
+        sample = np.sort(rng.choice(live, min(_QUERIES, len(live)), replace=False))
+        probes = _probes(parts, read, sample, parts.measure.sought(parts.vectors.read(sample)), live)
     wanted = min(parts.options.recall + _MARGIN, 1.0)
 
     def recall(lists: int, spread: float, rescore: int) -> float:
@@ -82,8 +86,8 @@ def calibrated(parts: Parts, read: Callable[[int], Bytes]) -> Settings:
     return Settings(*best, recall(*best), _FIRST)
 
 
-def _probes(parts: Parts, read: Callable[[int], Bytes], sample: Numbers, live: Numbers) -> list[_Probe]:
-    sought = parts.measure.sought(parts.vectors.read(sample))
+def _probes(parts: Parts, read: Callable[[int], Bytes], sample: Numbers, sought: Floats, live: Numbers) -> list[_Probe]:
+    """What searches for `sought` (q, dimensions) meet, that of the slot in `sample` (q,) without the vector there; -1 for one that is in none."""
     truth = _nearest(parts, sample, sought, live)
     rotated = parts.rotate(sought)
     out = []
