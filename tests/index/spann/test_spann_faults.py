@@ -124,3 +124,20 @@ def test_a_build_that_was_stopped_goes_on(at: int) -> None:
     other = SpannIndex.open(disk)
     assert other.verify() == []
     assert other.search(vectors[5], 1).ids.tolist() == [10]
+
+
+def test_choosing_settings_mends_a_damaged_vector_or_names_it() -> None:
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((200, DIMENSIONS)).astype(np.float32)
+    disk = FaultyDisk()
+    index = SpannIndex.create(disk, DIMENSIONS, Options(metric="l2", list_limit=16, merge_below=2, head_ratio=0.1))
+    index.build(np.arange(200), vectors)
+    slot = int(index._parts.slots.live()[7])
+    disk.flip(VECTORS, 8 * slot * index._parts.vectors.record + 3)
+    before = index.settings
+    with pytest.raises(Corrupt, match=f"slot {slot} "):
+        index.calibrate()
+    assert index.settings == before
+    again = SpannIndex.open(disk, source=lambda ids: vectors[ids])
+    again.calibrate()
+    assert again.verify() == []

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.index.spann.codes import Bytes, Floats
+from mnemos.index.spann.codes import Floats
+from mnemos.index.spann.mending import Mender
 from mnemos.index.spann.parts import UNLIMITED, Numbers, Parts, Settings
 from mnemos.index.spann.searching import best_distinct, kth_distinct, within
+from mnemos.index.spann.slots import NOWHERE
 
 _QUERIES = 256
 _K = 10
@@ -22,7 +23,7 @@ _SPREADS = (1.2, 1.4, 1.6, 1.8, 2.0, 2.3, 2.6, 3.0, 4.0)
 _WIDER = (1, 1.5, 2)
 _MARGIN = 0.005
 """The sample is small: so much more than asked for is wanted of it."""
-_BLOCK = 16384
+_BLOCK = 4096
 _PER_LIST, _PER_ENTRY, _PER_VECTOR, _DECIDING = 8.0, 0.06, 3.0, 150.0
 """Microseconds, about: what a choice costs, the last for reading some lists before it is decided which others are read."""
 
@@ -53,19 +54,22 @@ class _Probe:
         return _PER_LIST * reach + _PER_ENTRY * int(np.count_nonzero(self.ranks < reach)) + _PER_VECTOR * rescore
 
 
-def calibrated(parts: Parts, read: Callable[[int], Bytes], queries: Floats | None = None) -> Settings:
+def calibrated(parts: Parts, mender: Mender, queries: Floats | None = None) -> Settings:
     """The cheapest settings that reach `options.recall` at ten on a sample of the vectors, or on `queries` (q, dimensions), as the measure asks them;
-    the widest, with what they reach, where none does. `read` gives the entries of a list."""
+    the widest, with what they reach, where none does. What is damaged is mended on the way; raises `DamagedVectors` where it cannot be."""
     live = parts.slots.live()
     if len(live) <= 2 * _K or not len(parts.heads):
         return Settings()
     rng = np.random.default_rng(parts.options.seed)
     if queries is not None and len(queries):
         asked = queries if len(queries) <= _QUERIES else queries[np.sort(rng.choice(len(queries), _QUERIES, replace=False))]
-        probes = _probes(parts, read, np.full(len(asked), -1), parts.measure.sought(asked), live)
+        probes = _probes(parts, mender, np.full(len(asked), -1), parts.measure.sought(asked), live)
     else:
         sample = np.sort(rng.choice(live, min(_QUERIES, len(live)), replace=False))
-        probes = _probes(parts, read, sample, parts.measure.sought(parts.vectors.read(sample)), live)
+        with parts.lock:
+            sample = sample[parts.slots.homes.view()[sample] != NOWHERE]
+            vectors = mender.exact(sample)
+        probes = _probes(parts, mender, sample, parts.measure.sought(vectors), live)
     wanted = min(parts.options.recall + _MARGIN, 1.0)
 
     def recall(lists: int, spread: float, rescore: int) -> float:
@@ -86,9 +90,9 @@ def calibrated(parts: Parts, read: Callable[[int], Bytes], queries: Floats | Non
     return Settings(*best, recall(*best), _FIRST)
 
 
-def _probes(parts: Parts, read: Callable[[int], Bytes], sample: Numbers, sought: Floats, live: Numbers) -> list[_Probe]:
+def _probes(parts: Parts, mender: Mender, sample: Numbers, sought: Floats, live: Numbers) -> list[_Probe]:
     """What searches for `sought` (q, dimensions) meet, that of the slot in `sample` (q,) without the vector there; -1 for one that is in none."""
-    truth = _nearest(parts, sample, sought, live)
+    truth = _nearest(parts, mender, sample, sought, live)
     rotated = parts.rotate(sought)
     out = []
     for row, slot in enumerate(sample.tolist()):
@@ -97,7 +101,7 @@ def _probes(parts: Parts, read: Callable[[int], Bytes], sample: Numbers, sought:
             numbers, squares = parts.heads.nearest(rotated[row : row + 1], min(_LISTS[-1], len(parts.heads)))
             near, to_head = numbers[0][numbers[0] >= 0], squares[0][numbers[0] >= 0]
             for number in near.tolist():
-                raw = read(number)
+                raw = mender.read(number)
                 counted = raw[parts.live(raw) & (parts.entries.slots(raw) != slot)]
                 pieces.append(counted)
                 lengths.append(len(counted))
@@ -109,14 +113,19 @@ def _probes(parts: Parts, read: Callable[[int], Bytes], sample: Numbers, sought:
     return out
 
 
-def _nearest(parts: Parts, sample: Numbers, sought: Floats, live: Numbers) -> Numbers:
+def _nearest(parts: Parts, mender: Mender, sample: Numbers, sought: Floats, live: Numbers) -> Numbers:
     """The slots (q, 10) of the vectors nearest to what is sought for each of the sample (q,), itself left out, all looked at."""
     middle = sought.mean(axis=0)  # from which all is seen, so that no digits are lost far from the origin
     sought = sought - middle
     best = np.full((len(sample), 0), 0, dtype=np.int64)
     squares = np.full((len(sample), 0), np.inf, dtype=np.float32)
-    for slots, vectors in parts.vectors.read_all(live, _BLOCK):
-        vectors = vectors - middle
+    for start in range(0, len(live), _BLOCK):
+        slots = live[start : start + _BLOCK]
+        with parts.lock:  # what went meanwhile is not looked at: its place may be written over
+            slots = slots[parts.slots.homes.view()[slots] != NOWHERE]
+            if not len(slots):
+                continue
+            vectors = mender.exact(slots) - middle
         lengths = np.einsum("ij,ij->i", vectors, vectors)
         distances = lengths - 2 * (sought @ vectors.T)
         distances[sample[:, None] == slots] = np.inf

@@ -28,14 +28,14 @@ from mnemos.index.spann.head_index import ChosenKernel, Kernel, chosen, head_ind
 from mnemos.index.spann.lists import Lists
 from mnemos.index.spann.manifest import MANIFEST, TABLES, Checkpoints
 from mnemos.index.spann.mending import Mender
-from mnemos.index.spann.metric import checked, measure
+from mnemos.index.spann.metric import checked, measure, middle
 from mnemos.index.spann.options import Options
 from mnemos.index.spann.parts import Numbers, Parts, Settings, Source, random_rotation
 from mnemos.index.spann.searching import Allowed, Found, Searcher
 from mnemos.index.spann.slots import Slots
 from mnemos.index.spann.tables import Table
 from mnemos.index.spann.updating import Updater
-from mnemos.index.spann.vector_file import DamagedVectors, VectorFile
+from mnemos.index.spann.vector_file import VectorFile
 from mnemos.index.spann.working import one_blas_thread
 
 LISTS, VECTORS = "lists.dat", "vectors.dat"
@@ -168,7 +168,7 @@ class SpannIndex:
         for at in damaged:
             home = np.flatnonzero(parts.slots.homes.view() == numbers[at])
             if len(home):
-                heads[at] = self._mender.vectors(home).mean(axis=0)
+                heads[at] = middle(self._mender.vectors(home))
             else:
                 parts.lists.drop(int(numbers[at]))
                 empty.append(at)
@@ -379,7 +379,7 @@ class SpannIndex:
         """Do at most so many steps of what waits: splits, merges, lists written anew, and, when much has changed since, `calibrate`; how many were
         done."""
         with self._changing():
-            pass
+            pass  # or it is refused here; each step takes the lock for itself
         done = self._updater.tend(steps)
         if done < steps and self._outdated:
             self.calibrate()
@@ -433,8 +433,8 @@ class SpannIndex:
             self._queries.resize(len(asked))
             self._queries.set(np.arange(len(asked)), asked)
         known = None if self._queries is None else self._queries.view()
-        with one_blas_thread(), contextlib.suppress(DamagedVectors):  # a vector that is written over meanwhile: next time
-            self._parts.settings = calibrated(self._parts, self._mender.read, known)
+        with one_blas_thread():
+            self._parts.settings = calibrated(self._parts, self._mender, known)
         self._updater.changed = 0
         return self.settings
 

@@ -43,13 +43,6 @@ class Lists:
         """Entries of each list, live or not; 0 where there is none."""
         return np.asarray(self.table.view()["count"], dtype=np.int64)
 
-    def extents_in_use(self) -> list[Extent]:
-        records = self.table.view()[self.numbers()]
-        return [Extent(int(record["page"]), int(record["pages"])) for record in records]
-
-    def bytes_of(self, numbers: NDArray[np.int64]) -> int:
-        return int(self.counts()[numbers].sum()) * self.entries.size
-
     def create(self, number: int, head: Floats, entries: Bytes) -> None:
         """A new list, or, where there is one of this number, other content for it."""
         raw_head, raw = np.ascontiguousarray(head, dtype="<f4").tobytes(), entries.tobytes()

@@ -134,6 +134,14 @@ class _InnerProduct:
 
 
 def exact_squares(query: Floats, vectors: Floats) -> Floats:
-    """Squared distances (m,) of `query` (d,) to `vectors` (m, d), as differences: equal vectors have equal distances, whatever row they stand in."""
+    """Squared distances (m,) of `query` (d,), or of a query (m, d) each, to `vectors` (m, d), as differences: equal
+    vectors have equal distances, whatever row they stand in."""
     difference = vectors - query
     return np.asarray(np.einsum("ij,ij->i", difference, difference), dtype=np.float32)
+
+
+def middle(vectors: Floats) -> Floats:
+    """Of `vectors` (m, d) the one nearest to their mean. A head is one of them: means of many components lie so near each other that no
+    vector would have a second head that is not behind the first."""
+    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return np.asarray(vectors[int(np.argmin(exact_squares(mean, vectors)))])

@@ -14,7 +14,7 @@ from mnemos.index.spann.codes import Bytes, Floats
 from mnemos.index.spann.kmeans import balanced_kmeans
 from mnemos.index.spann.lists import DamagedLists
 from mnemos.index.spann.mending import Mender
-from mnemos.index.spann.metric import exact_squares
+from mnemos.index.spann.metric import exact_squares, middle
 from mnemos.index.spann.parts import Numbers, Parts
 
 _STALE = 0.3
@@ -210,7 +210,7 @@ class Updater:
         try:
             for part in filled[filled != kept].tolist():
                 members = clusters.assignment == part
-                heads[part] = _middle(rotated[members])
+                heads[part] = middle(rotated[members])
                 new[part] = self._create(heads[part], slots[members], rotated[members])
                 made.append(int(new[part]))
             if kept >= 0:
@@ -235,7 +235,7 @@ class Updater:
         if not clusters.arbitrary:
             # Who is farther from the new head than from the old one may be nearer to another (condition 1).
             to_old = exact_squares(old, rotated[at_home])
-            farther = to_old < _squares(rotated[at_home], heads[clusters.assignment[at_home]])
+            farther = to_old < exact_squares(rotated[at_home], heads[clusters.assignment[at_home]])
             self._reassign(slots[at_home][farther], rotated[at_home][farther])
             self._draw(old, fresh)
 
@@ -261,7 +261,7 @@ class Updater:
         if not len(slots):
             return
         rotated = self._mender.vectors(slots)
-        to_home = _squares(rotated, parts.heads.vectors(parts.slots.homes.view()[slots].astype(np.int64)))
+        to_home = exact_squares(rotated, parts.heads.vectors(parts.slots.homes.view()[slots].astype(np.int64)))
         nearer = np.min([exact_squares(head, rotated) for head in heads], axis=0) < to_home
         self._reassign(slots[nearer], rotated[nearer])
 
@@ -270,7 +270,7 @@ class Updater:
         parts = self._parts
         if not len(slots):
             return
-        to_home = _squares(rotated, parts.heads.vectors(parts.slots.homes.view()[slots].astype(np.int64)))
+        to_home = exact_squares(rotated, parts.heads.vectors(parts.slots.homes.view()[slots].astype(np.int64)))
         away = parts.heads.nearest(rotated, 1)[1][:, 0] < (1 - _SAME) * to_home - _SAME  # as near is no reason to move
         slots, rotated = slots[away], rotated[away]
         if not len(slots):
@@ -356,7 +356,7 @@ class Updater:
             return
         rotated = self._mender.vectors(slots)
         at_home = parts.slots.homes.view()[slots] == number
-        head = _middle(rotated[at_home] if at_home.any() else rotated)
+        head = middle(rotated[at_home] if at_home.any() else rotated)
         old = parts.heads.vector(number)
         other = self._create(head, slots, rotated)
         self.followed += 1
@@ -366,16 +366,3 @@ class Updater:
         farther = exact_squares(old, rotated) < exact_squares(head, rotated)
         self._reassign(slots[at_home & farther], rotated[at_home & farther])
         self._draw(head, np.array([other]))
-
-
-def _squares(some: Floats, others: Floats) -> Floats:
-    """Squared distances (m,) between rows (m, d) of the same number."""
-    difference = some - others
-    return np.asarray(np.einsum("ij,ij->i", difference, difference), dtype=np.float32)
-
-
-def _middle(vectors: Floats) -> Floats:
-    """Of `vectors` (m, d) the one nearest to their mean. A head is one of them: means of many components lie so near each other that no
-    vector would have a second head that is not behind the first."""
-    mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return np.asarray(vectors[int(np.argmin(exact_squares(mean, vectors)))])
