@@ -104,12 +104,17 @@ SYSTEMS = tuple(dict.fromkeys(arm.system for arm in ARMS if arm.system != MNEMOS
 
 
 def chosen(n: int, quick: bool, named: Sequence[str]) -> list[Arm]:
-    """The arms for `n` vectors: Mnemos' own, and of the other systems those `named`, else all (few in the quick run). Raises `Invalid` for a name
-    that is no system."""
-    if strange := sorted(set(named) - set(SYSTEMS)):
-        raise Invalid(f"bench ann: no system is named {', '.join(strange)}; there are {', '.join(SYSTEMS)}")
-    wanted = [arm for arm in ARMS if arm.system == MNEMOS or not named or arm.system in named]
-    return [arm for arm in wanted if n <= arm.most and (not quick or arm.quick or arm.system in named)]
+    """The arms for `n` vectors: Mnemos' own, and of the others those `named` by their system or by their own name, else all (few in the quick
+    run). Raises `Invalid` for a name that is neither."""
+    if strange := sorted(set(named) - set(SYSTEMS) - {arm.name for arm in ARMS}):
+        arms = ", ".join(f"{arm.name!r}" for arm in ARMS if arm.system != MNEMOS)
+        raise Invalid(f"bench ann: no system is named {', '.join(strange)}; there are {', '.join(SYSTEMS)}, or by single arms {arms}")
+
+    def is_named(arm: Arm) -> bool:
+        return not {arm.system, arm.name}.isdisjoint(named)
+
+    wanted = [arm for arm in ARMS if arm.system == MNEMOS or not named or is_named(arm)]
+    return [arm for arm in wanted if n <= arm.most and (not quick or arm.quick or is_named(arm))]
 
 
 def named(name: str) -> Arm:
