@@ -47,6 +47,13 @@ $(VENV)/.installed-server: $(VENV)/.installed
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[local,server]"
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+# torch first, by itself: nothing that depends on it may choose another build.
+$(VENV)/.installed-models: $(VENV)/.installed
+	@echo "Setting up $(VENV): local language models (torch for the CPU)"
+	$(PIP) install --quiet --constraint constraints.txt torch==2.13.0
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[local,models]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-models
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[local,server,security,dev]"
 	@touch $@
