@@ -1,0 +1,249 @@
+"""One layer of a KV memory: takes new keys and values from the model, attends over all that is kept, and lets its policy decide what is kept on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers.cache_utils import CacheLayerMixin
+
+from mnemos.activation.merging import attend
+from mnemos.activation.parts import Bytes, Dense, Part, size_of
+from mnemos.activation.policy import Observes, Policy
+from mnemos.activation.tail import Tail
+from mnemos.activation.view import View, side_by_side
+from mnemos.base.errors import Invalid
+
+ROWS_AT_ONCE = 128
+"""Queries whose attention to everything is held at a time where it has to be seen."""
+
+
+class MemoryLayer(CacheLayerMixin):
+    """What one attention layer keeps of the tokens it has seen: `parts`, which its policy made, and the `tail`, the newest as they came."""
+
+    is_sliding = False
+    is_croppable = True
+    supports_early_init = False
+
+    def __init__(self, policy: Policy, number: int) -> None:
+        super().__init__()
+        self.policy, self.number = policy, number
+        self.parts: list[Part] = []
+        self.tail: Tail
+        self.notes: dict[str, Any] = {}
+        """What the policy keeps of the sequence: tensors, and plain values."""
+        self.seen = 0
+        """Tokens that came by, padding included."""
+        self.generated = 0
+        """Tokens that came one by one since the last prompt was read."""
+        self.settled = True
+        self.ends_prompt = False
+        """Whether the next tokens are the last of a prompt: the layer settles as soon as they were attended to."""
+        self._waits = False
+        self._queries: Tensor | None = None
+        self._query_positions: Tensor | None = None
+        self._scaling = 1.0
+        self._softcap: float | None = None
+
+    # What transformers calls
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        positions = torch.zeros(key_states.shape[0], 1, 0, dtype=torch.int32, device=key_states.device)
+        self.tail = Tail(key_states[:, :, :0], value_states[:, :, :0], positions)
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, kwargs: dict[str, Any] | None = None,
+               **more: Any) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Hands the layer to the attention function, which hands it the queries. Raises `Invalid` where that function is not ours."""
+        if kwargs is None or self._waits:
+            raise Invalid("a KVMemory works only with a model prepared for it: make it by KVMemory.of(model, …), which sets the model's attention")
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        kwargs["memory"], self._waits = self, True
+        return key_states, value_states
+
+    def get_seq_length(self) -> int:
+        return self.seen
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """The mask is of the new tokens among themselves; what is stored is seen by all of them."""
+        return query_length, self.seen
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def reset(self) -> None:
+        self.__init__(self.policy, self.number)  # type: ignore[misc]
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forgets the newest tokens. Raises `Invalid` where the policy has already taken some of them out of the tail."""
+        if tokens_to_remove > (self.tail.length if self.is_initialized else 0):
+            raise Invalid(f"cannot take back {tokens_to_remove} tokens: a layer of policy {self.policy.name!r} has only its newest {self.tail.length} as "
+                          "they came; fork() the memory before what shall be taken back")  # fmt: skip
+        if tokens_to_remove:
+            self.tail.crop(tokens_to_remove)
+            self.seen -= tokens_to_remove
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        self.select_rows(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self.select_rows(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        rows = torch.arange(self.tail.keys.shape[0], device=self.tail.keys.device)
+        self.select_rows(rows.repeat_interleave(repeats))
+
+    def select_rows(self, index: Tensor) -> None:
+        """Keeps these rows of the batch, in that order."""
+        if self.is_initialized:
+            self.parts = [part.rows(index) for part in self.parts]
+            self.tail.hold(self.tail.part().rows(index))
+            self.notes = {name: note.index_select(0, index) if isinstance(note, Tensor) else note for name, note in self.notes.items()}
+            if self._queries is not None and self._query_positions is not None:
+                self._queries, self._query_positions = self._queries.index_select(0, index), self._query_positions.index_select(0, index)
+
+    # What attention calls
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scaling: float, positions: Tensor | None,
+               softcap: float | None) -> Tensor:  # fmt: skip
+        """Queries [B, H, t, d] and the keys and values [B, G, t, d] of the same tokens → output [B, t, H, d]. `mask` [B, 1, t, t] is True where a
+        token sees another; None: each sees those before it. `positions` [B or 1, t]; None: they follow on."""
+        self._waits = False
+        rows, _, new, _ = queries.shape
+        decodes = new == 1 and self.seen > 0
+        if decodes and not self.settled:
+            self.settle()
+        if positions is None:
+            positions = torch.arange(self.seen, self.seen + new, device=keys.device)[None]
+        positions = positions.to(torch.int32).expand(rows, -1)
+        if mask is not None:
+            positions = positions.masked_fill(~mask[:, 0, -1], -1)
+        self._scaling, self._softcap = scaling, softcap
+        self.tail.append(keys, values, positions)
+        self._remember(queries, positions)
+        watched = self.policy.observes is Observes.EVERYTHING or (decodes and self.policy.observes is Observes.DECODING)
+        fused = not (self.parts or watched or softcap is not None)
+        output = self._fused(queries, mask) if fused else self._merged(queries, mask, watched)
+        self.seen += new
+        if decodes:
+            self.generated += 1
+            self.policy.step(self)
+        else:
+            self.settled = False
+            if self.ends_prompt:
+                self.settle()
+        return output.transpose(1, 2)
+
+    def _remember(self, queries: Tensor, positions: Tensor) -> None:
+        if window := self.policy.query_window:
+            before = [] if self._queries is None or self._query_positions is None else [(self._queries, self._query_positions)]
+            self._queries = torch.cat([*(each for each, _ in before), queries], 2)[:, :, -window:].clone()
+            self._query_positions = torch.cat([*(each for _, each in before), positions], 1)[:, -window:].clone()
+
+    def _fused(self, queries: Tensor, mask: Tensor | None) -> Tensor:
+        """Over the tail alone, by torch's own kernel."""
+        new, length, rows = queries.shape[2], self.tail.length, queries.shape[0]
+        keys, values = self.tail.keys, self.tail.values
+        absent = bool((self.tail.positions < 0).any())
+        if new == length and not absent:
+            return scaled_dot_product_attention(queries, keys, values, is_causal=new > 1, scale=self._scaling, enable_gqa=True)
+        if new == 1 and not absent:  # the query heads that share a key-value head stand as if they were tokens: no copy of keys
+            grouped = queries.reshape(rows, keys.shape[1], -1, queries.shape[-1])
+            return scaled_dot_product_attention(grouped, keys, values, scale=self._scaling).reshape(queries.shape)
+        seen = self._tail_mask(mask, 0, new, new, length) & (self.tail.positions >= 0)[:, :, None, :]
+        seen = seen | ~seen.any(-1, keepdim=True)  # a padded query sees everything rather than nothing, which would be NaN
+        if seen.shape[1] not in (1, queries.shape[1]):
+            seen = seen.repeat_interleave(queries.shape[1] // seen.shape[1], 1)
+        return scaled_dot_product_attention(queries, keys, values, attn_mask=seen, scale=self._scaling, enable_gqa=True)
+
+    def _tail_mask(self, mask: Tensor | None, start: int, stop: int, new: int, length: int) -> Tensor:
+        """[B, 1, stop − start, length]: what new queries start … stop see of the tail, whose last `new` tokens are theirs."""
+        if mask is None:
+            own = torch.ones(new, new, dtype=torch.bool, device=self.tail.keys.device).tril()[None, None, start:stop]
+        else:
+            own = mask[:, :, start:stop]
+        before = own.new_ones((*own.shape[:-1], length - new))
+        return torch.cat([before, own], -1)
+
+    def _merged(self, queries: Tensor, mask: Tensor | None, watched: bool) -> Tensor:
+        """Over parts and tail; what is attended to is seen by the policy where it asked for it."""
+        rows, heads, new, size = queries.shape
+        grouped = queries.reshape(rows, self.tail.heads, heads // self.tail.heads, new, size)
+        outputs = []
+        for start in range(0, new, ROWS_AT_ONCE):
+            stop = min(start + ROWS_AT_ONCE, new)
+            some = grouped[:, :, :, start:stop]
+            pieces = self.pieces()
+            opened = [*(part.open(some[:, list(part.heads)], self._scaling) for part in self.parts), pieces[-1]]
+            masks = [*(None for _ in self.parts), self._tail_mask(mask, start, stop, new, self.tail.length)]
+            output, weights = attend(some, opened, masks, self._scaling, self._softcap)
+            if watched:
+                self.policy.observe(self, pieces, weights)
+            outputs.append(output)
+        return torch.cat(outputs, 3).reshape(queries.shape)
+
+    # What policies use
+
+    def pieces(self) -> list[Part]:
+        """All parts, and the tail as the last of them."""
+        return [*self.parts, self.tail.part()]
+
+    @property
+    def stored(self) -> int:
+        """The most tokens that any head holds."""
+        held = [self.tail.length] * self.tail.heads
+        for part in self.parts:
+            for head in part.heads:
+                held[head] += part.length
+        return max(held)
+
+    def view(self) -> View:
+        """Everything that is stored, side by side."""
+        return View(self, side_by_side(self.pieces(), self.tail.heads), self._queries, self._query_positions, self._scaling, self._softcap)
+
+    def replace(self, parts: Sequence[Part], tail: Dense) -> None:
+        """Stores these parts and this tail instead of all that was stored."""
+        self.parts = list(parts)
+        self.tail.hold(tail)
+
+    def settle(self) -> None:
+        """The prompt, or this turn of it, is read: the policy does what it does then. Without effect where nothing was read since."""
+        if self.is_initialized and not self.settled:
+            self.settled, self.generated, self.ends_prompt = True, 0, False
+            self.policy.settle(self)
+
+    # What owners use
+
+    def nbytes(self) -> Bytes:
+        """Of all tensors that the layer holds."""
+        if not self.is_initialized:
+            return Bytes()
+        own = size_of(self._queries, self._query_positions, *(note for note in self.notes.values() if isinstance(note, Tensor)))
+        return sum((part.nbytes() for part in self.parts), self.tail.nbytes() + Bytes(own))
+
+    def held(self) -> list[list[set[int]]]:
+        """For each row and each head, the positions of the tokens that can still be attended to."""
+        positions = self.view().positions.tolist()
+        return [[{place for place in head if place >= 0} for head in row] for row in positions]
+
+    def fork(self) -> MemoryLayer:
+        """A layer that goes on by itself from here."""
+        other = MemoryLayer(self.policy, self.number)
+        other.__dict__.update(self.__dict__)
+        other.notes = {name: note.clone() if isinstance(note, Tensor) else note for name, note in self.notes.items()}
+        if self.is_initialized:
+            other.tail = self.tail.fork()
+            other.parts = [fork_part(part) for part in self.parts]
+        return other
+
+
+def fork_part(part: Part) -> Part:
+    """The same part with marks of its own: all else of it never changes."""
+    other = copy.copy(part)
+    other.marks = {name: mark.clone() for name, mark in part.marks.items()}
+    return other

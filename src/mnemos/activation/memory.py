@@ -1,0 +1,101 @@
+"""A KV memory: the transformers cache whose layers keep what a policy wants kept."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from mnemos.activation.layer import MemoryLayer
+from mnemos.activation.parts import Bytes
+from mnemos.activation.policy import FULL, Policy
+from mnemos.base.errors import Invalid
+
+ATTENTION = "mnemos"
+"""The name under which transformers knows our attention."""
+
+
+def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None,
+              dropout: float = 0.0, memory: MemoryLayer | None = None, position_ids: Tensor | None = None, softcap: float | None = None,
+              **kwargs: Any) -> tuple[Tensor, None]:  # fmt: skip
+    """Attention of a layer whose cache is a `MemoryLayer`; of all other layers, as "sdpa" does it."""
+    if memory is None:
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, softcap=softcap,
+                                           position_ids=position_ids, **kwargs)  # fmt: skip
+        return output, None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return memory.attend(query, key, value, attention_mask, scale, position_ids, softcap).contiguous(), None
+
+
+AttentionInterface.register(ATTENTION, attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
+class KVMemory(Cache):
+    """What a model keeps of what it has read. Make one by `of`; give it as `past_key_values`; after a prompt call `settle`, or go on generating,
+    which does so."""
+
+    layers: list[Any]
+
+    def __init__(self, layers: list[Any], policy: Policy) -> None:
+        super().__init__(layers=layers)
+        self.policy = policy
+
+    @classmethod
+    def of(cls, model: Any, policy: Policy = FULL) -> KVMemory:
+        """An empty one for this model, whose attention is set to ours (`set_attn_implementation`). Layers of limited sight (sliding windows) keep
+        what transformers keeps. Raises `Invalid` for models with layers that have no keys and values."""
+        config = model.config.get_text_config(decoder=True)
+        layers: list[Any] = []
+        for number, layer in enumerate(DynamicCache(config=model.config).layers or [None] * config.num_hidden_layers):
+            kind = type(layer).__name__
+            if kind in ("NoneType", "DynamicLayer"):
+                layers.append(MemoryLayer(policy, number))
+            elif kind == "DynamicSlidingWindowLayer":
+                layers.append(layer)
+            else:
+                raise Invalid(f"layer {number} of {type(model).__name__} keeps its past as {kind}, not as keys and values that policies could hold")
+        if model.config._attn_implementation != ATTENTION:
+            model.set_attn_implementation(ATTENTION)
+        return cls(layers, policy)
+
+    @property
+    def managed(self) -> list[MemoryLayer]:
+        """The layers that the policy decides on."""
+        return [layer for layer in self.layers if isinstance(layer, MemoryLayer)]
+
+    @property
+    def last_chunk(self) -> bool:
+        """Whether the next tokens end a prompt: set it, and each layer settles as soon as it has attended to them, before the next layer grows."""
+        return any(layer.ends_prompt for layer in self.managed)
+
+    @last_chunk.setter
+    def last_chunk(self, value: bool) -> None:
+        for layer in self.managed:
+            layer.ends_prompt = value
+
+    def settle(self) -> None:
+        """The prompt, or this turn of it, is read."""
+        with torch.no_grad():
+            for layer in self.managed:
+                layer.settle()
+
+    def nbytes(self) -> Bytes:
+        """Of the tensors that all layers hold."""
+        own = sum((layer.nbytes() for layer in self.managed), Bytes())
+        sliding = [layer for layer in self.layers if not isinstance(layer, MemoryLayer) and layer.is_initialized]
+        return own + Bytes(sum(tensor.untyped_storage().nbytes() for layer in sliding for tensor in (layer.keys, layer.values)))
+
+    def fork(self) -> KVMemory:
+        """A memory that goes on by itself from here; parts that never change are shared."""
+        return KVMemory([layer.fork() if isinstance(layer, MemoryLayer) else copy.deepcopy(layer) for layer in self.layers], self.policy)
+
+    def held(self) -> list[list[list[set[int]]]]:
+        """For each managed layer, row and head, the positions that can still be attended to."""
+        return [layer.held() for layer in self.managed]

@@ -1,0 +1,40 @@
+"""Attention over several parts of unlike form and length, as exact as over one: each part's softmax is put in proportion by its log-sum-exp."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mnemos.activation.parts import Part
+
+Weights = list[Tensor]
+"""For each part, [B, h, g, t, n] float32: the share of attention that each of its tokens got."""
+
+
+def attend(queries: Tensor, parts: Sequence[Part], masks: Sequence[Tensor | None], scaling: float,
+           softcap: float | None = None) -> tuple[Tensor, Weights]:  # fmt: skip
+    """Queries [B, G, g, t, d] over all parts together: output [B, G, g, t, d], and the weights by part. `masks` [B, 1 or h, t, n] are True where a
+    token may be seen; where None, and at positions of −1, as the positions say. Exact for any split into parts (float32 inside)."""
+    logits, sums = [], []
+    base = queries.new_full(queries.shape[:-1], -torch.inf, dtype=torch.float32)
+    for part, mask in zip(parts, masks, strict=True):
+        scores = part.logits(queries[:, list(part.heads)]).float() * scaling
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        hidden = (part.positions < 0)[:, :, None, None, :]
+        scores = scores.masked_fill(hidden if mask is None else hidden | ~mask.unsqueeze(2), -torch.inf)
+        logits.append(scores)
+        each = base.clone()
+        each[:, list(part.heads)] = scores.logsumexp(-1)
+        sums.append(each)
+    total = torch.stack(sums).logsumexp(0)
+    total = torch.where(torch.isfinite(total), total, 0.0)  # a query that sees nothing, in a padded place, gets nothing
+    output, weights = torch.zeros_like(queries), []
+    for part, scores in zip(parts, logits, strict=True):
+        heads = list(part.heads)
+        share = torch.exp(scores - total[:, heads].unsqueeze(-1))
+        output[:, heads] += part.mix(share)
+        weights.append(share)
+    return output, weights

@@ -1,0 +1,28 @@
+"""The policies by name, as benchmarks, the command line and users name them: `policy("snapkv", share=1/8)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from mnemos.activation.policy import Policy
+from mnemos.base.errors import Invalid
+
+MODULES = {
+    "full": "full",
+    "window": "window",
+    "snapkv": "snapkv",
+}
+"""Where `make(**options) -> Policy` of each policy stands."""
+
+
+def policy(name: str, **options: Any) -> Policy:
+    """The policy of that name. Raises `Invalid` for a name that is none, or options that it does not take."""
+    if name not in MODULES:
+        raise Invalid(f"no KV policy is named {name!r}; there are {', '.join(sorted(MODULES))}")
+    make: Callable[..., Policy] = import_module(f"{__name__}.{MODULES[name]}").make
+    try:
+        return make(**options)
+    except TypeError as error:
+        raise Invalid(f"the KV policy {name!r} does not take these options: {error}") from error

@@ -1,0 +1,246 @@
+"""What a policy is, and the one that most are made of: score the tokens, plan how many each head keeps, keep the best, store them in a smaller form.
+
+A policy is a value: all that it learns of a sequence stands in the layer (`notes`, and marks of tokens), so that layers can be copied, stored and
+gone on with. A new one is a file in `policies/` with a `Scorer`, a `Planner` or a `Codec`, and one line in the table there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mnemos.activation.parts import Dense, Part
+from mnemos.base.errors import Invalid
+
+if TYPE_CHECKING:
+    from mnemos.activation.layer import MemoryLayer
+    from mnemos.activation.view import View
+
+
+class Observes(Enum):
+    """Which attention a policy has to see: seeing it costs what fused kernels save."""
+
+    NOTHING = 0
+    DECODING = 1
+    EVERYTHING = 2
+
+
+class Policy:
+    """Keeps everything; the base of all. A layer calls these, in the order in which things happen."""
+
+    name = "full"
+    query_window: int = 0
+    """So many of the newest queries the layer keeps for `View.window_attention`."""
+    observes: Observes = Observes.NOTHING
+    query_aware: bool = False
+    """Whether what is kept depends on the question that stands at the end of the prompt."""
+
+    def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
+        """What new queries attended to: for each piece of the layer, [B, h, g, t, n]."""
+
+    def settle(self, layer: MemoryLayer) -> None:
+        """The prompt, or this turn of it, is read."""
+
+    def step(self, layer: MemoryLayer) -> None:
+        """A token was generated and stands in the tail."""
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values that say what the policy is; equal for policies that do the same."""
+        return {"policy": self.name}
+
+
+FULL = Policy()
+
+
+class Scorer(Protocol):
+    """Ranks tokens. One that watches attention has `observe(layer, pieces, weights)`, too, and keeps what it needs in marks."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def query_window(self) -> int: ...
+    @property
+    def observes(self) -> Observes: ...
+    @property
+    def query_aware(self) -> bool: ...
+
+    def score(self, view: View) -> Tensor:
+        """[B, G, n], larger is better; absent tokens and those kept anyway may have any score."""
+        ...
+
+
+class Planner(Protocol):
+    """Divides a budget among heads."""
+
+    @property
+    def name(self) -> str: ...
+
+    def plan(self, view: View, budget: int) -> Sequence[int]:
+        """For each of G heads, how many tokens it keeps; G × `budget` in sum over the layer, or over all layers where it says so."""
+        ...
+
+
+class Codec(Protocol):
+    """Stores a part in a smaller form."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def query_window(self) -> int: ...
+
+    def encode(self, part: Part, view: View) -> Part:
+        """The same tokens in its form, for `part.heads`; `view` is of the whole layer as it was when they were chosen."""
+        ...
+
+
+class Uniform:
+    """As many for each head."""
+
+    name = "uniform"
+
+    def plan(self, view: View, budget: int) -> Sequence[int]:
+        return [budget] * view.heads
+
+
+UNIFORM = Uniform()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many tokens a head keeps on average: a number, or a share of those seen. One of the two."""
+
+    tokens: int | None = None
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.tokens is None) == (self.share is None):
+            raise Invalid("a budget is either a number of tokens or a share of those seen: give one of tokens= and share=")
+        if self.tokens is not None and self.tokens < 1:
+            raise Invalid(f"a budget of {self.tokens} tokens keeps nothing; give at least 1")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise Invalid(f"a budget is a share in (0, 1], not {self.share}")
+
+    def of(self, seen: int) -> int:
+        """Tokens a head, of `seen`."""
+        return self.tokens if self.tokens is not None else max(1, round(self.share * seen))  # type: ignore[operator]
+
+
+@dataclass(frozen=True)
+class Pruning(Policy):
+    """Keeps the best tokens of each head within a budget, the newest `recent` and the first `sinks` in any case, and stores what it keeps by
+    `codecs`.
+
+    `every` 0: chosen once, when a prompt or turn is read; n: again after each n tokens that were generated, so that a layer never holds more than
+    budget + n. Without a scorer nothing is dropped, and only codecs work. Where the budget is not less than what there is, nothing happens at all.
+    """
+
+    scorer: Scorer | None = None
+    budget: Budget | None = None
+    planner: Planner = UNIFORM
+    codecs: tuple[Codec, ...] = ()
+    recent: int = 32
+    sinks: int = 0
+    every: int = 0
+    block: int = 32
+    """Tokens that codecs encode at a time while generating."""
+
+    def __post_init__(self) -> None:
+        if (self.scorer is None) != (self.budget is None):
+            raise Invalid("dropping tokens needs both a scorer, which ranks them, and a budget")
+        if self.budget is not None and self.budget.tokens is not None and self.budget.tokens <= self.recent + self.sinks:
+            raise Invalid(f"a budget of {self.budget.tokens} tokens has no room beside {self.recent} recent tokens and {self.sinks} sinks")
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        names = [self.scorer.name] if self.scorer else []
+        names += [self.planner.name] if not isinstance(self.planner, Uniform) else []
+        return "+".join([*names, *(codec.name for codec in self.codecs)]) or "full"
+
+    @property
+    def query_window(self) -> int:  # type: ignore[override]
+        return max([self.scorer.query_window if self.scorer else 0, *(codec.query_window for codec in self.codecs)])
+
+    @property
+    def observes(self) -> Observes:  # type: ignore[override]
+        return self.scorer.observes if self.scorer else Observes.NOTHING
+
+    @property
+    def query_aware(self) -> bool:  # type: ignore[override]
+        return bool(self.scorer and self.scorer.query_aware)
+
+    def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
+        if self.scorer is not None and (watch := getattr(self.scorer, "observe", None)) is not None:
+            watch(layer, pieces, weights)
+
+    def settle(self, layer: MemoryLayer) -> None:
+        if not self._choose(layer):
+            self._encode(layer, layer.tail.length - self.recent)
+
+    def step(self, layer: MemoryLayer) -> None:
+        if self.every and layer.generated % self.every == 0 and self._choose(layer):
+            return
+        if layer.tail.length >= self.recent + self.block:
+            self._encode(layer, self.block)
+
+    def _choose(self, layer: MemoryLayer) -> bool:
+        """Drops what is over the budget; says whether anything was."""
+        if self.scorer is None or self.budget is None:
+            return False
+        budget = self.budget.of(layer.seen)
+        if layer.stored <= budget:
+            return False
+        view = layer.view()
+        counts = list(self.planner.plan(view, budget))
+        scores = self.scorer.score(view)
+        newest = view.ranks < self.recent
+        scores = scores.masked_fill((view.positions < 0) | newest, -torch.inf)
+        if self.sinks:
+            scores = scores.masked_fill((view.positions >= 0) & (view.ages < self.sinks), torch.inf)
+        parts = []
+        for count in sorted(set(counts), reverse=True):
+            heads = [head for head, its in enumerate(counts) if its == count]
+            room = min(max(0, count - self.recent), scores.shape[-1])
+            best = scores[:, heads].topk(room, -1)
+            index = best.indices.masked_fill(best.values == -torch.inf, -1)
+            parts.append(view.part.of_heads(heads).take(_in_order(index)))
+        layer.replace([self._encoded(part, view) for part in parts if part.length], view.newest(self.recent))
+        return True
+
+    def _encode(self, layer: MemoryLayer, count: int) -> None:
+        """Moves the oldest `count` tokens of the tail into encoded parts."""
+        if not self.codecs or count <= 0:
+            return
+        view = layer.view()
+        part = self._encoded(layer.tail.cut(count), view)
+        last = layer.parts[-1] if layer.parts else None
+        if last is not None and last.kind == part.kind and last.heads == part.heads and (join := getattr(last, "join", None)) is not None:
+            layer.parts[-1] = join(part)
+        else:
+            layer.parts.append(part)
+
+    def _encoded(self, part: Dense, view: View) -> Part:
+        encoded: Part = part
+        for codec in self.codecs:
+            encoded = codec.encode(encoded, view)
+        return encoded
+
+    def describe(self) -> dict[str, Any]:
+        budget = {} if self.budget is None else {"tokens": self.budget.tokens, "share": self.budget.share}
+        stages = [_described(stage) for stage in (self.scorer, self.planner, *self.codecs) if stage is not None]
+        numbers = {"recent": self.recent, "sinks": self.sinks, "every": self.every, "block": self.block}
+        return {"policy": self.name, "budget": budget, "stages": stages, **numbers}
+
+
+def _in_order(index: Tensor) -> Tensor:
+    """Ascending, with −1 first: tokens stay in the order of their places."""
+    return index.sort(-1).values
+
+
+def _described(stage: Any) -> dict[str, Any]:
+    plain = {name: value for name, value in vars(stage).items() if isinstance(value, (bool, int, float, str))}
+    return {"name": stage.name, **plain}

@@ -1,0 +1,99 @@
+"""The newest tokens of a layer, as they came, growing: where every token begins, and where all stay that no policy compresses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mnemos.activation.parts import Bytes, Dense, Marks, size_of
+
+BLOCK = 64
+"""Tokens that room is made for at a time."""
+
+
+class Tail:
+    """Room for n tokens of all heads, `length` of them taken: keys and values [B, G, n, d], positions [B, 1 or G, n], marks [B, G, n]."""
+
+    def __init__(self, keys: Tensor, values: Tensor, positions: Tensor, marks: Marks | None = None) -> None:
+        """Begins with these tokens; nothing is shared with them."""
+        self._keys, self._values, self._positions, self._marks = keys.clone(), values.clone(), positions.clone(), dict(marks or {})
+        self.length = int(keys.shape[2])
+
+    @property
+    def heads(self) -> int:
+        """G."""
+        return int(self._keys.shape[1])
+
+    @property
+    def keys(self) -> Tensor:
+        """[B, G, length, d], a view."""
+        return self._keys[:, :, : self.length]
+
+    @property
+    def values(self) -> Tensor:
+        """[B, G, length, d], a view."""
+        return self._values[:, :, : self.length]
+
+    @property
+    def positions(self) -> Tensor:
+        """[B, 1 or G, length], a view."""
+        return self._positions[:, :, : self.length]
+
+    def append(self, keys: Tensor, values: Tensor, positions: Tensor) -> None:
+        """Adds tokens: keys and values [B, G, t, d], positions [B, t]; marks of theirs are 0."""
+        start, end = self.length, self.length + keys.shape[2]
+        if end > self._keys.shape[2]:
+            self._grow(end)
+        self._keys[:, :, start:end], self._values[:, :, start:end], self._positions[:, :, start:end] = keys, values, positions.unsqueeze(1)
+        for mark in self._marks.values():
+            mark[:, :, start:end] = 0
+        self.length = end
+
+    def _grow(self, least: int) -> None:
+        room = -(-least // BLOCK) * BLOCK
+        self._keys, self._values = _wider(self._keys, room, self.length), _wider(self._values, room, self.length)
+        self._positions = _wider(self._positions, room, self.length)
+        self._marks = {name: _wider(mark, room, self.length) for name, mark in self._marks.items()}
+
+    def mark(self, name: str, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The mark of that name [B, G, length], a view that may be written to; zeros where it is new."""
+        if name not in self._marks:
+            self._marks[name] = torch.zeros(self._keys.shape[:3], dtype=dtype, device=self._keys.device)
+        return self._marks[name][:, :, : self.length]
+
+    def part(self) -> Dense:
+        """All of it as a part, views of the tail's own memory; its marks are the tail's, and may be written to."""
+        marks = {name: mark[:, :, : self.length] for name, mark in self._marks.items()}
+        return Dense(self.keys, self.values, self.positions, range(self.heads), marks)
+
+    def cut(self, start: int) -> Dense:
+        """Takes the tokens before `start` out, as a part that shares no memory with the tail, and keeps the rest."""
+        whole = self.part()
+        index = torch.arange(self.length, device=self._keys.device).expand(*self._keys.shape[:2], self.length)
+        taken, kept = whole.take(index[:, :, :start]), whole.take(index[:, :, start:])
+        self.hold(kept)
+        return taken
+
+    def hold(self, part: Dense) -> None:
+        """Holds these tokens instead, without room to spare."""
+        self._keys, self._values, self._positions = part.keys, part.values, part.positions
+        self._marks, self.length = dict(part.marks), part.length
+
+    def crop(self, count: int) -> None:
+        """Drops the last `count` tokens."""
+        self.length -= count
+
+    def fork(self) -> Tail:
+        """A copy that shares nothing."""
+        part = self.part()
+        return Tail(part.keys, part.values, part.positions, {name: mark.clone() for name, mark in part.marks.items()})
+
+    def nbytes(self) -> Bytes:
+        """Room to spare included."""
+        return Bytes(size_of(self._keys, self._values, self._positions, *self._marks.values()))
+
+
+def _wider(tensor: Tensor, room: int, length: int) -> Tensor:
+    wider = tensor.new_empty((*tensor.shape[:2], room, *tensor.shape[3:]))
+    wider[:, :, :length] = tensor[:, :, :length]
+    return wider

@@ -1,0 +1,111 @@
+"""What holds for every policy: the conformance suite of the seam."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from activation.models import greedy, llama, run, tokens
+from mnemos.activation.memory import KVMemory
+from mnemos.activation.policies import policy
+from mnemos.activation.policy import Policy
+
+torch.set_num_threads(1)
+
+LENGTH = 96
+SMALL = {
+    "window": lambda: policy("window", tokens=40),
+    "window lazily": lambda: policy("window", tokens=40, every=8),
+    "snapkv": lambda: policy("snapkv", tokens=40, window=8),
+}
+"""Each policy with a budget that the tests' prompts are over."""
+ROOMY = {
+    "window": lambda: policy("window", tokens=500),
+    "snapkv": lambda: policy("snapkv", tokens=500),
+    "snapkv, all of them": lambda: policy("snapkv", share=1.0),
+}
+"""Each policy that takes a budget, with one that nothing is over."""
+
+
+def read(small: Policy, ids: torch.Tensor, chunk: int | None = None, mask: torch.Tensor | None = None) -> tuple[object, KVMemory, torch.Tensor]:
+    model = llama()
+    memory = KVMemory.of(model, small)
+    logits = run(model, memory, ids, chunk, mask)[:, -1]
+    memory.settle()
+    return model, memory, logits
+
+
+@pytest.mark.parametrize("name", ROOMY)
+def test_a_budget_of_no_less_than_the_length_is_the_full_cache_bit_for_bit(name: str) -> None:
+    ids = tokens(2, LENGTH)
+    model, memory, logits = read(ROOMY[name](), ids)
+    chosen, seen = greedy(model, memory, logits, 12)
+    model, memory, logits = read(Policy(), ids)
+    expected, right = greedy(model, memory, logits, 12)
+    assert chosen == expected
+    assert torch.equal(seen, right)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_reading_in_chunks_is_reading_at_once(name: str) -> None:
+    ids = tokens(1, LENGTH)
+    model, memory, logits = read(SMALL[name](), ids)
+    chosen, seen = greedy(model, memory, logits, 8)
+    model, memory, logits = read(SMALL[name](), ids, chunk=17)
+    again, others = greedy(model, memory, logits, 8)
+    assert chosen == again
+    assert torch.allclose(seen, others, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_rows_of_a_batch_are_as_if_alone(name: str) -> None:
+    short, long = tokens(1, 61, seed=1), tokens(1, LENGTH, seed=2)
+    padded = torch.cat([torch.zeros(1, LENGTH - 61, dtype=torch.long), short], 1)
+    both, mask = torch.cat([padded, long]), torch.ones(2, LENGTH, dtype=torch.long)
+    mask[0, : LENGTH - 61] = 0
+    model, memory, logits = read(SMALL[name](), both, mask=mask)
+    chosen, seen = greedy(model, memory, logits, 8, mask)
+    for row, alone in enumerate((short, long)):
+        model, memory, logits = read(SMALL[name](), alone)
+        expected, right = greedy(model, memory, logits, 8)
+        assert chosen[row] == expected[0]
+        assert torch.allclose(seen[row], right[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_fork_goes_on_by_itself(name: str) -> None:
+    model, memory, logits = read(SMALL[name](), tokens(1, LENGTH))
+    fork = memory.fork()
+    before, _ = greedy(model, memory.fork(), logits, 8)
+    greedy(model, memory, run(model, memory, tokens(1, 20, seed=5))[:, -1], 8)
+    after, _ = greedy(model, fork, logits, 8)
+    assert before == after
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_takes_fewer_bytes_and_says_how_many(name: str) -> None:
+    _, memory, _ = read(SMALL[name](), tokens(1, LENGTH))
+    _, whole, _ = read(Policy(), tokens(1, LENGTH))
+    assert memory.nbytes().near < 0.6 * whole.nbytes().near
+    for layer in memory.managed:
+        tensors = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in _tensors(layer)}
+        assert layer.nbytes().total == sum(tensors.values())
+
+
+def _tensors(layer: object) -> list[torch.Tensor]:
+    """Every tensor that can be reached from the layer."""
+    found, seen, waiting = [], set(), [layer]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen or isinstance(each, (Policy, str, int)):
+            continue
+        seen.add(id(each))
+        if isinstance(each, torch.Tensor):
+            found += [each] if each.numel() else []
+        elif isinstance(each, dict):
+            waiting += each.values()
+        elif isinstance(each, (list, tuple)):
+            waiting += each
+        elif hasattr(each, "__dict__"):
+            waiting += vars(each).values()
+    return found
