@@ -113,6 +113,9 @@ class VectorFile:
         apart = np.diff(ordered) * size > _BRIDGE + size
         if apart.all():
             return self._scattered(ordered, order, out)
+        if 2 * int(np.count_nonzero(apart)) > len(slots):
+            alone = np.concatenate([[True], apart]) & np.concatenate([apart, [True]])
+            return self._mostly_scattered(ordered, order, alone, out)
         damaged: list[int] = []
         runs = _runs(apart)
         spans = [(int(ordered[start]) * size, int(ordered[end - 1] - ordered[start] + 1) * size) for start, end in runs]
@@ -123,6 +126,13 @@ class VectorFile:
             damaged += [slot for at, slot in places if zlib.crc32(raw[at : at + size], slot) != _SOUND]
             out[order[start:end]] = np.frombuffer(raw, dtype="<f4").reshape(-1, self.dimensions + 1)[inside, :-1]
         return out, damaged
+
+    def _mostly_scattered(self, ordered: Numbers, order: Numbers, alone: NDArray[np.bool_], out: Floats) -> tuple[Floats, list[int]]:
+        """As `_read`, where those slots that are `alone` share a read with no other: the work for a run of one would cost more than its reading."""
+        damaged = self._scattered(ordered[alone], order[alone], out)[1]
+        near, more = self._read(ordered[~alone])
+        out[order[~alone]] = near
+        return out, sorted([*damaged, *more])
 
     def _scattered(self, ordered: Numbers, order: Numbers, out: Floats) -> tuple[Floats, list[int]]:
         """As `_read`, where no two slots share a read: with little work for each of them."""
