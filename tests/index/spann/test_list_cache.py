@@ -10,7 +10,8 @@ import pytest
 
 from index.spann.faulty_disk import FaultyDisk
 from mnemos.cache.mapping import EvictingCache
-from mnemos.index.spann.index import LISTS, SpannIndex
+from mnemos.index.spann.index import SpannIndex
+from mnemos.index.spann.opening import LISTS
 from mnemos.index.spann.options import Options
 
 D, N, LIMIT = 16, 500, 64

@@ -10,7 +10,8 @@ import pytest
 
 from index.spann.faulty_disk import BROKEN, FULL, FaultyDisk, Killed
 from mnemos.base.errors import Conflict, Invalid, StoreFull, StoreUnavailable
-from mnemos.index.spann.index import LISTS, VECTORS, SpannIndex
+from mnemos.index.spann.index import SpannIndex
+from mnemos.index.spann.opening import LISTS, VECTORS
 from mnemos.index.spann.options import Options
 
 D = 8

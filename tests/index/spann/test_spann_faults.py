@@ -11,7 +11,8 @@ from index.spann.faulty_disk import BROKEN, FULL, FaultyDisk, Killed
 from index.spann.life import DIMENSIONS, Life, calls, cut_short
 from mnemos.base.errors import Corrupt, MnemosError, StoreFull, StoreUnavailable
 from mnemos.index.spann.extents import PAGE
-from mnemos.index.spann.index import LISTS, VECTORS, SpannIndex
+from mnemos.index.spann.index import SpannIndex
+from mnemos.index.spann.opening import LISTS, VECTORS
 from mnemos.index.spann.options import Options
 
 SEED = 11

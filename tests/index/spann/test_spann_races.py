@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from index.spann.faulty_disk import FaultyDisk
-from mnemos.index.spann.index import LISTS, VECTORS, SpannIndex
+from mnemos.index.spann.index import SpannIndex
+from mnemos.index.spann.opening import LISTS, VECTORS
 from mnemos.index.spann.options import Options
 
 D, N = 8, 400
@@ -132,12 +133,12 @@ def test_a_filter_holds_for_a_vector_whose_entries_are_seen_before_its_id() -> N
 
 def test_pages_used_anew_under_a_search_are_no_damage() -> None:
     index, disk, vectors = built()
-    parts, updater = index._parts, index._updater
+    parts, writer = index._parts, index._updater.writer
 
     def change() -> None:
         for _ in range(3):
             for number in parts.lists.numbers().tolist():
-                updater.rewrite(number, parts.lists.read(number)[::-1])
+                writer.rewrite(number, parts.lists.read(number)[::-1])
             index.checkpoint()
 
     expected = index.search(vectors[3], 10, lists=N, rescore=N, spread=np.inf)
@@ -170,15 +171,15 @@ def test_a_search_that_is_always_overtaken_comes_to_an_end() -> None:
 
 def test_batches_give_all_when_lists_are_merged_between_them() -> None:
     index, _, vectors = built(head_ratio=0.3, list_limit=256)
-    parts, updater = index._parts, index._updater
+    parts, lire = index._parts, index._updater.lire
     batches = index.iterate(vectors[0])
     given = next(batches).ids.tolist()
     for _ in range(len(parts.heads) // 2):
         counts = parts.lists.counts()
         numbers = parts.lists.numbers()
         with parts.lock:
-            updater._merge(int(numbers[np.argmin(counts[numbers])]), whole=True)
-    assert updater.merges > 3
+            lire.merge(int(numbers[np.argmin(counts[numbers])]), whole=True)
+    assert lire.merges > 3
     for batch in batches:
         given += batch.ids.tolist()
     assert sorted(given) == list(range(N))

@@ -29,7 +29,8 @@ from mnemos.cache.belady import Belady
 from mnemos.cache.mapping import EvictingCache
 from mnemos.index.spann.codes import Entries
 from mnemos.index.spann.disk import FolderDisk
-from mnemos.index.spann.index import LISTS, SpannIndex
+from mnemos.index.spann.index import SpannIndex
+from mnemos.index.spann.opening import LISTS
 from mnemos.models.minilm import MiniLM
 
 SHARES = (0.02, 0.05, 0.10, 0.20)

@@ -79,7 +79,7 @@ def put_right(parts: Parts, updater: Updater, mender: Mender) -> int:
     slots.restamp(empty[seen.copies[empty] > 0], 2)
     lost = live[~seen.at_home[live]]
     if len(lost):
-        updater.write_anew(lost, mender.vectors(lost))
+        updater.writer.write_anew(lost, mender.vectors(lost))
     slots.copies.set(live, np.minimum(_Seen(parts).copies[live], np.iinfo(np.uint8).max))
     slots.entries = int(slots.copies.view().sum(dtype=np.int64))
     parts.epoch += 1

@@ -30,9 +30,9 @@ def erase(parts: Parts, updater: Updater, mender: Mender, ids: Numbers) -> int:
             raw = mender.read(number)
             live = parts.live(raw)
             if not live.all():
-                updater.rewrite(number, raw[live])
+                updater.writer.rewrite(number, raw[live])
         for number in _heads_that_are(parts).tolist():
-            updater.rehead(number)
+            updater.lire.rehead(number)
         parts.doomed = parts.doomed[:0]
         return len(slots)
 

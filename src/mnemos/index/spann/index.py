@@ -16,29 +16,24 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound
+from mnemos.base.errors import Conflict, Invalid, NotFound
 from mnemos.base.protocols import Progress
-from mnemos.index.spann import building, checking
+from mnemos.index.spann import building, checking, opening
 from mnemos.index.spann.calibration import calibrated
-from mnemos.index.spann.codes import Entries, Floats
-from mnemos.index.spann.disk import Disk, FolderDisk
+from mnemos.index.spann.codes import Floats
+from mnemos.index.spann.disk import Disk
 from mnemos.index.spann.erasing import erase, overwrite
-from mnemos.index.spann.extents import Extents
-from mnemos.index.spann.head_index import ChosenKernel, Kernel, chosen, head_index
-from mnemos.index.spann.lists import Lists
-from mnemos.index.spann.manifest import MANIFEST, TABLES, Checkpoints
-from mnemos.index.spann.mending import Mender
-from mnemos.index.spann.metric import checked, measure, middle
+from mnemos.index.spann.head_index import Kernel
+from mnemos.index.spann.manifest import MANIFEST, TABLES
+from mnemos.index.spann.metric import checked
+from mnemos.index.spann.opening import LISTS, VECTORS, Opened
 from mnemos.index.spann.options import Options
-from mnemos.index.spann.parts import Numbers, Parts, Settings, Source, random_rotation
+from mnemos.index.spann.parts import Numbers, Settings, Source
 from mnemos.index.spann.searching import Allowed, Found, Searcher
-from mnemos.index.spann.slots import Slots
 from mnemos.index.spann.tables import Table
 from mnemos.index.spann.updating import Updater
-from mnemos.index.spann.vector_file import VectorFile
 from mnemos.index.spann.working import one_blas_thread
 
-LISTS, VECTORS = "lists.dat", "vectors.dat"
 _WASTE = 0.2
 """A checkpoint is due when so large a share of the lists' file, or of the slots, waits for one to be used again."""
 _CHANGED, _CALIBRATED = 0.2, 1000
@@ -55,13 +50,15 @@ class SpannIndex:
     (`mnemos.cache.mapping.EvictingCache(nbytes, size=len)` fits). `kernel`: see `head_index.Kernel`.
     """
 
-    def __init__(self, disk: Disk, checkpoints: Checkpoints, parts: Parts, extents: Extents, dimensions: int, meta: dict[str, Any]) -> None:
-        self._disk, self._checkpoints, self._parts, self._extents, self._meta = disk, checkpoints, parts, extents, meta
-        self.dimensions = dimensions
+    def __init__(self, opened: Opened) -> None:
+        """Use `create` or `open`."""
+        self._disk, self._checkpoints, self._parts, self._meta = opened.disk, opened.checkpoints, opened.parts, opened.meta
+        self._extents, self._mender = opened.parts.lists.extents, opened.mender
+        self._rotation, self._queries = opened.rotation, opened.queries
+        self.dimensions = int(self._meta["dimensions"])
         self._saving = threading.Lock()
-        self._mender = Mender(parts)
-        self._updater = Updater(parts, self._mender)
-        self._searcher = Searcher(parts, self._mender)
+        self._updater = Updater(self._parts, self._mender)
+        self._searcher = Searcher(self._parts, self._mender)
 
     # -- coming and going --
     @classmethod
@@ -76,21 +73,7 @@ class SpannIndex:
         kernel: Kernel = "numpy",
     ) -> Self:
         """A new, empty index in a folder of its own. Raises `Conflict` where there is one, `Invalid` for a kernel that this process cannot have."""
-        using = chosen(kernel)
-        disk = FolderDisk(folder) if isinstance(folder, (str, Path)) else folder
-        if not 1 <= dimensions <= 65536:
-            raise Invalid(f"vector index: vectors have 1 to 65,536 dimensions, not {dimensions}")
-        checkpoints, options = Checkpoints(disk), options or Options()
-        if checkpoints.load() is not None:
-            raise Conflict(f"vector index: {folder} holds one already; open it, or choose another folder")
-        for name in (LISTS, VECTORS):
-            disk.remove(name)  # of an index that was never finished
-        inside = measure(options, dimensions).dimensions
-        rotation = Table(np.float32, inside)
-        rotation.resize(inside)
-        rotation.set(np.arange(inside), random_rotation(inside, options.seed))
-        meta = {"dimensions": dimensions, "options": options.to_json(), "position": 0}
-        index = cls._assembled(disk, checkpoints, {"rotation": rotation}, meta, source, cache, using)
+        index = cls(opening.created(folder, dimensions, options or Options(), source, cache, kernel))
         index.checkpoint()
         return index
 
@@ -105,79 +88,7 @@ class SpannIndex:
     ) -> Self:
         """The index in a folder, as of its last checkpoint. Raises `NotFound` where there is none, `Invalid` for a kernel that this process cannot
         have, and `Corrupt` where it is damaged beyond what can be mended from it: then it is built again from the log."""
-        using = chosen(kernel)
-        disk = FolderDisk(folder) if isinstance(folder, (str, Path)) else folder
-        checkpoints = Checkpoints(disk)
-        loaded = checkpoints.load()
-        if loaded is None:
-            raise NotFound(f"vector index: there is none in {folder}; create it")
-        return cls._assembled(disk, checkpoints, *loaded, source, cache, using)
-
-    @classmethod
-    def _assembled(
-        cls,
-        disk: Disk,
-        checkpoints: Checkpoints,
-        tables: dict[str, Table],
-        meta: dict[str, Any],
-        source: Source | None,
-        cache: MutableMapping[int, bytes] | None,
-        kernel: ChosenKernel,
-    ) -> Self:
-        options, dimensions = Options.from_json(meta["options"]), int(meta["dimensions"])
-        inside = measure(options, dimensions)
-        entries = Entries(options.code, inside.dimensions)
-        extents = Extents(disk, LISTS)
-        lists = Lists(extents, entries, tables.get("lists"), cache)
-        used = lists.table.view()[lists.numbers()]
-        extents.restore(used["page"].astype(np.int64), used["pages"].astype(np.int64))
-        slots = Slots(tables if "ids" in tables else None)
-        vectors = VectorFile(disk, VECTORS, inside.dimensions)
-        parts = Parts(
-            options=options,
-            measure=inside,
-            rotation=np.ascontiguousarray(tables["rotation"].view()),
-            entries=entries,
-            heads=head_index(kernel, np.zeros((0, inside.dimensions), dtype=np.float32)),
-            kernel=kernel,
-            lists=lists,
-            slots=slots,
-            vectors=vectors,
-            settings=Settings.from_json(meta["settings"]) if "settings" in meta else Settings(),
-            source=source,
-        )
-        index = cls(disk, checkpoints, parts, extents, dimensions, meta)
-        index._rotation, index._queries = tables["rotation"], tables.get("queries")
-        parts.building = "building" in meta
-        index._load_heads(tables.get("groups"))
-        for number in np.flatnonzero(lists.counts() > parts.limit).tolist():
-            parts.waiting[number] = "split"
-        return index
-
-    _rotation: Table
-    _queries: Table | None = None
-
-    def _load_heads(self, groups: Table | None) -> None:
-        """The heads, from the lists; a damaged one from the vectors that are at home there."""
-        parts = self._parts
-        numbers = parts.lists.numbers()
-        heads, damaged = parts.lists.heads(numbers)
-        if damaged and parts.building:
-            raise Corrupt(f"vector index: the head of list {numbers[damaged[0]]} is damaged, and its build was stopped; build the index again")
-        empty = []
-        for at in damaged:
-            home = np.flatnonzero(parts.slots.homes.view() == numbers[at])
-            if len(home):
-                heads[at] = middle(self._mender.vectors(home))
-            else:
-                parts.lists.drop(int(numbers[at]))
-                empty.append(at)
-        damaged = [int(numbers[at]) for at in damaged if at not in empty]
-        heads, numbers = np.delete(heads, empty, axis=0), np.delete(numbers, empty)
-        known = None if groups is None else groups.view()[numbers].astype(np.int64)
-        parts.heads = head_index(parts.kernel, heads, numbers=numbers, groups=known, seed=parts.options.seed)
-        if damaged:
-            self._mender.make_again(damaged)
+        return cls(opening.opened(folder, source, cache, kernel))
 
     def close(self) -> None:
         """Let go of the files. What was not checkpointed is applied again from the log next time."""
@@ -253,7 +164,7 @@ class SpannIndex:
         """Counts of what was done since the index was opened, and the shape of the lists."""
         with self._parts.lock:
             counts = self._parts.lists.counts()[self._parts.lists.numbers()]
-        updater = self._updater
+        lire = self._updater.lire
         return {
             "vectors": len(self),
             "lists": self.lists,
@@ -263,10 +174,10 @@ class SpannIndex:
             "p99": float(np.percentile(counts, 99)) if len(counts) else 0.0,
             "unevenness": float(counts.std() / counts.mean()) if len(counts) and counts.any() else 0.0,
             "backlog": self.backlog,
-            "splits": updater.splits,
-            "merges": updater.merges,
-            "followed": updater.followed,
-            "reassigned": updater.reassigned,
+            "splits": lire.splits,
+            "merges": lire.merges,
+            "followed": lire.followed,
+            "reassigned": lire.reassigned,
             "mended": self._mender.mended,
         }
 

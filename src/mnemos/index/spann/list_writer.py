@@ -1,0 +1,94 @@
+"""Entries of vectors into lists, and lists by heads: what an insert and every step of upkeep is made of.
+
+An entry is written first and counts when its slot has its stamp: a step that fails in the middle leaves what was there before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mnemos.index.spann.closure import assign
+from mnemos.index.spann.codes import Bytes, Floats
+from mnemos.index.spann.lists import DamagedLists
+from mnemos.index.spann.mending import Mender
+from mnemos.index.spann.parts import Numbers, Parts
+
+
+class ListWriter:
+    """Writes the lists of one index. Whoever calls holds `parts.lock`."""
+
+    def __init__(self, parts: Parts, mender: Mender) -> None:
+        self._parts, self._mender = parts, mender
+        self.dead: dict[int, int] = {}
+        """Per list, how many vectors at home there are gone since it was written anew."""
+        self.rewritten = 0
+        """Lists written anew."""
+
+    def append(self, slots: Numbers, stamps: NDArray[np.uint32], rotated: Floats) -> tuple[Numbers, Numbers]:
+        """Append entries of vectors to the lists that they belong to; the homes of the slots, and in how many lists they are. Nothing counts yet."""
+        parts, options = self._parts, self._parts.options
+        chosen = assign(
+            rotated, parts.heads, candidates=options.candidates, epsilon=options.epsilon, rng_factor=parts.rng_factor, replicas=options.replicas
+        )
+        rows, places = np.nonzero(chosen >= 0)
+        numbers = chosen[rows, places]
+        order = np.argsort(numbers, kind="stable")
+        for group in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+            if len(group):
+                self.append_to(int(numbers[group[0]]), slots[rows[group]], stamps[rows[group]], rotated[rows[group]])
+        return np.asarray(chosen[:, 0], dtype=np.int64), np.count_nonzero(chosen >= 0, axis=1)
+
+    def append_to(self, number: int, slots: Numbers, stamps: NDArray[np.uint32], rotated: Floats) -> None:
+        """Append entries of vectors to one list, which waits for a split where it gets too long."""
+        parts = self._parts
+        entries = parts.entries.write(slots.astype(np.uint32), stamps, rotated, parts.heads.vector(number))
+        try:
+            count = parts.lists.append(number, entries)
+        except DamagedLists as damage:  # it outgrew its extent, and could not be read
+            self._mender.mend(damage)
+            count = parts.lists.append(number, entries)
+        if count > parts.limit:
+            parts.waiting[number] = "split"
+
+    def create(self, head: Floats, slots: Numbers, rotated: Floats) -> int:
+        """A new list of vectors in `slots` that are in lists already, or none; its number."""
+        parts = self._parts
+        number = parts.heads.add(head)
+        try:
+            entries = parts.entries.write(slots.astype(np.uint32), parts.slots.stamps.view()[slots], rotated, head)
+            parts.lists.create(number, head, entries)
+        except BaseException:
+            parts.heads.remove(number)
+            raise
+        return number
+
+    def drop(self, number: int) -> None:
+        """Take away a list with its head: what is in it is at home elsewhere by now."""
+        self._parts.lists.drop(number)
+        self._parts.heads.remove(number)
+        self._parts.waiting.pop(number, None)
+        self.dead.pop(number, None)
+
+    def held(self, number: int) -> tuple[Bytes, int]:
+        """The entries of a list that count, each slot once; and how many entries there are."""
+        parts = self._parts
+        raw = self._mender.read(number)
+        live = raw[parts.live(raw)]
+        first = np.unique(parts.entries.slots(live), return_index=True)[1]
+        return live[np.sort(first)], len(raw)
+
+    def rewrite(self, number: int, live: Bytes) -> None:
+        """Let a list have only the entries `live`."""
+        self._parts.lists.create(number, self._parts.heads.vector(number), live)
+        self.dead.pop(number, None)
+        self.rewritten += 1
+
+    def write_anew(self, slots: Numbers, rotated: Floats) -> None:
+        """Put entries of the vectors in `slots` into all lists that they belong to, under a new stamp: no other entry of theirs counts any more."""
+        parts = self._parts
+        stamps = parts.slots.stamps.view()[slots] + np.uint32(1)
+        homes, copies = self.append(slots, stamps, rotated)
+        parts.slots.restamp(slots)
+        parts.slots.move(slots, homes, copies)
+        parts.epoch += 1
