@@ -9,6 +9,7 @@ from activation.models import greedy, llama, run, tokens
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.activation.policy import Policy
+from mnemos.activation.saving import dump, load
 
 torch.set_num_threads(1)
 
@@ -17,11 +18,20 @@ SMALL = {
     "window": lambda: policy("window", tokens=40),
     "window lazily": lambda: policy("window", tokens=40, every=8),
     "snapkv": lambda: policy("snapkv", tokens=40, window=8),
+    "h2o": lambda: policy("h2o", tokens=40, recent=8),
+    "h2o lazily": lambda: policy("h2o", tokens=40, recent=8, every=4),
+    "tova": lambda: policy("tova", tokens=40),
+    "knorm": lambda: policy("knorm", tokens=40, recent=8),
+    "keydiff": lambda: policy("keydiff", tokens=40, recent=8, every=4),
 }
 """Each policy with a budget that the tests' prompts are over."""
 ROOMY = {
     "window": lambda: policy("window", tokens=500),
     "snapkv": lambda: policy("snapkv", tokens=500),
+    "h2o": lambda: policy("h2o", tokens=500),
+    "tova": lambda: policy("tova", tokens=500),
+    "knorm": lambda: policy("knorm", tokens=500),
+    "keydiff": lambda: policy("keydiff", tokens=500),
     "snapkv, all of them": lambda: policy("snapkv", share=1.0),
 }
 """Each policy that takes a budget, with one that nothing is over."""
@@ -80,6 +90,19 @@ def test_a_fork_goes_on_by_itself(name: str) -> None:
     greedy(model, memory, run(model, memory, tokens(1, 20, seed=5))[:, -1], 8)
     after, _ = greedy(model, fork, logits, 8)
     assert before == after
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_was_saved_goes_on_as_if_it_had_not_been(name: str) -> None:
+    model, memory, logits = read(SMALL[name](), tokens(2, LENGTH))
+    chosen, _ = greedy(model, memory, logits, 5)
+    loaded = load(model, dump(memory, "it"), "it", SMALL[name]())
+    assert loaded.nbytes().total <= memory.nbytes().total  # room to spare is not saved
+    last = torch.tensor(chosen)[:, -1:]
+    one, its = greedy(model, memory, run(model, memory, last)[:, -1], 8)
+    two, others = greedy(model, loaded, run(model, loaded, last)[:, -1], 8)
+    assert one == two
+    assert torch.equal(its, others)
 
 
 @pytest.mark.parametrize("name", SMALL)

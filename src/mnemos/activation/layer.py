@@ -46,8 +46,8 @@ class MemoryLayer(CacheLayerMixin):
         self._waits = False
         self._queries: Tensor | None = None
         self._query_positions: Tensor | None = None
-        self._scaling = 1.0
-        self._softcap: float | None = None
+        self.scaling = 1.0
+        self.softcap: float | None = None
 
     # What transformers calls
 
@@ -82,8 +82,8 @@ class MemoryLayer(CacheLayerMixin):
     def crop(self, tokens_to_remove: int) -> None:
         """Forgets the newest tokens. Raises `Invalid` where the policy has already taken some of them out of the tail."""
         if tokens_to_remove > (self.tail.length if self.is_initialized else 0):
-            raise Invalid(f"cannot take back {tokens_to_remove} tokens: a layer of policy {self.policy.name!r} has only its newest {self.tail.length} as "
-                          "they came; fork() the memory before what shall be taken back")  # fmt: skip
+            raise Invalid(f"cannot take back {tokens_to_remove} tokens: the policy {self.policy.name!r} has left only the newest {self.tail.length} "
+                          "as they came; fork() the memory before what shall be taken back")  # fmt: skip
         if tokens_to_remove:
             self.tail.crop(tokens_to_remove)
             self.seen -= tokens_to_remove
@@ -123,12 +123,15 @@ class MemoryLayer(CacheLayerMixin):
         positions = positions.to(torch.int32).expand(rows, -1)
         if mask is not None:
             positions = positions.masked_fill(~mask[:, 0, -1], -1)
-        self._scaling, self._softcap = scaling, softcap
+        self.scaling, self.softcap = scaling, softcap
         self.tail.append(keys, values, positions)
         self._remember(queries, positions)
         watched = self.policy.observes is Observes.EVERYTHING or (decodes and self.policy.observes is Observes.DECODING)
-        fused = not (self.parts or watched or softcap is not None)
-        output = self._fused(queries, mask) if fused else self._merged(queries, mask, watched)
+        fused = not self.parts and softcap is None
+        if watched or not fused:
+            output = self._merged(queries, mask, watched)
+        if fused:  # also where it was computed to be watched: the same numbers come out of the same kernel, watched or not
+            output = self._fused(queries, mask)
         self.seen += new
         if decodes:
             self.generated += 1
@@ -151,15 +154,15 @@ class MemoryLayer(CacheLayerMixin):
         keys, values = self.tail.keys, self.tail.values
         absent = bool((self.tail.positions < 0).any())
         if new == length and not absent:
-            return scaled_dot_product_attention(queries, keys, values, is_causal=new > 1, scale=self._scaling, enable_gqa=True)
+            return scaled_dot_product_attention(queries, keys, values, is_causal=new > 1, scale=self.scaling, enable_gqa=True)
         if new == 1 and not absent:  # the query heads that share a key-value head stand as if they were tokens: no copy of keys
             grouped = queries.reshape(rows, keys.shape[1], -1, queries.shape[-1])
-            return scaled_dot_product_attention(grouped, keys, values, scale=self._scaling).reshape(queries.shape)
+            return scaled_dot_product_attention(grouped, keys, values, scale=self.scaling).reshape(queries.shape)
         seen = self._tail_mask(mask, 0, new, new, length) & (self.tail.positions >= 0)[:, :, None, :]
         seen = seen | ~seen.any(-1, keepdim=True)  # a padded query sees everything rather than nothing, which would be NaN
         if seen.shape[1] not in (1, queries.shape[1]):
             seen = seen.repeat_interleave(queries.shape[1] // seen.shape[1], 1)
-        return scaled_dot_product_attention(queries, keys, values, attn_mask=seen, scale=self._scaling, enable_gqa=True)
+        return scaled_dot_product_attention(queries, keys, values, attn_mask=seen, scale=self.scaling, enable_gqa=True)
 
     def _tail_mask(self, mask: Tensor | None, start: int, stop: int, new: int, length: int) -> Tensor:
         """[B, 1, stop − start, length]: what new queries start … stop see of the tail, whose last `new` tokens are theirs."""
@@ -179,9 +182,9 @@ class MemoryLayer(CacheLayerMixin):
             stop = min(start + ROWS_AT_ONCE, new)
             some = grouped[:, :, :, start:stop]
             pieces = self.pieces()
-            opened = [*(part.open(some[:, list(part.heads)], self._scaling) for part in self.parts), pieces[-1]]
+            opened = [*(part.open(some[:, list(part.heads)], self.scaling) for part in self.parts), pieces[-1]]
             masks = [*(None for _ in self.parts), self._tail_mask(mask, start, stop, new, self.tail.length)]
-            output, weights = attend(some, opened, masks, self._scaling, self._softcap)
+            output, weights = attend(some, opened, masks, self.scaling, self.softcap)
             if watched:
                 self.policy.observe(self, pieces, weights)
             outputs.append(output)
@@ -204,7 +207,7 @@ class MemoryLayer(CacheLayerMixin):
 
     def view(self) -> View:
         """Everything that is stored, side by side."""
-        return View(self, side_by_side(self.pieces(), self.tail.heads), self._queries, self._query_positions, self._scaling, self._softcap)
+        return View(self, side_by_side(self.pieces(), self.tail.heads), self._queries, self._query_positions, self.scaling, self.softcap)
 
     def replace(self, parts: Sequence[Part], tail: Dense) -> None:
         """Stores these parts and this tail instead of all that was stored."""
@@ -218,6 +221,16 @@ class MemoryLayer(CacheLayerMixin):
             self.policy.settle(self)
 
     # What owners use
+
+    def queries(self) -> dict[str, Tensor]:
+        """The newest queries that the policy has the layer keep, and their positions; empty where it keeps none."""
+        if self._queries is None or self._query_positions is None:
+            return {}
+        return {"states": self._queries, "positions": self._query_positions}
+
+    def keep_queries(self, queries: dict[str, Tensor]) -> None:
+        """Undoes `queries`."""
+        self._queries, self._query_positions = queries.get("states"), queries.get("positions")
 
     def nbytes(self) -> Bytes:
         """Of all tensors that the layer holds."""

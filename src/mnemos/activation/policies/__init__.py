@@ -13,6 +13,10 @@ MODULES = {
     "full": "full",
     "window": "window",
     "snapkv": "snapkv",
+    "h2o": "h2o",
+    "tova": "tova",
+    "knorm": "knorm",
+    "keydiff": "keydiff",
 }
 """Where `make(**options) -> Policy` of each policy stands."""
 
