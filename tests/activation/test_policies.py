@@ -23,6 +23,7 @@ SMALL = {
     "tova": lambda: policy("tova", tokens=40),
     "knorm": lambda: policy("knorm", tokens=40, recent=8),
     "keydiff": lambda: policy("keydiff", tokens=40, recent=8, every=4),
+    "kivi": lambda: policy("kivi", bits=2, group=8, recent=8),
 }
 """Each policy with a budget that the tests' prompts are over."""
 ROOMY = {
@@ -32,6 +33,7 @@ ROOMY = {
     "tova": lambda: policy("tova", tokens=500),
     "knorm": lambda: policy("knorm", tokens=500),
     "keydiff": lambda: policy("keydiff", tokens=500),
+    "kivi": lambda: policy("kivi", recent=120),
     "snapkv, all of them": lambda: policy("snapkv", share=1.0),
 }
 """Each policy that takes a budget, with one that nothing is over."""

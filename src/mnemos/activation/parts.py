@@ -126,10 +126,10 @@ class Dense:
         return self
 
     def logits(self, queries: Tensor) -> Tensor:
-        return _product(queries, self.keys.transpose(-1, -2))
+        return product(queries, self.keys.transpose(-1, -2))
 
     def mix(self, weights: Tensor) -> Tensor:
-        return _product(weights.to(self.values.dtype), self.values)
+        return product(weights.to(self.values.dtype), self.values)
 
     def dense(self) -> tuple[Tensor, Tensor]:
         return self.keys, self.values
@@ -168,7 +168,7 @@ def _load_dense(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Dens
 register(Dense.kind, _load_dense)
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
+def product(left: Tensor, right: Tensor) -> Tensor:
     """[B, h, g, t, a] × [B, h, a, b] → [B, h, g, t, b]: one product for each key-value head, its query heads together."""
     rows, heads, group, new, _ = left.shape
     return torch.matmul(left.reshape(rows, heads, group * new, -1), right).reshape(rows, heads, group, new, -1)

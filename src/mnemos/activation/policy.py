@@ -179,13 +179,12 @@ class Pruning(Policy):
 
     def settle(self, layer: MemoryLayer) -> None:
         if not self._choose(layer):
-            self._encode(layer, layer.tail.length - self.recent)
+            self._encode(layer)
 
     def step(self, layer: MemoryLayer) -> None:
         if self.every and layer.generated % self.every == 0 and self._choose(layer):
             return
-        if layer.tail.length >= self.recent + self.block:
-            self._encode(layer, self.block)
+        self._encode(layer)
 
     def _choose(self, layer: MemoryLayer) -> bool:
         """Drops what is over the budget; says whether anything was."""
@@ -211,17 +210,20 @@ class Pruning(Policy):
         layer.replace([self._encoded(part, view) for part in parts if part.length], view.newest(self.recent))
         return True
 
-    def _encode(self, layer: MemoryLayer, count: int) -> None:
-        """Moves the oldest `count` tokens of the tail into encoded parts."""
-        if not self.codecs or count <= 0:
+    def _encode(self, layer: MemoryLayer) -> None:
+        """Moves whole blocks of the tail's oldest tokens into encoded parts."""
+        if not self.codecs or layer.tail.length < self.recent + self.block:
             return
         view = layer.view()
-        part = self._encoded(layer.tail.cut(count), view)
+        oldest = layer.tail.cut(self.recent, self.block)
+        if oldest is None:
+            return
+        part = self._encoded(oldest, view)
         last = layer.parts[-1] if layer.parts else None
+        joined = None
         if last is not None and last.kind == part.kind and last.heads == part.heads and (join := getattr(last, "join", None)) is not None:
-            layer.parts[-1] = join(part)
-        else:
-            layer.parts.append(part)
+            joined = join(part)
+        layer.parts[-1:] = [last, part] if last is not None and joined is None else [joined or part]
 
     def _encoded(self, part: Dense, view: View) -> Part:
         encoded: Part = part

@@ -66,13 +66,21 @@ class Tail:
         marks = {name: mark[:, :, : self.length] for name, mark in self._marks.items()}
         return Dense(self.keys, self.values, self.positions, range(self.heads), marks)
 
-    def cut(self, start: int) -> Dense:
-        """Takes the tokens before `start` out, as a part that shares no memory with the tail, and keeps the rest."""
+    def cut(self, keep: int, block: int) -> Dense | None:
+        """Takes the oldest tokens out, as a part that shares no memory with the tail: of each row whole blocks, as many as leave `keep` tokens or
+        more. Rows are cut by their own tokens, whatever the padding: their blocks begin where they begin. None where no row has a block to give."""
         whole = self.part()
-        index = torch.arange(self.length, device=self._keys.device).expand(*self._keys.shape[:2], self.length)
-        taken, kept = whole.take(index[:, :, :start]), whole.take(index[:, :, start:])
-        self.hold(kept)
-        return taken
+        there = whole.positions.expand(-1, self.heads, -1) >= 0
+        given = (there.sum(-1, keepdim=True) - keep).clamp_min(0) // block * block
+        if not (most := int(given.max())):
+            return None
+        places, order = torch.arange(self.length, device=there.device).expand_as(there), there.int().cumsum(-1)
+        first = there & (order <= given)
+        taken = places.masked_fill(~first, self.length).sort(-1).values[..., :most]
+        kept = places.masked_fill(first | ~there, -1).sort(-1).values[..., int((first | ~there).sum(-1).min()) :]
+        part = whole.take(taken.masked_fill(taken == self.length, -1))
+        self.hold(whole.take(kept))
+        return part
 
     def hold(self, part: Dense) -> None:
         """Holds these tokens instead, without room to spare."""

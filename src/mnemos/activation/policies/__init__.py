@@ -17,6 +17,7 @@ MODULES = {
     "tova": "tova",
     "knorm": "knorm",
     "keydiff": "keydiff",
+    "kivi": "kivi",
 }
 """Where `make(**options) -> Policy` of each policy stands."""
 

@@ -1,0 +1,166 @@
+"""Keys and values in few bits, as KIVI stores them (arXiv 2402.02750): keys by channel, values by token, each group with its own scale and zero.
+
+Channels of keys differ in size far more than tokens do, and values the other way round; so a group of keys is one channel over `group` tokens, and a
+group of values is one token over `group` channels. Numbers are rounded to 2^bits steps between the least and the largest of their group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnemos.activation.parts import Bytes, Marks, Part, product, register, size_of
+from mnemos.activation.view import View
+from mnemos.base.errors import Invalid
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A tensor [..., n] in groups along its last axis: `codes` uint8 [..., groups, group · bits / 8], `scale` and `zero` [..., groups] float16. The
+    last group is filled up with copies of its last number; `length` says where the tensor ends."""
+
+    codes: Tensor
+    scale: Tensor
+    zero: Tensor
+    bits: int
+    length: int
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, tensor: Tensor, bits: int, group: int) -> Packed:
+        """Rounds to the nearest of 2^bits steps. Half precision holds scale and zero; codes are chosen for them as stored."""
+        length = tensor.shape[-1]
+        if fill := -length % group:
+            tensor = torch.cat([tensor, tensor[..., -1:].expand(*tensor.shape[:-1], fill)], -1)
+        groups = tensor.float().unflatten(-1, (-1, group))
+        least, largest = groups.amin(-1), groups.amax(-1)
+        scale = ((largest - least) / (2**bits - 1)).clamp_min(1e-6).to(torch.float16)
+        zero = least.to(torch.float16)
+        steps = (groups - zero.float().unsqueeze(-1)) / scale.float().unsqueeze(-1)
+        codes = steps.round().clamp(0, 2**bits - 1).to(torch.uint8).unflatten(-1, (-1, 8 // bits))
+        shifts = torch.arange(0, 8, bits, device=tensor.device)
+        return cls((codes.int() << shifts).sum(-1).to(torch.uint8), scale, zero, bits, length, tensor.dtype)
+
+    def tensor(self) -> Tensor:
+        """[..., n] as the codes say."""
+        shifts = torch.arange(0, 8, self.bits, device=self.codes.device)
+        codes = ((self.codes.int().unsqueeze(-1) >> shifts) & (2**self.bits - 1)).flatten(-2)
+        values = codes * self.scale.float().unsqueeze(-1) + self.zero.float().unsqueeze(-1)
+        return values.flatten(-2)[..., : self.length].to(self.dtype)
+
+    @property
+    def full(self) -> bool:
+        """Whether the last group is whole, so that others can follow."""
+        return self.length == self.codes.shape[-2] * self.codes.shape[-1] * 8 // self.bits
+
+    def then(self, other: Packed) -> Packed:
+        """Both, one after the other; this one has to be `full`."""
+        both = [torch.cat([mine, others], axis) for mine, others, axis in
+                ((self.codes, other.codes, -2), (self.scale, other.scale, -1), (self.zero, other.zero, -1))]  # fmt: skip
+        return Packed(both[0], both[1], both[2], self.bits, self.length + other.length, self.dtype)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What takes room."""
+        return {"codes": self.codes, "scale": self.scale, "zero": self.zero}
+
+    def map(self, change: Any) -> Packed:
+        """The same with each tensor changed alike, along an axis before the last."""
+        return Packed(change(self.codes), change(self.scale), change(self.zero), self.bits, self.length, self.dtype)
+
+
+class Quantised:
+    """A part in few bits: keys packed as [B, h, d, n], values as [B, h, n, d]."""
+
+    kind = "quantised"
+
+    def __init__(self, keys: Packed, values: Packed, positions: Tensor, heads: tuple[int, ...], marks: Marks, group: int) -> None:
+        self.keys, self.values, self.positions, self.heads, self.marks, self.group = keys, values, positions, heads, marks, group
+
+    @classmethod
+    def of(cls, part: Part, bits: int, group: int) -> Quantised:
+        """A part of any form, rounded. Places without a token count as copies of their neighbours do: their numbers are never looked at."""
+        keys, values = part.dense()
+        packed = Packed.of(keys.transpose(-1, -2), bits, group), Packed.of(values, bits, min(group, values.shape[-1]))
+        return cls(*packed, part.positions, part.heads, part.marks, group)
+
+    @property
+    def length(self) -> int:
+        return self.keys.length
+
+    def open(self, queries: Tensor, scaling: float) -> Part:
+        return self
+
+    def logits(self, queries: Tensor) -> Tensor:
+        return product(queries, self.keys.tensor())
+
+    def mix(self, weights: Tensor) -> Tensor:
+        values = self.values.tensor()
+        return product(weights.to(values.dtype), values)
+
+    def dense(self) -> tuple[Tensor, Tensor]:
+        return self.keys.tensor().transpose(-1, -2), self.values.tensor()
+
+    def nbytes(self) -> Bytes:
+        return Bytes(size_of(*self.keys.tensors().values(), *self.values.tensors().values(), self.positions, *self.marks.values()))
+
+    def rows(self, index: Tensor) -> Quantised:
+        def chosen(tensor: Tensor) -> Tensor:
+            return tensor.index_select(0, index)
+
+        marks = {name: chosen(mark) for name, mark in self.marks.items()}
+        return Quantised(self.keys.map(chosen), self.values.map(chosen), chosen(self.positions), self.heads, marks, self.group)
+
+    def join(self, other: Part) -> Part | None:
+        """This part with another of its form after it; None where its last group of keys is not whole, so that nothing can follow."""
+        if not isinstance(other, Quantised) or not self.keys.full:
+            return None
+        pairs = zip(self.values.tensors().values(), other.values.tensors().values(), strict=True)
+        values = Packed(*(torch.cat(pair, 2) for pair in pairs), self.values.bits, self.values.length, self.values.dtype)
+        heads = len(self.heads)
+        positions = torch.cat([self.positions.expand(-1, heads, -1), other.positions.expand(-1, heads, -1)], 2)
+        marks = {name: torch.cat([mark, other.marks[name]], 2) for name, mark in self.marks.items()}
+        return Quantised(self.keys.then(other.keys), values, positions, self.heads, marks, self.group)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        plain = {"heads": list(self.heads), "group": self.group, "bits": self.keys.bits, "dtype": str(self.keys.dtype).removeprefix("torch."),
+                 "lengths": [self.keys.length, self.values.length]}  # fmt: skip
+        tensors = {"positions": self.positions, **{f"mark.{name}": mark for name, mark in self.marks.items()}}
+        for which, packed in (("keys", self.keys), ("values", self.values)):
+            tensors |= {f"{which}.{name}": tensor for name, tensor in packed.tensors().items()}
+        return plain, tensors
+
+
+def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Quantised:
+    dtype = getattr(torch, plain["dtype"])
+    packed = [Packed(*(tensors[f"{which}.{name}"] for name in ("codes", "scale", "zero")), plain["bits"], length, dtype)
+              for which, length in zip(("keys", "values"), plain["lengths"], strict=True)]  # fmt: skip
+    marks = {name.removeprefix("mark."): tensor for name, tensor in tensors.items() if name.startswith("mark.")}
+    return Quantised(*packed, tensors["positions"], tuple(plain["heads"]), marks, plain["group"])
+
+
+register(Quantised.kind, _load)
+
+
+@dataclass(frozen=True)
+class Quantise:
+    """The codec: `bits` of 2, 4 or 8 for each number, in groups of `group` (a multiple of 8)."""
+
+    bits: int = 2
+    group: int = 32
+    query_window = 0
+
+    def __post_init__(self) -> None:
+        if self.bits not in (2, 4, 8) or self.group < 8 or self.group % 8:
+            raise Invalid(f"numbers are stored in 2, 4 or 8 bits, in groups of a multiple of 8, not in {self.bits} bits and groups of {self.group}")
+
+    @property
+    def name(self) -> str:
+        """With its bits."""
+        return f"kivi{self.bits}"
+
+    def encode(self, part: Part, view: View) -> Part:
+        return Quantised.of(part, self.bits, self.group)
