@@ -1,0 +1,34 @@
+"""`python -m mnemos.models.reference.training --out DIR --text FOLDER [--minutes M] [--until STEP]`: train the reference model, or go on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from mnemos.models.reference.training.batches import Books
+from mnemos.models.reference.training.plan import PLAN
+from mnemos.models.reference.training.trainer import STATE, Trainer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        "python -m mnemos.models.reference.training", description="Train the reference model, or go on where DIR stands."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the resumable state and the log")
+    parser.add_argument("--text", type=Path, required=True, help="folder with the plain texts (shared/data/text)")
+    parser.add_argument("--minutes", type=float, default=600.0, help="stop after so long, saved; call again to go on")
+    parser.add_argument("--until", type=int, default=PLAN.steps, help="stop at this step, saved")
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    trainer = Trainer(PLAN, Books(asked.text))
+    asked.out.mkdir(parents=True, exist_ok=True)
+    if (asked.out / STATE).exists():
+        trainer.restore(asked.out)
+    trainer.train(asked.out, asked.until, 60 * asked.minutes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What is trained on at which step: lengths grow when recall at shorter ones is there; the learning rate warms up, stays, and falls at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+TEXT = "text"
+REPEAT = "repeat"
+"""Two kinds of rows beside the tasks: plain English, and a row of random symbols that says itself again (Olsson et al. 2022: induction)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """From a step on: one of `lengths` a step, drawn by its weight; `tokens` a step; rows drawn by `mixture`."""
+
+    first_step: int
+    lengths: Mapping[int, float]
+    tokens: int
+    mixture: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole training. `rate` is the peak learning rate; it falls linearly to 0 over the last `cooldown` of `steps` steps."""
+
+    stages: tuple[Stage, ...]
+    steps: int
+    cooldown: int
+    warmup: int = 60
+    rate: float = 3e-3
+    seed: int = 6
+    text_weight: float = 0.1
+    longest: int = field(default=2048)
+
+    def stage(self, step: int) -> Stage:
+        return max((stage for stage in self.stages if stage.first_step <= step), key=lambda stage: stage.first_step)
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step (from 0)."""
+        rising = min(1.0, (step + 1) / self.warmup)
+        falling = min(1.0, max(0.0, (self.steps - step) / max(1, self.cooldown)))
+        return self.rate * rising * falling
+
+
+_RECALL = {REPEAT: 4, "kv": 4, "copy": 2, "needle": 1, "chain": 1, "rule": 1, "world": 1, "code": 1, "run": 1, "span": 1, "list": 0.5, TEXT: 0.3}
+_ALL = {"kv": 3, "copy": 1, "needle": 1, "chain": 1.5, "rule": 1, "world": 1.5, "code": 1.5, "run": 2.5, "span": 2, "list": 1.5, TEXT: 0.7}
+
+PLAN = Plan(
+    stages=(
+        Stage(0, {64: 1, 128: 1}, 4096, _RECALL),
+        Stage(1200, {128: 2, 256: 1}, 4096, _ALL),
+        Stage(2200, {128: 1, 256: 1, 512: 1}, 6144, _ALL),
+        Stage(3200, {256: 1, 512: 1, 1024: 1}, 8192, _ALL),
+        Stage(4000, {256: 1, 512: 1, 1024: 1, 2048: 1}, 8192, _ALL),
+    ),
+    steps=5000,
+    cooldown=1000,
+)
+"""The training that made the checkpoint."""
