@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, Protocol, TypedDict, runtime_checkable
 
@@ -129,4 +129,106 @@ class ReplyModel(ChatModel, Protocol):
         """The next turn of each conversation, in their order. `tool_choice`: "auto", "none", "required" (some tool), or the name of the tool
         that must be called. What fails for one conversation is told in its reply, and the others have theirs. Raises `Invalid` for a request
         that no model could take."""
+        ...
+
+
+Tokens = Sequence[int] | Sequence[Sequence[int]]
+"""Token ids of one sequence, or of a batch of sequences, one for each row; tensors and arrays of that shape as well."""
+Ended = Literal["end", "stop", "length", "cancelled"]
+"""How a generated sequence ended: by a token that ends it, at a stop sequence, at `max_tokens` or the model's window, or by the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. The default, a temperature of 0, is greedy: the likeliest token, the first of equals."""
+
+    temperature: float = 0.0
+    """Divides the logits; 0 is greedy, 1 the model's own distribution."""
+    top_k: int | None = None
+    """Only the k likeliest tokens; None: all."""
+    top_p: float | None = None
+    """Only the fewest likeliest tokens that have this probability together, in (0, 1]; None: all. (Holtzman et al., 2020, section 3.1)"""
+    repetition_penalty: float = 1.0
+    """Logits of tokens that stand in the prompt of the call or were generated: divided by it where positive, multiplied where negative; 1: as
+    they are. (Keskar et al., CTRL, 2019, section 4.1)"""
+    seed: int = 0
+    """Of the random numbers; row r of a batch draws from `seed + r`, so each row draws the same alone, with that seed, as in the batch."""
+
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One step of one row of a generation."""
+
+    row: int
+    token: int | None
+    """The token that was chosen; None where a row ended without one (it was cancelled)."""
+    text: str
+    """What is new and certain of the row's text: whole characters, and nothing that a stop sequence could begin with."""
+    ended: Ended | None = None
+    """Set in the last piece of a row."""
+
+
+class Prefix(Protocol):
+    """What a model has read: its keys and values, and what it expects next. Belongs to one sequence or batch, and to one thread at a time."""
+
+    @property
+    def cache(self) -> Any:
+        """A transformers `Cache`."""
+        ...
+
+    @property
+    def logits(self) -> Any:
+        """Of the token after the last: a tensor (rows, vocabulary), float32."""
+        ...
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A causal language model whose keys and values are at hand. The drivers stand in `mnemos.models.local`; tensors are torch's."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names weights, tokenizer, template, position encoding and precision: keys and values of one fingerprint, and only those, fit it."""
+        ...
+
+    @property
+    def context_window(self) -> int | None:
+        """Tokens of a sequence, prompt and answer together; None where the model does not say."""
+        ...
+
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
+        """The tokens of `text`; with `special`, those that the tokenizer puts around a text as well."""
+        ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens`, without control tokens."""
+        ...
+
+    def prefill(self, tokens: Tokens, cache: Any = None, *, chunk: int | None = None) -> Prefix:
+        """Reads `tokens`, after what `cache` (a transformers `Cache`, or an earlier prefix) holds, `chunk` tokens at a time. Raises `Invalid`."""
+        ...
+
+    def generate(
+        self,
+        tokens: Tokens,
+        cache: Any = None,
+        *,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        sampling: Sampling = GREEDY,
+        chunk: int | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[Piece]:
+        """Reads `tokens` as `prefill` does and goes on, piece by piece, row by row. Ends early where `cancelled()` is true. Raises `Invalid`."""
+        ...
+
+    def logits(self, tokens: Tokens, cache: Any = None, *, chunk: int | None = None) -> Sequence[Any]:
+        """For each row a tensor (its tokens, vocabulary), float32: what the model expected after each of them. Raises `Invalid`."""
+        ...
+
+    def kv_bytes(self, tokens: int) -> int:
+        """Bytes that the keys and values of one sequence of so many tokens take, uncompressed."""
         ...
