@@ -55,21 +55,28 @@ class Packed:
     @property
     def full(self) -> bool:
         """Whether the last group is whole, so that others can follow."""
-        return self.length == self.codes.shape[-2] * self.codes.shape[-1] * 8 // self.bits
-
-    def then(self, other: Packed) -> Packed:
-        """Both, one after the other; this one has to be `full`."""
-        both = [torch.cat([mine, others], axis) for mine, others, axis in
-                ((self.codes, other.codes, -2), (self.scale, other.scale, -1), (self.zero, other.zero, -1))]  # fmt: skip
-        return Packed(both[0], both[1], both[2], self.bits, self.length + other.length, self.dtype)
+        return bool(self.length == self.codes.shape[-2] * self.codes.shape[-1] * 8 // self.bits)
 
     def tensors(self) -> dict[str, Tensor]:
         """What takes room."""
         return {"codes": self.codes, "scale": self.scale, "zero": self.zero}
 
-    def map(self, change: Any) -> Packed:
-        """The same with each tensor changed alike, along an axis before the last."""
-        return Packed(change(self.codes), change(self.scale), change(self.zero), self.bits, self.length, self.dtype)
+    def having(self, tensors: Mapping[str, Tensor], length: int | None = None) -> Packed:
+        """The same with other tensors, as `tensors` names them."""
+        its = tensors["codes"], tensors["scale"], tensors["zero"]
+        return Packed(its[0], its[1], its[2], self.bits, self.length if length is None else length, self.dtype)
+
+    def then(self, other: Packed, axis: int) -> Packed:
+        """Both, one after the other along an axis of the tensor; along the last one where this one is `full`."""
+        mine, its = self.tensors(), other.tensors()
+        if axis != -1:
+            return self.having({name: torch.cat([mine[name], its[name]], axis) for name in mine})
+        groups = {name: torch.cat([mine[name], its[name]], -2 if name == "codes" else -1) for name in mine}
+        return self.having(groups, self.length + other.length)
+
+    def rows(self, index: Tensor) -> Packed:
+        """These places along the first axis."""
+        return self.having({name: tensor.index_select(0, index) for name, tensor in self.tensors().items()})
 
 
 class Quantised:
@@ -84,8 +91,8 @@ class Quantised:
     def of(cls, part: Part, bits: int, group: int) -> Quantised:
         """A part of any form, rounded. Places without a token count as copies of their neighbours do: their numbers are never looked at."""
         keys, values = part.dense()
-        packed = Packed.of(keys.transpose(-1, -2), bits, group), Packed.of(values, bits, min(group, values.shape[-1]))
-        return cls(*packed, part.positions, part.heads, part.marks, group)
+        narrow = min(group, values.shape[-1])
+        return cls(Packed.of(keys.transpose(-1, -2), bits, group), Packed.of(values, bits, narrow), part.positions, part.heads, part.marks, group)
 
     @property
     def length(self) -> int:
@@ -108,22 +115,18 @@ class Quantised:
         return Bytes(size_of(*self.keys.tensors().values(), *self.values.tensors().values(), self.positions, *self.marks.values()))
 
     def rows(self, index: Tensor) -> Quantised:
-        def chosen(tensor: Tensor) -> Tensor:
-            return tensor.index_select(0, index)
-
-        marks = {name: chosen(mark) for name, mark in self.marks.items()}
-        return Quantised(self.keys.map(chosen), self.values.map(chosen), chosen(self.positions), self.heads, marks, self.group)
+        marks = {name: mark.index_select(0, index) for name, mark in self.marks.items()}
+        positions = self.positions.index_select(0, index)
+        return Quantised(self.keys.rows(index), self.values.rows(index), positions, self.heads, marks, self.group)
 
     def join(self, other: Part) -> Part | None:
         """This part with another of its form after it; None where its last group of keys is not whole, so that nothing can follow."""
         if not isinstance(other, Quantised) or not self.keys.full:
             return None
-        pairs = zip(self.values.tensors().values(), other.values.tensors().values(), strict=True)
-        values = Packed(*(torch.cat(pair, 2) for pair in pairs), self.values.bits, self.values.length, self.values.dtype)
         heads = len(self.heads)
         positions = torch.cat([self.positions.expand(-1, heads, -1), other.positions.expand(-1, heads, -1)], 2)
         marks = {name: torch.cat([mark, other.marks[name]], 2) for name, mark in self.marks.items()}
-        return Quantised(self.keys.then(other.keys), values, positions, self.heads, marks, self.group)
+        return Quantised(self.keys.then(other.keys, -1), self.values.then(other.values, 2), positions, self.heads, marks, self.group)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         plain = {"heads": list(self.heads), "group": self.group, "bits": self.keys.bits, "dtype": str(self.keys.dtype).removeprefix("torch."),
@@ -135,11 +138,13 @@ class Quantised:
 
 
 def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Quantised:
-    dtype = getattr(torch, plain["dtype"])
-    packed = [Packed(*(tensors[f"{which}.{name}"] for name in ("codes", "scale", "zero")), plain["bits"], length, dtype)
-              for which, length in zip(("keys", "values"), plain["lengths"], strict=True)]  # fmt: skip
+    def packed(which: str, length: int) -> Packed:
+        codes, scale, zero = (tensors[f"{which}.{name}"] for name in ("codes", "scale", "zero"))
+        return Packed(codes, scale, zero, plain["bits"], length, getattr(torch, plain["dtype"]))
+
+    keys, values = packed("keys", plain["lengths"][0]), packed("values", plain["lengths"][1])
     marks = {name.removeprefix("mark."): tensor for name, tensor in tensors.items() if name.startswith("mark.")}
-    return Quantised(*packed, tensors["positions"], tuple(plain["heads"]), marks, plain["group"])
+    return Quantised(keys, values, tensors["positions"], tuple(plain["heads"]), marks, plain["group"])
 
 
 register(Quantised.kind, _load)
