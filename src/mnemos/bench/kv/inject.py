@@ -1,0 +1,166 @@
+"""`mnemos bench kv-inject`: a context that was read before is taken from the disk instead of being read again (MemOS, arXiv 2507.03724, table 6).
+
+The model is a Llama with random weights: how long reading and generating take does not hang on what the weights are. Full prompt and injection take
+turns, so that the machine is the same for both.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from mnemos.activation.memory import KVMemory
+from mnemos.activation.prefixes import PrefixStore
+from mnemos.base.stats import bootstrap_ratio
+from mnemos.bench.parts import Measured, in_parts
+from mnemos.bench.registry import Benchmark, Options
+from mnemos.bench.result import Check, Result
+
+VOCABULARY = 2048
+FINGERPRINT = "random"
+LOSSLESS, SAVED, SAVED_SHORT = 1e-4, 0.70, 0.15
+"""Largest difference of a logit; least share of the time to the first token that is saved at 2,048 + 64 tokens; and at 512 + 1,024."""
+NOTES = (
+    "Time to the first token: from having the tokens to the largest logit of the last one. Injected: found in the store, read from its files and "
+    "checked against their digests, copied, and the query read. Files are in the page cache, as after any recent use. Torch has one thread.",
+    "`build` is what storing costs beside reading the context, which the first use does anyway.",
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Pairs of context and query whose answers are compared, tokens that are generated after each, and timed rounds of each kind."""
+
+    pairs: int = 20
+    generated: int = 64
+    rounds: int = 15
+
+
+QUICK = Sizes(pairs=6, generated=64, rounds=5)
+GRID = ((2048, 64), (512, 1024))
+
+
+def model_of(seed: int, width: int = 256, layers: int = 4) -> LlamaForCausalLM:
+    """A Llama of that width with 8 query heads, 4 key-value heads, and random weights."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(vocab_size=VOCABULARY, hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers, num_attention_heads=8,
+                         num_key_value_heads=4, max_position_embeddings=8192, initializer_range=0.1, eos_token_id=None)  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def run(benchmark: Benchmark, options: Options) -> Result:
+    """Measures all parts."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return in_parts(benchmark, options, (lossless, time_to_first_token), NOTES)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def lossless(options: Options) -> Measured:
+    """Random pairs of context and query, each context stored, the store opened again, injected, and compared with the full prompt."""
+    sizes, rng, model = QUICK if options.quick else Sizes(), options.rng(), model_of(options.seed)
+    differences, same, changed = [], 0, 0
+    with tempfile.TemporaryDirectory(prefix="mnemos-bench-") as home:
+        for _ in range(sizes.pairs):
+            context = rng.integers(VOCABULARY, size=int(rng.integers(64, 700))).tolist()
+            prompt = [*context, *rng.integers(VOCABULARY, size=int(rng.integers(8, 100))).tolist()]
+            PrefixStore(home, FINGERPRINT).put(context, _read(model, context))
+            store = PrefixStore(home, FINGERPRINT)  # as after a restart
+            before = _files(store)
+            memory, known = store.take(model, prompt)
+            logits = _logits(model, memory, prompt[known:])
+            full = _read(model, [])
+            right = _logits(model, full, prompt)
+            differences.append(float((logits - right).abs().max()))
+            same += _greedy(model, memory, logits, sizes.generated) == _greedy(model, full, right, sizes.generated)
+            changed += before != _files(store)
+    n = sizes.pairs
+    return [
+        Check("largest difference of a logit, injected and full prompt", max(differences), LOSSLESS, at_least=False, n=n),
+        Check(f"answers of {sizes.generated} greedy tokens that are the same", same / n, 1.0, n=n),
+        Check("stores whose files a use has changed", float(changed), 0.0, at_least=False, n=n),
+    ], {}
+
+
+def time_to_first_token(options: Options) -> Measured:
+    """A long context with a short query, and a short one with a long query."""
+    sizes, rng, model = QUICK if options.quick else Sizes(), options.rng(), model_of(options.seed)
+    checks: list[Check] = []
+    rows: dict[str, Any] = {}
+    for context_length, query_length in GRID:
+        full, injected, build = np.zeros(sizes.rounds), np.zeros(sizes.rounds), np.zeros(sizes.rounds)
+        nbytes = 0
+        with tempfile.TemporaryDirectory(prefix="mnemos-bench-") as home:
+            for turn in range(sizes.rounds):
+                context = rng.integers(VOCABULARY, size=context_length).tolist()
+                prompt = [*context, *rng.integers(VOCABULARY, size=query_length).tolist()]
+                memory = _read(model, context)
+                store = PrefixStore(Path(home, str(turn)), FINGERPRINT)
+                build[turn] = _seconds(lambda store=store, context=context, memory=memory: store.put(context, memory))
+                nbytes = store.nbytes
+                full[turn] = _seconds(lambda prompt=prompt: _logits(model, _read(model, []), prompt).argmax())
+                injected[turn] = _seconds(lambda store=store, prompt=prompt: _injected(model, store, prompt).argmax())
+        ratio = bootstrap_ratio(injected, full, range(sizes.rounds), rng)
+        saved = replace(ratio, value=1 - ratio.value, low=1 - ratio.high, high=1 - ratio.low)
+        threshold = SAVED if (context_length, query_length) == GRID[0] else SAVED_SHORT
+        checks.append(Check.of(f"time to first token saved, context {context_length:,}, query {query_length:,}", saved, threshold))
+        rows[f"{context_length:,} + {query_length:,}"] = {
+            "full ms": 1e3 * float(np.median(full)), "injected ms": 1e3 * float(np.median(injected)), "build ms": 1e3 * float(np.median(build)),
+            "saved": saved.value, "break-even uses": _break_even(build, full, injected), "MB on disk": nbytes / 1e6,
+        }  # fmt: skip
+    return checks, {"time to the first token": rows}
+
+
+def _break_even(build: NDArray[np.float64], full: NDArray[np.float64], injected: NDArray[np.float64]) -> float:
+    """Uses after which storing has paid."""
+    saved = float(np.median(full) - np.median(injected))
+    return float(np.ceil(np.median(build) / saved)) if saved > 0 else float("inf")
+
+
+def _seconds(what: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    what()
+    return time.perf_counter() - start
+
+
+def _read(model: Any, tokens: list[int]) -> KVMemory:
+    memory = KVMemory.of(model)
+    if tokens:
+        _logits(model, memory, tokens)
+    return memory
+
+
+def _injected(model: Any, store: PrefixStore, prompt: list[int]) -> Tensor:
+    memory, known = store.take(model, prompt)
+    return _logits(model, memory, prompt[known:])
+
+
+def _logits(model: Any, memory: KVMemory, tokens: list[int]) -> Tensor:
+    """[V]: those after the last token."""
+    with torch.no_grad():
+        logits: Tensor = model(torch.tensor([tokens]), cache=memory, logits_to_keep=1).logits[0, -1]
+    return logits
+
+
+def _greedy(model: Any, memory: KVMemory, logits: Tensor, count: int) -> list[int]:
+    chosen: list[int] = []
+    for _ in range(count):
+        chosen.append(int(logits.argmax()))
+        logits = _logits(model, memory, chosen[-1:])
+    return chosen
+
+
+def _files(store: PrefixStore) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in store.folder.iterdir()}
