@@ -1,10 +1,10 @@
-"""The reference model's shape: a small Llama with grouped queries, as plain transformers objects."""
+"""The reference model's shape: a small Llama with grouped queries."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig
 
 from mnemos.models.reference import language
 
@@ -28,12 +28,3 @@ def config(**changes: Any) -> LlamaConfig:
         "eos_token_id": language.IDS[language.END],
     }
     return LlamaConfig(**{**settings, **changes})
-
-
-def fresh(seed: int, **changes: Any) -> LlamaForCausalLM:
-    """A model with random weights; the same seed gives the same, and torch's own generator is left as it was."""
-    import torch
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return LlamaForCausalLM(config(**changes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
 
 import torch
@@ -27,6 +28,11 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     if (asked.out / STATE).exists():
         trainer.restore(asked.out)
+
+    def stop(*_: object) -> None:
+        trainer.stop = True
+
+    signal.signal(signal.SIGTERM, stop)
     trainer.train(asked.out, asked.until, 60 * asked.minutes)
 
 

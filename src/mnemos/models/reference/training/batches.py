@@ -109,7 +109,7 @@ def _row(rng: Random, kind: str, length: int, books: Books, text_weight: float) 
 
 
 def _positions(rng: Random, length: int, longest: int) -> NDArray[np.int64]:
-    """Positions of a row: as they are, or with a few jumps ahead, which show short rows long distances and leave what is near near (PoSE, Zhu et al. 2023)."""
+    """Positions of a row: as they are, or with a few jumps ahead, which show short rows long distances (PoSE, Zhu et al. 2023)."""
     positions = np.arange(length, dtype=np.int64)
     spare = longest - length
     if spare > 0 and rng.random() < _JUMPING:

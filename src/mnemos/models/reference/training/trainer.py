@@ -14,30 +14,35 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mnemos.base.errors import Conflict
-from mnemos.models.reference.model import fresh
 from mnemos.models.reference.training import attention
 from mnemos.models.reference.training.batches import Batch, Books, batch
+from mnemos.models.reference.training.beginning import fresh
 from mnemos.models.reference.training.plan import Plan
 
 STATE = "state.safetensors"
 LOG = "log.jsonl"
 
 _CLIP = 1.0
+_AVERAGED = 1 / 150
+"""How much of the weights each step moves into their running average, which is what is published (Polyak & Juditsky 1992)."""
+
 _DECAY = 0.02
 
 
 class Trainer:
-    """A model, its two optimisers, and the step it has reached.
+    """A model, the running average of its weights, its two optimisers, and the step it has reached; `stop` ends `train` after the step.
 
     Matrices inside the layers are moved by Muon (Jordan et al. 2024: momentum, orthogonalised), embeddings and norms by AdamW.
     """
 
     def __init__(self, plan: Plan, books: Books, **shape: Any) -> None:
         self.plan, self.books = plan, books
+        self.stop = False
         self.model = fresh(plan.seed, **shape)
         attention.install(self.model)
         self.step = 0
         self.tokens = 0
+        self.average = {name: weight.detach().clone() for name, weight in self.model.named_parameters()}
         named = list(self.model.named_parameters())
         matrices = [(name, weight) for name, weight in named if weight.ndim == 2 and "embed" not in name]
         others = [(name, weight) for name, weight in named if weight.ndim != 2 or "embed" in name]
@@ -60,6 +65,9 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
         for optimiser in self._optimisers.values():
             optimiser.step()
+        with torch.no_grad():
+            for name, weight in self.model.named_parameters():
+                self.average[name].lerp_(weight, max(_AVERAGED, 1 / (self.step + 1)))
         self.step += 1
         self.tokens += drawn.ids.size
         return {"step": self.step, "length": drawn.ids.shape[1], "loss": round(float(loss.detach()), 4), "kinds": by_kind}
@@ -81,6 +89,7 @@ class Trainer:
     def save(self, folder: Path) -> None:
         """Write the whole state as one file, by a rename: a kill leaves the old state or the new."""
         tensors = {f"model.{name}": weight.detach() for name, weight in self.model.named_parameters()}
+        tensors |= {f"average.{name}": weight for name, weight in self.average.items()}
         for kind, named in self._named.items():
             state = self._optimisers[kind].state
             for name, weight in named:
@@ -104,6 +113,7 @@ class Trainer:
             with torch.no_grad():
                 for name, weight in self.model.named_parameters():
                     weight.copy_(file.get_tensor(f"model.{name}"))
+                    self.average[name] = file.get_tensor(f"average.{name}" if f"average.{name}" in names else f"model.{name}")
             for kind, named in self._named.items():
                 for name, weight in named:
                     keys = [key for key in ("momentum_buffer", "step", "exp_avg", "exp_avg_sq") if f"{kind}.{key}.{name}" in names]
@@ -115,7 +125,7 @@ class Trainer:
         begun = saved = told = clock()
         tokens = self.tokens
         sums: dict[str, list[float]] = {}
-        while self.step < min(until, self.plan.steps) and clock() - begun < seconds:
+        while not self.stop and self.step < min(until, self.plan.steps) and clock() - begun < seconds:
             told_now = self.advance()
             for kind, loss in told_now["kinds"].items():
                 sums.setdefault(kind, []).append(loss)
