@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from activation.models import greedy, llama, run, tokens
-from mnemos.activation.fragments import Fragment, put_together, read_again
+from mnemos.activation.fragments import Fragment, put_together, read_again, together
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.base.errors import Invalid
@@ -77,6 +77,15 @@ def test_the_tokens_that_are_read_again_are_those_that_differ_most() -> None:
               ((memory.managed[1].tail.keys, right.managed[1].tail.keys), (memory.managed[1].tail.values, right.managed[1].tail.values)))  # fmt: skip
     worst = set(off.topk(6).indices.tolist())
     assert set(read_again(MODEL, memory, ALL[0].tolist(), 6 / ALL.shape[1])) == worst
+
+
+def test_only_the_first_fragment_brings_its_head() -> None:
+    heads = [Fragment(each.tokens, each.memory, head=2) for each in FRAGMENTS]
+    assert together(heads) == [*FRAGMENTS[0].tokens, *FRAGMENTS[1].tokens[2:], *FRAGMENTS[2].tokens[2:]]
+    chosen, seen = after(put_together(MODEL, heads, "blended", 1.0))
+    expected, right = after(put_together(MODEL, heads, "rebuilt"))
+    assert chosen == expected
+    assert torch.allclose(seen, right, atol=1e-4)
 
 
 def test_fragments_stay_as_they_are() -> None:

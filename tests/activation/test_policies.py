@@ -10,6 +10,7 @@ from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.activation.policy import Policy
 from mnemos.activation.saving import dump, load
+from mnemos.base.errors import Invalid
 
 torch.set_num_threads(1)
 
@@ -24,6 +25,7 @@ SMALL = {
     "knorm": lambda: policy("knorm", tokens=40, recent=8),
     "keydiff": lambda: policy("keydiff", tokens=40, recent=8, every=4),
     "kivi": lambda: policy("kivi", bits=2, group=8, recent=8),
+    "shadowkv": lambda: policy("shadowkv", tokens=16, chunk=4, rank=0.25, outliers=0.05, local=1, flush=4),
 }
 """Each policy with a budget that the tests' prompts are over."""
 ROOMY = {
@@ -35,6 +37,7 @@ ROOMY = {
     "keydiff": lambda: policy("keydiff", tokens=500),
     "kivi": lambda: policy("kivi", recent=120),
     "snapkv, all of them": lambda: policy("snapkv", share=1.0),
+    "shadowkv": lambda: policy("shadowkv", tokens=500),
 }
 """Each policy that takes a budget, with one that nothing is over."""
 
@@ -134,3 +137,17 @@ def _tensors(layer: object) -> list[torch.Tensor]:
         elif hasattr(each, "__dict__"):
             waiting += vars(each).values()
     return found
+
+
+def test_tokens_are_taken_back_where_they_lie_as_they_came() -> None:
+    ids = tokens(1, LENGTH)
+    model, memory, _ = read(Policy(), ids)
+    right, _ = greedy(model, memory.fork(), run(model, memory.fork(), tokens(1, 1, seed=8))[:, -1], 5)
+    run(model, memory, tokens(1, 12, seed=7))
+    assert memory.is_croppable
+    memory.crop(-12)
+    assert greedy(model, memory.fork(), run(model, memory, tokens(1, 1, seed=8))[:, -1], 5)[0][0][0] == right[0][0]
+    model, memory, _ = read(SMALL["snapkv"](), ids)
+    assert not memory.is_croppable
+    with pytest.raises(Invalid, match="snapkv"):
+        memory.crop(-60)

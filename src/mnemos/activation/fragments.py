@@ -31,10 +31,12 @@ SHARE = 0.15
 
 @dataclass(frozen=True)
 class Fragment:
-    """Tokens, and the memory of a model that has read them and nothing else (one row, the full policy)."""
+    """Tokens, and the memory of a model that has read them and nothing else (one row, the full policy). The first `head` of them begin every text, as
+    the model knows it (the token that says so, and draws attention that goes nowhere): only the first fragment brings them along."""
 
     tokens: tuple[int, ...]
     memory: KVMemory
+    head: int = 0
 
     def __post_init__(self) -> None:
         if self.memory.policy != FULL or len(self.memory.managed) != len(self.memory.layers):
@@ -50,12 +52,18 @@ def put_together(model: Any, fragments: Sequence[Fragment], mode: str = "blended
         raise Invalid(
             f"give at least one fragment (got {len(fragments)}), one of {', '.join(MODES)} (got {mode!r}), and a share in 0 … 1 (got {share})"
         )
+    tokens = together(fragments)
     if mode == "rebuilt":
-        return _read(model, [token for fragment in fragments for token in fragment.tokens])
+        return _read(model, tokens)
     memory = _rerotated(model, fragments)
     if mode == "blended":
-        read_again(model, memory, [token for fragment in fragments for token in fragment.tokens], share, start=len(fragments[0].tokens))
+        read_again(model, memory, tokens, share, start=len(fragments[0].tokens))
     return memory
+
+
+def together(fragments: Sequence[Fragment]) -> list[int]:
+    """The tokens of all, in order, heads of all but the first left out."""
+    return [token for number, fragment in enumerate(fragments) for token in fragment.tokens[fragment.head if number else 0 :]]
 
 
 def read_again(model: Any, memory: KVMemory, tokens: Sequence[int], share: float, start: int = 0) -> list[int]:
@@ -91,11 +99,12 @@ def _rerotated(model: Any, fragments: Sequence[Fragment]) -> KVMemory:
         keys, values, offset = [], [], 0
         for fragment in fragments:
             tail = fragment.memory.managed[number].tail
-            rotary = turns[number].rotary(tail.keys.device)
-            places = torch.arange(tail.length, device=tail.keys.device)[None, None]
-            keys.append(rotary.rotate(rotary.unrotate(tail.keys, places), places + offset) if offset else tail.keys)
-            values.append(tail.values)
-            offset += tail.length
+            head = fragment.head if offset else 0
+            its, rotary = tail.keys[:, :, head:], turns[number].rotary(tail.keys.device)
+            places = torch.arange(head, tail.length, device=its.device)[None, None]
+            keys.append(rotary.rotate(rotary.unrotate(its, places), places - head + offset) if offset else its)
+            values.append(tail.values[:, :, head:])
+            offset += tail.length - head
         positions = torch.arange(offset, dtype=torch.int32, device=values[0].device)[None, None]
         layer.lazy_initialization(keys[0], values[0])
         layer.tail.hold(Dense(torch.cat(keys, 2), torch.cat(values, 2), positions, range(keys[0].shape[1])))
