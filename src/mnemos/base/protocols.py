@@ -149,8 +149,8 @@ class Sampling:
     top_p: float | None = None
     """Only the fewest likeliest tokens that have this probability together, in (0, 1]; None: all. (Holtzman et al., 2020, section 3.1)"""
     repetition_penalty: float = 1.0
-    """Logits of tokens that stand in the prompt of the call or were generated: divided by it where positive, multiplied where negative; 1: as
-    they are. (Keskar et al., CTRL, 2019, section 4.1)"""
+    """Logits of tokens that are known to stand before, or were generated: divided by it where positive, multiplied where negative; 1: as they are.
+    (Keskar et al., CTRL, 2019, section 4.1)"""
     seed: int = 0
     """Of the random numbers; row r of a batch draws from `seed + r`, so each row draws the same alone, with that seed, as in the batch."""
 
@@ -222,7 +222,8 @@ class LanguageModel(Protocol):
         chunk: int | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[Piece]:
-        """Reads `tokens` as `prefill` does and goes on, piece by piece, row by row. Ends early where `cancelled()` is true. Raises `Invalid`."""
+        """Reads `tokens` as `prefill` does, or none where `cache` is a prefix, and goes on, piece by piece, row by row. Ends early where
+        `cancelled()` is true. Raises `Invalid`."""
         ...
 
     def logits(self, tokens: Tokens, cache: Any = None, *, chunk: int | None = None) -> Sequence[Any]:

@@ -17,6 +17,8 @@ WINDOW = 192
 """Positions of most of them."""
 SLIDING = 16
 """What a layer with a window sees, where a family has such layers."""
+SWITCH = 40
+"""Tokens beyond which the family "phi3-long" turns its keys differently."""
 MARKS = ("<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 TEMPLATE = (
     "{% for turn in messages %}{% if turn['role'] == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"
@@ -44,7 +46,7 @@ _SIZES = {
     "max_position_embeddings": WINDOW, "initializer_range": 0.2, "bos_token_id": None, "eos_token_id": 256, "pad_token_id": None,
 }  # fmt: skip
 _GROUPED = {**_SIZES, "num_key_value_heads": 2}
-_LONG = {"rope_type": "longrope", "original_max_position_embeddings": 40, "short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0]}
+_LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0]}
 
 FAMILIES: dict[str, Callable[[], Any]] = {
     "llama": lambda: transformers.LlamaConfig(**_GROUPED),
@@ -54,7 +56,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "mistral": lambda: transformers.MistralConfig(**_GROUPED, sliding_window=SLIDING),
     "mistral-full": lambda: transformers.MistralConfig(**_GROUPED, sliding_window=None),
     "phi3": lambda: transformers.Phi3Config(**_GROUPED),
-    "phi3-long": lambda: transformers.Phi3Config(**_GROUPED, rope_parameters=dict(_LONG)),
+    "phi3-long": lambda: transformers.Phi3Config(**_GROUPED, rope_parameters=dict(_LONG), original_max_position_embeddings=SWITCH),
     "phi": lambda: transformers.PhiConfig(**_SIZES),
     "gemma2": lambda: transformers.Gemma2Config(**_GROUPED, tie_word_embeddings=False, head_dim=8, sliding_window=SLIDING),
     "gemma3": lambda: transformers.Gemma3TextConfig(

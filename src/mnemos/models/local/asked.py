@@ -16,6 +16,8 @@ def resumed(cache: Any, rows: list[list[int]]) -> tuple[Prefilled, list[list[int
     point that the cache has left behind."""
     if not isinstance(cache, Prefilled):
         return begin(cache, len(rows)), rows
+    if rows == [[]]:  # no tokens for any row
+        rows = [[]] * cache.rows
     if cache.rows != len(rows):
         raise Invalid(f"the cache holds {cache.rows} sequences, and {len(rows)} are given: give as many, in the same order")
     if cache.slots != (now := int(cache.cache.get_seq_length())):
@@ -71,12 +73,13 @@ def rows_from(tokens: Any) -> list[list[int]]:
         raise Invalid(f"tokens are a sequence of ids or of such sequences, not a {type(tokens).__name__}: use `encode` for a text")
     first = tokens[0] if len(tokens) else None
     if isinstance(first, Sequence) or getattr(first, "ndim", 0) == 1:
-        rows = [row.tolist() if hasattr(row, "tolist") else list(row) if isinstance(row, Sequence) else [row] for row in tokens]
+        rows = [row.tolist() if hasattr(row, "tolist") else row for row in tokens]
+        if (wrong := next((number for number, row in enumerate(rows) if not isinstance(row, Sequence)), None)) is not None:
+            raise Invalid(f"row {wrong} of the batch is a {type(rows[wrong]).__name__}, not a sequence of token ids")
     else:
         rows = [list(tokens)]
     for number, row in enumerate(rows):
         for place, token in enumerate(row):
             if isinstance(token, bool) or not hasattr(token, "__index__"):
                 raise Invalid(f"row {number} has at place {place} a {type(token).__name__}, which is no token id")
-        rows[number] = [int(token) for token in row]
-    return rows
+    return [[int(token) for token in row] for row in rows]

@@ -56,7 +56,8 @@ class Generation(Iterator[Piece]):
         self._cancelled = False
         self.written = [Written() for _ in rows]
         self._texts = [(Detokenizer(decode), StopText(plan.stop)) for _ in rows]
-        self._seen = [set(row) for row in rows] if plan.sampling.repetition_penalty != 1 else [set[int]() for _ in rows]
+        before = past.tokens if past.tokens is not None else ((),) * len(rows)
+        self._seen = [{*known, *row} if plan.sampling.repetition_penalty != 1 else set[int]() for known, row in zip(before, rows, strict=True)]
         self._generators = [torch.Generator().manual_seed(plan.sampling.seed + number) for number in range(len(rows))]
         self._stream = self._run()
 
@@ -68,7 +69,7 @@ class Generation(Iterator[Piece]):
         """What the model has read so far; tokens that it has not read yet are `pending`."""
         if self._state.tokens is None:
             return self._state
-        fed = [row.tokens[:-1] for row in self.written]
+        fed = [row.tokens[: len(row.tokens) - len(left)] for row, left in zip(self.written, self._state.pending, strict=True)]
         return replace(self._state, tokens=tuple((*prompt, *more) for prompt, more in zip(self._state.tokens, fed, strict=True)))
 
     @property
@@ -92,7 +93,8 @@ class Generation(Iterator[Piece]):
         return self._cancelled or (self._plan.cancelled is not None and self._plan.cancelled())
 
     def _run(self) -> Iterator[Piece]:
-        self._state, _ = self._reader.read(self._state, self._rows, self._plan.chunk, cancelled=self._stopped)
+        if any(self._rows):
+            self._state, _ = self._reader.read(self._state, self._rows, self._plan.chunk, cancelled=self._stopped)
         while any(row.ended is None for row in self.written):
             logits = self._state.logits
             if logits is None or self._stopped():

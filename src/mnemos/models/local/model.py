@@ -24,7 +24,7 @@ from mnemos.models.local.loading import folder_of, load_module, load_tokenizer, 
 from mnemos.models.local.reading import reader_of
 from mnemos.models.local.sampling import check_sampling
 from mnemos.models.local.shapes import Shapes, shapes_of
-from mnemos.models.local.template import conversation_tokens
+from mnemos.models.local.template import conversation_tokens, has_template
 
 _OWN = "own"
 
@@ -173,6 +173,11 @@ class LocalModel:
         text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
+    @property
+    def has_template(self) -> bool:
+        """Whether the tokenizer can write conversations."""
+        return has_template(self._tokenizer)
+
     def encode_chat(self, messages: Sequence[Message], *, answer: bool = True) -> list[int]:
         """The tokens of a conversation by the tokenizer's template, with `answer` up to where the model's begins. Raises `Invalid`."""
         return conversation_tokens(self.tokenizer, messages, answer=answer)
@@ -206,7 +211,7 @@ class LocalModel:
         chunk: int | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Generation:
-        """A stream of what follows `tokens`, after what `cache` holds. `Generation.run` gives all at once.
+        """A stream of what follows `tokens`, after what `cache` holds; no tokens (`()`) go on right after a `Prefilled`. `Generation.run` gives all.
 
         `stop`: texts before which a row ends; `ends`: tokens that end a row, by default the model's own; `cancelled` is asked before each chunk and
         each token. A row ends with "length" at `max_tokens` and where the model's window is full. Raises `Invalid` as `prefill` does, and for a
@@ -215,10 +220,14 @@ class LocalModel:
         check_sampling(sampling)
         if isinstance(stop, str) or not all(stop):
             raise Invalid("stop is a sequence of texts, none of them empty: use stop=[\"…\"]")
-        past, rows = self._start(tokens, cache, chunk)
+        past, rows = self._start(tokens, cache, chunk, begun=True)
         lengths = [length + len(row) for length, row in zip(past.lengths, rows, strict=True)]
         limits = limits_for(lengths, max_tokens, self._window)
-        self._reader.check_batch(lengths, limits)
+        if not self._reader.fit_together(lengths, limits):
+            raise Invalid(
+                f"this model turns its keys differently beyond {self._reader.switch} tokens, and this batch may reach over that: "
+                "run its rows one by one, or ask for fewer tokens"
+            )
         plan = Plan(limits, self._ends if ends is None else frozenset(ends), tuple(stop), sampling, chunk, cancelled)
         return Generation(self._reader, past, rows, plan, self.decode if self._tokenizer is not None else _no_text)
 
@@ -230,6 +239,10 @@ class LocalModel:
     def continues(self, past: Prefilled, tokens: int) -> bool:
         """Whether so many tokens can follow in each row. A LongRoPE model turns all keys differently beyond some length: it reads anew there."""
         return self._reader.fits(past, [range(tokens)] * past.rows)
+
+    def fit_together(self, lengths: Sequence[int], max_tokens: int) -> bool:
+        """Whether prompts of these lengths can go on for so many tokens in one batch; not where a LongRoPE model would change within it."""
+        return self._reader.fit_together(lengths, [max_tokens] * len(lengths))
 
     def time_to_first_token(
         self,
@@ -258,12 +271,13 @@ class LocalModel:
         if self.device.type != "cpu":
             torch.accelerator.synchronize()
 
-    def _start(self, tokens: Tokens, cache: Any, chunk: int | None) -> tuple[Prefilled, list[list[int]]]:
-        """What has been read, and the rows to read: what was pending, then `tokens`. Raises `Invalid`."""
+    def _start(self, tokens: Tokens, cache: Any, chunk: int | None, *, begun: bool = False) -> tuple[Prefilled, list[list[int]]]:
+        """What has been read, and the rows to read: what was pending, then `tokens`; with `begun`, none where logits are there. Raises `Invalid`."""
         if chunk is not None and chunk < 1:
             raise Invalid(f"chunk is {chunk}: use at least 1 token, or None for all at once")
         past, rows = resumed(self.new_cache() if cache is None else cache, rows_from(tokens))
-        check_rows(past, rows, self._vocabulary, self._window)
+        if any(rows) or past.logits is None or not begun:
+            check_rows(past, rows, self._vocabulary, self._window)
         return past, rows
 
 

@@ -102,15 +102,11 @@ class Reader:
         after = [length + len(row) for length, row in zip(past.lengths, rows, strict=True)]
         return max(after) <= self.switch or (min(after) > self.switch and all(length == 0 or length > self.switch for length in past.lengths))
 
-    def check_batch(self, lengths: Sequence[int], limits: Sequence[int]) -> None:
-        """Raises `Invalid` where prompts of these lengths, going on to these limits, would change their frequencies row by row."""
+    def fit_together(self, lengths: Sequence[int], limits: Sequence[int]) -> bool:
+        """Whether prompts of these lengths can go on to these limits in one batch: its keys change their frequencies together, or not at all."""
         if self.switch is None or len(lengths) == 1:
-            return
-        if min(lengths) <= self.switch < max(length + limit for length, limit in zip(lengths, limits, strict=True)):
-            raise Invalid(
-                f"this model turns its keys differently beyond {self.switch} tokens, and this batch may reach over that: "
-                "run its rows one by one, or ask for fewer tokens"
-            )
+            return True
+        return min(lengths) > self.switch or max(length + limit for length, limit in zip(lengths, limits, strict=True)) <= self.switch
 
     def _bounds(self, past: Prefilled, total: int, chunk: int | None) -> list[int]:
         """Where chunks begin and end. Beyond the switch of LongRoPE the first chunk reaches over it, since its frequencies follow from its end."""
@@ -163,7 +159,8 @@ def cache_keyword(module: Any) -> str:
 
 def _switch(text: Any, rotary: Any) -> int | None:
     """Where a LongRoPE model changes from short to long factors (Ding et al., LongRoPE, 2024, section 3.3)."""
-    if not isinstance(rotary, dict) or rotary.get("rope_type") != "longrope":
+    if not isinstance(rotary, dict):
         return None
-    original = rotary.get("original_max_position_embeddings") or getattr(text, "original_max_position_embeddings", None)
-    return int(original) if original and original < text.max_position_embeddings else None
+    kinds = [rotary, *(kind for kind in rotary.values() if isinstance(kind, dict))]  # one for all layers, or one for each kind of layer
+    originals = [int(kind["original_max_position_embeddings"]) for kind in kinds if kind.get("rope_type") == "longrope"]
+    return min((original for original in originals if original < text.max_position_embeddings), default=None)
