@@ -14,6 +14,7 @@ from transformers.cache_utils import CacheLayerMixin
 from mnemos.activation.merging import attend
 from mnemos.activation.parts import Bytes, Dense, Part, size_of
 from mnemos.activation.policy import Observes, Policy
+from mnemos.activation.rotary import Rotary, Source
 from mnemos.activation.tail import Tail
 from mnemos.activation.view import View, side_by_side
 from mnemos.base.errors import Invalid
@@ -29,9 +30,9 @@ class MemoryLayer(CacheLayerMixin):
     is_croppable = True
     supports_early_init = False
 
-    def __init__(self, policy: Policy, number: int) -> None:
+    def __init__(self, policy: Policy, number: int, rotary: Source | None = None) -> None:
         super().__init__()
-        self.policy, self.number = policy, number
+        self.policy, self.number, self.rotary = policy, number, rotary
         self.parts: list[Part] = []
         self.tail: Tail
         self.notes: dict[str, Any] = {}
@@ -77,7 +78,7 @@ class MemoryLayer(CacheLayerMixin):
         return -1
 
     def reset(self) -> None:
-        self.__init__(self.policy, self.number)  # type: ignore[misc]
+        self.__init__(self.policy, self.number, self.rotary)  # type: ignore[misc]
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forgets the newest tokens. Raises `Invalid` where the policy has already taken some of them out of the tail."""
@@ -125,6 +126,7 @@ class MemoryLayer(CacheLayerMixin):
             positions = positions.masked_fill(~mask[:, 0, -1], -1)
         self.scaling, self.softcap = scaling, softcap
         self.tail.append(keys, values, positions)
+        self._note_rotation(new)
         self._remember(queries, positions)
         watched = self.policy.observes is Observes.EVERYTHING or (decodes and self.policy.observes is Observes.DECODING)
         fused = not self.parts and softcap is None
@@ -147,6 +149,17 @@ class MemoryLayer(CacheLayerMixin):
             before = [] if self._queries is None or self._query_positions is None else [(self._queries, self._query_positions)]
             self._queries = torch.cat([*(each for each, _ in before), queries], 2)[:, :, -window:].clone()
             self._query_positions = torch.cat([*(each for _, each in before), positions], 1)[:, -window:].clone()
+
+    def _note_rotation(self, new: int) -> None:
+        """Where the model's rotation changes as a sequence grows, and the policy turns keys back: which of its frequencies turned the new tokens."""
+        if self.rotary is None or not self.rotary.changing:
+            return
+        frequencies, scaling = self.rotary.now("cpu")
+        now, known = [frequencies.tolist(), scaling], self.notes.get("rotations", [])
+        if not known or known[-1] != now:
+            self.notes["rotations"] = known = [*known, now]
+        if len(known) > 1:
+            self.tail.mark("rotation", torch.int32)[:, :, -new:] = len(known) - 1
 
     def _fused(self, queries: Tensor, mask: Tensor | None) -> Tensor:
         """Over the tail alone, by torch's own kernel."""
@@ -182,8 +195,8 @@ class MemoryLayer(CacheLayerMixin):
             stop = min(start + ROWS_AT_ONCE, new)
             some = grouped[:, :, :, start:stop]
             pieces = self.pieces()
-            opened = [*(part.open(some[:, list(part.heads)], self.scaling) for part in self.parts), pieces[-1]]
-            masks = [*(None for _ in self.parts), self._tail_mask(mask, start, stop, new, self.tail.length)]
+            opened = [*(self.policy.open(self, part, some[:, list(part.heads)], new) for part in self.parts), pieces[-1]]
+            masks = [*(getattr(part, "seen", None) for part in opened[:-1]), self._tail_mask(mask, start, stop, new, self.tail.length)]
             output, weights = attend(some, opened, masks, self.scaling, self.softcap)
             if watched:
                 self.policy.observe(self, pieces, weights)
@@ -191,6 +204,17 @@ class MemoryLayer(CacheLayerMixin):
         return torch.cat(outputs, 3).reshape(queries.shape)
 
     # What policies use
+
+    def rotation(self) -> Rotary:
+        """How the model turned the keys of this layer, by all frequencies that were in force so far."""
+        device = self.tail.keys.device
+        if self.rotary is None:
+            return Rotary.identity(device)
+        rotary = self.rotary.rotary(device)
+        for number, (frequencies, scaling) in enumerate(self.notes.get("rotations", [])):
+            its = torch.tensor(frequencies, device=device)
+            rotary = rotary.with_set(its, scaling) if number else Rotary(rotary.layout, its[None], torch.tensor([scaling], device=device))
+        return rotary
 
     def pieces(self) -> list[Part]:
         """All parts, and the tail as the last of them."""
@@ -246,7 +270,7 @@ class MemoryLayer(CacheLayerMixin):
 
     def fork(self) -> MemoryLayer:
         """A layer that goes on by itself from here."""
-        other = MemoryLayer(self.policy, self.number)
+        other = MemoryLayer(self.policy, self.number, self.rotary)
         other.__dict__.update(self.__dict__)
         other.notes = {name: note.clone() if isinstance(note, Tensor) else note for name, note in self.notes.items()}
         if self.is_initialized:

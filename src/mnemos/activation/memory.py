@@ -15,6 +15,7 @@ from transformers.masking_utils import sdpa_mask
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.parts import Bytes
 from mnemos.activation.policy import FULL, Policy
+from mnemos.activation.rotary import sources
 from mnemos.base.errors import Invalid
 
 ATTENTION = "mnemos"
@@ -52,11 +53,12 @@ class KVMemory(Cache):
         """An empty one for this model, whose attention is set to ours (`set_attn_implementation`). Layers of limited sight (sliding windows) keep
         what transformers keeps. Raises `Invalid` for models with layers that have no keys and values."""
         config = model.config.get_text_config(decoder=True)
+        rotations = sources(model) if policy.unrotates else [None] * config.num_hidden_layers
         layers: list[Any] = []
         for number, layer in enumerate(DynamicCache(config=model.config).layers or [None] * config.num_hidden_layers):
             kind = type(layer).__name__
             if kind in ("NoneType", "DynamicLayer"):
-                layers.append(MemoryLayer(policy, number))
+                layers.append(MemoryLayer(policy, number, rotations[number]))
             elif kind == "DynamicSlidingWindowLayer":
                 layers.append(layer)
             else:

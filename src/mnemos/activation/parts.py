@@ -47,10 +47,17 @@ class Part(Protocol):
     """Some tokens of some heads. A new form is one class; `register` makes it loadable."""
 
     kind: str
-    heads: tuple[int, ...]
-    positions: Tensor
-    """[B, h or 1, n] int32: where each token stood; −1 where there is none."""
     marks: Marks
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """The key-value heads that it is of."""
+        ...
+
+    @property
+    def positions(self) -> Tensor:
+        """[B, h or 1, n] int32: where each token stood; −1 where there is none."""
+        ...
 
     @property
     def length(self) -> int:

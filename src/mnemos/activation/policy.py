@@ -39,6 +39,12 @@ class Policy:
     observes: Observes = Observes.NOTHING
     query_aware: bool = False
     """Whether what is kept depends on the question that stands at the end of the prompt."""
+    unrotates: bool = False
+    """Whether it needs keys as they are before rotation: its layers know their `rotation` then."""
+
+    def open(self, layer: MemoryLayer, part: Part, queries: Tensor, new: int) -> Part:
+        """What queries [B, h, g, t, d], some of the `new` ones that were given at once, shall see of a part."""
+        return part.open(queries, layer.scaling)
 
     def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
         """What new queries attended to: for each piece of the layer, [B, h, g, t, n]."""

@@ -13,6 +13,7 @@ MODULES = {
     "full": "full",
     "window": "window",
     "snapkv": "snapkv",
+    "shadowkv": "shadowkv",
     "h2o": "h2o",
     "tova": "tova",
     "knorm": "knorm",

@@ -1,0 +1,194 @@
+"""A store of chunks of one layer: a short summary of each stays near and is scored, what it stands for lies far and is fetched.
+
+ShadowKV and landmark attention retrieve from it: `put` appends chunks, `score` ranks them for queries, `fetch` brings back what few of them hold.
+What a reader may not see is left out before anything is scored; what is deleted is overwritten. Shapes: B rows, G key-value heads, g query heads of
+each, t queries, n chunks, d components of a summary, p of a payload.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mnemos.activation.parts import Bytes, size_of
+from mnemos.base.errors import Invalid
+
+
+class Place(Protocol):
+    """Where payloads lie."""
+
+    def hold(self, payload: Tensor) -> Tensor:
+        """The same numbers in that place, readable as a tensor of the CPU; it is never written to."""
+        ...
+
+
+class Host:
+    """The memory of the host, locked in place (pinned) where an accelerator copies from it."""
+
+    def hold(self, payload: Tensor) -> Tensor:
+        """A copy on the CPU, contiguous."""
+        if payload.is_cuda:
+            far = torch.empty(payload.shape, dtype=payload.dtype, pin_memory=True)
+            return far.copy_(payload)
+        return payload.detach().to("cpu", copy=True).contiguous()
+
+
+class Disk:
+    """Files that are mapped into memory: the system reads what is fetched, and may drop it again. A file has no name once it is open, so that nothing
+    is left of it when the memory is gone, whatever ends the process."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise Invalid(f"{self.folder} is no folder: make it before chunks are put there")
+
+    def hold(self, payload: Tensor) -> Tensor:
+        """A copy in a file of its own."""
+        flat = payload.detach().cpu().contiguous()
+        if not flat.numel():
+            return flat.clone()
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            flat.reshape(-1).view(torch.uint8).numpy().tofile(file)
+            file.flush()
+            mapped = np.memmap(file, np.uint8, "r+")
+        return torch.from_numpy(mapped).view(flat.dtype).reshape(flat.shape)
+
+
+class ChunkStore:
+    """Chunks in the order in which they were put, the same number for each row; where a row has fewer, the places that it leaves are not readable.
+
+    `summaries` [B, G, n, d] near; `readable` [B, G, n], of chunks that are scored; `spans` [B, n, 2] int32, the positions of the first and last token
+    that a chunk holds (−1: none), by which a source's chunks are found. Payloads lie in a few pieces that never change, so that forks share them.
+    """
+
+    def __init__(self, place: Place | None = None) -> None:
+        self.place = Host() if place is None else place
+        self.summaries: Tensor
+        self.readable: Tensor
+        self.spans: Tensor
+        self.payloads: list[Tensor] = []
+        self.copied = 0
+        """Bytes that were fetched since this object was made."""
+
+    @property
+    def count(self) -> int:
+        """n."""
+        return sum(piece.shape[2] for piece in self.payloads)
+
+    def put(self, summaries: Tensor, payload: Tensor, spans: Tensor, readable: Tensor | None = None) -> None:
+        """Appends chunks: summaries [B, G, m, d], payload [B, G, m, p], spans [B, m, 2]; all readable where nothing else is said."""
+        if readable is None:
+            readable = (spans[..., 1] >= 0).unsqueeze(1).expand(summaries.shape[:3]).contiguous()
+        spans = spans.to("cpu", torch.int32)
+        if self.payloads:
+            summaries, readable = torch.cat([self.summaries, summaries], 2), torch.cat([self.readable, readable], 2)
+            spans = torch.cat([self.spans, spans], 1)
+        self.summaries, self.readable, self.spans = summaries, readable, spans
+        while self.payloads and self.payloads[-1].shape[2] <= payload.shape[2]:  # each number is copied once for each doubling
+            payload = torch.cat([self.payloads.pop().to(payload.device), payload], 2)
+        self.payloads = [*self.payloads, self.place.hold(payload)]
+
+    def score(self, queries: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """[B, G, g, t, d] → [B, G, g, t, n] float32: products with the summaries; −∞ for chunks that are not readable, or that `allowed`
+        [B, 1 or G, n] excludes: whatever those hold, nothing else changes."""
+        rows, heads, group, new, _ = queries.shape
+        scores = torch.matmul(queries.reshape(rows, heads, group * new, -1), self.summaries.transpose(-1, -2)).float()
+        seen = self.readable if allowed is None else self.readable & allowed
+        return scores.masked_fill_(~seen.unsqueeze(2), -torch.inf).reshape(rows, heads, group, new, -1)
+
+    def fetch(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> Tensor:
+        """The payloads [m, p] of these m chunks, on the device of the summaries."""
+        out = None
+        rows, heads, chunks = rows.cpu(), heads.cpu(), chunks.cpu()
+        start = 0
+        for piece in self.payloads:
+            length = piece.shape[2]
+            flat = piece.reshape(-1, piece.shape[3])
+            line = (rows * piece.shape[1] + heads) * length + chunks - start
+            if len(self.payloads) == 1:
+                out = flat.index_select(0, line)
+            else:
+                out = piece.new_empty(len(chunks), piece.shape[3]) if out is None else out
+                here = ((chunks >= start) & (chunks < start + length)).nonzero().squeeze(1)
+                out[here] = flat.index_select(0, line[here])
+            start += length
+        if out is None:
+            raise Invalid("nothing was put into this chunk store yet")
+        self.copied += out.numel() * out.element_size()
+        return out.to(self.summaries.device, non_blocking=True)
+
+    def whole(self) -> Tensor:
+        """All payloads [B, G, n, p], on the device of the summaries."""
+        every = torch.cat(self.payloads, 2) if len(self.payloads) > 1 else self.payloads[0]
+        self.copied += every.numel() * every.element_size()
+        return every.to(self.summaries.device)
+
+    def within(self, row: int, start: int, stop: int) -> list[int]:
+        """The chunks of a row that hold tokens at positions from `start` to before `stop`."""
+        first, last = self.spans[row, :, 0], self.spans[row, :, 1]
+        found: list[int] = ((last >= start) & (first < stop) & (last >= 0)).nonzero().squeeze(1).tolist()
+        return found
+
+    def overwrite(self, row: int, chunks: Sequence[int], summaries: Tensor, payload: Tensor, spans: Tensor) -> None:
+        """Puts summaries [G, m, d], payload [G, m, p] and spans [m, 2] in the place of what these m chunks of a row hold; where a span is −1, zeros,
+        and the chunk is never read again. The pieces that held them are written anew, since forks may share them."""
+        index = torch.as_tensor(list(chunks))
+        gone = (spans[:, 1] < 0).cpu()
+        self.summaries, self.readable, self.spans = self.summaries.clone(), self.readable.clone(), self.spans.clone()
+        near = index.to(self.summaries.device)
+        self.summaries[row, :, near] = summaries.masked_fill(gone.to(summaries.device)[None, :, None], 0)
+        self.readable[row, :, near] &= ~gone.to(self.readable.device)
+        self.spans[row, index] = spans.to("cpu", torch.int32)
+        payload = payload.cpu().masked_fill(gone[None, :, None], 0)
+        start, pieces = 0, []
+        for piece in self.payloads:
+            here = ((index >= start) & (index < start + piece.shape[2])).nonzero().squeeze(1)
+            if len(here):
+                piece = piece.clone()
+                piece[row, :, index[here] - start] = payload[:, here]
+                pieces.append(self.place.hold(piece))
+            else:
+                pieces.append(piece)
+            start += piece.shape[2]
+        self.payloads = pieces
+
+    def rows(self, index: Tensor) -> ChunkStore:
+        """The same for these rows of the batch."""
+        other = self.fork()
+        other.summaries, other.readable = self.summaries.index_select(0, index), self.readable.index_select(0, index)
+        other.spans = self.spans.index_select(0, index.cpu())
+        other.payloads = [self.place.hold(piece.index_select(0, index.cpu())) for piece in self.payloads]
+        return other
+
+    def fork(self) -> ChunkStore:
+        """A store that goes on by itself; what never changes is shared."""
+        other = ChunkStore(self.place)
+        other.__dict__.update(self.__dict__, copied=0)
+        return other
+
+    def nbytes(self) -> Bytes:
+        """Summaries near, payloads far."""
+        return Bytes(size_of(self.summaries, self.readable), size_of(self.spans, *self.payloads))
+
+    def state(self) -> dict[str, Tensor]:
+        """All tensors by name."""
+        pieces = {f"payload.{number}": piece for number, piece in enumerate(self.payloads)}
+        return {"summaries": self.summaries, "readable": self.readable, "spans": self.spans, **pieces}
+
+    @classmethod
+    def from_state(cls, tensors: Mapping[str, Tensor], place: Place | None = None) -> ChunkStore:
+        """Undoes `state`."""
+        store = cls(place)
+        store.summaries, store.readable, store.spans = tensors["summaries"], tensors["readable"], tensors["spans"].cpu()
+        number = 0
+        while f"payload.{number}" in tensors:
+            store.payloads.append(store.place.hold(tensors[f"payload.{number}"]))
+            number += 1
+        return store
+

@@ -1,0 +1,258 @@
+"""Chunks of tokens of which only a shadow is near: low-rank keys and landmarks. The values lie far, and a few chunks are brought for each query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnemos.activation import parts
+from mnemos.activation.chunks import ChunkStore
+from mnemos.activation.parts import Bytes, Dense, Marks, size_of
+from mnemos.activation.rotary import Rotary
+from mnemos.activation.shadow.buffer import Buffer
+from mnemos.activation.shadow.selection import ABSENT, best, places
+
+TILE = 8
+"""Chunks whose keys are made by one product of matrices: always as many, so that a key has the same bits whatever is made beside it."""
+
+
+class Picked(Dense):
+    """Chunks that were brought; `seen` [B, h, t, m] is True where a query is to see a token, None: wherever there is one."""
+
+    def __init__(self, keys: Tensor, values: Tensor, positions: Tensor, heads: Sequence[int], seen: Tensor | None = None) -> None:
+        super().__init__(keys, values, positions, heads)
+        self.seen = seen
+
+
+@dataclass
+class Statistics:
+    """What decoding did since the part was made: chunks `asked` for and `kept` from the step before."""
+
+    asked: int = 0
+    kept: int = 0
+    steps: int = 0
+    copied: int = 0
+    """Bytes of values that were brought near."""
+
+    @property
+    def hit_rate(self) -> float:
+        """Of the chunks asked for, the share that was near already."""
+        return self.kept / self.asked if self.asked else 0.0
+
+
+@dataclass
+class Shadow:
+    """n chunks of c tokens for each row; c is `chunk`.
+
+    `store`: landmarks [B, G, n, d], values far, and which chunks are candidates (not the outliers, which are kept exactly in a part of their own).
+    `places` [B, n, c] int32: positions, −1 where there is no token. `coefficients`: pieces [B, m, c, r], one after the other, of the keys before
+    rotation in the directions `basis` [B, G, R, d]; older pieces use its first r only. `counts` [B]: the chunks that each head picks. `loss` [B]: the
+    share of the prompt's keys that the basis leaves out. `strays` [B, D, D] far: the Gram matrix of what it left out of later tokens.
+    """
+
+    store: ChunkStore
+    places: Tensor
+    coefficients: tuple[Tensor, ...]
+    basis: Tensor
+    rotary: Rotary
+    counts: Tensor
+    loss: Tensor
+    sets: Tensor | None = None
+    """[B, n, c] int32: the row of the rotary frequencies that a token was rotated by; None: the first."""
+    strays: Tensor | None = None
+    reuse: bool = True
+    """Whether what one step brought is kept for the next."""
+    marks: Marks = field(default_factory=dict)
+    statistics: Statistics = field(default_factory=Statistics)
+    buffer: Buffer | None = None
+    kind = "shadow"
+
+    def __copy__(self) -> Shadow:
+        """A part that shares what never changes, and has a buffer of its own."""
+        values = {**vars(self), "store": self.store.fork(), "marks": {}, "statistics": Statistics(), "buffer": None}
+        return Shadow(**values)
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """All of the layer."""
+        return tuple(range(self.basis.shape[1]))
+
+    @property
+    def chunk(self) -> int:
+        """c."""
+        return int(self.places.shape[2])
+
+    @property
+    def rank(self) -> int:
+        """R: directions of the basis."""
+        return int(self.basis.shape[2])
+
+    @property
+    def length(self) -> int:
+        return int(self.places.shape[1]) * self.chunk
+
+    @property
+    def tokens(self) -> Tensor:
+        """[B]: how many tokens each row has here and among its outliers."""
+        return (self.places >= 0).sum((1, 2))
+
+    @property
+    def positions(self) -> Tensor:
+        """[B, G, n·c]; −1 for the chunks that a head keeps elsewhere."""
+        return self._positions(self.places.unsqueeze(1).expand(-1, len(self.heads), -1, -1), self.store.readable)
+
+    def _positions(self, chosen: Tensor, present: Tensor) -> Tensor:
+        return chosen.masked_fill(~present.unsqueeze(-1), -1).flatten(2)
+
+    # Picking and bringing
+
+    def open(self, queries: Tensor, scaling: float) -> Picked:
+        """The chunks that these queries [B, G, g, t, d] pick: by the softmax of their products with the landmarks, the largest of the heads that
+        share a key-value head (section 4). Each of several queries has its own choice, and sees no other's."""
+        scores = (self.store.score(queries) * scaling).softmax(-1).nan_to_num(-torch.inf).amax(2)
+        scores = scores.masked_fill(~self.store.readable.unsqueeze(2), -torch.inf)
+        chosen = best(scores, self.counts[:, None, None])
+        return self._decoding(chosen[:, :, 0]) if queries.shape[3] == 1 else self._reading(chosen)
+
+    def _decoding(self, chosen: Tensor) -> Picked:
+        rows, heads, n = chosen.shape
+        picked = places(chosen, min(int(self.counts.max()), n))
+        key_size, value_size = self.chunk * self.basis.shape[-1], self.store.payloads[0].shape[-1]
+        more = 0 if self.buffer is None else picked.shape[-1] - self.buffer.picked.shape[-1]
+        if self.buffer is None or more < 0 or not self.reuse:
+            self.buffer = Buffer.empty(picked, key_size, value_size, self.basis)
+        elif more:
+            self.buffer = self.buffer.widened(more)
+        before = self.store.copied
+        asked, had = self.buffer.turn_to(picked, self._bring)
+        self.statistics.asked += asked
+        self.statistics.kept += had
+        self.statistics.steps += 1
+        self.statistics.copied += self.store.copied - before
+        at = self._at(picked)
+        shape = (rows, heads, picked.shape[-1] * self.chunk, -1)
+        return Picked(self.buffer.keys.view(shape), self.buffer.values.view(shape), self._positions(at, picked < ABSENT), self.heads)
+
+    def _reading(self, chosen: Tensor) -> Picked:
+        """All that some query picked, and for each query what it picked itself."""
+        some = chosen.any(2)
+        n = some.shape[-1]
+        picked = places(some, max(1, int(some.sum(-1).max())))
+        keys, values = self._fresh(picked)
+        own = chosen.gather(-1, picked.clamp_max(n - 1).unsqueeze(2).expand(-1, -1, chosen.shape[2], -1))
+        present = picked < ABSENT
+        seen = (own & present.unsqueeze(2)).repeat_interleave(self.chunk, -1)
+        return Picked(keys, values, self._positions(self._at(picked), present), self.heads, seen)
+
+    def everything(self) -> Picked:
+        """All chunks, for queries that shall see them all."""
+        keys, values = self.dense()
+        return Picked(keys, values, self.positions, self.heads)
+
+    def dense(self) -> tuple[Tensor, Tensor]:
+        rows, heads, n = self.store.readable.shape
+        picked = torch.arange(n, device=self.basis.device).expand(rows, heads, n)
+        keys, _ = self._fresh(picked, bring_values=False)
+        return keys, self.store.whole().view(rows, heads, n * self.chunk, -1)
+
+    def _at(self, picked: Tensor) -> Tensor:
+        """[B, G, k] → the positions of their tokens [B, G, k, c]."""
+        rows = torch.arange(picked.shape[0], device=picked.device)[:, None, None]
+        return self.places[rows, picked.clamp_max(self.places.shape[1] - 1)]
+
+    def _fresh(self, picked: Tensor, bring_values: bool = True) -> tuple[Tensor, Tensor]:
+        """[B, G, k] → keys and values [B, G, k·c, …] that pass by the buffer; zeros where nothing is picked."""
+        rows, heads, k = picked.shape
+        wanted = (picked < ABSENT).reshape(-1).nonzero().squeeze(1)
+        where = wanted // (heads * k), wanted // k % heads, picked.reshape(-1)[wanted]
+        keys = self.basis.new_zeros(rows * heads * k, self.chunk * self.basis.shape[-1])
+        keys[wanted] = self.keys(*where)
+        values = self.basis.new_zeros(0)
+        if bring_values:
+            values = self.basis.new_zeros(rows * heads * k, self.store.payloads[0].shape[-1])
+            values[wanted] = self.store.fetch(*where)
+            values = values.view(rows, heads, k * self.chunk, -1)
+        return keys.view(rows, heads, k * self.chunk, -1), values
+
+    def _bring(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> tuple[Tensor, Tensor]:
+        values = self.store.fetch(rows, heads, chunks)  # first: a copy from the host goes on while keys are made
+        return self.keys(rows, heads, chunks), values
+
+    def keys(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> Tensor:
+        """Keys [m, c·d], rotated, of these chunks [m], which are ordered by row and head."""
+        line = rows * self.basis.shape[1] + heads
+        out = self.basis.new_empty(len(chunks), self.chunk, self.basis.shape[-1])
+        start = 0
+        for piece in self.coefficients:
+            if len(self.coefficients) == 1:
+                out = self._products(piece[rows, chunks], line)
+            else:
+                here = ((chunks >= start) & (chunks < start + piece.shape[1])).nonzero().squeeze(1)
+                out[here] = self._products(piece[rows[here], chunks[here] - start], line[here])
+            start += piece.shape[1]
+        sets = None if self.sets is None else self.sets[rows, chunks]
+        return self.rotary.rotate(out, self.places[rows, chunks].clamp_min(0), sets).flatten(1)
+
+    def _products(self, coefficients: Tensor, line: Tensor) -> Tensor:
+        """Coefficients [m, c, r] by the basis of their row and head: [m, c, d], always a `TILE` of chunks at a time."""
+        m, chunk, rank = coefficients.shape
+        lines = self.basis.shape[0] * self.basis.shape[1]
+        number = torch.bincount(line, minlength=lines)
+        tiles = -(-number // TILE)
+        place = torch.arange(m, device=line.device) - (number.cumsum(0) - number)[line] + ((tiles.cumsum(0) - tiles) * TILE)[line]
+        total = int(tiles.sum())
+        padded = coefficients.new_zeros(total * TILE, chunk, rank)
+        padded[place] = coefficients
+        of_tile = torch.repeat_interleave(torch.arange(lines, device=line.device), tiles)
+        bases = self.basis.flatten(0, 1)[:, :rank][of_tile]
+        return torch.bmm(padded.view(total, TILE * chunk, rank), bases).view(total * TILE, chunk, -1)[place]
+
+    # The rest of what a part is
+
+    def logits(self, queries: Tensor) -> Tensor:
+        return self.everything().logits(queries)
+
+    def mix(self, weights: Tensor) -> Tensor:
+        return self.everything().mix(weights)
+
+    def nbytes(self) -> Bytes:
+        buffer = () if self.buffer is None else self.buffer.tensors()
+        rotation = self.rotary.frequencies, self.rotary.scaling
+        own = size_of(self.places, *self.coefficients, self.basis, self.counts, self.loss, self.sets, *rotation, *buffer)
+        return self.store.nbytes() + Bytes(own, size_of(self.strays))
+
+    def rows(self, index: Tensor) -> Shadow:
+        def of(tensor: Tensor | None) -> Any:
+            return None if tensor is None else tensor.index_select(0, index.to(tensor.device))
+
+        return Shadow(self.store.rows(index), of(self.places), tuple(of(piece) for piece in self.coefficients), of(self.basis), self.rotary,
+                      of(self.counts), of(self.loss), of(self.sets), of(self.strays), self.reuse)  # fmt: skip
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        layout, rotation = self.rotary.state()
+        tensors = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
+        tensors |= {f"coefficients.{number}": piece for number, piece in enumerate(self.coefficients)}
+        tensors |= {f"store.{name}": tensor for name, tensor in self.store.state().items()}
+        tensors |= {f"rotary.{name}": tensor for name, tensor in rotation.items()}
+        return {"rotary": layout, "reuse": self.reuse}, tensors
+
+
+_TENSORS = ("places", "basis", "counts", "loss", "sets", "strays")
+
+
+def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Shadow:
+    def of(name: str) -> dict[str, Tensor]:
+        return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+
+    pieces = of("coefficients")
+    coefficients = tuple(pieces[str(number)] for number in range(len(pieces)))
+    rotary = Rotary.from_state(plain["rotary"], of("rotary"))
+    return Shadow(ChunkStore.from_state(of("store")), tensors["places"], coefficients, tensors["basis"], rotary, tensors["counts"], tensors["loss"],
+                  tensors.get("sets"), tensors.get("strays"), plain["reuse"])  # fmt: skip
+
+
+parts.register(Shadow.kind, _load)
