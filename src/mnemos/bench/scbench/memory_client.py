@@ -1,0 +1,96 @@
+"""Plain text memory under the same questions: the context is ingested as documents, a turn is a search, and a reader without a model, or a chat
+model, answers from what is found."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from time import perf_counter
+from typing import Any
+
+import mnemos
+from mnemos.base.protocols import ChatModel
+from mnemos.bench.scbench.clients import Answered
+from mnemos.bench.scbench.methods import Stats
+from mnemos.bench.scbench.records import Record, Span, Turn
+from mnemos.kernel.space import Space
+from mnemos.text.tokens import count_tokens
+
+PIECE_TOKENS = 60
+"""Tokens of a document, about: sentences are put together until they are as long."""
+_SENTENCE = re.compile(r".+?(?:[.!?](?=\s)|[。;](?=\s|$|[^\s])|, (?=\")|\n|$)", re.DOTALL)
+
+
+def pieces(text: str, tokens: int = PIECE_TOKENS) -> list[Span]:
+    """Where the documents lie: whole sentences or lines, put together up to `tokens`; a longer sentence is one by itself."""
+    out: list[Span] = []
+    held = 0
+    for found in _SENTENCE.finditer(text):
+        if not found.group().strip():
+            continue
+        cost = count_tokens(found.group())
+        if out and held + cost <= tokens:
+            out[-1] = (out[-1][0], found.end())
+            held += cost
+        else:
+            out.append(found.span())
+            held = cost
+    return out
+
+
+class MemoryClient:
+    """A space of its own for each session. `embedder` and `strategy` as `mnemos.open` and `space` take them; with `chat` a model reads the finds."""
+
+    query_aware = False
+
+    def __init__(self, embedder: Any = None, strategy: str = "plain", chat: ChatModel | None = None) -> None:
+        self.embedder, self.strategy, self.chat = embedder, strategy, chat
+        self.name = f"memory {strategy}" + (f", {chat.fingerprint}" if chat else ", rules")
+        self.template = hashlib.sha256(f"memory\x1f{PIECE_TOKENS}\x1f{self.name}".encode()).hexdigest()[:16]
+
+    def open(self, record: Record, query: Turn | None = None) -> MemoryConversation:
+        memory = mnemos.open(":memory:", embedder=self.embedder)
+        try:
+            space = memory.space("scbench", strategy=self.strategy)
+            spans = pieces(record.context)
+            space.add_many({"text": record.context[start:end], "type": "document", "metadata": {"span": [start, end]}} for start, end in spans)
+        except BaseException:
+            memory.close()
+            raise
+        return MemoryConversation(self, memory, space, len(record.context.encode()))
+
+
+class MemoryConversation:
+    """The space with the context. Asking reads only, so that a fork is the same space."""
+
+    def __init__(self, client: MemoryClient, memory: mnemos.Mnemos, space: Space, size: int, owner: bool = True) -> None:
+        self._client, self._memory, self._space, self._size, self._owner = client, memory, space, size, owner
+        self._asked = ""
+
+    def ask(self, turn: Turn, n: int) -> Answered:
+        before = self.digest()
+        start = perf_counter()
+        answer = self._space.answer(turn.input, chat=self._client.chat)
+        seconds = perf_counter() - start
+        self._asked = turn.input
+        found = [tuple(hit.cube.metadata["span"]) for hit in answer.hits if "span" in hit.cube.metadata]
+        wanted = {place for begin, end in turn.evidence for place in range(begin, end)}
+        seen = {place for begin, end in found for place in range(begin, end)}
+        read = len(wanted & seen) / len(wanted) if wanted else None
+        return Answered(answer.text, count_tokens(answer.text), rest_seconds=seconds, stats=Stats({"text": self._size}), read=read,
+                        rolled_back=before == self.digest())  # fmt: skip
+
+    def settle(self, answer: str) -> None:
+        """The question and its answer become a memory, too."""
+        self._space.add(f"{self._asked}\n{answer}", type="turn")
+
+    def fork(self) -> MemoryConversation:
+        return MemoryConversation(self._client, self._memory, self._space, self._size, owner=False)
+
+    def digest(self) -> str | None:
+        """The position of the log: every write moves it."""
+        return str(self._memory.position())
+
+    def close(self) -> None:
+        if self._owner:
+            self._memory.close()
