@@ -199,6 +199,11 @@ class LanguageModel(Protocol):
         """Tokens of a sequence, prompt and answer together; None where the model does not say."""
         ...
 
+    @property
+    def module(self) -> Any:
+        """The module of transformers: what makes caches for it needs its configuration."""
+        ...
+
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """The tokens of `text`; with `special`, those that the tokenizer puts around a text as well."""
         ...

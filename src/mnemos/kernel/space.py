@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mnemos.kernel.guard.hooks import GuardedSpace
     from mnemos.kernel.guard.settings import Settings as GuardSettings
     from mnemos.kernel.hypergraph import Investigation
+    from mnemos.kernel.kv import KVShelf
     from mnemos.kernel.procedures import Procedures
     from mnemos.kernel.program import Program
     from mnemos.kernel.reading.answering import MemoryAnswer
@@ -396,6 +397,13 @@ class Space:
         from mnemos.kernel.concepts import Concepts  # only where it is needed
 
         return Concepts(self)
+
+    @cached_property
+    def kv(self) -> KVShelf:
+        """Texts that the store's language model need not read again: `warm`, `take`, `entries`, `drop` (MemOS, KV memory)."""
+        from mnemos.kernel.kv import KVShelf  # only where it is needed
+
+        return KVShelf(self)
 
     def program(self, task: str | None = None, plan: Sequence[Any] | str = "rules", *, id: str | UUID | None = None, **options: Any) -> Program:
         """Begin a program (L2MAC): `task` is done instruction by instruction, each in a context of its own, with all state in files; or, with

@@ -15,7 +15,7 @@ from mnemos.base.clock import Clock, Moment, system_clock
 from mnemos.base.cube import Json, check_text, plain_json
 from mnemos.base.errors import Invalid, MnemosError, NotFound, PermissionDenied, StoreUnavailable, shown
 from mnemos.base.ids import IdSource
-from mnemos.base.protocols import Embedder, Progress
+from mnemos.base.protocols import Embedder, LanguageModel, Progress
 from mnemos.index.space_index import SpaceIndex
 from mnemos.kernel import sealing
 from mnemos.kernel.checking import check_derived
@@ -58,8 +58,8 @@ class Mnemos:
 
     `location`: a file, or ":memory:". `embedder`: a name (`models.catalog`), an `Embedder`, or "none". `principal`: who acts; None is the
     owner of the file. `key`: opens a sealed store, and seals a new one: 32 bytes, a passphrase, or what gives one of them when it is called.
-    `clock`: gives the time, in microseconds since 1970. `vector_memory`: bytes of vectors of one space that are held in memory; beyond, they are
-    searched on disk (`kernel.vector_files`).
+    `language_model`: a local one, whose keys and values can be kept (`Space.kv`). `clock`: gives the time, in microseconds since 1970.
+    `vector_memory`: bytes of vectors of one space that are held in memory; beyond, they are searched on disk (`kernel.vector_files`).
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Mnemos:
         *,
         embedder: str | Embedder | None = None,
         chat: object | None = None,
+        language_model: LanguageModel | None = None,
         principal: str | None = None,
         key: object | None = None,
         clock: Clock = system_clock,
@@ -81,6 +82,8 @@ class Mnemos:
             raise StoreUnavailable("the PostgreSQL driver is not part of this version; give the path of a SQLite file")
         self.principal = governance.check_principal(check_text(principal, "principal")) if principal is not None else None
         self.chat = chat
+        self.language_model = language_model
+        self.kv_tier: object | None = None
         self.clock = clock
         self.embedding = Embedding(embedder)
         self._ids = IdSource()

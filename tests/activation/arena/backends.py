@@ -9,9 +9,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from activation.arena.fake_driver import FakeDriver
 from mnemos.activation.arena.arena import Arena
 from mnemos.activation.arena.backend import Backend
 from mnemos.activation.arena.cpu import CpuBackend
+from mnemos.activation.arena.cuda import CudaBackend
 from mnemos.activation.arena.fake import FakeBackend
 from mnemos.activation.arena.plain import PlainBackend
 
@@ -20,11 +22,13 @@ MAKERS: dict[str, Callable[[], Backend]] = {
     "cpu": CpuBackend,
     "cpu touched": lambda: CpuBackend(populate=False),
     "plain": PlainBackend,
+    "cuda": lambda: CudaBackend(library=FakeDriver()),
+    "cuda with a stream": lambda: CudaBackend(stream=7, library=FakeDriver()),
     "fake": FakeBackend,
     "fake that cannot share": lambda: FakeBackend(shares=False),
 }
-NAMES = [pytest.param(name, marks=ON_LINUX) if name.startswith("cpu") else name for name in MAKERS]
-WITH_MEMORY = [name for name in NAMES if not str(name).startswith("fake")]
+NAMES = [pytest.param(name, marks=ON_LINUX) if name.startswith(("cpu", "cuda")) else name for name in MAKERS]
+WITH_MEMORY = [name for name, known in zip(NAMES, MAKERS, strict=True) if not known.startswith("fake")]
 
 
 def rows(arena: Arena, layer: int, plane: int, slot: int) -> np.ndarray:

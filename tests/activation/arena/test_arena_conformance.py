@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from activation.arena.backends import MAKERS, NAMES, rows
 from mnemos.activation.arena.arena import Arena
+from mnemos.activation.arena.cuda import CudaBackend
 from mnemos.activation.arena.fake import FakeBackend
 from mnemos.activation.arena.layout import Layout
 
@@ -145,7 +146,11 @@ class Traces(RuleBasedStateMachine):
                 for tensor in range(layout.tensors) for slot in range(layout.max_batch) for at in range(layout.blocks_per_slot)
             }
             assert all((handle is not None) == (at < len(arena.blocks(slot))) for (_, slot, at), handle in places.items())
-        assert arena.backend.resident_bytes() == len(held) * layout.block_bytes
+        resident = arena.backend.resident_bytes()
+        if isinstance(arena.backend, CudaBackend):
+            assert resident == arena.pool_blocks * layout.block_bytes
+        else:
+            assert resident == len(held) * layout.block_bytes
 
     def _set(self, lens: dict[int, int], ahead: bool, eager: bool = False) -> None:
         self.arena.join()

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,10 @@ def time_to_first_token(options: Options) -> Measured:
                 prompt = [*context, *rng.integers(VOCABULARY, size=query_length).tolist()]
                 memory = _read(model, context)
                 store = PrefixStore(Path(home, str(turn)), FINGERPRINT)
-                build[turn] = _seconds(lambda store=store, context=context, memory=memory: store.put(context, memory))
+                build[turn] = _seconds(partial(store.put, context, memory))
                 nbytes = store.nbytes
-                full[turn] = _seconds(lambda prompt=prompt: _logits(model, _read(model, []), prompt).argmax())
-                injected[turn] = _seconds(lambda store=store, prompt=prompt: _injected(model, store, prompt).argmax())
+                full[turn] = _seconds(partial(_first, model, prompt))
+                injected[turn] = _seconds(partial(_first, model, prompt, store))
         ratio = bootstrap_ratio(injected, full, range(sizes.rounds), rng)
         saved = replace(ratio, value=1 - ratio.value, low=1 - ratio.high, high=1 - ratio.low)
         threshold = SAVED if (context_length, query_length) == GRID[0] else SAVED_SHORT
@@ -142,9 +143,10 @@ def _read(model: Any, tokens: list[int]) -> KVMemory:
     return memory
 
 
-def _injected(model: Any, store: PrefixStore, prompt: list[int]) -> Tensor:
-    memory, known = store.take(model, prompt)
-    return _logits(model, memory, prompt[known:])
+def _first(model: Any, prompt: list[int], store: PrefixStore | None = None) -> int:
+    """The first token after a prompt, of which the store holds some, or none."""
+    memory, known = (KVMemory.of(model), 0) if store is None else store.take(model, prompt)
+    return int(_logits(model, memory, prompt[known:]).argmax())
 
 
 def _logits(model: Any, memory: KVMemory, tokens: list[int]) -> Tensor:

@@ -24,7 +24,8 @@ def replay(log: Mapping[str, Any]) -> list[Decision]:
     """Decide again from a `log`: the decisions that a scheduler makes which is told the same. Raises `Invalid` for no log."""
     times: list[int] = [0]
     scheduler = Scheduler(lambda: times[0], kept=len(log.get("events", ())) + 1)
-    steps: dict[str, Callable[..., Any]] = {"observe": scheduler.observe, "drop": scheduler.drop, "resized": scheduler.resized}
+    steps: dict[str, Callable[..., Any]] = {"observe": scheduler.observe, "drop": scheduler.drop, "resized": scheduler.resized,
+                                              "adopt": scheduler.adopt}  # fmt: skip
     try:
         for kind, *values in log["events"]:
             if kind == "register":

@@ -211,6 +211,18 @@ class Scheduler:
                 ledger.let_go(victim)
             return dropped
 
+    def adopt(self, tier: str, key: Key, size: int) -> None:
+        """An object of `size` bytes is held that the scheduler does not know of: it was built before it began, or by hand. No error where it knows
+        it; where the budget has no room, what is worth least gives way."""
+        with self._lock:
+            ledger = self._ledger(tier)
+            if key not in ledger.held:
+                self._note("adopt", tier, key, size)
+                ledger.hold(key, size)
+                if ledger.eviction is not None:
+                    for victim in _keys(ledger.eviction.on_miss(key, Meta(size=max(1, size)))):
+                        ledger.let_go(victim)
+
     # -- looking back --
     def decisions(self, since: int = 0) -> list[Decision]:
         """The decisions after number `since` that are still remembered, oldest first."""

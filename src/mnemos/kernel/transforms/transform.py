@@ -152,7 +152,8 @@ def rederive_stale(system: Mnemos, spaces: Iterable[str] | None = None, limit: i
         for name in names:
             space = system.existing_space(name)
             while len(out) < limit:
-                stale = [c for c in space.list(stale=True, filter={RECIPE: {"exists": True}}, limit=1000) if (c.id, c.version) not in tried]
+                products = space.list(stale=True, filter={RECIPE: {"exists": True}}, limit=1000)
+                stale = [c for c in products if c.kind == "text" and (c.id, c.version) not in tried]  # other kinds their tier makes anew
                 waiting = {cube.id for cube in stale}
                 ready = [cube for cube in stale if not {str(link.id) for link in cube.derived_from} & waiting] or stale[:1]
                 if not ready:

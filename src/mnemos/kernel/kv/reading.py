@@ -1,0 +1,116 @@
+"""The transformation "read": from a text to the keys and values of a model that has read it (MemOS, arXiv 2507.03724, section 5.3).
+
+The product is a memory of kind "kv": its payload is what `mnemos.activation.saving` writes, its fingerprint that of the model, and its one source the
+text. It becomes stale with the text, is forgotten with it, and is seen by those who see the text.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mnemos.base.cube import MemCube
+from mnemos.base.errors import Invalid, ModelUnavailable
+from mnemos.base.ids import parse_id
+from mnemos.base.lineage import KV_OF
+from mnemos.base.protocols import LanguageModel
+from mnemos.kernel.life import lifecycle
+from mnemos.kernel.scheduling.costs import Cost
+from mnemos.kernel.transforms import gates
+from mnemos.kernel.transforms.gates import Checked, Gate, Product, Source, Trial
+from mnemos.kernel.transforms.transformation import Transformation
+from mnemos.kernel.writing import writes
+from mnemos.kernel.writing.batches import Batch
+from mnemos.kernel.writing.drafts import draft
+from mnemos.store.base import NewVersion
+
+if TYPE_CHECKING:
+    from mnemos.activation.fragments import Fragment
+    from mnemos.kernel.space import Space
+    from mnemos.kernel.system import Mnemos
+
+KIND = "kv"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A text as a model has read it: the fragment, and the seconds that it took."""
+
+    fragment: Fragment
+    seconds: float
+
+
+def language_model(system: Mnemos) -> LanguageModel:
+    """The model of an open store. Raises `ModelUnavailable` where it was opened without."""
+    model = system.language_model
+    if model is None:
+        raise ModelUnavailable("KV memory needs a local language model: give `language_model=LocalModel.load(…)` to `mnemos.open`, or --model PATH")
+    return model
+
+
+def tokens_of(model: LanguageModel, text: str) -> tuple[tuple[int, ...], int]:
+    """The tokens of a text that others may stand before and after, and how many of them begin any text with this model."""
+    plain = model.encode(f"{text.strip()}\n", special=False)
+    whole = model.encode(f"{text.strip()}\n")
+    if not plain:
+        raise Invalid("the text has no tokens for this model: there is nothing to read")
+    head = next((start for start in range(len(whole) - len(plain) + 1) if whole[start : start + len(plain)] == plain), 0)
+    return (*whole[:head], *plain), head
+
+
+def read(model: LanguageModel, text: str) -> Read:
+    """Lets the model read a text by itself."""
+    from mnemos.activation.fragments import Fragment  # torch, only where it is needed
+    from mnemos.activation.memory import KVMemory
+
+    tokens, head = tokens_of(model, text)
+    start = time.perf_counter()
+    memory = KVMemory.of(model.module)
+    model.prefill(tokens, memory)
+    return Read(Fragment(tokens, memory, head), time.perf_counter() - start)
+
+
+def _make(system: Mnemos, sources: Sequence[Source], options: Mapping[str, Any]) -> Product:
+    from mnemos.activation.saving import dump, load
+
+    if len(sources) != 1:
+        raise Invalid(f"read: takes one text at a time, {len(sources)} are chosen: what is read alone can stand beside anything")
+    model = language_model(system)
+    done = read(model, sources[0].text)
+    start = time.perf_counter()
+    payload = dump(done.fragment.memory, model.fingerprint)
+    dumped = time.perf_counter()
+    load(model.module, payload, model.fingerprint)
+    loaded = time.perf_counter()
+    cost = Cost(build=done.seconds + dumped - start, without=done.seconds, within=loaded - dumped, bytes=len(payload))
+    about = {"tokens": len(done.fragment.tokens), "head": done.fragment.head}
+    return Product(payload=payload, kind=KIND, fingerprint=model.fingerprint, fields={"type": KIND, "metadata": about}, cost=cost)
+
+
+def _write(space: Space, product: Product, fields: Mapping[str, Any]) -> MemCube:
+    """Stores the payload as a file of the store, and the memory that names it."""
+    system = space.system
+    assert product.payload is not None
+    space.admit("write")
+    words = draft(KIND, fields, system.clock(), system.new_id)
+    name = system.store.blobs.put(product.payload)
+    content = replace(words, text=None, kind=product.kind, fingerprint=product.fingerprint, blob=name)
+    with system.snapshot() as snapshot:
+        standing = snapshot.standing(content.derived_from[0].id)
+        acl = None if standing is None else snapshot.versions([standing.seq])[standing.seq].acl
+    with system.transaction():
+        cube = writes.store(space, Batch([content], [1], [NewVersion(content)]), [None])[0]
+        return cube if acl is None else lifecycle.set_acl(space, parse_id(cube.id), acl)
+
+
+def _pays(trial: Trial, bound: float | None) -> Checked:
+    """It pays within the uses that the caller expects; a caller who expects none in particular wants it in any case."""
+    return gates.pays.look(trial) if "reuse" in trial.options else Checked(gates.pays.name, True)
+
+
+READ = Transformation(
+    "read", "the keys and values of the store's language model after reading a text, so that it need not read it again", _make, relation=KV_OF,
+    kind=KIND, before=(gates.sources_in_use,), after=(gates.fingerprint_given, Gate(gates.pays.name, _pays)), options=(), write=_write,
+)  # fmt: skip
