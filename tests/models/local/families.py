@@ -58,6 +58,9 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "phi3": lambda: transformers.Phi3Config(**_GROUPED),
     "phi3-long": lambda: transformers.Phi3Config(**_GROUPED, rope_parameters=dict(_LONG), original_max_position_embeddings=SWITCH),
     "phi": lambda: transformers.PhiConfig(**_SIZES),
+    "gpt2": lambda: transformers.GPT2Config(
+        vocab_size=VOCABULARY, n_embd=32, n_layer=3, n_head=4, n_positions=WINDOW, initializer_range=0.2, bos_token_id=None, eos_token_id=256
+    ),
     "gemma2": lambda: transformers.Gemma2Config(**_GROUPED, tie_word_embeddings=False, head_dim=8, sliding_window=SLIDING),
     "gemma3": lambda: transformers.Gemma3TextConfig(
         **_GROUPED, tie_word_embeddings=False, head_dim=8, sliding_window=SLIDING, sliding_window_pattern=2

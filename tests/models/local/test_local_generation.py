@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import DynamicCache, StaticCache
 
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import Sampling
 from mnemos.models.local.model import LocalModel
 from mnemos.models.local.pieces import Detokenizer, StopText
@@ -220,10 +220,12 @@ def test_a_cache_is_told_which_chunk_is_the_last_and_when_the_prompt_is_read() -
     stream = LLAMA.generate([[5, 6, 7, 8, 9], [5, 6]], cache, chunk=2, max_tokens=2, ends=())
     stream.run()
     assert cache.noted == [
-        (2, False, [[0, 1], [-1, -1]]), (2, False, [[2, 3], [-1, 0]]), (1, True, [[4], [1]]), "settle", (1, True, [[5], [2]]),
+        (2, False, [[0, 1], [-1, -1]]), (3, True, [[2, 3, 4], [-1, 0, 1]]), "settle", (1, True, [[5], [2]]),
     ]  # fmt: skip
     LLAMA.prefill([[3], [4]], stream.context)
     assert cache.noted[-2:] == [(2, True, [[6, 7], [3, 4]]), "settle"]
+    LLAMA.prefill(tokens(3), ones := Watching(), chunk=1)
+    assert [note[:2] for note in ones.noted if note != "settle"] == [(1, False), (1, False), (1, True)]
 
 
 def test_a_cache_of_fixed_size_works_and_says_when_it_is_full() -> None:
@@ -273,6 +275,14 @@ def test_the_default_takes_the_likeliest_and_the_first_of_equals() -> None:
     logits = torch.tensor([0.0, 3.0, 1.0, 3.0])
     assert choose(logits, Sampling(), torch.Generator(), ()) == 1
     assert choose(logits, Sampling(temperature=1, top_k=1), torch.Generator(), ()) == 1
+
+
+def test_logits_that_are_no_numbers_are_told() -> None:
+    for broken in (float("nan"), float("inf")):
+        for sampling in (Sampling(), Sampling(temperature=1)):
+            with pytest.raises(ModelUnavailable, match="no numbers"):
+                choose(torch.tensor([0.0, broken, 1.0]), sampling, torch.Generator(), ())
+    assert choose(torch.tensor([0.0, float("-inf"), 1.0]), Sampling(temperature=1, top_k=1), torch.Generator(), ()) == 2
 
 
 def test_cuts_leave_the_likeliest_tokens() -> None:

@@ -54,6 +54,9 @@ def test_from_the_hubs_folder_by_name_and_revision(folder: Path, tmp_path: Path)
     assert LocalModel.load("some/model", hub=tmp_path / "hub", digests=digests).fingerprint == model("llama").fingerprint
     with pytest.raises(ModelUnavailable, match="--revision v2"):
         LocalModel.load("some/model", revision="v2", hub=tmp_path / "hub")
+    (home / "snapshots" / "abc123" / "config.json").unlink()
+    with pytest.raises(ModelUnavailable, match="only some files"):
+        LocalModel.load("some/model", hub=tmp_path / "hub")
 
 
 @pytest.mark.usefixtures("no_network")
@@ -80,6 +83,8 @@ def test_without_a_tokenizer(folder: Path) -> None:
     (written,) = bare.generate(tokens(5), max_tokens=3, ends=()).run()
     assert len(written.tokens) == 3
     assert written.text == ""
+    with pytest.raises(Invalid, match="stop sequences"):
+        bare.generate([1], stop=["."])
     for use in (lambda: bare.encode("x"), lambda: bare.decode([1]), lambda: bare.chat([{"role": "user", "content": "x"}])):
         with pytest.raises(Invalid, match="without a tokenizer"):
             use()
@@ -127,3 +132,5 @@ def test_random_weights_follow_from_the_seed_and_leave_torch_alone() -> None:
     assert half.kv_bytes(10) * 2 == one.kv_bytes(10)
     with pytest.raises(Invalid, match="no causal model"):
         LocalModel.random(transformers.ViTConfig())
+    with pytest.raises(Invalid, match="keeps no keys and values"):
+        LocalModel.random(transformers.MambaConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1))

@@ -26,18 +26,19 @@ def folder_of(name: str | Path, *, revision: str | None, download: bool, hub: Pa
         return path
     from huggingface_hub import snapshot_download
 
+    at = f" --revision {revision}" if revision else ""
+    missing = f"run `hf download {name}{at}`, or pass download=True"
     try:
-        return Path(
-            snapshot_download(str(name), revision=revision, local_files_only=not download, cache_dir=hub, allow_patterns=_WANTED)
-        )
+        found = Path(snapshot_download(str(name), revision=revision, local_files_only=not download, cache_dir=hub, allow_patterns=_WANTED))
     except Exception as error:  # the client and its network raise many kinds: the files are not to be had
         if download:
             raise ModelUnavailable(f"the model {str(name)!r} could not be fetched ({type(error).__name__}: {str(error)[:200]})") from error
-        at = f" --revision {revision}" if revision else ""
         raise ModelUnavailable(
-            f"there is no folder {str(name)!r}, and no model of that name on this machine: give the path of a model's folder, "
-            f"run `hf download {name}{at}`, or pass download=True"
+            f"there is no folder {str(name)!r}, and no model of that name on this machine: give the path of a model's folder, {missing}"
         ) from error
+    if not (found / "config.json").is_file():
+        raise ModelUnavailable(f"of the model {str(name)!r} only some files are on this machine: {missing}")
+    return found
 
 
 def dtype_of(dtype: Any) -> Any:

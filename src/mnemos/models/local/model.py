@@ -34,12 +34,13 @@ class LocalModel:
     a module of transformers as it is.
 
     Tokens are given as one sequence or as a batch of sequences, which may differ in length; a batch gives what its rows give alone. `cache` is any
-    cache of transformers, or what an earlier call gave (`Prefilled`, `Generation.context`), and is then continued. Nothing here takes part in
-    training. Calls with caches of their own may run in several threads.
+    cache of transformers, or what an earlier call gave (`Prefilled`, `Generation.context`), and is then continued; of rows that were padded only the
+    latter, since a cache does not tell where. Nothing here takes part in training. Calls with caches of their own may run in several threads.
     """
 
     def __init__(self, module: Any, tokenizer: Any = None, *, folder: Path | None = None, digests: Path | None = None) -> None:
-        """`folder`: where the weights are, as they are in `module`, for a fingerprint from the files; `digests`: where digests of files are kept."""
+        """`module` is put into evaluation mode. `folder`: where its weights were loaded from, for a fingerprint from the files; `digests`: where the
+        digests of files are kept. Raises `Invalid` for a model without keys and values."""
         self._module = module.eval()
         self._tokenizer = tokenizer
         self._folder, self._digests = folder, digests
@@ -49,6 +50,7 @@ class LocalModel:
         window = getattr(module.config.get_text_config(), "max_position_embeddings", None)
         self._window = window if isinstance(window, int) and window > 0 else None
         self._lock = threading.Lock()
+        self._tokenizing = threading.Lock()  # fast tokenizers change their settings in a call, and refuse a second meanwhile
         self._parts: Fingerprint | None = None
         self._shapes: Shapes | None = None
 
@@ -165,7 +167,9 @@ class LocalModel:
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """The tokens of `text`; with `special`, those that the tokenizer puts around a text as well. Raises `Invalid` without a tokenizer."""
-        tokens: list[int] = self.tokenizer(sendable(text), add_special_tokens=special)["input_ids"]
+        tokenizer = self.tokenizer
+        with self._tokenizing:
+            tokens: list[int] = tokenizer(sendable(text), add_special_tokens=special)["input_ids"]
         return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -180,7 +184,9 @@ class LocalModel:
 
     def encode_chat(self, messages: Sequence[Message], *, answer: bool = True) -> list[int]:
         """The tokens of a conversation by the tokenizer's template, with `answer` up to where the model's begins. Raises `Invalid`."""
-        return conversation_tokens(self.tokenizer, messages, answer=answer)
+        tokenizer = self.tokenizer
+        with self._tokenizing:
+            return conversation_tokens(tokenizer, messages, answer=answer)
 
     def prefill(
         self, tokens: Tokens, cache: Any = None, *, chunk: int | None = None, cancelled: Callable[[], bool] | None = None
@@ -220,6 +226,8 @@ class LocalModel:
         check_sampling(sampling)
         if isinstance(stop, str) or not all(stop):
             raise Invalid("stop is a sequence of texts, none of them empty: use stop=[\"…\"]")
+        if stop and self._tokenizer is None:
+            raise Invalid("stop sequences are found in the text, and this model has no tokenizer: end by tokens (`ends`), or pass tokenizer=…")
         past, rows = self._start(tokens, cache, chunk, begun=True)
         lengths = [length + len(row) for length, row in zip(past.lengths, rows, strict=True)]
         limits = limits_for(lengths, max_tokens, self._window)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import CacheLayerMixin
 
 from mnemos.base.errors import Invalid
 from mnemos.models.local.context import Chunked, Prefilled, Settling
@@ -109,12 +110,16 @@ class Reader:
         return min(lengths) > self.switch or max(length + limit for length, limit in zip(lengths, limits, strict=True)) <= self.switch
 
     def _bounds(self, past: Prefilled, total: int, chunk: int | None) -> list[int]:
-        """Where chunks begin and end. Beyond the switch of LongRoPE the first chunk reaches over it, since its frequencies follow from its end."""
+        """Where chunks begin and end. Beyond the switch of LongRoPE the first chunk reaches over it, since its frequencies follow from its end; and
+        no single token is left over, which a cache would take for a generated one."""
         size = total if chunk is None else chunk
         first = size
         if self.switch is not None and not any(past.lengths) and total > self.switch:
             first = max(size, self.switch + 1)
-        return sorted({0, total, *range(first, total, size)})
+        bounds = sorted({0, total, *range(first, total, size)})
+        if size > 1 and len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:
+            del bounds[-2]
+        return bounds
 
     def _check_alignment(self, past: Prefilled, real: Tensor | None, new: int) -> None:
         """Layers with a window count places, not tokens: holes between a row's tokens would shorten what it sees."""
@@ -138,11 +143,13 @@ def padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Tensor |
 
 
 def reader_of(module: Any) -> Reader:
-    """How to call this causal model."""
+    """How to call this causal model. Raises `Invalid` where no layer of it keeps keys and values."""
     taken = inspect.signature(module.forward).parameters
     text = module.config.get_text_config()
     rotary = getattr(text, "rope_parameters", None)
     layers = DynamicCache(config=module.config).layers
+    if layers and not any(isinstance(layer, CacheLayerMixin) for layer in layers):
+        raise Invalid(f"{type(module).__name__} keeps no keys and values: take a model with attention layers")
     window = min((int(layer.sliding_window) for layer in layers if getattr(layer, "is_sliding", False)), default=None)
     return Reader(module, cache_keyword(module), "logits_to_keep" in taken, -1 if rotary else 0, _switch(text, rotary), window)
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.protocols import Sampling
 
 
@@ -47,7 +47,12 @@ def penalised(logits: Tensor, seen: Collection[int], penalty: float) -> Tensor:
 
 
 def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator, seen: Collection[int]) -> int:
-    """The next token of one row, from its logits (vocabulary,). One random number of the CPU's `generator` is drawn unless it is greedy."""
+    """The next token of one row, from its logits (vocabulary,). One random number of the CPU's `generator` is drawn unless it is greedy.
+
+    Raises `ModelUnavailable` for logits that are no numbers: its type is too small for the model's sums, or its weights are broken.
+    """
+    if not math.isfinite(float(logits.max())):
+        raise ModelUnavailable("the model gave logits that are no numbers: load it with dtype='float32' or 'bfloat16', and check its weights")
     logits = penalised(logits, seen, sampling.repetition_penalty)
     if sampling.temperature == 0:
         return int(logits.argmax())

@@ -30,7 +30,7 @@ def conversation_tokens(tokenizer: Any, messages: Sequence[Message], *, answer: 
     try:
         text = tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=answer)
     except Exception as error:  # templates raise what they like of roles that they do not know
-        raise Invalid(f"its chat template does not take this conversation ({error})") from error
+        raise Invalid(f"the chat template does not take this conversation ({error})") from error
     tokens: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return tokens
 
