@@ -11,6 +11,7 @@ import numpy as np
 
 from mnemos.base.errors import Conflict, Invalid
 from mnemos.base.protocols import Progress
+from mnemos.index.spann.attributes import Words, marking
 from mnemos.index.spann.closure import assign_all, sparing_factor
 from mnemos.index.spann.clustering import balanced_tree
 from mnemos.index.spann.codes import Floats
@@ -42,6 +43,8 @@ def build(
     vectors: Floats | Callable[[Numbers], Floats],
     workers: int,
     progress: Progress | None,
+    words: Words | None = None,
+    times: Numbers | None = None,
 ) -> None:
     """See `SpannIndex.build`. `meta["building"]` says which stage is durable of which vectors."""
     begun, task = _begun(index, parts, meta, ids)
@@ -49,7 +52,12 @@ def build(
         raise Invalid(f"vectors: {len(vectors)} for {len(ids)} ids")
     parts.building = True
     try:
-        _build(index, parts, meta, task, begun, ids, vectors, workers, _Stages(len(ids), progress))
+        stages = _Stages(len(ids), progress)
+        if begun is None:
+            with marking(parts.slots, ids, words, times):
+                _write_vectors(index, parts, ids, vectors, stages)
+            begun = _saved(index, meta, task, _VECTORS)
+        _build(index, parts, meta, task, begun, ids, workers, stages)
     finally:
         parts.building = "building" in meta
 
@@ -72,15 +80,11 @@ def _build(
     parts: Parts,
     meta: dict[str, Any],
     task: dict[str, int],
-    stage: str | None,
+    stage: str,
     ids: Numbers,
-    vectors: Floats | Callable[[Numbers], Floats],
     workers: int,
     stages: _Stages,
 ) -> None:
-    if stage is None:
-        _write_vectors(index, parts, ids, vectors, stages)
-        stage = _saved(index, meta, task, _VECTORS)
     slots = parts.slots.map.find(ids)
 
     def rotated(rows: Numbers) -> Floats:

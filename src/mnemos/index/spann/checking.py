@@ -32,6 +32,7 @@ def problems(parts: Parts) -> list[str]:
         found.append(f"{len(ids) - len(np.unique(ids))} ids have two vectors")
     if not np.array_equal(slots.map.find(ids), live) or len(slots.map) != len(live):
         found.append("the map of ids does not lead to the slots that hold their vectors")
+    found += slots.attributes.problems()
     if not parts.building and not slots.accounted():
         found.append("a slot is held and free at once, or neither")
     if lists.total != int(lists.counts().sum()):

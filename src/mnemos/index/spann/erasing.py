@@ -26,6 +26,7 @@ def erase(parts: Parts, updater: Updater, mender: Mender, ids: Numbers) -> int:
         known = slots[~np.isin(slots, parts.vectors.damaged(slots))]
         parts.doomed = np.concatenate([parts.doomed, parts.rotated(known)])
         updater.remove(ids)
+        parts.slots.attributes.compact(parts.slots.live())
         for number in parts.lists.numbers().tolist():
             raw = mender.read(number)
             live = parts.live(raw)

@@ -19,17 +19,20 @@ from numpy.typing import NDArray
 from mnemos.base.errors import Conflict, Invalid, NotFound
 from mnemos.base.protocols import Progress
 from mnemos.index.spann import building, checking, opening
+from mnemos.index.spann.attributes import Where, Words, checked_marks, marking
 from mnemos.index.spann.calibration import calibrated
 from mnemos.index.spann.codes import Floats
 from mnemos.index.spann.disk import Disk
 from mnemos.index.spann.erasing import erase, overwrite
+from mnemos.index.spann.filters import Allowed, wheres_of
 from mnemos.index.spann.head_index import Kernel
 from mnemos.index.spann.manifest import MANIFEST, TABLES
 from mnemos.index.spann.metric import checked
 from mnemos.index.spann.opening import LISTS, VECTORS, Opened
 from mnemos.index.spann.options import Options
 from mnemos.index.spann.parts import Numbers, Settings, Source
-from mnemos.index.spann.searching import Allowed, Found, Searcher
+from mnemos.index.spann.scanning import Found
+from mnemos.index.spann.searching import Searcher
 from mnemos.index.spann.tables import Table
 from mnemos.index.spann.updating import Updater
 from mnemos.index.spann.working import one_blas_thread
@@ -147,7 +150,7 @@ class SpannIndex:
     @property
     def nbytes(self) -> int:
         """Bytes in memory of what grows with the vectors, the cache left out."""
-        return self._parts.nbytes
+        return self._parts.nbytes + self._parts.held + self._searcher.nbytes
 
     @property
     def bytes_on_disk(self) -> int:
@@ -212,8 +215,10 @@ class SpannIndex:
         rescore: int | None = None,
         spread: float | None = None,
         exact: bool = False,
+        where: Where | tuple[Where, ...] | None = None,
     ) -> Found:
-        """The `k` vectors nearest to `query` (d,), of those `allowed` (see `Allowed`); fewer only where fewer are there.
+        """The `k` vectors nearest to `query` (d,), of those `allowed` (see `Allowed`) whose attributes are as `where` says, or as each of several
+        says; fewer only where fewer are there.
 
         `lists`, `rescore` and `spread` say how wide to look instead of `settings`; `exact` looks at every vector.
         """
@@ -222,12 +227,12 @@ class SpannIndex:
             if value is not None and value < 1:
                 raise Invalid(f"search: {name} is {value!r}, must be 1 or more")
         if exact:
-            return self._searcher.exact(asked, k, allowed)
-        return self._searcher.search(asked, k, allowed, lists, rescore, spread)
+            return self._searcher.exact(asked, k, allowed, wheres_of(where))
+        return self._searcher.search(asked, k, allowed, lists, rescore, spread, wheres_of(where))
 
-    def iterate(self, query: Floats, allowed: Allowed | None = None) -> Iterator[Found]:
+    def iterate(self, query: Floats, allowed: Allowed | None = None, where: Where | tuple[Where, ...] | None = None) -> Iterator[Found]:
         """Ever farther results in batches, each sorted, none twice, until every vector was given: for joins that cannot say k beforehand."""
-        return self._searcher.iterate(self._asked(query), allowed)
+        return self._searcher.iterate(self._asked(query), allowed, wheres_of(where))
 
     def kneighbors(self, queries: Floats, k: int = 10) -> tuple[Floats, Numbers]:
         """Distances and ids (m, k) for `queries` (m, d), as scikit-learn gives them; infinite and -1 where there are fewer."""
@@ -245,10 +250,15 @@ class SpannIndex:
         return np.asarray(self._parts.measure.asked(values)[0])
 
     # -- changing --
-    def add(self, ids: Numbers, vectors: Floats) -> None:
-        """Put in `vectors` (m, d) under `ids` (m,), all different; an id that has a vector gets the new one. Raises `Invalid`: nothing changed."""
+    def add(self, ids: Numbers, vectors: Floats, attributes: Words | None = None, times: Numbers | None = None) -> None:
+        """Put in `vectors` (m, d) under `ids` (m,), all different; an id that has a vector gets the new one. Raises `Invalid`: nothing changed.
+
+        `attributes`: a set of words for each, by which a search finds it `where` they are asked for; `times` (m,): whole numbers of any unit. An id
+        that gets a new vector has the attributes and the time that are given with it, or none.
+        """
         ids, stored = self._given(ids, vectors)
-        with self._changing():
+        marks = checked_marks(attributes, times, len(ids))
+        with self._changing(), marking(self._parts.slots, ids, *marks):
             self._updater.add(ids, stored)
         if self.backlog > _PATIENCE:
             self.tend(1)
@@ -273,15 +283,18 @@ class SpannIndex:
         overwrite(self._parts)
         return gone
 
-    def apply(self, position: int, ids: Numbers, vectors: Floats, removed: Numbers) -> None:
+    def apply(
+        self, position: int, ids: Numbers, vectors: Floats, removed: Numbers, attributes: Words | None = None, times: Numbers | None = None
+    ) -> None:
         """Bring the index from its position to `position`: what the log says in between. Applied twice, it is as applied once. An id that is both
         removed and given anew in between has the vector that is given."""
         if position < self.position:
             raise Invalid(f"vector index: is at position {self.position} of the log, ahead of {position}")
         ids, stored = self._given(ids, vectors)
-        gone = _ids(removed, distinct=False)
+        gone, marks = _ids(removed, distinct=False), checked_marks(attributes, times, len(ids))
         with self._changing():
-            self._updater.add(ids, stored)
+            with marking(self._parts.slots, ids, *marks):
+                self._updater.add(ids, stored)
             self._updater.remove(gone[~np.isin(gone, ids)])
             self._meta["position"] = position
         self._checkpoint_if_due()
@@ -319,14 +332,23 @@ class SpannIndex:
         return len(self) >= _CALIBRATED and self._updater.changed > _CHANGED * len(self)
 
     def build(
-        self, ids: Numbers, vectors: Floats | Callable[[Numbers], Floats], *, workers: int = 1, progress: Progress | None = None, position: int = 0
+        self,
+        ids: Numbers,
+        vectors: Floats | Callable[[Numbers], Floats],
+        *,
+        workers: int = 1,
+        progress: Progress | None = None,
+        position: int = 0,
+        attributes: Words | None = None,
+        times: Numbers | None = None,
     ) -> None:
-        """Fill an empty index with the vectors of `ids` (n,): `vectors` (n, d), or what gives those of row numbers. It is durable when this returns.
+        """Fill an empty index with the vectors of `ids` (n,): `vectors` (n, d), or what gives those of row numbers; `attributes` and `times` as in
+        `add`. It is durable when this returns.
 
         A build that was stopped goes on where it was when it is called again with the same. `settings` are chosen for `options.recall`.
         """
         with one_blas_thread():
-            building.build(self, self._parts, self._meta, _ids(ids), vectors, workers, progress)
+            building.build(self, self._parts, self._meta, _ids(ids), vectors, workers, progress, *checked_marks(attributes, times, len(ids)))
         self.calibrate()
         self._meta["position"] = position
         self.checkpoint()

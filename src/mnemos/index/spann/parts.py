@@ -16,8 +16,10 @@ from mnemos.index.spann.head_index import ChosenKernel, HeadIndex
 from mnemos.index.spann.lists import Lists
 from mnemos.index.spann.metric import Measure
 from mnemos.index.spann.options import Options
+from mnemos.index.spann.sketches import Sketches
 from mnemos.index.spann.slots import Slots
 from mnemos.index.spann.vector_file import VectorFile
+from mnemos.index.spann.whole import Whole
 
 Numbers = NDArray[np.int64]
 Task = Literal["split", "merge"]
@@ -84,12 +86,37 @@ class Parts:
     waiting: OrderedDict[int, Task] = field(default_factory=OrderedDict)
     """Lists that have to be split or merged, the oldest first."""
 
+    sketches: Sketches = field(init=False)
+    whole: Whole = field(init=False)
+    """What filtered searches hold of the vectors that they have read."""
+
     def __post_init__(self) -> None:
         self.doomed = np.zeros((0, self.measure.dimensions), dtype=np.float32)
+        self._hold_nothing()
+        self.slots.refilled = self._refilled
+
+    def _hold_nothing(self) -> None:
+        self.sketches, self.whole = Sketches(self.measure.dimensions), Whole(self.measure.dimensions)
+
+    def _refilled(self, slots: Numbers) -> None:
+        self.sketches.forget(slots)
+        self.whole.forget(slots)
+        if self.room < 0:
+            self._hold_nothing()
+
+    @property
+    def held(self) -> int:
+        """Bytes in memory that searches under filters have taken, and give back where the memory is needed."""
+        return self.sketches.nbytes + self.whole.nbytes
+
+    @property
+    def room(self) -> float:
+        """Bytes of memory that they may still take."""
+        return UNLIMITED if self.options.memory is None else self.options.memory - self.nbytes - self.held
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory of what grows with the vectors."""
+        """Bytes in memory of what grows with the vectors, what is `held` left out."""
         return self.heads.nbytes + self.lists.nbytes + self.slots.nbytes + 2 * self.rotation.nbytes
 
     @property

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.base.errors import Invalid
+from mnemos.index.spann.attributes import Wheres
 from mnemos.index.spann.codes import Bytes, Floats
+from mnemos.index.spann.filters import Allowed, Filter, Remembered
 from mnemos.index.spann.lists import DamagedLists
 from mnemos.index.spann.mending import Mender
+from mnemos.index.spann.narrow import Narrow, deeper
 from mnemos.index.spann.parts import UNLIMITED, Numbers, Parts
-from mnemos.index.spann.slots import NOWHERE
+from mnemos.index.spann.scanning import Found, Scanner
 from mnemos.index.spann.vector_file import DamagedVectors
 
-Mask = NDArray[np.bool_]
-Allowed = Mask | Callable[[Numbers], Mask]
-"""Which ids a search may give: a mask by id (what lies beyond its end may not), or a function of ids."""
-
-_SAMPLE = 4096
-_SELECTIVE = 0.01
-_FEW = 2048
-"""Where fewer vectors than this, or than a hundredth, are allowed, they are looked at one by one: cheaper than lists of which most is not allowed."""
 _WIDEST = 32
+"""Under a filter at most so many times more lists are read at first."""
 _STEP = 32
-_BLOCK = 65536
 _TRIES = 4
 """A look that was overtaken by changes so often is made under the lock."""
 _RANK = 0.15
@@ -39,50 +33,56 @@ Candidates = tuple[NDArray[np.uint32], NDArray[np.uint32], Floats, int]
 """Of entries their slots, stamps and estimated squared distances; and the bytes that were read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The nearest vectors, nearest first, equal ones by id; and what it took."""
-
-    ids: Numbers
-    distances: Floats
-    exact: bool
-    """Whether every vector that was allowed has been looked at."""
-    lists: int = 0
-    nbytes: int = 0
-    """Read from lists and vectors."""
-
-
 class Searcher:
     """Searches of one index. Thread-safe: it holds the lock only to look among the heads and to check its answer, and longer where changes overtook
     it several times."""
 
     def __init__(self, parts: Parts, mender: Mender) -> None:
         self._parts, self._mender = parts, mender  # who reads again, under the lock, what looks damaged: it may only have been changed meanwhile
+        self._scanner = Scanner(parts, mender)
+        self._narrow = Narrow(parts, mender, self._scanner)
+        self._remembered = Remembered(parts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory that searches hold for the next ones."""
+        return self._remembered.nbytes
+
+    def _filter(self, allowed: Allowed | None, wheres: Wheres) -> Filter | None:
+        return Filter(self._parts, allowed, wheres, self._remembered) if allowed is not None or wheres else None
 
     def search(
-        self, query: Floats, k: int, allowed: Allowed | None = None, lists: int | None = None, rescore: int | None = None, spread: float | None = None
+        self,
+        query: Floats,
+        k: int,
+        allowed: Allowed | None = None,
+        lists: int | None = None,
+        rescore: int | None = None,
+        spread: float | None = None,
+        wheres: Wheres = (),
     ) -> Found:
-        """The `k` nearest of the vectors that are `allowed` (fewer only where fewer exist) to `query` (dimensions,), as the measure asks it."""
+        """The `k` nearest of the vectors that are `allowed` and fulfil `wheres` (fewer only where fewer exist) to `query` (dimensions,), as the
+        measure asks it."""
         settings = self._parts.settings
         if self._parts.building or not len(self._parts.heads):
-            return self.exact(query, k, allowed)
+            return self.exact(query, k, allowed, wheres)
         wide = settings.lists if lists is None else lists
         spread = settings.spread if spread is None else spread
-        rescore = max(settings.rescore if rescore is None else rescore, k)
-        if allowed is not None:
-            share = self._share(allowed)
-            if share < 4 * _SELECTIVE:
-                slots, ids = self._chosen(allowed)
-                if len(slots) <= max(_FEW, _SELECTIVE * len(self._parts.slots)):
-                    return self._among(query, k, slots, ids)
-                share = len(slots) / max(len(self._parts.slots), 1)
-            wide = int(min(wide / max(share, 1 / _WIDEST), len(self._parts.heads)))
-            spread = UNLIMITED if share < 0.5 else spread
-        rotated = self._rotated(query)
+        read = max(settings.rescore if rescore is None else rescore, k)
+        rotated, wanted = self._rotated(query), 0
+        filter = self._filter(allowed, wheres)
+        if filter is not None:
+            among = self._narrow.search(query, rotated, k, filter, wide, read, rescore is None)
+            if among is not None:
+                return among
+            read = deeper(read, filter.share) if rescore is None else read
+            wanted = int(wide * len(self._parts.slots) / len(self._parts.heads))
+            wide = int(min(wide / max(filter.share, 1 / _WIDEST), len(self._parts.heads)))
+            spread = UNLIMITED if filter.share < 0.5 else spread
         tries = 0
         while True:
             with self._beside(tries):
-                found = self._search(query, rotated, k, allowed, wide, rescore, spread)
+                found = self._search(query, rotated, k, filter, wide, read, spread, wanted)
             if found is None:
                 tries += 1
             elif len(found.ids) >= k or found.exact:
@@ -90,27 +90,35 @@ class Searcher:
             else:  # the nearest lists hold too few: look farther
                 wide, spread = 4 * max(wide, 1), UNLIMITED
 
-    def _search(self, query: Floats, rotated: Floats, k: int, allowed: Allowed | None, wide: int, rescore: int, spread: float) -> Found | None:
-        """One look; None where lists were changed meanwhile, or had to be mended."""
+    def _search(
+        self, query: Floats, rotated: Floats, k: int, filter: Filter | None, wide: int, rescore: int, spread: float, wanted: int
+    ) -> Found | None:
+        """One look; None where lists were changed meanwhile, or had to be mended. Nothing is found where what is read holds fewer than `wanted` that
+        the filter lets through, and there is more: the nearest of those may be elsewhere."""
         parts = self._parts
         with parts.lock:
             epoch, every = parts.epoch, len(parts.heads)
             if not every:
-                return self.exact(query, k, allowed)
+                return self._among(query, k, filter)
             numbers, squares = parts.heads.nearest(rotated[None], min(wide, every))
         near, to_head = numbers[0][numbers[0] >= 0], squares[0][numbers[0] >= 0]
+        reached = len(near) >= every
+        if filter is not None and (useful := filter.useful(near)) is not None:
+            near, to_head = near[useful], to_head[useful]
         first = parts.settings.first if spread < UNLIMITED else len(near)
-        candidates = self._candidates(rotated, near[:first], to_head[:first], allowed)
+        candidates = self._candidates(rotated, near[:first], to_head[:first], filter)
         if candidates is None:
             return None
         if first < len(near):
             near = near[: within(to_head, kth_distinct(candidates[0], candidates[2], k), first, spread)]
             if first < len(near):
-                others = self._candidates(rotated, near[first:], to_head[first : len(near)], allowed)
+                others = self._candidates(rotated, near[first:], to_head[first : len(near)], filter)
                 if others is None:
                     return None
                 candidates = _joined(candidates, others)
         slots, stamps, estimates, nbytes = candidates
+        if wanted and not reached and len(np.unique(slots)) < wanted:
+            return Found(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), False)
         best = best_distinct(slots, estimates, rescore)
         vectors = self._vectors(slots[best].astype(np.int64), stamps[best])
         if vectors is None:
@@ -120,13 +128,13 @@ class Searcher:
                 return None
             counts = parts.slots.counts(slots[best], stamps[best])
             ids = parts.slots.ids.view()[slots[best][counts]]
-        ids, vectors = self._permitted(allowed, ids, vectors[counts])
-        order, distances = self._order(query, vectors, ids, k)
+        ids, vectors = self._permitted(filter, slots[best][counts], ids, vectors[counts])
+        order, distances = self._scanner.order(query, vectors, ids, k)
         if len(order) < k and len(best) >= rescore:  # some of the best went meanwhile, and others would be among them
             return None
-        return Found(ids[order], distances, len(near) >= every and len(best) < rescore, len(near), nbytes + vectors.nbytes)
+        return Found(ids[order], distances, reached and len(best) < rescore, len(near), nbytes + vectors.nbytes)
 
-    def _candidates(self, rotated: Floats, near: Numbers, to_head: Floats, allowed: Allowed | None) -> Candidates | None:
+    def _candidates(self, rotated: Floats, near: Numbers, to_head: Floats, filter: Filter | None) -> Candidates | None:
         """Slots, stamps and estimated squared distances of the entries that count, of lists `near`, and the bytes read; None where a list was changed
         since it was chosen, or had to be mended."""
         parts = self._parts
@@ -143,18 +151,13 @@ class Searcher:
         distance = np.repeat(to_head, [len(one) for one in raw]) if raw else np.zeros(0, dtype=np.float32)
         slots, stamps = parts.entries.slots(entries), parts.entries.stamps(entries)
         counts = parts.slots.counts(slots, stamps)
-        if allowed is not None:
-            counts &= _may(allowed, parts.slots.ids.view()[slots])
+        if filter is not None:
+            held = np.flatnonzero(counts)
+            counts[held] = filter.inside(slots[held], parts.slots.ids.view()[slots[held]])
         if not counts.all():
             slots, stamps = slots[counts], stamps[counts]
             entries, distance = entries[counts], distance[counts]
         return slots, stamps, parts.entries.estimate(rotated[None], entries, distance)[0], nbytes
-
-    def _order(self, query: Floats, vectors: Floats, ids: Numbers, k: int) -> tuple[Numbers, Floats]:
-        """The rows of the `k` nearest, and their distances as the caller means them."""
-        distances = self._parts.measure.distances(query, vectors)
-        order = np.lexsort((ids, distances))[:k]
-        return order, distances[order]
 
     def _rotated(self, query: Floats) -> Floats:
         """The query as heads and lists are asked."""
@@ -165,59 +168,25 @@ class Searcher:
         return self._parts.lock if tries >= _TRIES else nullcontext()
 
     # -- every vector --
-    def exact(self, query: Floats, k: int, allowed: Allowed | None = None) -> Found:
+    def exact(self, query: Floats, k: int, allowed: Allowed | None = None, wheres: Wheres = ()) -> Found:
         """The `k` nearest, every vector looked at."""
-        return self._among(query, k, *self._chosen(allowed))
+        return self._among(query, k, self._filter(allowed, wheres))
 
-    def _chosen(self, allowed: Allowed | None) -> tuple[Numbers, Numbers]:
-        """Slots and ids of the vectors that are allowed."""
-        slots = self._parts.slots
+    def _among(self, query: Floats, k: int, filter: Filter | None) -> Found:
+        if filter is not None:
+            return self._scanner.among(query, k, filter.chosen.slots, filter.chosen.ids, filter)
         with self._parts.lock:
-            live = slots.live()
-            ids = slots.ids.view()[live]
-        if allowed is None:
-            return live, ids
-        may = _may(allowed, ids)
-        return live[may], ids[may]
-
-    def _among(self, query: Floats, k: int, slots: Numbers, ids: Numbers) -> Found:
-        """The `k` nearest of the vectors of `ids`, in `slots` when they were chosen, each looked at."""
-        best, distances, nbytes = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), 0
-        for start in range(0, len(slots), _BLOCK):
-            there, vectors = self._current(slots[start : start + _BLOCK], ids[start : start + _BLOCK])
-            nbytes += vectors.nbytes
-            order, near = self._order(query, vectors, there, k)
-            best, distances = np.concatenate([best, there[order]]), np.concatenate([distances, near])
-            first = np.lexsort((best, distances))[:k]
-            best, distances = best[first], distances[first]
-        return Found(best, distances, True, 0, nbytes)
-
-    def _current(self, slots: Numbers, ids: Numbers) -> tuple[Numbers, Floats]:
-        """Of `ids`, in `slots` when they were chosen, those that have a vector still, and it, wherever it is by now."""
-        parts = self._parts
-        vectors: Floats | None
-        try:
-            vectors = parts.vectors.read(slots)
-        except DamagedVectors:  # or written anew meanwhile
-            vectors = None
-        with parts.lock:
-            same = parts.slots.hold(slots, ids)
-            if vectors is not None and same.all():
-                return ids, vectors
-            if vectors is None:
-                same[:] = False
-            now = parts.slots.map.find(ids[~same])
-            moved = self._mender.exact(now[now >= 0])
-        there = ids[~same][now >= 0]
-        return (there, moved) if vectors is None else (np.concatenate([ids[same], there]), np.concatenate([vectors[same], moved]))
+            slots = self._parts.slots.live()
+            ids = self._parts.slots.ids.view()[slots]
+        return self._scanner.among(query, k, slots, ids)
 
     # -- batches --
-    def iterate(self, query: Floats, allowed: Allowed | None = None) -> Iterator[Found]:
+    def iterate(self, query: Floats, allowed: Allowed | None = None, wheres: Wheres = ()) -> Iterator[Found]:
         """Ever farther results, in batches, until there are none: each reads the lists of some more heads, and gives what none before it gave."""
-        parts = self._parts
+        parts, filter = self._parts, self._filter(allowed, wheres)
         if parts.building or not len(parts.heads):
             if len(parts.slots):
-                yield self.exact(query, len(parts.slots), allowed)
+                yield self._among(query, len(parts.slots), filter)
             return
         rotated = self._rotated(query)
         given, read = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -232,7 +201,7 @@ class Searcher:
                 if epoch != seen:  # entries moved between lists, perhaps into those that were read: look at all again, and give nothing twice
                     read, seen = read[:0], epoch
                 unread = (numbers[0] >= 0) & ~np.isin(numbers[0], read)
-                batch = self._batch(query, rotated, numbers[0][unread], squares[0][unread], allowed, epoch, given)
+                batch = self._batch(query, rotated, numbers[0][unread], squares[0][unread], filter, epoch, given)
             if batch is None:
                 tries += 1
                 continue
@@ -244,11 +213,11 @@ class Searcher:
             wide, tries = wide + _STEP, 0
 
     def _batch(
-        self, query: Floats, rotated: Floats, near: Numbers, to_head: Floats, allowed: Allowed | None, epoch: int, given: Numbers
+        self, query: Floats, rotated: Floats, near: Numbers, to_head: Floats, filter: Filter | None, epoch: int, given: Numbers
     ) -> Found | None:
         """What is in lists `near` and not among the ids `given`, nearest first; None where lists were changed since `epoch`, or had to be mended."""
         parts = self._parts
-        candidates = self._candidates(rotated, near, to_head, allowed)
+        candidates = self._candidates(rotated, near, to_head, filter)
         if candidates is None:
             return None
         slots, first = np.unique(candidates[0], return_index=True)
@@ -261,9 +230,9 @@ class Searcher:
                 return None
             counts = parts.slots.counts(slots, stamps)
             ids = parts.slots.ids.view()[slots[counts]]
-        ids, vectors = self._permitted(allowed, ids, vectors[counts])
+        ids, vectors = self._permitted(filter, slots[counts], ids, vectors[counts])
         fresh = ~np.isin(ids, given)
-        order, distances = self._order(query, vectors[fresh], ids[fresh], int(fresh.sum()))
+        order, distances = self._scanner.order(query, vectors[fresh], ids[fresh], int(fresh.sum()))
         return Found(ids[fresh][order], distances, False, len(near), candidates[3] + vectors.nbytes)
 
     # -- damage --
@@ -280,33 +249,14 @@ class Searcher:
                 return self._mender.exact(slots)
 
     # -- filters --
-    def _permitted(self, allowed: Allowed | None, ids: Numbers, vectors: Floats) -> tuple[Numbers, Floats]:
-        """Of `ids` (m,) and their vectors those that are allowed: the entry of a vector that is just put in is seen before its id is known."""
-        if allowed is None:
+    @staticmethod
+    def _permitted(filter: Filter | None, slots: NDArray[np.uint32], ids: Numbers, vectors: Floats) -> tuple[Numbers, Floats]:
+        """Of `ids` (m,) in `slots` and their vectors those that are let through: the entry of a vector that is just put in is seen before its id is
+        known."""
+        if filter is None:
             return ids, vectors
-        may = _may(allowed, ids)
-        return ids[may], vectors[may]
-
-    def _share(self, allowed: Allowed) -> float:
-        """About which share of the vectors is allowed."""
-        live = self._parts.slots
-        n = len(live.homes.view())
-        sample = np.arange(n) if n <= _SAMPLE else np.random.default_rng(n).integers(0, n, _SAMPLE)
-        sample = sample[live.homes.view()[sample] != NOWHERE]
-        return float(_may(allowed, live.ids.view()[sample]).mean()) if len(sample) else 0.0
-
-
-def _may(allowed: Allowed, ids: Numbers) -> Mask:
-    """Which of `ids` (m,) a search may give. Raises `Invalid` for what is no such mask or function."""
-    if callable(allowed):
-        told = np.asarray(allowed(ids))
-        if told.shape != ids.shape or told.dtype != np.bool_:
-            raise Invalid(f"search: `allowed` gave shape {told.shape} and type {told.dtype} for {len(ids)} ids, must give ({len(ids)},) of bool")
-        return told
-    if not isinstance(allowed, np.ndarray) or allowed.ndim != 1 or allowed.dtype != np.bool_:
-        raise Invalid("search: `allowed` must be a mask by id, an array (n,) of bool, or a function that gives one for ids")
-    inside = (ids >= 0) & (ids < len(allowed))
-    return inside & allowed[np.where(inside, ids, 0)] if len(allowed) else inside
+        through = filter.inside(slots, ids)
+        return ids[through], vectors[through]
 
 
 def within(to_head: Floats, kth: float, first: int, spread: float) -> int:

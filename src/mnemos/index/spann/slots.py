@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mnemos.index.spann.attributes import Attributes
 from mnemos.index.spann.tables import Table
 
 Numbers = NDArray[np.int64]
@@ -85,6 +86,10 @@ class Slots:
         self.map = SortedMap(self.ids.view()[taken], taken)
         self.entries = int(self.copies.view().sum(dtype=np.int64))
         """About how many entries of lists count."""
+        self.attributes = Attributes(tables)
+        self.refilled: Callable[[Numbers], None] = lambda slots: None
+        """Called with slots that hold another vector now, or none any more."""
+        self._changes = 0
 
     def __len__(self) -> int:
         """How many vectors there are."""
@@ -92,7 +97,8 @@ class Slots:
 
     @property
     def nbytes(self) -> int:
-        return sum(table.nbytes for table in self.tables().values()) + self.map.nbytes + 40 * (len(self._free) + self.waiting)
+        columns = self.ids.nbytes + self.stamps.nbytes + self.homes.nbytes + self.copies.nbytes
+        return columns + self.attributes.nbytes + self.map.nbytes + 40 * (len(self._free) + self.waiting)
 
     @property
     def waiting(self) -> int:
@@ -100,7 +106,12 @@ class Slots:
         return sum(map(len, self._waiting.values()))
 
     def tables(self) -> dict[str, Table]:
-        return {"ids": self.ids, "stamps": self.stamps, "homes": self.homes, "copies": self.copies}
+        return {"ids": self.ids, "stamps": self.stamps, "homes": self.homes, "copies": self.copies, **self.attributes.tables()}
+
+    @property
+    def changes(self) -> int:
+        """Grows whenever a slot holds something else, is at home elsewhere, or is marked otherwise."""
+        return self._changes + self.attributes.changes
 
     def live(self) -> Numbers:
         """The slots that hold a vector."""
@@ -125,6 +136,7 @@ class Slots:
         self.ids.set(slots, ids)
         self.move(slots, homes, copies)
         self.map.put(ids, slots)
+        self.refilled(slots)
 
     def release(self, slots: Numbers) -> None:
         """The vectors in `slots` are gone; their entries in lists no longer count."""
@@ -135,6 +147,7 @@ class Slots:
         self.move(slots, np.full(len(slots), NOWHERE), np.zeros(len(slots)))
         self.restamp(slots, 2)  # a move that failed may have left entries with the next stamp
         self._waiting.setdefault(self._begun, []).extend(slots.tolist())
+        self.refilled(slots)
 
     def restamp(self, slots: Numbers, by: int = 1) -> None:
         """From now on entries count that were written with the stamp `by` later; none of the others for `slots` does."""
@@ -142,6 +155,7 @@ class Slots:
 
     def move(self, slots: Numbers, homes: NDArray[Any], copies: NDArray[Any] | None = None) -> None:
         """Slots are at home elsewhere, and, where that is given, in another number of lists."""
+        self._changes += 1
         self.homes.set(slots, homes)
         if copies is not None:
             self.entries += int(copies.sum()) - int(self.copies.view()[slots].sum(dtype=np.int64))
