@@ -126,8 +126,8 @@ class Source:
     def now(self, device: torch.device | str) -> tuple[Tensor, float]:
         """The frequencies [size / 2] float32 that the model rotates by, and the scaling, as of its last forward pass."""
         module = self._module()
-        scaling = getattr(module, f"{self.prefix}attention_scaling", None) or getattr(module, "attention_scaling", 1.0)
-        return getattr(module, f"{self.prefix}inv_freq").detach().to(device, torch.float32, copy=True), float(scaling)
+        scaling = float(getattr(module, f"{self.prefix}attention_scaling", getattr(module, "attention_scaling", 1.0)))
+        return getattr(module, f"{self.prefix}inv_freq").detach().to(device, torch.float32, copy=True), scaling
 
     def rotary(self, device: torch.device | str) -> Rotary:
         """The rotation as of now."""

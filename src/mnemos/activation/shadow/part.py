@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -210,6 +211,40 @@ class Shadow:
         of_tile = torch.repeat_interleave(torch.arange(lines, device=line.device), tiles)
         bases = self.basis.flatten(0, 1)[:, :rank][of_tile]
         return torch.bmm(padded.view(total, TILE * chunk, rank), bases).view(total * TILE, chunk, -1)[place]
+
+    # Leaving out
+
+    def without(self, row: int, start: int, stop: int, erase: bool) -> Shadow:
+        """The same without a row's tokens at positions from `start` to before `stop`. Either they are overwritten, and the landmarks of chunks that
+        hold others, too, are those of the others; or nothing is written, and all chunks that hold some of them are no longer read."""
+        gone = (self.places[row] >= start) & (self.places[row] < stop)
+        chunks = gone.any(-1).nonzero().squeeze(1)
+        other = copy.copy(self)
+        if not len(chunks):
+            return other
+        other.places = self.places.clone()
+        other.places[row] = other.places[row].masked_fill(gone, -1)
+        if not erase:
+            other.store.readable = other.store.readable.clone()
+            other.store.readable[row, :, chunks] = False
+            return other
+        coefficients, first = [], 0
+        for piece in self.coefficients:
+            piece = piece.clone()
+            piece[row] = piece[row].masked_fill(gone[first : first + piece.shape[1]].unsqueeze(-1), 0)
+            coefficients.append(piece)
+            first += piece.shape[1]
+        other.coefficients = tuple(coefficients)
+        heads, m, device = len(self.heads), len(chunks), chunks.device
+        where = torch.full((heads * m,), row, device=device), torch.arange(heads, device=device).repeat_interleave(m), chunks.repeat(heads)
+        left = other.places[row, chunks]  # [m, c]
+        stays = (left >= 0).unsqueeze(-1)
+        keys = other.keys(*where).view(heads, m, self.chunk, -1) * stays
+        landmarks = keys.sum(2) / stays.sum(1).clamp_min(1)
+        values = self.store.fetch(*where).view(heads, m, self.chunk, -1) * stays
+        spans = torch.stack([left.masked_fill(left < 0, ABSENT).amin(-1), left.amax(-1)], -1).masked_fill(~stays.any(1), -1)
+        other.store.overwrite(row, chunks.tolist(), landmarks, values.flatten(2), spans)
+        return other
 
     # The rest of what a part is
 
