@@ -1,4 +1,4 @@
-"""Answers questions of the compact language by parsing the context's text: written against the documentation's grammar, not against the generators."""
+"""Answers questions of the compact language by parsing the context: written against the grammar in the documentation, not the generators."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from mnemos.models.reference.training.plan import PLAN
 from mnemos.models.reference.training.trainer import STATE, Trainer
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         "python -m mnemos.models.reference.training", description="Train the reference model, or go on where DIR stands."
     )
@@ -22,10 +23,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after so long, saved; call again to go on")
     parser.add_argument("--until", type=int, default=PLAN.steps, help="stop at this step, saved")
     parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     torch.set_num_threads(asked.threads)
     trainer = Trainer(PLAN, Books(asked.text))
-    asked.out.mkdir(parents=True, exist_ok=True)
     if (asked.out / STATE).exists():
         trainer.restore(asked.out)
 
@@ -33,7 +33,7 @@ def main() -> None:
         trainer.stop = True
 
     signal.signal(signal.SIGTERM, stop)
-    trainer.train(asked.out, asked.until, 60 * asked.minutes)
+    trainer.train_to(asked.out, asked.until, 60 * asked.minutes)
 
 
 if __name__ == "__main__":

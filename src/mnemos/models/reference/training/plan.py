@@ -46,16 +46,17 @@ class Plan:
 _FIRST = {REPEAT: 3, "copy": 2, "kv": 2, "needle": 1}
 _RECALL = {REPEAT: 4, "kv": 4, "copy": 2, "needle": 1, "chain": 1, "rule": 1, "world": 1, "code": 1, "run": 1, "span": 1, "list": 0.5, TEXT: 0.3}
 _ALL = {"kv": 3, "copy": 1, "needle": 1, "chain": 1.5, "rule": 1, "world": 1.5, "code": 1.5, "run": 2.5, "span": 2, "list": 1.5, TEXT: 0.7}
+_HARD = {"kv": 1.5, "copy": 1, "needle": 0.7, "chain": 3, "rule": 0.8, "world": 1.5, "code": 1, "run": 2.5, "span": 2, "list": 1.2, TEXT: 0.7}
 
 PLAN = Plan(
     stages=(
         Stage(0, {64: 1, 128: 1}, 4096, _FIRST),
         Stage(300, {64: 1, 128: 1}, 4096, _RECALL),
         Stage(520, {64: 1, 128: 2}, 4096, _ALL),
-        Stage(800, {128: 2, 256: 1}, 4096, _ALL),
-        Stage(1200, {128: 1, 256: 1, 512: 1}, 6144, _ALL),
-        Stage(1800, {256: 1, 512: 1, 1024: 1}, 8192, _ALL),
-        Stage(2400, {256: 1, 512: 1, 1024: 1, 2048: 1}, 8192, _ALL),
+        Stage(800, {128: 2, 256: 1}, 4096, _HARD),
+        Stage(1100, {128: 1, 256: 1, 512: 1}, 6144, _HARD),
+        Stage(1600, {256: 1, 512: 1, 1024: 1}, 8192, _HARD),
+        Stage(2100, {256: 1, 512: 1, 1024: 1, 2048: 1}, 8192, _HARD),
     ),
     steps=6000,
     cooldown=2000,

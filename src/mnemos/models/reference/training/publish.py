@@ -1,4 +1,4 @@
-"""`python -m mnemos.models.reference.training.publish --state DIR --text FOLDER`: make the checkpoint of a training state, and its card with what it scores."""
+"""`python -m mnemos.models.reference.training.publish --state DIR --text FOLDER`: make a training state's checkpoint, and its card."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def checkpoint(state: Path, to: Path) -> dict[str, Any]:
 
 
 def scores(model: Any, lengths: tuple[int, ...] = LENGTHS, questions: dict[int, int] = QUESTIONS) -> dict[str, dict[str, Any]]:
-    """By task and length: the share of held-out questions answered word for word, in their last word, and the share of right words; and the first by turn."""
+    """By task and length: the share of held-out questions answered word for word, also by turn; of right last words; and of right words."""
     found: dict[str, dict[str, Any]] = {}
     for name in tasks.NAMES:
         for length in lengths:
@@ -80,13 +81,13 @@ def scores(model: Any, lengths: tuple[int, ...] = LENGTHS, questions: dict[int, 
     return found
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m mnemos.models.reference.training.publish", description="Make a checkpoint of a training state.")
     parser.add_argument("--state", type=Path, required=True, help="folder that the training saves into")
     parser.add_argument("--text", type=Path, required=True, help="folder with the plain texts (shared/data/text)")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent.parent / "checkpoint")
     parser.add_argument("--machine", default="", help="what the card says of the machine that trained")
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     card = checkpoint(asked.state, asked.to) | {"machine": asked.machine}
     model = transformers.LlamaForCausalLM.from_pretrained(asked.to, dtype=torch.float32).eval()
     card["scores"] = scores(model)

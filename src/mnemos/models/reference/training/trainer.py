@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -21,6 +22,9 @@ from mnemos.models.reference.training.plan import Plan
 
 STATE = "state.safetensors"
 LOG = "log.jsonl"
+
+_SAVED_EVERY = 180.0
+"""Seconds between two saves."""
 
 _CLIP = 1.0
 _AVERAGED = 1 / 150
@@ -88,6 +92,7 @@ class Trainer:
 
     def save(self, folder: Path) -> None:
         """Write the whole state as one file, by a rename: a kill leaves the old state or the new."""
+        folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"model.{name}": weight.detach() for name, weight in self.model.named_parameters()}
         tensors |= {f"average.{name}": weight for name, weight in self.average.items()}
         for kind, named in self._named.items():
@@ -95,7 +100,6 @@ class Trainer:
             for name, weight in named:
                 for key, value in state[weight].items():
                     tensors[f"{kind}.{key}.{name}"] = value
-        folder.mkdir(parents=True, exist_ok=True)
         beside = folder / f"{STATE}.new"
         reached = {"step": str(self.step), "tokens": str(self.tokens), "seed": str(self.plan.seed)}
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, metadata=reached)
@@ -120,14 +124,14 @@ class Trainer:
                     self._optimisers[kind].state[weight] = {key: file.get_tensor(f"{kind}.{key}.{name}") for key in keys}
         self.step, self.tokens = int(metadata["step"]), int(metadata["tokens"])
 
-    def train(self, folder: Path, until: int, seconds: float, save_every: float = 180.0, clock: Callable[[], float] = time.monotonic) -> None:
-        """Step up to step `until`, or for so many seconds; saves every `save_every` seconds and at the end; logs every 20 steps as JSON lines."""
+    def train_to(self, folder: Path, until: int, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
+        """Step up to step `until`, or for so many seconds; saves every three minutes and at the end; logs every 20 steps as a JSON line."""
+        folder.mkdir(parents=True, exist_ok=True)
         begun = saved = told = clock()
         tokens = self.tokens
         sums: dict[str, list[float]] = {}
         while not self.stop and self.step < min(until, self.plan.steps) and clock() - begun < seconds:
-            told_now = self.advance()
-            for kind, loss in told_now["kinds"].items():
+            for kind, loss in self.advance()["kinds"].items():
                 sums.setdefault(kind, []).append(loss)
             now = clock()
             if self.step % 20 == 0:
@@ -140,7 +144,7 @@ class Trainer:
                 with (folder / LOG).open("a") as log:
                     log.write(json.dumps(line) + "\n")
                 told, tokens, sums = now, self.tokens, {}
-            if now - saved >= save_every:
+            if now - saved >= _SAVED_EVERY:
                 self.save(folder)
                 saved = now
         self.save(folder)
