@@ -63,13 +63,14 @@ class Arena:
         self._process = os.getpid()
         if layout.page % self.backend.granularity:
             raise Invalid(f"a page of {layout.page:,} bytes is no multiple of the {self.backend.granularity:,} that {self.backend.name} can map")
+        alignment = layout.page & -layout.page  # huge pages want theirs
         try:
-            span = Span(self.backend, layout.nbytes, layout.page)
+            span = Span(self.backend, layout.nbytes, alignment)
         except NoAddressSpace as error:
             if not shrink:
                 raise
-            layout = layout.within(error.left - layout.page)
-            span = Span(self.backend, layout.nbytes, layout.page)
+            layout = layout.within(error.left - alignment)
+            span = Span(self.backend, layout.nbytes, alignment)
         self.layout = layout
         self.quotas = quotas if quotas is not None else Quotas()
         self._span: Span | None = span

@@ -27,7 +27,7 @@ class Capabilities:
     device: str
     """Where the memory is, as torch names it: "cpu", "cuda:0"; "none" where there is only counting."""
     releases: bool = True
-    """Memory of an unmapped page goes back to the system, or to the pool of handles."""
+    """Memory of an unmapped page goes back to the system; else it stays with the handle, or with the process."""
     shares: bool = True
     """One page can be mapped at several addresses, and one that was unmapped with `keep` has its content where it is mapped next."""
     zeroed: bool = True
@@ -61,7 +61,7 @@ class Backend(Protocol):
         ...
 
     def reserve(self, nbytes: int, alignment: int) -> int:
-        """Address space without memory; gives its first address, a multiple of `alignment`. Raises `StoreFull` where there is none."""
+        """Address space without memory, at a multiple of `alignment` (a power of two). Raises `StoreFull` where there is none."""
         ...
 
     def free(self, base: int) -> None:

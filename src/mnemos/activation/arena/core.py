@@ -55,10 +55,11 @@ class Core:
         """The first of `count` adjacent free slots for sequences of `needed` blocks; None where there are none."""
         return self._fit_slots([len(blocks) for blocks in self.table.blocks], [owner is None for owner in self.owners], count, needed)
 
-    def take(self, slots: Iterable[int], namespace: str) -> None:
+    def take(self, slots: Sequence[int], namespace: str) -> None:
         """The slots, with the pages that are left in them, become the namespace's."""
         for slot in slots:
             self.hand_over(slot, 0, namespace)
+        for slot in slots:
             self.owners[slot] = namespace
 
     def free(self, slot: int) -> None:
@@ -152,7 +153,7 @@ class Core:
             if owner is not None and (allowed := self.quotas.left(owner)) is not None:
                 left[owner] = allowed
                 more[owner] = (self.count(owner, lens, copies) - self.charged.get(owner, 0)) * size
-        over = {owner: more[owner] - allowed for owner, allowed in left.items() if more[owner] > allowed}
+        over = {owner: excess for owner in left if (excess := self.quotas.over(owner, more[owner]))}
         short = max(0, blocks - supply)
         if not short and not over:
             return None
@@ -228,9 +229,9 @@ class Core:
         places += [(slot, 1) for _, slot in sorted(later)[:eager]]
         eager -= min(eager, len(later))
         if self._ahead.premap and eager > 0:
-            slot, needed = self.predicted()
-            if slot is not None and (missing := needed - len(self.table.blocks[slot])) > 0:
-                places.append((slot, min(eager, missing)))
+            coming, needed = self.predicted()
+            if coming is not None and (missing := needed - len(self.table.blocks[coming])) > 0:
+                places.append((coming, min(eager, missing)))
         return places
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class CpuBackend:
         self.granularity = PAGE
         self.huge = huge
         self._libc = Libc()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may give address space back while this thread is inside a call
         self._reserved: dict[int, int] = {}
         self._next = 0
         self._at: dict[int, int] = {}
@@ -217,7 +217,7 @@ class CpuBackend:
         if self._populates:
             self._libc.advise(start, nbytes, POPULATE_WRITE)
         else:
-            np.frombuffer((ctypes.c_ubyte * nbytes).from_address(start), dtype=np.uint8)[::PAGE] = 0
+            np.ctypeslib.as_array((ctypes.c_ubyte * nbytes).from_address(start))[::PAGE] = 0
 
     def _can_populate(self) -> bool:
         start = self._libc.reserve(PAGE)

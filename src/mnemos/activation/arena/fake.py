@@ -44,7 +44,7 @@ class FakeBackend:
         """Seconds that all calls took, by the latencies."""
         self._sleep = sleep
         self._shares = shares
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may give address space back while this thread is inside a call
         self._next_base = 1 << 40
         self._next_handle = 0
         self._reserved: dict[int, int] = {}
@@ -97,7 +97,7 @@ class FakeBackend:
     def map(self, address: int, nbytes: int, handles: Sequence[int]) -> None:
         with self._lock:
             places = range(address, address + nbytes * len(handles), nbytes)
-            if not any(base <= address and places.stop <= base + size for base, size in self._reserved.items()):
+            if not any(base <= address and places.stop <= base + size for base, size in list(self._reserved.items())):
                 raise Invalid(f"{address:#x} is not reserved, for {len(handles)} pages")
             if any(place in self._at for place in places) or any(self._sizes.get(handle) != nbytes for handle in handles):
                 raise Invalid(f"at {address:#x} pages are mapped already, or the handles are not pages of {nbytes:,} bytes")

@@ -23,7 +23,7 @@ class PlainBackend:
     def __init__(self) -> None:
         self.name = "plain"
         self.granularity = mmap.PAGESIZE
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may give address space back while this thread is inside a call
         self._reserved: dict[int, tuple[mmap.mmap, int]] = {}
         self._next = 0
         self._at: dict[int, int] = {}
@@ -110,7 +110,7 @@ class PlainBackend:
     def _hint(self, address: int, nbytes: int) -> None:
         if not hasattr(mmap, "MADV_FREE"):
             return
-        for base, (mapping, size) in self._reserved.items():
+        for base, (mapping, size) in list(self._reserved.items()):
             if base <= address < base + size:
                 start = ctypes.addressof(ctypes.c_ubyte.from_buffer(mapping))
                 with suppress(OSError, ValueError):  # a hint; `capabilities` promise nothing

@@ -52,10 +52,14 @@ class Quotas:
         limit = self.limit(namespace)
         return None if limit is None else max(0, limit - self.used(namespace))
 
+    def over(self, namespace: str, nbytes: int) -> int:
+        """Bytes by which it would exceed its limit with `nbytes` more; 0 where it would not, or gives something back."""
+        limit = self.limit(namespace)
+        return max(0, self.used(namespace) + nbytes - limit) if limit is not None and nbytes > 0 else 0
+
     def charge(self, namespace: str, nbytes: int) -> None:
         """So many bytes more, or less where negative. Raises `OverQuota`, and charges nothing, where that is too many."""
         with self._lock:
-            used, limit = self.used(namespace), self.limit(namespace)
-            if nbytes > 0 and limit is not None and used + nbytes > limit:
-                raise OverQuota(namespace, used, nbytes, used + nbytes - limit)
-            self._used[namespace] = used + nbytes
+            if over := self.over(namespace, nbytes):
+                raise OverQuota(namespace, self.used(namespace), nbytes, over)
+            self._used[namespace] = self.used(namespace) + nbytes
