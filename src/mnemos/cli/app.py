@@ -15,6 +15,7 @@ from mnemos.cli import (
     importing,
     jobs,
     keys,
+    kv,
     lives,
     pipelines,
     procedures,
@@ -93,7 +94,7 @@ for _panel, _members in _COMMANDS.items():
 for _panel, _name, _group in (
     ("Correct", "snapshots", history.snapshots), ("Correct", "branches", history.branches),
     ("Know", "pipelines", pipelines.app), ("Know", "program", program.app),
-    ("Know", "procedures", procedures.app), ("Know", "jobs", jobs.app),
+    ("Know", "procedures", procedures.app), ("Know", "jobs", jobs.app), ("Know", "kv", kv.app),
 ):  # fmt: skip
     app.add_typer(_group, name=_name, rich_help_panel=_panel)
 

@@ -51,8 +51,8 @@ class Entry:
     tokens: int
     bytes: int
     stale: bool
-    fits: bool
-    """Whether the store's language model, where there is one, is the one that made it."""
+    fits: bool | None
+    """Whether the store's language model is the one that made it; None where it was opened without one."""
 
     def as_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -180,7 +180,7 @@ class KVShelf:
 
     def _entry(self, snapshot: Snapshot, row: VersionRow) -> Entry:
         content, model = row.content, self.space.system.language_model
-        fits = model is not None and model.fingerprint == content.fingerprint
+        fits = None if model is None else model.fingerprint == content.fingerprint
         recipe = content.metadata.get("transformation", {})
         return Entry(str(content.id), str(content.derived_from[0].id), content.fingerprint or "", int(content.metadata.get("tokens", 0)),
                      int(recipe.get("bytes_out", 0)), row.stale is not None, fits)  # fmt: skip
