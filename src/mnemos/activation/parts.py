@@ -155,6 +155,10 @@ class Dense:
         marks = {name: gather(mark, index) for name, mark in self.marks.items()}
         return Dense(gather(self.keys, index), gather(self.values, index), positions, self.heads, marks)
 
+    def join(self, other: Part) -> Part | None:
+        """This part with another of its form after it."""
+        return joined([self, other]) if isinstance(other, Dense) else None
+
     def of_heads(self, where: Sequence[int]) -> Dense:
         """Only the heads at these places of `heads`."""
         index = torch.as_tensor(list(where))

@@ -7,7 +7,7 @@ gone on with. A new one is a file in `policies/` with a `Scorer`, a `Planner` or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,8 +99,9 @@ class Codec(Protocol):
     @property
     def query_window(self) -> int: ...
 
-    def encode(self, part: Part, view: View) -> Part:
-        """The same tokens in its form, for `part.heads`; `view` is of the whole layer as it was when they were chosen."""
+    def encode(self, part: Part, view: View) -> Sequence[Part]:
+        """The same tokens in its form, for `part.heads`, in one part or, where heads differ, in several; `view` is of the whole layer as it was when
+        they were chosen."""
         ...
 
 
@@ -206,14 +207,16 @@ class Pruning(Policy):
         scores = scores.masked_fill((view.positions < 0) | newest, -torch.inf)
         if self.sinks:
             scores = scores.masked_fill((view.positions >= 0) & (view.ages < self.sinks), torch.inf)
+        shares = torch.tensor([self.budget.of(int(seen)) / budget for seen in view.positions.amax((1, 2)) + 1], device=scores.device)
         parts = []
         for count in sorted(set(counts), reverse=True):
             heads = [head for head, its in enumerate(counts) if its == count]
             room = min(max(0, count - self.recent), scores.shape[-1])
             best = scores[:, heads].topk(room, -1)
-            index = best.indices.masked_fill(best.values == -torch.inf, -1)
-            parts.append(view.part.of_heads(heads).take(_in_order(index)))
-        layer.replace([self._encoded(part, view) for part in parts if part.length], view.newest(self.recent))
+            allowed = ((shares * count).round().long() - self.recent).clamp_min(0)[:, None, None]  # rows of a batch by what they have seen themselves
+            none = (best.values == -torch.inf) | (torch.arange(room, device=scores.device) >= allowed)
+            parts.append(view.part.of_heads(heads).take(_in_order(best.indices.masked_fill(none, -1))))
+        layer.replace([one for part in parts if part.length for one in self._encoded(part, view)], view.newest(self.recent))
         return True
 
     def _encode(self, layer: MemoryLayer) -> None:
@@ -224,18 +227,24 @@ class Pruning(Policy):
         oldest = layer.tail.cut(self.recent, self.block)
         if oldest is None:
             return
-        part = self._encoded(oldest, view)
-        last = layer.parts[-1] if layer.parts else None
-        joined = None
-        if last is not None and last.kind == part.kind and last.heads == part.heads and (join := getattr(last, "join", None)) is not None:
-            joined = join(part)
-        layer.parts[-1:] = [last, part] if last is not None and joined is None else [joined or part]
+        for part in self._encoded(oldest, view):
+            place = next((at for at in reversed(range(len(layer.parts))) if layer.parts[at].heads == part.heads), None)
+            join = None if place is None else getattr(layer.parts[place], "join", None)
+            joined = None if join is None else join(part)
+            if place is None or joined is None:
+                layer.parts.append(part)
+            else:
+                layer.parts[place] = joined
 
-    def _encoded(self, part: Dense, view: View) -> Part:
-        encoded: Part = part
+    def _encoded(self, part: Dense, view: View) -> Sequence[Part]:
+        encoded: Sequence[Part] = [part]
         for codec in self.codecs:
-            encoded = codec.encode(encoded, view)
+            encoded = [one for each in encoded for one in codec.encode(each, view)]
         return encoded
+
+    def then(self, *codecs: Codec) -> Pruning:
+        """The same, with what is kept stored by these codecs, one after the other: fewer channels before fewer bits."""
+        return replace(self, codecs=(*self.codecs, *codecs))
 
     def describe(self) -> dict[str, Any]:
         budget = {} if self.budget is None else {"tokens": self.budget.tokens, "share": self.budget.share}

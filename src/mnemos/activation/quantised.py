@@ -6,7 +6,7 @@ group of values is one token over `group` channels. Numbers are rounded to 2^bit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,5 +167,7 @@ class Quantise:
         """With its bits."""
         return f"kivi{self.bits}"
 
-    def encode(self, part: Part, view: View) -> Part:
-        return Quantised.of(part, self.bits, self.group)
+    def encode(self, part: Part, view: View) -> Sequence[Part]:
+        if (within := getattr(part, "within", None)) is not None:  # of keys that have few channels, those are rounded
+            return [within(lambda inner: Quantised.of(inner, self.bits, self.group))]
+        return [Quantised.of(part, self.bits, self.group)]

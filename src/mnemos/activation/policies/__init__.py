@@ -19,6 +19,7 @@ MODULES = {
     "knorm": "knorm",
     "keydiff": "keydiff",
     "kivi": "kivi",
+    "think": "think",
 }
 """Where `make(**options) -> Policy` of each policy stands."""
 
