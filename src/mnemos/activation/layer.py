@@ -27,7 +27,6 @@ class MemoryLayer(CacheLayerMixin):
     """What one attention layer keeps of the tokens it has seen: `parts`, which its policy made, and the `tail`, the newest as they came."""
 
     is_sliding = False
-    is_croppable = True
     supports_early_init = False
 
     def __init__(self, policy: Policy, number: int, rotary: Source | None = None) -> None:
@@ -80,14 +79,23 @@ class MemoryLayer(CacheLayerMixin):
     def reset(self) -> None:
         self.__init__(self.policy, self.number, self.rotary)  # type: ignore[misc]
 
+    @property
+    def is_croppable(self) -> bool:
+        """Whether tokens can be taken back, however many: not after a policy has taken some out of the tail."""
+        return not self.is_initialized or (not self.parts and self.tail.length == self.seen)
+
     def crop(self, tokens_to_remove: int) -> None:
-        """Forgets the newest tokens. Raises `Invalid` where the policy has already taken some of them out of the tail."""
-        if tokens_to_remove > (self.tail.length if self.is_initialized else 0):
-            raise Invalid(f"cannot take back {tokens_to_remove} tokens: the policy {self.policy.name!r} has left only the newest {self.tail.length} "
-                          "as they came; fork() the memory before what shall be taken back")  # fmt: skip
-        if tokens_to_remove:
-            self.tail.crop(tokens_to_remove)
-            self.seen -= tokens_to_remove
+        """Forgets the newest tokens, of which there are −`tokens_to_remove`, as transformers counts them. Raises `Invalid` for a positive number, and
+        where the policy has already taken some of them out of the tail."""
+        count = -tokens_to_remove
+        if count < 0:
+            raise Invalid(f"crop({tokens_to_remove}): give how many tokens to take back as a negative number")
+        if count > (self.tail.length if self.is_initialized else 0):
+            raise Invalid(f"cannot take back {count} tokens: the policy {self.policy.name!r} has left only the newest {self.tail.length} as they "
+                          "came; fork() the memory before what shall be taken back")  # fmt: skip
+        if count:
+            self.tail.crop(count)
+            self.seen -= count
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         self.select_rows(beam_idx)
@@ -219,6 +227,14 @@ class MemoryLayer(CacheLayerMixin):
     def pieces(self) -> list[Part]:
         """All parts, and the tail as the last of them."""
         return [*self.parts, self.tail.part()]
+
+    def marked(self, name: str) -> list[Tensor]:
+        """The mark of that name of each piece, [B, h, n] float32, to be written to; zeros where it is new."""
+        for part in self.parts:
+            if name not in part.marks:
+                shape = (part.positions.shape[0], len(part.heads), part.length)
+                part.marks[name] = torch.zeros(shape, device=part.positions.device)
+        return [*(part.marks[name] for part in self.parts), self.tail.mark(name)]
 
     @property
     def stored(self) -> int:

@@ -20,6 +20,8 @@ MODULES = {
     "keydiff": "keydiff",
     "kivi": "kivi",
     "think": "think",
+    "lazyeviction": "lazyeviction",
+    "raas": "raas",
 }
 """Where `make(**options) -> Policy` of each policy stands."""
 

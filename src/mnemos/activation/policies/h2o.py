@@ -26,9 +26,8 @@ class HeavyHitters:
 
     def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
         """Adds what the new queries paid."""
-        layer.tail.mark("mass")
-        for piece, paid in zip(layer.pieces(), weights, strict=True):
-            piece.marks["mass"].add_(paid.sum((2, 3)))
+        for mass, paid in zip(layer.marked("mass"), weights, strict=True):
+            mass.add_(paid.sum((2, 3)))
 
     def score(self, view: View) -> Tensor:
         return view.marks["mass"]

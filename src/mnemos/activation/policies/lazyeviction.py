@@ -1,0 +1,120 @@
+"""LazyEviction (arXiv 2506.15969): late and seldom, and what is due to come back stays.
+
+In long reasoning a token that is attended to again after a gap will be again, within gaps of about that length. So each token has the step of its
+last activation (attention above a threshold) and the longest gap between two of them, its maximum recurrence interval; and every W steps what is over
+the budget goes, the W newest aside. A token's score is 2σ(−age / interval) + 2σ(−1 / interval): near its largest just after an activation, falling
+the slower the longer the known gap, and larger for what once came back after long. (The second term grows with the interval; renderings of the paper
+that read otherwise lose what the method claims.) What never came back has the first term alone, of interval 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnemos.activation.layer import MemoryLayer
+from mnemos.activation.parts import Part
+from mnemos.activation.policies.snapkv import Window
+from mnemos.activation.policy import Budget, Observes, Policy, Pruning
+from mnemos.activation.view import View
+from mnemos.base.errors import Invalid
+
+LAST, GAP = "lazy.last", "lazy.gap"
+"""Marks: the step of the last activation (0: not known yet), and the longest gap between two."""
+WINDOW = "lazy.window"
+"""The note that says how many steps pass between evictions, where that follows from the gaps."""
+LEAST_WINDOW, QUANTILE, LONGEST = 32, 0.8, 8
+"""The window is at least so long; it spans this share of the gaps; and a gap counts as no longer than so many windows."""
+
+
+def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float, step: int) -> None:
+    """Notes, in place, which tokens [B, h, n] were attended to above the threshold in this step; those of which nothing is known begin with it."""
+    last[last == 0] = step
+    active = attention > threshold
+    torch.maximum(gap, torch.where(active, step - last, 0.0), out=gap)
+    last[active] = step
+
+
+def recurrence_scores(last: Tensor, gap: Tensor, step: int, interval: bool = True, age: bool = True) -> Tensor:
+    """The score of each token [...]; without `interval` or `age`, which ablations leave out, without that term."""
+    ages = (step - last).float()
+    came_back = gap > 0
+    first = 2 * torch.sigmoid(-ages / gap.clamp_min(1))
+    second = torch.where(came_back, 2 * torch.sigmoid(-1 / gap.clamp_min(1)), 0.0)
+    return first * age + second * interval
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """Ranks by activations. `threshold` is of attention; None: `share` of what each stored token would get of an even attention. Of query heads that
+    share a key the largest attention counts. `prompt` stays whole where `protect` says so."""
+
+    threshold: float | None = None
+    share: float = 0.75
+    interval: bool = True
+    age: bool = True
+    longest: int = LONGEST * 128
+    protect: bool = False
+    name = "lazyeviction"
+    query_window = 0
+    observes = Observes.DECODING
+    query_aware = False
+
+    def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
+        """Takes note of what the newest token attended to."""
+        threshold = self.threshold if self.threshold is not None else self.share / max(1, layer.stored)
+        for last, gap, paid in zip(layer.marked(LAST), layer.marked(GAP), weights, strict=True):
+            activate(last, gap, paid[..., -1, :].amax(2), threshold, layer.seen)
+
+    def score(self, view: View) -> Tensor:
+        if LAST not in view.marks:  # nothing was generated yet: the newer, the better
+            return -view.ranks.float()
+        gaps = view.marks[GAP].clamp_max(self.longest)
+        scores = recurrence_scores(view.marks[LAST], gaps, view.layer.seen, self.interval, self.age)
+        return scores.masked_fill(view.positions < view.layer.notes.get("lazy.prompt", 0), torch.inf) if self.protect else scores
+
+
+@dataclass(frozen=True)
+class Lazy(Pruning):
+    """Evicts every `every` steps; 0: as often as the gaps say, the `QUANTILE` of those that were seen, within `LEAST_WINDOW` and a quarter of the
+    budget. A prompt that is over the budget is compressed once, by the attention of its last queries."""
+
+    @property
+    def query_window(self) -> int:  # type: ignore[override]
+        return Window().query_window
+
+    def settle(self, layer: MemoryLayer) -> None:
+        assert self.budget is not None
+        window = min(Window().query_window, max(1, self.budget.of(layer.seen) // 4))
+        Pruning(Window(window), self.budget, recent=window, sinks=self.sinks).settle(layer)
+        layer.notes["lazy.prompt"], layer.notes["lazy.waited"] = layer.seen, 0
+
+    def step(self, layer: MemoryLayer) -> None:
+        assert self.budget is not None
+        window = self.every or int(layer.notes.get(WINDOW, self._within(LEAST_WINDOW, layer)))
+        layer.notes["lazy.waited"] = layer.notes.get("lazy.waited", 0) + 1
+        if layer.notes["lazy.waited"] < window:
+            return
+        layer.notes["lazy.waited"] = 0
+        if not self.every:
+            gaps = torch.cat([gap.flatten() for gap in layer.marked(GAP)])
+            if bool((gaps > 0).any()):
+                layer.notes[WINDOW] = self._within(int(gaps[gaps > 0].float().quantile(QUANTILE)), layer)
+        replace(self, recent=window)._choose(layer)
+
+    def _within(self, window: int, layer: MemoryLayer) -> int:
+        assert self.budget is not None
+        return max(LEAST_WINDOW, min(window, self.budget.of(layer.seen) // 4))
+
+
+def make(tokens: int, window: int = 0, sinks: int = 4, protect: bool = False, threshold: float | None = None, **terms: Any) -> Policy:
+    """Holds `tokens` and, between evictions, up to `window` more (0: found out while generating). `sinks` tokens from the beginning stay, or, with
+    `protect`, all of the prompt."""
+    least = max(window, LEAST_WINDOW if not window else 0)
+    if tokens <= least + sinks:
+        raise Invalid(f"a budget of {tokens} tokens has no room beside a window of {least} and {sinks} sinks")
+    return Lazy(Recurrence(threshold, protect=protect, **terms), Budget(tokens), recent=max(1, window), sinks=sinks, every=window)
