@@ -289,13 +289,18 @@ def test_whole_gives_every_vector_that_may_be_among_the_nearest() -> None:
     far = np.concatenate([rng.standard_normal((50, 8)) + 1000, np.ones((40, 8)), rng.standard_normal((50, 8)) * 1e-4 + 1]).astype(np.float32)
     held = Whole(8)
     held.put(np.arange(140), far, 140)
-    slots = np.arange(0, 140, 2)
-    squares = np.einsum("ij,ij->i", far[slots] - far[120], far[slots] - far[120])
-    places, vectors = held.nearest(far[120], slots, 5)
-    assert set(np.argsort(squares, kind="stable")[:5].tolist()) <= set(places.tolist())
-    np.testing.assert_array_equal(vectors, far[slots[places]])
+    for slots in (np.arange(0, 140, 2), np.arange(0, 140, 7), np.array([9, 11])):
+        mask = np.isin(np.arange(140), slots)
+        assert held.holds(mask)
+        squares = np.einsum("ij,ij->i", far[slots] - far[120], far[slots] - far[120])
+        given_slots, vectors = held.nearest(far[120], mask, 5)
+        assert set(slots[np.argsort(squares, kind="stable")[:5]].tolist()) <= set(given_slots.tolist()) <= set(slots.tolist())
+        np.testing.assert_array_equal(vectors, far[given_slots])
     held.forget(np.array([3, 500]))
     assert held.missing(np.array([2, 3, 139, 140])).tolist() == [False, True, False, True]
+    assert held.holds(np.isin(np.arange(200), [2, 139]))
+    assert not held.holds(np.isin(np.arange(200), [2, 3]))
+    assert not held.holds(np.isin(np.arange(200), [2, 150]))
 
 
 def test_sketches_tell_near_from_far_and_forget() -> None:

@@ -79,6 +79,22 @@ class Filter:
         sample = sample[slots.homes.view()[sample] != NOWHERE]
         return float(self.inside(sample, slots.ids.view()[sample]).mean()) if len(sample) else 0.0
 
+    def mask(self) -> tuple[Mask, Numbers, int]:
+        """Which slots hold what is let through (slots,), the ids of all slots, and `Slots.changes` when it was so."""
+        slots = self._parts.slots
+        with self._parts.lock:
+            version = slots.changes
+            ids, mask = slots.ids.view().copy(), slots.homes.view() != NOWHERE
+            if self._wheres:
+                mask &= self.marked(np.arange(len(mask)))
+        if self._allowed is not None:
+            if mask.all():
+                mask = may(self._allowed, ids)
+            else:
+                held = np.flatnonzero(mask)
+                mask[held] = may(self._allowed, ids[held])
+        return mask, ids, version
+
     def useful(self, lists: Numbers) -> Mask | None:
         """Which of `lists` hold any at home that are let through, and so have to be read: each is at home in one. None where that is not known."""
         if "chosen" not in self.__dict__ and not self.known:

@@ -25,8 +25,8 @@ _PER_VECTOR, _PER_SKETCH, _PER_LIST, _SKETCHING = 3.0, 0.06, 14.0, 150.0
 server, files in the page cache, 384 dimensions. What counts is how they compare, and that is much the same elsewhere."""
 _PER_SLOT, _PER_SLOT_ASKED = 0.006, 0.1
 """To find out which vectors a mask, or a function, lets through, for each vector there is."""
-_USES = 16
-"""Making a sketch is worth so many times what it saves a search: the next ones need it, too."""
+_USES = 64
+"""Searches that a sketch serves once it is made, about: each bears so small a part of making it."""
 _DEEPER = 0.6
 _DEEPEST = 6.0
 
@@ -37,12 +37,29 @@ class Narrow:
     def __init__(self, parts: Parts, mender: Mender, scanner: Scanner) -> None:
         self._parts, self._mender, self._scanner = parts, mender, scanner
 
+    def small(self, query: Floats, k: int, filter: Filter) -> Found | None:
+        """The `k` nearest that `filter` lets through, where all vectors are so few bytes that they are held in memory; None where they are not."""
+        parts, n = self._parts, len(self._parts.slots.homes.view())
+        if n * parts.whole.size > SMALL or parts.room + parts.whole.nbytes < n * parts.whole.size:
+            return None
+        mask, ids, version = filter.mask()
+        for attempt in (False, True):
+            with parts.lock:
+                if version != parts.slots.changes:  # some went meanwhile, or are elsewhere
+                    break
+                if parts.whole.holds(mask):
+                    slots, vectors = parts.whole.nearest(query, mask, k)
+                    order, distances = self._scanner.order(query, vectors, ids[slots], k)
+                    return Found(ids[slots][order], distances, True)
+            slots = np.flatnonzero(mask)
+            if attempt or not self._hold(slots, ids[slots], whole=True):
+                break
+        return self._scanner.among(query, k, filter.chosen.slots, filter.chosen.ids, filter)
+
     def search(self, query: Floats, rotated: Floats, k: int, filter: Filter, lists: int, rescore: int, deepen: bool) -> Found | None:
         """The `k` nearest that `filter` lets through; None where it is cheaper to read lists for it. Without a filter `lists` would be read, and
         `rescore` vectors; `deepen`: more of those under the filter."""
         parts, n = self._parts, len(self._parts.slots)
-        if len(parts.slots.homes.view()) * parts.whole.size <= SMALL and parts.room + parts.whole.nbytes >= n * parts.whole.size:
-            return self._whole(query, k, filter)
         share = max(filter.share, 1 / max(n, 1))
         depth = deeper(rescore, share) if deepen else rescore
         among = min(_of_each(share * n), _of_sketches(share * n, depth, 0)) + self._of_choosing(filter)
@@ -67,21 +84,6 @@ class Narrow:
         return 0.0 if filter.known else len(self._parts.slots) * (_PER_SLOT_ASKED if filter.called else _PER_SLOT)
 
     # -- the ways --
-    def _whole(self, query: Floats, k: int, filter: Filter) -> Found:
-        """All that are let through are looked at, in memory."""
-        parts, chosen = self._parts, filter.chosen
-        if not self._hold(chosen.slots, chosen.ids, whole=True):
-            return self._scanner.among(query, k, chosen.slots, chosen.ids, filter)
-        with parts.lock:
-            there = bool(parts.slots.hold(chosen.slots, chosen.ids).all()) and not parts.whole.missing(chosen.slots).any()
-            if there:
-                places, vectors = parts.whole.nearest(query, chosen.slots, k)
-        if not there:  # some went meanwhile, or are elsewhere
-            return self._scanner.among(query, k, chosen.slots, chosen.ids, filter)
-        ids = chosen.ids[places]
-        order, distances = self._scanner.order(query, vectors, ids, k)
-        return Found(ids[order], distances, True)
-
     def _by_sketches(self, query: Floats, rotated: Floats, k: int, filter: Filter, rescore: int) -> Found:
         """The best by their sketches are read."""
         parts = self._parts

@@ -69,8 +69,10 @@ class Searcher:
         wide = settings.lists if lists is None else lists
         spread = settings.spread if spread is None else spread
         read = max(settings.rescore if rescore is None else rescore, k)
-        rotated, wanted = self._rotated(query), 0
-        filter = self._filter(allowed, wheres)
+        filter, wanted = self._filter(allowed, wheres), 0
+        if filter is not None and (found := self._narrow.small(query, k, filter)) is not None:
+            return found
+        rotated = self._rotated(query)
         if filter is not None:
             among = self._narrow.search(query, rotated, k, filter, wide, read, rescore is None)
             if among is not None:

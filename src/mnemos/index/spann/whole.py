@@ -53,21 +53,33 @@ class Whole:
         self._vectors[inside] = 0
         self._halves[inside] = 0
 
-    def nearest(self, query: Floats, slots: Numbers, k: int) -> tuple[NDArray[np.int64], Floats]:
-        """Places in `slots` (m,), all of them held, among which are those of the `k` nearest to `query` (dimensions,); and their vectors.
+    def holds(self, mask: NDArray[np.bool_]) -> bool:
+        """Whether all slots of `mask` (slots,) are held."""
+        known = len(self._made)
+        return not ((mask[:known] & ~self._made[: len(mask)]).any() or mask[known:].any())
+
+    def nearest(self, query: Floats, mask: NDArray[np.bool_], k: int) -> tuple[NDArray[np.int64], Floats]:
+        """Slots of `mask` (slots,), all of which are held, among which are those of the `k` nearest to `query` (dimensions,); and their vectors.
 
         Half the squared distance, but for what is the same for all, is |x|^2 / 2 - <x, query>: one product. It is wrong by its rounding, so all are
         given that may be among the `k` if each is wrong as far as it can be.
         """
-        if len(slots) > _GATHERED * len(self._made):
-            ranks = (self._halves - self._vectors @ query)[slots]
-        else:
-            ranks = self._halves[slots] - self._vectors[slots] @ query
-        if len(slots) > k:
-            reach = float(np.sqrt(2 * self._halves.max(initial=0))) + float(np.linalg.norm(query))
-            wrong = _ROUNDING * (len(query) + 2) * reach**2  # of a rank, at most; half of it of a distance
-            bound = float(np.partition(ranks, k - 1)[k - 1]) + 3 * wrong
-            places = np.flatnonzero(~(ranks > bound))  # what is no number any more may be anything
-        else:
-            places = np.arange(len(slots))
-        return places, self._vectors[slots[places]]
+        n = min(len(mask), len(self._made))
+        count = int(np.count_nonzero(mask))
+        if count > max(_GATHERED * n, k):
+            ranks = np.where(mask[:n], self._halves[:n] - self._vectors[:n] @ query, np.float32(np.inf))
+            slots = np.flatnonzero(~(ranks > self._bound(query, ranks, k)) & mask[:n])
+            return slots, self._vectors[slots]
+        slots = np.flatnonzero(mask)
+        vectors = self._vectors[slots]
+        if count > k:
+            ranks = self._halves[slots] - vectors @ query
+            near = ~(ranks > self._bound(query, ranks, k))
+            slots, vectors = slots[near], vectors[near]
+        return slots, vectors
+
+    def _bound(self, query: Floats, ranks: Floats, k: int) -> float:
+        """A rank that none of the `k` nearest can be above; no number where a rank is none, and any may be."""
+        reach = float(np.sqrt(2 * self._halves.max(initial=0))) + float(np.linalg.norm(query))
+        wrong = _ROUNDING * (len(query) + 2) * reach**2  # of a rank, at most; half of it of a distance
+        return float(np.partition(ranks, k - 1)[k - 1]) + 3 * wrong
