@@ -116,6 +116,13 @@ def test_a_stream_that_is_closed_is_a_turn_as_far_as_it_came() -> None:
     never = Conversation(steady)
     never.stream("tea")
     assert never.messages == []
+    both = Conversation(steady, max_tokens=5)
+    old = both.stream("one")
+    next(old)
+    said = both.say("two")
+    assert len("".join(old)) == 4
+    assert both.messages == [{"role": "user", "content": "two"}, {"role": "assistant", "content": said}]
+    assert said == steady.chat(both.messages[:1], max_tokens=5).run()[0].text
     cancelled = Conversation(steady, cancelled=lambda: True)
     assert cancelled.say("tea") == ""
     assert cancelled.messages == []

@@ -157,6 +157,27 @@ def test_a_stream_goes_on_where_another_was_left() -> None:
         LLAMA.prefill((), LLAMA.prefill(tokens(3)))
 
 
+def test_rows_that_ended_at_different_places_go_on_together() -> None:
+    """After the stream has ended, and after it was cancelled while some rows still went on."""
+    rows, more = [tokens(9, 1), tokens(5, 2)], [tokens(4, 3), tokens(7, 4)]
+    whole = [row.tokens for row in LLAMA.generate(rows, max_tokens=8, ends=()).run()]
+    end = next(token for token in whole[0][:3] if token not in whole[1])
+    for cancelled_at in (None, 6):
+        come: list[int] = []
+        stream = LLAMA.generate(rows, max_tokens=8, ends=[end], cancelled=partial(lambda come, at: len(come) == at, come, cancelled_at))
+        for piece in stream:
+            come.append(piece.row)
+        assert [row.ended for row in stream.written] == ["end", "cancelled" if cancelled_at else "length"]
+        assert len(stream.written[0].tokens) < len(stream.written[1].tokens)
+        after = LLAMA.prefill(more, stream.context)
+        assert after.logits is not None
+        for number, new in enumerate(more):
+            alone = [*rows[number], *stream.written[number].tokens, *new]
+            assert after.tokens is not None
+            assert list(after.tokens[number]) == alone
+            assert float((after.logits[number] - LLAMA.logits(alone)[0][-1]).abs().max()) <= 1e-5
+
+
 def test_cancelling_ends_all_rows_and_loses_nothing() -> None:
     rows = [tokens(9, 1), tokens(5, 2)]
     whole = [row.tokens for row in LLAMA.generate(rows, max_tokens=10, ends=()).run()]
@@ -272,17 +293,17 @@ def test_beyond_its_switch_a_model_with_two_sets_of_frequencies_reads_anew_or_sa
 
 
 def test_the_default_takes_the_likeliest_and_the_first_of_equals() -> None:
-    logits = torch.tensor([0.0, 3.0, 1.0, 3.0])
-    assert choose(logits, Sampling(), torch.Generator(), ()) == 1
-    assert choose(logits, Sampling(temperature=1, top_k=1), torch.Generator(), ()) == 1
+    logits = torch.tensor([[0.0, 3.0, 1.0, 3.0], [1.0, 0.0, 2.0, 1.5]])
+    for sampling in (Sampling(), Sampling(temperature=1, top_k=1)):
+        assert choose(logits, sampling, [torch.Generator(), torch.Generator()], ((), ())) == [1, 2]
 
 
 def test_logits_that_are_no_numbers_are_told() -> None:
     for broken in (float("nan"), float("inf")):
         for sampling in (Sampling(), Sampling(temperature=1)):
             with pytest.raises(ModelUnavailable, match="no numbers"):
-                choose(torch.tensor([0.0, broken, 1.0]), sampling, torch.Generator(), ())
-    assert choose(torch.tensor([0.0, float("-inf"), 1.0]), Sampling(temperature=1, top_k=1), torch.Generator(), ()) == 2
+                choose(torch.tensor([[0.0, 1.0], [0.0, broken]]), sampling, [torch.Generator(), torch.Generator()], ((), ()))
+    assert choose(torch.tensor([[0.0, float("-inf"), 1.0]]), Sampling(temperature=1, top_k=1), [torch.Generator()], ((),)) == [2]
 
 
 def test_cuts_leave_the_likeliest_tokens() -> None:
@@ -299,12 +320,12 @@ def test_cuts_leave_the_likeliest_tokens() -> None:
         probabilities, kept = distribution(logits, settings)
         assert probabilities.tolist() == pytest.approx(expected, abs=1e-6), settings
         assert kept.tolist() == [1, 3, 2, 0][: len(expected)]
+    assert distribution(torch.zeros(4), Sampling(temperature=1, top_p=0.5))[1].tolist() == [0, 1], "just enough, and no more"
 
 
 def test_draws_follow_the_distribution() -> None:
-    logits = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
-    generator = torch.Generator().manual_seed(1)
-    drawn = [choose(logits, Sampling(temperature=1), generator, ()) for _ in range(4000)]
+    logits = torch.tensor([[0.1, 0.4, 0.2, 0.3]]).log().expand(4000, 4)
+    drawn = choose(logits, Sampling(temperature=1), [torch.Generator().manual_seed(1)] * 4000, [()] * 4000)
     shares = [drawn.count(token) / 4000 for token in range(4)]
     assert shares == pytest.approx([0.1, 0.4, 0.2, 0.3], abs=0.03)
 

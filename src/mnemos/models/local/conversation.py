@@ -37,6 +37,7 @@ class Conversation:
         self._make = cache or model.new_cache
         self._settings = settings
         self._context: Prefilled | None = None
+        self._newest: Generation | None = None
 
     @property
     def context(self) -> Prefilled | None:
@@ -45,10 +46,11 @@ class Conversation:
 
     def stream(self, text: str, **settings: Any) -> Iterator[str]:
         """Says `text`, and gives the model's answer as it comes. The turn is part of the conversation once the stream has ended, or was closed (then
-        with as much of the answer as was made). `settings` go before the conversation's. Raises `Invalid`; the conversation is then as before."""
+        with as much of the answer as was made), but not where another turn was begun before. `settings` go before the conversation's. Raises
+        `Invalid`; what has been said is then as before."""
         asked: list[Message] = [*self.messages, Message(role="user", content=text)]
         tokens = self.model.encode_chat(asked)
-        generation = self._continue(tokens, self._settings | settings)
+        self._newest = generation = self._continue(tokens, self._settings | settings)
         return self._pieces(asked, generation)
 
     def say(self, text: str, **settings: Any) -> str:
@@ -61,9 +63,10 @@ class Conversation:
                 if piece.text:
                     yield piece.text
         finally:
-            self._context = generation.context
-            if generation.written[0].tokens:
-                self.messages = [*asked, Message(role="assistant", content=generation.text)]
+            if self._newest is generation:
+                self._context = generation.context
+                if generation.written[0].tokens:
+                    self.messages = [*asked, Message(role="assistant", content=generation.text)]
 
     def _continue(self, tokens: list[int], settings: dict[str, Any]) -> Generation:
         """The generation after `tokens`, of which the model reads those that differ from what it has read."""

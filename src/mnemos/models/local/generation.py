@@ -101,16 +101,17 @@ class Generation(Iterator[Piece]):
                 yield from [self._end(number, "cancelled") for number, row in enumerate(self.written) if row.ended is None]
                 return
             going = [number for number, row in enumerate(self.written) if row.ended is None]
-            pieces = [self._chosen(number, logits[number]) for number in going]
+            generators, seen = [self._generators[number] for number in going], [self._seen[number] for number in going]
+            tokens = choose(logits[going], self._plan.sampling, generators, seen)
+            pieces = [self._taken(number, token) for number, token in zip(going, tokens, strict=True)]
             self._state = replace(self._state, pending=tuple(tuple(row.tokens[-1:]) for row in self.written))
             yield from pieces
             if any(row.ended is None for row in self.written):
-                self._feed()
+                self._feed(logits.device)
 
-    def _chosen(self, number: int, logits: torch.Tensor) -> Piece:
-        """The next token of a row, and what it adds to the text."""
+    def _taken(self, number: int, token: int) -> Piece:
+        """What the next token of a row adds to its text, and whether it ends it."""
         row, plan = self.written[number], self._plan
-        token = choose(logits, plan.sampling, self._generators[number], self._seen[number])
         row.tokens.append(token)
         if plan.sampling.repetition_penalty != 1:
             self._seen[number].add(token)
@@ -134,14 +135,13 @@ class Generation(Iterator[Piece]):
         row.text += rest
         return Piece(number, token, text + rest, row.ended)
 
-    def _feed(self) -> None:
-        """Let the model read the newest token of each row that goes on; the others get a place without a token."""
+    def _feed(self, device: Any) -> None:
+        """Lets the model read the newest token of each row that goes on; the others get a place without a token."""
         state, going = self._state, [row.ended is None for row in self.written]
         newest = [row.tokens[-1:] if on else [] for row, on in zip(self.written, going, strict=True)]
         if not self._reader.fits(state, newest):
             self._read_again()
             return
-        device = state.logits.device if state.logits is not None else None
         ids = torch.tensor([new or [0] for new in newest], device=device)
         real = None if all(going) else torch.tensor(going, device=device).unsqueeze(1)
         after, _ = self._reader.step(state, ids, real)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -39,24 +39,31 @@ def distribution(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
 
 def penalised(logits: Tensor, seen: Collection[int], penalty: float) -> Tensor:
     """Logits (vocabulary,) with those of the tokens `seen` divided by `penalty` where positive, multiplied where negative."""
-    if penalty == 1 or not seen:
+    if not seen:
         return logits
     where = torch.tensor(sorted(seen), dtype=torch.long, device=logits.device)
     theirs = logits[where]
     return logits.index_copy(0, where, torch.where(theirs > 0, theirs / penalty, theirs * penalty))
 
 
-def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator, seen: Collection[int]) -> int:
-    """The next token of one row, from its logits (vocabulary,). One random number of the CPU's `generator` is drawn unless it is greedy.
+def choose(logits: Tensor, sampling: Sampling, generators: Sequence[torch.Generator], seen: Sequence[Collection[int]]) -> list[int]:
+    """The next token of each row, from logits (rows, vocabulary). Unless it is greedy each row draws one number from its generator, of the CPU.
 
-    Raises `ModelUnavailable` for logits that are no numbers: its type is too small for the model's sums, or its weights are broken.
+    `seen`: for each row the tokens that the repetition penalty is for. Raises `ModelUnavailable` for logits that are no numbers: the model's type is
+    too small for its sums, or its weights are broken.
     """
-    if not math.isfinite(float(logits.max())):
+    if not bool(logits.amax(-1).isfinite().all()):
         raise ModelUnavailable("the model gave logits that are no numbers: load it with dtype='float32' or 'bfloat16', and check its weights")
-    logits = penalised(logits, seen, sampling.repetition_penalty)
+    if sampling.repetition_penalty != 1:
+        logits = torch.stack([penalised(row, known, sampling.repetition_penalty) for row, known in zip(logits, seen, strict=True)])
     if sampling.temperature == 0:
-        return int(logits.argmax())
+        tokens: list[int] = logits.argmax(-1).tolist()
+        return tokens
+    return [_drawn(row, sampling, generator) for row, generator in zip(logits, generators, strict=True)]
+
+
+def _drawn(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
     probabilities, tokens = distribution(logits, sampling)
-    drawn = torch.rand((), generator=generator, dtype=torch.float64).to(probabilities.device)
-    place = int(torch.searchsorted(probabilities.cumsum(-1), drawn, right=True))
+    number = torch.rand((), generator=generator, dtype=torch.float64).to(probabilities.device)
+    place = int(torch.searchsorted(probabilities.cumsum(-1), number, right=True))
     return int(tokens[min(place, len(tokens) - 1)])
