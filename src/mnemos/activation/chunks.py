@@ -191,4 +191,3 @@ class ChunkStore:
             store.payloads.append(store.place.hold(tensors[f"payload.{number}"]))
             number += 1
         return store
-

@@ -17,15 +17,27 @@ def attend(queries: Tensor, parts: Sequence[Part], masks: Sequence[Tensor | None
            softcap: float | None = None) -> tuple[Tensor, Weights]:  # fmt: skip
     """Queries [B, G, g, t, d] over all parts together: output [B, G, g, t, d], and the weights by part. `masks` [B, 1 or h, t, n] are True where a
     token may be seen; where None, and at positions of −1, as the positions say. Exact for any split into parts (float32 inside)."""
-    logits, sums = [], []
-    base = queries.new_full(queries.shape[:-1], -torch.inf, dtype=torch.float32)
+    every = tuple(range(queries.shape[1]))
+    logits = []
     for part, mask in zip(parts, masks, strict=True):
-        scores = part.logits(queries[:, list(part.heads)]).float() * scaling
+        scores = part.logits(queries if part.heads == every else queries[:, list(part.heads)]).float() * scaling
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
         hidden = (part.positions < 0)[:, :, None, None, :]
-        scores = scores.masked_fill(hidden if mask is None else hidden | ~mask.unsqueeze(2), -torch.inf)
-        logits.append(scores)
+        logits.append(scores.masked_fill(hidden if mask is None else hidden | ~mask.unsqueeze(2), -torch.inf))
+    if all(part.heads == every for part in parts):
+        shares = torch.cat(logits, -1).softmax(-1).nan_to_num(0.0)  # a query that sees nothing, in a padded place, gets nothing
+        weights = list(shares.split([scores.shape[-1] for scores in logits], -1))
+        mixed = [part.mix(share) for part, share in zip(parts, weights, strict=True)]
+        return torch.stack(mixed).sum(0) if len(mixed) > 1 else mixed[0], weights
+    return _by_sums(queries, parts, logits)
+
+
+def _by_sums(queries: Tensor, parts: Sequence[Part], logits: Sequence[Tensor]) -> tuple[Tensor, Weights]:
+    """The same where parts are of unlike heads."""
+    base = queries.new_full(queries.shape[:-1], -torch.inf, dtype=torch.float32)
+    sums = []
+    for part, scores in zip(parts, logits, strict=True):
         each = base.clone()
         each[:, list(part.heads)] = scores.logsumexp(-1)
         sums.append(each)

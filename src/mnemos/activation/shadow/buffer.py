@@ -43,10 +43,11 @@ class Buffer:
         moved = (had.reshape(-1) & (origin != line)).nonzero().squeeze(1)
         keys, values = self.keys.view(rows * heads * k, -1), self.values.view(rows * heads * k, -1)
         for states in (keys, values):
-            states[moved] = states[origin[moved]]
+            states.index_copy_(0, moved, states.index_select(0, origin[moved]))
         wanted = (asked & ~had).reshape(-1).nonzero().squeeze(1)
         if len(wanted):
-            keys[wanted], values[wanted] = bring(wanted // (heads * k), wanted // k % heads, picked.reshape(-1)[wanted])
+            for states, new in zip((keys, values), bring(wanted // (heads * k), wanted // k % heads, picked.reshape(-1)[wanted]), strict=True):
+                states.index_copy_(0, wanted, new)
         self.picked = picked
         return int(asked.sum()), int(had.sum())
 

@@ -114,7 +114,7 @@ class Shadow:
     def open(self, queries: Tensor, scaling: float) -> Picked:
         """The chunks that these queries [B, G, g, t, d] pick: by the softmax of their products with the landmarks, the largest of the heads that
         share a key-value head (section 4). Each of several queries has its own choice, and sees no other's."""
-        scores = (self.store.score(queries) * scaling).softmax(-1).nan_to_num(-torch.inf).amax(2)
+        scores = (self.store.score(queries) * scaling).softmax(-1).amax(2)  # no number where nothing is readable
         scores = scores.masked_fill(~self.store.readable.unsqueeze(2), -torch.inf)
         chosen = best(scores, self.counts[:, None, None])
         return self._decoding(chosen[:, :, 0]) if queries.shape[3] == 1 else self._reading(chosen)
@@ -162,8 +162,8 @@ class Shadow:
 
     def _at(self, picked: Tensor) -> Tensor:
         """[B, G, k] → the positions of their tokens [B, G, k, c]."""
-        rows = torch.arange(picked.shape[0], device=picked.device)[:, None, None]
-        return self.places[rows, picked.clamp_max(self.places.shape[1] - 1)]
+        rows = torch.arange(picked.shape[0], device=picked.device)[:, None, None].expand_as(picked)
+        return _of_chunks(self.places, rows.reshape(-1), picked.clamp_max(self.places.shape[1] - 1).reshape(-1)).view(*picked.shape, self.chunk)
 
     def _fresh(self, picked: Tensor, bring_values: bool = True) -> tuple[Tensor, Tensor]:
         """[B, G, k] → keys and values [B, G, k·c, …] that pass by the buffer; zeros where nothing is picked."""
@@ -190,13 +190,13 @@ class Shadow:
         start = 0
         for piece in self.coefficients:
             if len(self.coefficients) == 1:
-                out = self._products(piece[rows, chunks], line)
+                out = self._products(_of_chunks(piece, rows, chunks), line)
             else:
                 here = ((chunks >= start) & (chunks < start + piece.shape[1])).nonzero().squeeze(1)
-                out[here] = self._products(piece[rows[here], chunks[here] - start], line[here])
+                out[here] = self._products(_of_chunks(piece, rows[here], chunks[here] - start), line[here])
             start += piece.shape[1]
-        sets = None if self.sets is None else self.sets[rows, chunks]
-        return self.rotary.rotate(out, self.places[rows, chunks].clamp_min(0), sets).flatten(1)
+        sets = None if self.sets is None else _of_chunks(self.sets, rows, chunks)
+        return self.rotary.rotate(out, _of_chunks(self.places, rows, chunks).clamp_min(0), sets).flatten(1)
 
     def _products(self, coefficients: Tensor, line: Tensor) -> Tensor:
         """Coefficients [m, c, r] by the basis of their row and head: [m, c, d], always a `TILE` of chunks at a time."""
@@ -207,10 +207,10 @@ class Shadow:
         place = torch.arange(m, device=line.device) - (number.cumsum(0) - number)[line] + ((tiles.cumsum(0) - tiles) * TILE)[line]
         total = int(tiles.sum())
         padded = coefficients.new_zeros(total * TILE, chunk, rank)
-        padded[place] = coefficients
+        padded.index_copy_(0, place, coefficients)
         of_tile = torch.repeat_interleave(torch.arange(lines, device=line.device), tiles)
-        bases = self.basis.flatten(0, 1)[:, :rank][of_tile]
-        return torch.bmm(padded.view(total, TILE * chunk, rank), bases).view(total * TILE, chunk, -1)[place]
+        bases = self.basis.flatten(0, 1).index_select(0, of_tile)[:, :rank]
+        return torch.bmm(padded.view(total, TILE * chunk, rank), bases).view(total * TILE, chunk, -1).index_select(0, place)
 
     # Leaving out
 
@@ -274,6 +274,11 @@ class Shadow:
         tensors |= {f"store.{name}": tensor for name, tensor in self.store.state().items()}
         tensors |= {f"rotary.{name}": tensor for name, tensor in rotation.items()}
         return {"rotary": layout, "reuse": self.reuse}, tensors
+
+
+def _of_chunks(tensor: Tensor, rows: Tensor, chunks: Tensor) -> Tensor:
+    """[B, n, …] at m rows and chunks: [m, …]."""
+    return tensor.flatten(0, 1).index_select(0, rows * tensor.shape[1] + chunks)
 
 
 _TENSORS = ("places", "basis", "counts", "loss", "sets", "strays")
