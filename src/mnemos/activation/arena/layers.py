@@ -20,7 +20,7 @@ ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 """Kinds of layers that have keys and values for every token."""
 
 
-class ArenaLayer(CacheLayerMixin):  # type: ignore[misc]
+class ArenaLayer(CacheLayerMixin):
     """One layer of a lease. `update` gives views (batch, kv_heads, tokens, head_dim) of what the layer holds, valid until the lease is closed.
 
     With a `window` the views end with it: so many tokens, less one, before the new ones, as transformers' sliding layers have it. The past before
@@ -124,7 +124,7 @@ class ArenaLayer(CacheLayerMixin):  # type: ignore[misc]
         self.keys, self.values = self._all_keys.narrow(2, 0, length), self._all_values.narrow(2, 0, length)
 
 
-class ArenaCache(Cache):  # type: ignore[misc]
+class ArenaCache(Cache):
     """A cache for `past_key_values` of a model's forward or `generate`, over slots of an arena.
 
     The batch takes adjacent slots at the first tokens, and gives them back at `release`, or when the cache is gone. Several caches, also of

@@ -1,0 +1,38 @@
+"""The arena: what its memory costs beside live bytes, what growth and decoding cost beside other layouts, and how many calls reclamation makes."""
+
+from __future__ import annotations
+
+import torch
+
+from mnemos.base.meter import Seconds, machine
+from mnemos.bench import arena_calls, arena_memory, arena_speed
+from mnemos.bench.registry import Benchmark, Options
+from mnemos.bench.result import Result
+
+NOTES = (
+    "One thread of torch. Arms take turns token by token, and a ratio is the median of the ratios of short runs side by side, so that what else the "
+    "machine does falls on all of them.",
+    "Resident memory is the process's growth (RSS), for shared pages its proportional share (PSS); pages that return are told by mincore and the "
+    "memory file's blocks as well.",
+    "Calls of commit and un-commit are pages mapped and unmapped on the counting backend: a GPU's driver is called once for each.",
+    "The GPU's checks of the sheet are not part of this run.",
+)
+
+
+def run(benchmark: Benchmark, options: Options) -> Result:
+    """Every part in turn. Raises `BackendFailed` where the system has not what the arena needs."""
+    clock = Seconds()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        parts = [
+            arena_memory.measure(options.rng(), options.quick, options.say),
+            arena_speed.measure(options.quick, options.say),
+            arena_calls.measure(options.seed, options.quick, options.say),
+        ]
+    finally:
+        torch.set_num_threads(threads)
+    checks = [check for found, _ in parts for check in found]
+    tables = {title: rows for _, some in parts for title, rows in some.items()}
+    details = {"tables": tables, "quick": options.quick, "seed": options.seed, "notes": list(NOTES)}
+    return Result.of(benchmark.name, benchmark.paper, benchmark.claim, checks, seconds=clock.seconds, machine=machine().as_dict(), details=details)
