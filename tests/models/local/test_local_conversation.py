@@ -123,6 +123,11 @@ def test_a_stream_that_is_closed_is_a_turn_as_far_as_it_came() -> None:
     assert len("".join(old)) == 4
     assert both.messages == [{"role": "user", "content": "two"}, {"role": "assistant", "content": said}]
     assert said == steady.chat(both.messages[:1], max_tokens=5).run()[0].text
+    answers = iter([False, True])  # the prompt is read, and nothing is said
+    again = Conversation(steady, max_tokens=5)
+    assert again.say("tea", cancelled=lambda: next(answers)) == ""
+    assert again.say("tea") == steady.chat([{"role": "user", "content": "tea"}], max_tokens=5).run()[0].text
+    assert again.read_last == 1, "its last token, for what comes after it"
     cancelled = Conversation(steady, cancelled=lambda: True)
     assert cancelled.say("tea") == ""
     assert cancelled.messages == []
