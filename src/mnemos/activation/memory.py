@@ -13,7 +13,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from mnemos.activation.layer import MemoryLayer
-from mnemos.activation.parts import Bytes
+from mnemos.activation.merging import attend
+from mnemos.activation.parts import Bytes, Dense
 from mnemos.activation.policy import FULL, Policy
 from mnemos.activation.rotary import sources
 from mnemos.base.errors import Invalid
@@ -26,12 +27,27 @@ def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_
               dropout: float = 0.0, memory: MemoryLayer | None = None, position_ids: Tensor | None = None, softcap: float | None = None,
               **kwargs: Any) -> tuple[Tensor, None]:  # fmt: skip
     """Attention of a layer whose cache is a `MemoryLayer`; of all other layers, as "sdpa" does it."""
+    if memory is None and softcap is not None:  # a layer of limited sight in a model that caps its attention, which no fused kernel does
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return capped(query, key, value, attention_mask, scale, softcap).transpose(1, 2).contiguous(), None
     if memory is None:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, softcap=softcap,
                                            position_ids=position_ids, **kwargs)  # fmt: skip
         return output, None
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return memory.attend(query, key, value, attention_mask, scale, position_ids, softcap).contiguous(), None
+
+
+def capped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, softcap: float) -> Tensor:
+    """[B, H, t, d]: attention whose scores are capped; `mask` [B, 1, t, n] is True where a token may be seen; None: each sees those up to it."""
+    rows, _, new, size = query.shape
+    length = key.shape[2]
+    if mask is None:
+        mask = torch.ones(new, length, dtype=torch.bool, device=key.device).tril(length - new)[None, None].expand(rows, -1, -1, -1)
+    places = torch.zeros(rows, 1, length, dtype=torch.int32, device=key.device)
+    part = Dense(key, value, places, range(key.shape[1]))
+    output, _ = attend(query.reshape(rows, key.shape[1], -1, new, size), [part], [mask], scaling, softcap)
+    return output.reshape(query.shape)
 
 
 AttentionInterface.register(ATTENTION, attention)

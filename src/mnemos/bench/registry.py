@@ -325,11 +325,34 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("ann.run"),
         ),
         Benchmark(
+            "arena",
+            "vAttention, arXiv 2405.04437",
+            "64 GiB of keys and values are reserved within 1 ms and no memory, live sequences waste at most one page group of each tensor, freed pages "
+            "return, growth copies nothing, and decoding takes at most 3 % longer than in a tensor allocated beforehand.",
+            _at("arena"),
+        ),
+        Benchmark(
+            "scbench",
+            "SCBench, arXiv 2412.10319",
+            "Twelve generated tasks that an oracle always solves, guessing solves by chance and words alone at most 40 % of; a cache that is used "
+            "again gives the logits of recomputing within 1e-4, answers requests in any order alike, and takes at most 0.3 of the time to the first "
+            "token at 4K tokens; twelve tasks in two modes by three methods end in 10 minutes; with a model that can read, the paper's findings 1, "
+            "2, 5, 6 and 7.",
+            _at("scbench.benchmark"),
+        ),
+        Benchmark(
             "kv-inject",
             "MemOS, arXiv 2507.03724",
             "A context that was read before is injected from disk instead: the same greedy answers, logits within 1e-4, at least 70 % of the time to "
             "the first token saved at 2,048 tokens and a query of 64, and 15 % at 512 and 1,024; a restart between changes nothing.",
             _at("kv.inject"),
+        ),
+        Benchmark(
+            "kv-lazyeviction",
+            "LazyEviction, arXiv 2506.15969",
+            "Of tokens that come back after gaps of about 150 steps, at least 90 % are still held at a budget of 200, 15 points more than with RaaS and "
+            "40 more than with H2O in the same window; tracking and evicting take at most 15 % of a decoding step.",
+            _at("kv.lazyeviction"),
         ),
     )
 }

@@ -33,10 +33,9 @@ LEAST_WINDOW, QUANTILE, LONGEST = 32, 0.8, 8
 
 def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float, step: int) -> None:
     """Notes, in place, which tokens [B, h, n] were attended to above the threshold in this step; those of which nothing is known begin with it."""
-    last[last == 0] = step
-    active = attention > threshold
-    torch.maximum(gap, torch.where(active, step - last, 0.0), out=gap)
-    last[active] = step
+    new, active = last == 0, attention > threshold
+    torch.maximum(gap, (step - last).masked_fill_(~active | new, 0), out=gap)
+    last.masked_fill_(active | new, step)
 
 
 def recurrence_scores(last: Tensor, gap: Tensor, step: int, interval: bool = True, age: bool = True) -> Tensor:

@@ -1,0 +1,116 @@
+"""`mnemos bench kv-lazyeviction`: what is due to come back is still there (LazyEviction, arXiv 2506.15969)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mnemos.activation.memory import KVMemory
+from mnemos.activation.policies import policy
+from mnemos.activation.policy import Policy
+from mnemos.base.stats import bootstrap_ratio
+from mnemos.bench.kv.inject import model_of
+from mnemos.bench.kv.recurrence import Score, Shape, Trace, falling, h2o, hit_rate, lazy, made, raas, tova, without_age, without_interval
+from mnemos.bench.parts import Measured, in_parts
+from mnemos.bench.registry import Benchmark, Options
+from mnemos.bench.result import Check, Result
+
+WINDOW, THRESHOLD = 80, 5e-4
+BUDGETS = (200, 260, 320)
+LEAST, OVER_RAAS, OVER_H2O, SHIFT = 0.90, 0.15, 0.40, 0.05
+"""At the smallest budget: hits; hits more than RaaS and than H2O, both with the same window; and what halving or doubling a setting may change."""
+OVERHEAD, LAGGED = 0.15, 0.6
+"""Most of a decoding step that tracking and evicting takes at 1,024 tokens; and of what evicting in each step takes."""
+ARMS: Mapping[str, Score] = {
+    "LazyEviction": lazy,
+    "without the interval": without_interval,
+    "without the age": without_age,
+    "falling with the interval": falling,
+    "RaaS": raas,
+    "H2O": h2o,
+    "TOVA": tova,
+}
+NOTES = (
+    "Traces are made as the method's sheet describes them; a hit is a return whose token is still held. All arms evict every 80 steps and keep the "
+    "80 newest, mean of the seeds. With returns after less than 10 steps there is nothing to gain: the negative control.",
+    "Times are of a Llama with random weights (width 256, 4 layers), one torch thread; arms take turns, step by step.",
+)
+
+
+def run(benchmark: Benchmark, options: Options) -> Result:
+    """Measures all parts."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return in_parts(benchmark, options, (traces, overhead), NOTES)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def traces(options: Options) -> Measured:
+    """Returns that are hit, by arm and budget; settings halved and doubled; returns after short gaps."""
+    count = 2 if options.quick else 5
+    made_ones = [made(Shape(), options.seed + seed) for seed in range(count)]
+    table = {name: {f"{budget} tokens": _hits(made_ones, score, budget) for budget in BUDGETS} for name, score in ARMS.items()}
+    first = f"{BUDGETS[0]} tokens"
+    ours = table["LazyEviction"][first]
+    settings = ((WINDOW // 2, THRESHOLD), (2 * WINDOW, THRESHOLD), (WINDOW, THRESHOLD / 2), (WINDOW, 2 * THRESHOLD))
+    shifts = {setting: _hits(made_ones, lazy, BUDGETS[0], *setting) - ours for setting in settings}
+    found = _hits(made_ones, lazy, BUDGETS[0], None)
+    short = [made(Shape(gap=6, spread=0.3, least=3, most=10), options.seed + seed) for seed in range(count)]
+    control = {name: _hits(short, score, BUDGETS[0]) for name, score in ARMS.items()}
+    n = sum(len(tokens) for trace in made_ones for tokens in trace.returns)
+    checks = [
+        Check(f"returns hit at {first}", ours, LEAST, baseline=table["RaaS"][first], n=n),
+        Check(f"… more than RaaS with the same window, at {first}", ours - table["RaaS"][first], OVER_RAAS, n=n),
+        Check(f"… more than H2O with the same window, at {first}", ours - table["H2O"][first], OVER_H2O, n=n),
+        Check("… more than with a term that falls with the interval", ours - table["falling with the interval"][first], 0.0, n=n),
+        Check("largest change of hits where the threshold is halved or doubled", max(abs(shifts[setting]) for setting in settings[2:]), SHIFT,
+              at_least=False, n=n),
+        Check("hits lost with a window that is found out from the gaps, not given", ours - found, SHIFT, at_least=False, n=n),
+        Check("hits lost where a given window is doubled (of 200 tokens it keeps the 160 newest)", -shifts[settings[1]], n=n),
+        Check("hits lost where it is halved", -shifts[settings[0]], n=n),
+        Check("hits more than RaaS where returns come within 10 steps (no gain to be had)", control["LazyEviction"] - control["RaaS"], n=n),
+    ]  # fmt: skip
+    return checks, {"returns that are hit": table, "returns within 10 steps": {name: {"hits": hits} for name, hits in control.items()}}
+
+
+def _hits(traces: Sequence[Trace], score: Score, budget: int, window: int | None = WINDOW, threshold: float = THRESHOLD) -> float:
+    return float(np.mean([hit_rate(trace, score, budget, window, threshold) for trace in traces]))
+
+
+def overhead(options: Options) -> Measured:
+    """What tracking and evicting take of a decoding step at 1,024 tokens held, every window and every step."""
+    steps, tokens, rng = (64 if options.quick else 256), 1024, options.rng()
+    model = model_of(options.seed)
+    prompt = torch.from_numpy(rng.integers(1, 2000, size=(1, tokens)))
+    arms: dict[str, Policy] = {
+        "full": policy("full"),
+        "lagged": policy("lazyeviction", tokens=tokens, window=32),
+        "every step": policy("lazyeviction", tokens=tokens, window=1),
+    }
+    memories, seconds = {}, {name: np.zeros(steps) for name in arms}
+    with torch.no_grad():
+        for name, each in arms.items():
+            memories[name] = KVMemory.of(model, each)
+            model(prompt, cache=memories[name], logits_to_keep=1)
+            memories[name].settle()
+        for step in range(steps):
+            token = prompt[:, step % tokens][None]
+            for name in arms:
+                start = time.perf_counter()
+                model(token, cache=memories[name])
+                seconds[name][step] = time.perf_counter() - start
+    clusters = [step // 32 for step in range(steps)]
+    extra = {name: seconds[name] - seconds["full"] for name in ("lagged", "every step")}
+    share = bootstrap_ratio(extra["lagged"], seconds["full"], clusters, rng)
+    lagged = bootstrap_ratio(extra["lagged"], extra["every step"], clusters, rng)
+    row: dict[str, Any] = {name: {"ms a step": 1e3 * float(took.mean())} for name, took in seconds.items()}
+    return [
+        Check.of("tracking and evicting ÷ a decoding step of the full cache", share, OVERHEAD, at_least=False),
+        Check.of("what lagged eviction adds ÷ what evicting in each step adds", lagged, LAGGED, at_least=False),
+    ], {"a decoding step at 1,024 tokens": row}
