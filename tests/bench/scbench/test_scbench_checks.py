@@ -81,10 +81,10 @@ def test_curves_and_tables(rng: np.random.Generator) -> None:
     values = [each.value for each in curves.turn_curve(made[:20], rng)]
     assert values == pytest.approx([1, 0.5])
     table = curves.score_table(made, rng)
-    assert set(table) == {"m", "other (query-aware)"}
-    assert table["m"]["turn 1"].startswith("1.000 ±")
-    assert table["m"]["average"].startswith("0.750 ±")
-    costs = curves.system_table(made)["m"]
+    assert set(table["kv"]) == {"m", "other (query-aware)"}
+    assert table["turn 1"]["m"].startswith("1.000 ±")
+    assert table["average"]["m"].startswith("0.750 ±")
+    costs = {row: cells["m"] for row, cells in curves.system_table(made).items()}
     assert costs["prefill ms"] == 1000
     assert costs["first token, later ms"] == pytest.approx(10)
     assert costs["per token ms"] == pytest.approx(10)

@@ -58,16 +58,17 @@ def label(result: SessionResult) -> str:
 
 
 def score_table(results: Sequence[SessionResult], rng: np.random.Generator) -> dict[str, dict[str, Any]]:
-    """Method: tasks, average and turns, as "0.512 ± 0.034" (half the width of the 95 % interval)."""
+    """Task, then average and turns: methods, as "0.512 ± 0.034" (half the width of the 95 % interval)."""
     table: dict[str, dict[str, Any]] = {}
     for name, sessions in by_method(results).items():
         tasks: dict[str, list[SessionResult]] = {}
         for session in sessions:
             tasks.setdefault(session.task, []).append(session)
-        row = {task: shown(mean(rows_of(its), rng)) for task, its in tasks.items()}
-        row["average"] = shown(mean(rows_of(sessions), rng))
-        row |= {f"turn {i + 1}": shown(each) for i, each in enumerate(turn_curve(sessions, rng))}
-        table[name] = row
+        cells = {task: mean(rows_of(its), rng) for task, its in tasks.items()}
+        cells["average"] = mean(rows_of(sessions), rng)
+        cells |= {f"turn {i + 1}": each for i, each in enumerate(turn_curve(sessions, rng))}
+        for row, each in cells.items():
+            table.setdefault(row, {})[name] = shown(each)
     return table
 
 
@@ -78,8 +79,12 @@ def shown(interval: Interval) -> str:
 
 
 def system_table(results: Sequence[SessionResult]) -> dict[str, dict[str, Any]]:
-    """Method: medians of what a turn costs, and means of what is still there."""
-    return {name: _costs(sessions) for name, sessions in by_method(results).items()}
+    """What a turn costs (medians), and what is still there (means): methods."""
+    table: dict[str, dict[str, Any]] = {}
+    for name, sessions in by_method(results).items():
+        for row, value in _costs(sessions).items():
+            table.setdefault(row, {})[name] = value
+    return table
 
 
 def _costs(sessions: Sequence[SessionResult]) -> dict[str, Any]:

@@ -1,0 +1,73 @@
+"""`mnemos bench scbench`: generators and their solvers, what re-using a cache saves and keeps exact, the twelve tasks in both modes, the findings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mnemos.base.errors import ModelUnavailable
+from mnemos.base.meter import Seconds, machine
+from mnemos.bench.registry import Benchmark, Options
+from mnemos.bench.result import Check, Result
+from mnemos.bench.scbench import on_generators
+from mnemos.bench.scbench.curves import by_method, score_table, system_table, turn_curve
+from mnemos.bench.scbench.harness import MODES
+
+SUITE_SESSIONS, QUICK_SUITE_SESSIONS = 4, 1
+FINDING_SESSIONS, QUICK_FINDING_SESSIONS = 40, 6
+MEMORY_SESSIONS, QUICK_MEMORY_SESSIONS = 4, 1
+SEED = 1000
+"""Sessions of models begin here, after those that generators are judged on."""
+NOTES = (
+    "Solvers see the context, the question and its options. The bag of words takes the piece of the context (a sentence, or 40 words) that shares "
+    "most with the question, and of it the rarest word that the question does not have.",
+    "Caches run on the compact rendering, 512 words, 4 questions; reference answers go into the history, generated tokens are rolled back, and the "
+    "hash of the state is compared around each answer. Text memory runs on the text rendering, 2,000 tokens, and its reader has no model.",
+    "± is half the width of the 95 % interval over sessions.",
+)
+CANNOT_READ = (
+    "The reference model's weights are not in this package: a model of its shape with random weights stood in, so that costs are measured, and the "
+    "findings about quality are not."
+)
+
+
+def run(benchmark: Benchmark, options: Options) -> Result:
+    """Generators, exactness, re-use, suite, text memory; with the reference model the findings, too. Raises `ModelUnavailable` without torch."""
+    clock, rng, quick = Seconds(), options.rng(), options.quick
+    seed = SEED + options.seed
+    checks, solvers = on_generators.measure(quick, options.seed, options.say)
+    fast, speeds = on_generators.speed(options.say)
+    try:
+        from mnemos.bench.scbench import on_models  # needs torch and transformers
+    except ImportError as missing:
+        raise ModelUnavailable(f"scbench runs caches on a model, which needs {missing.name}; install it: pip install 'mnemos[models]'") from missing
+    model, reads = on_models.model()
+    reuse, timed = on_models.reuse(model, seed, options.say)
+    suite, results = on_models.suite(model, QUICK_SUITE_SESSIONS if quick else SUITE_SESSIONS, seed, options.say)
+    remembered = on_models.memory(QUICK_MEMORY_SESSIONS if quick else MEMORY_SESSIONS, seed, options.say)
+    checks += [fast, *on_models.exactness(model, seed), reuse, suite]
+    tables: dict[str, dict[str, dict[str, Any]]] = {"Solvers, by kind of question (text, 4,096 tokens)": solvers, "Records of 128K tokens": speeds}
+    notes = list(NOTES)
+    tables["Time to the first token, 4K tokens"] = system_table(timed)
+    for mode in MODES:
+        its = [result for result in results if result.mode == mode]
+        tables[f"Suite, {mode}: costs"] = system_table([*its, *(remembered if mode == MODES[0] else ())])
+        if reads:
+            tables[f"Suite, {mode}: scores"] = score_table(its, rng)
+    tables["Text memory, multi-turn: scores"] = score_table(remembered, rng)
+    if reads:
+        found, made, knee = on_models.findings(model, QUICK_FINDING_SESSIONS if quick else FINDING_SESSIONS, seed, rng, options.say)
+        checks += found
+        tables["Findings, KV and many-shot: scores"] = {
+            f"{name}: {label}": {f"turn {i + 1}": each.value for i, each in enumerate(turn_curve(its, rng))}
+            for name, some in made.items() for label, its in by_method(some).items()
+        }  # fmt: skip
+        notes.append(f"The knee of SnapKV's budget curve is at a share of {knee:g}." if knee else "SnapKV's budget curve has no knee down to 1/16.")
+    else:
+        notes.append(CANNOT_READ)
+    return _result(benchmark, checks, clock, {"tables": tables, "notes": notes, "quick": quick, "seed": options.seed, "reference model": reads})
+
+
+def _result(benchmark: Benchmark, checks: list[Check], clock: Seconds, details: dict[str, Any]) -> Result:
+    return Result.of(
+        benchmark.name, benchmark.paper, benchmark.claim, checks, seconds=clock.seconds, machine=machine().as_dict(), details=details
+    )  # fmt: skip

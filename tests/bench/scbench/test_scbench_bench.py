@@ -1,0 +1,110 @@
+"""The benchmark's parts: what they measure on small numbers, and that they notice what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from mnemos.bench.registry import find
+from mnemos.bench.scbench import on_generators, on_models
+from mnemos.bench.scbench.draws import Draws
+from mnemos.bench.scbench.tasks import TASKS, generate
+from mnemos.models.reference.model import config
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    monkeypatch.setattr(on_models, "LENGTH", 160)
+    monkeypatch.setattr(on_models, "TURNS", 2)
+    monkeypatch.setattr(on_models, "sessions", lambda task, n, seed, length=160, turns=2: SESSIONS(task, n, seed, length, turns))
+    yield LlamaForCausalLM(config(hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1)).eval()
+    torch.set_num_threads(threads)
+
+
+SESSIONS = on_models.sessions
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def test_generators_hold_what_is_claimed_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_generators, "QUICK_SESSIONS", 2)
+    monkeypatch.setattr(on_generators, "QUICK_GUESSED", 20)
+    checks, table = on_generators.measure(True, 0, quiet)
+    assert set(TASKS) | {"needle"} == set(table)
+    assert [check.holds for check in checks[:3]] == [True] * 3  # of so few sessions, guesses may be lucky
+    assert len(checks) == 5
+
+
+def test_a_generator_that_words_give_away_is_noticed() -> None:
+    table = {"kv": {"oracle": 1.0, "empty": 0.1, "guess": 0.1, "chance": 0.0, "bag of words": 0.5}}
+    found = {name: {"kv": [value]} for name, value in table["kv"].items()}
+    checks = on_generators._checks(found, {"kv": [0.9]}, table, 1)
+    assert [check.holds for check in checks] == [True, False, False, False, False]
+
+
+def test_exactness_and_reuse_hold_for_the_full_cache(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [check.holds for check in on_models.exactness(small, 0)] == [True, True]
+    monkeypatch.setattr(on_models, "LONG", 300)
+    check, results = on_models.reuse(small, 0, quiet)
+    assert check.n == 2
+    assert len(results) == 2
+
+
+def test_the_suite_is_all_tasks_modes_and_methods(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_models, "TASKS", ("kv", "summary"))
+    check, results = on_models.suite(small, 1, 0, quiet)
+    assert check.n == len(results) == 2 * 2 * 3
+    assert {(result.task, result.mode, result.method) for result in results} == {
+        (task, mode, method)
+        for task in ("kv", "summary") for mode in ("multi-turn", "multi-request") for method in ("full cache", "window 1/8", "SnapKV 1/8")
+    }  # fmt: skip
+    held = {method: [row.bytes for result in results if result.method == method for row in result.rows] for method in ("full cache", "window 1/8")}
+    assert max(held["window 1/8"]) < min(held["full cache"])
+    assert all(row.rolled_back for result in results for row in result.rows)
+
+
+def test_findings_are_measured_on_any_model(small: Any) -> None:
+    checks, made, _ = on_models.findings(small, 2, 0, np.random.default_rng(0), quiet)
+    assert len(checks) == 9
+    assert {len(results) for results in made.values()} == {2}
+    assert all(result.query_aware for name in ("snapkv known", "requests known") for result in made[name])
+
+
+def test_it_is_registered() -> None:
+    assert find("scbench").module == "mnemos.bench.scbench.benchmark"
+
+
+def test_draws_are_the_same_everywhere() -> None:
+    draws = Draws("a", 1)
+    assert [draws.below(1000) for _ in range(5)] == [516, 249, 821, 711, 99]
+    assert Draws("a", 1).identifier() == "9676d6a9-7efa-151c-0a1a-8fb9e602cc81"
+    assert sorted(Draws("b").shuffled(range(50))) == list(range(50))
+    strata = Draws("c").strata(100, 4)
+    assert sorted(place // 25 for place in strata) == [0, 1, 2, 3]
+    assert Draws("c").strata(1, 3) == [0, 0, 0]
+
+
+@pytest.mark.torture
+def test_records_of_128k_tokens_are_made_within_a_second_each() -> None:
+    check, table = on_generators.speed(quiet)
+    assert check.holds, table
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("task", TASKS)
+def test_a_thousand_sessions_are_solved(task: str) -> None:
+    scores: on_generators.Scores = {}
+    for seed in range(1000):
+        record = generate(task, 2000, 4, seed)
+        on_generators._tell(scores, record, on_generators.answers(record))
+    assert all(set(values) == {1.0} for values in scores.values())
