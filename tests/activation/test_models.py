@@ -21,6 +21,8 @@ FAMILIES: dict[str, PretrainedConfig] = {
     "gemma2": Gemma2Config(**SHAPE, head_dim=8, sliding_window=16, query_pre_attn_scalar=8),
 }
 
+SMALL = {"snapkv": {"tokens": 40, "window": 8}, "think": {"share": 0.5, "recent": 8, "window": 4}, "kivi": {"group": 8, "recent": 8}}
+
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_full_memory_is_the_model(family: str) -> None:
@@ -41,7 +43,7 @@ def test_policies_compress_what_they_may_and_generate_goes_on(family: str) -> No
     ids = torch.randint(1, 97, (1, 80), generator=torch.Generator().manual_seed(1))
     full = KVMemory.of(model)
     model.generate(ids, max_new_tokens=5, do_sample=False, cache=full)
-    for name, options in {"snapkv": {"tokens": 40, "window": 8}, "think": {"share": 0.5, "recent": 8, "window": 4}, "kivi": {"group": 8, "recent": 8}}.items():
+    for name, options in SMALL.items():
         memory = KVMemory.of(model, policy(name, **options))
         out = model.generate(ids, max_new_tokens=5, do_sample=False, cache=memory)
         assert out.shape[1] == 85
