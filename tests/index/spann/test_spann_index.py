@@ -156,6 +156,24 @@ def test_ten_thousand_equal_vectors_are_all_kept() -> None:
     assert index.lists < 5
 
 
+def test_equal_vectors_among_copies_of_others_are_divided() -> None:
+    index = SpannIndex.create(FaultyDisk(), D, Options(metric="l2", list_limit=64))
+    around = data(300)
+    middle = around.mean(axis=0)
+    vectors = np.concatenate([np.repeat(middle[None], 300, axis=0), middle + np.float32(0.1) * (around - middle)])
+    for start in range(0, 600, 60):
+        chosen = np.arange(start // 60, 600, 10)  # some of both
+        index.add(chosen, vectors[chosen])
+    steps = 0
+    while index.tend(1):
+        steps += 1
+        assert steps < 2000
+    assert index.verify() == []
+    assert index.statistics()["longest"] <= 64
+    assert index.statistics()["splits"] > 3
+    assert set(index.search(middle, 300, exact=True).ids.tolist()) == set(range(300))
+
+
 def test_outliers_and_adversarial_clusters_are_found() -> None:
     rng = np.random.default_rng(0)
     far = rng.standard_normal((40, D)).astype(np.float32) * 10.0 ** rng.integers(-6, 6, (40, 1))

@@ -14,6 +14,8 @@ from mnemos.index.spann.parts import Numbers, Parts
 _MARGIN = {"binary": 0.1, "int8": 0.01, "float16": 0.001, "float32": 0.0}
 """By how much a distance from codes may be wrong, as a share of it."""
 _SAME = 1e-6
+_DIVISIBLE = 4
+"""A list is divided by what is at home there where that makes so many a part, and by all that is in it where it does not."""
 _DRIFTED = 1.5
 
 
@@ -41,19 +43,25 @@ class Lire:
         old = parts.heads.vector(number)
         ways = max(2, -(-2 * len(live) // limit))
         rng = np.random.default_rng([parts.options.seed, number, len(live)])
-        clusters = balanced_kmeans(rotated, ways, rng=rng)
-        filled = np.unique(clusters.assignment)
-        same = exact_squares(old, clusters.centres[filled]) <= _SAME
-        kept = int(filled[same][0]) if same.any() else -1  # the old head serves on for this part
-        heads, new, made = clusters.centres.copy(), np.full(len(clusters.centres), -1), []
+        at_home = parts.slots.homes.view()[slots] == number
+        # Copies stand all around: heads chosen among them lie near each other in the middle, and tell vectors apart badly.
+        among = at_home if int(at_home.sum()) >= _DIVISIBLE * ways else np.ones(len(slots), dtype=bool)
+        clusters = balanced_kmeans(rotated[among], ways, rng=rng)
+        heads = np.array([middle(rotated[among][clusters.assignment == part]) for part in np.unique(clusters.assignment)])
+        nearest = np.array([exact_squares(head, rotated) for head in heads]).argmin(axis=0)
+        if clusters.arbitrary or among.all():
+            nearest[among] = np.unique(clusters.assignment, return_inverse=True)[1]
+        same = np.flatnonzero(exact_squares(old, heads) <= _SAME)
+        kept = int(same[0]) if len(same) else -1  # the old head serves on for this part
+        new, made = np.full(len(heads), -1), []
         try:
-            for part in filled[filled != kept].tolist():
-                members = clusters.assignment == part
-                heads[part] = middle(rotated[members])
-                new[part] = self._writer.create(heads[part], slots[members], rotated[members])
-                made.append(int(new[part]))
+            for part in range(len(heads)):
+                if part != kept:
+                    members = nearest == part
+                    new[part] = self._writer.create(heads[part], slots[members], rotated[members])
+                    made.append(int(new[part]))
             if kept >= 0:
-                parts.lists.create(number, old, live[clusters.assignment == kept])
+                parts.lists.create(number, old, live[nearest == kept])
                 new[kept] = number
         except BaseException:
             for one in made:
@@ -61,22 +69,20 @@ class Lire:
             raise
         parts.epoch += 1
         self.splits += 1
-        at_home = parts.slots.homes.view()[slots] == number
-        parts.slots.move(slots[at_home], new[clusters.assignment[at_home]])
+        parts.slots.move(slots[at_home], new[nearest[at_home]])
         if kept < 0:
             self._writer.drop(number)
         else:
             self._writer.dead.pop(number, None)
-        fresh = new[new >= 0]
-        for one in fresh.tolist():
+        for one in new.tolist():
             if int(parts.lists.counts()[one]) > limit:
                 parts.waiting[one] = "split"
         if not clusters.arbitrary:
             # Who is farther from the new head than from the old one may be nearer to another (condition 1).
             to_old = exact_squares(old, rotated[at_home])
-            farther = to_old < exact_squares(rotated[at_home], heads[clusters.assignment[at_home]])
+            farther = to_old < exact_squares(rotated[at_home], heads[nearest[at_home]])
             self._reassign(slots[at_home][farther], rotated[at_home][farther])
-            self._draw(old, fresh)
+            self._draw(old, new)
 
     def _draw(self, old: Floats, fresh: Numbers) -> None:
         """Move vectors of neighbouring lists that are nearer to one of the `fresh` heads than to their own (condition 2)."""
