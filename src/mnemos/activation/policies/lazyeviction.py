@@ -79,7 +79,7 @@ class Recurrence:
 
 @dataclass(frozen=True)
 class Lazy(Pruning):
-    """Evicts every `every` steps; 0: as often as the gaps say, the `QUANTILE` of those that were seen, within `LEAST_WINDOW` and a quarter of the
+    """Evicts every `every` steps; 0: as often as the gaps say, the `QUANTILE` of those that were seen, within `LEAST_WINDOW` and a third of the
     budget. A prompt that is over the budget is compressed once, by the attention of its last queries."""
 
     @property
@@ -88,7 +88,7 @@ class Lazy(Pruning):
 
     def settle(self, layer: MemoryLayer) -> None:
         assert self.budget is not None
-        window = min(Window().query_window, max(1, self.budget.of(layer.seen) // 4))
+        window = min(Window().query_window, max(1, self.budget.of(layer.seen) // 3))
         Pruning(Window(window), self.budget, recent=window, sinks=self.sinks).settle(layer)
         layer.notes["lazy.prompt"], layer.notes["lazy.waited"] = layer.seen, 0
 
@@ -107,7 +107,7 @@ class Lazy(Pruning):
 
     def _within(self, window: int, layer: MemoryLayer) -> int:
         assert self.budget is not None
-        return max(LEAST_WINDOW, min(window, self.budget.of(layer.seen) // 4))
+        return max(LEAST_WINDOW, min(window, self.budget.of(layer.seen) // 3))
 
 
 def make(tokens: int, window: int = 0, sinks: int = 4, protect: bool = False, threshold: float | None = None, **terms: Any) -> Policy:

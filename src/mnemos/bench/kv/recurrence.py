@@ -131,7 +131,7 @@ def tova(held: Held, step: int) -> Tensor:
 
 def hit_rate(trace: Trace, score: Score, budget: int, window: int | None, threshold: float = 5e-4) -> float:
     """The share of returns whose token was held. Every `window` steps all but the best and the `window` newest tokens are dropped; None: the window
-    is what most gaps so far fit into, within 32 and a quarter of the budget, as the policy finds it out."""
+    is what most gaps so far fit into, within 32 and a third of the budget, as the policy finds it out."""
     prompt = trace.prompt
     held = Held(torch.arange(prompt), *(torch.zeros(prompt) for _ in range(4)))
     hits = found = waited = 0
@@ -150,7 +150,7 @@ def hit_rate(trace: Trace, score: Score, budget: int, window: int | None, thresh
             continue
         waited = 0
         if window is None and bool((held.gap > 0).any()):
-            wait = max(LEAST_WINDOW, min(int(held.gap[held.gap > 0].quantile(QUANTILE)), budget // 4))
+            wait = max(LEAST_WINDOW, min(int(held.gap[held.gap > 0].quantile(QUANTILE)), budget // 3))
         if len(held.tokens) > budget:
             scores = score(held, step).clone()
             scores[held.tokens > prompt + step - 1 - wait] = torch.inf
