@@ -28,6 +28,7 @@ OF_FREE_MEMORY = 0.9
 
 
 AHEAD = Ahead()
+NOTHING = Step()
 
 
 class Arena:
@@ -250,6 +251,8 @@ class Arena:
                 self._worker.shutdown(wait=False)
 
     def _stepped(self, lens: Sequence[int] | Mapping[int, int], eager_reclaim: bool, ahead: bool) -> Step:
+        if isinstance(lens, Mapping) and not eager_reclaim and self._advanced(lens, ahead):
+            return NOTHING
         while True:
             with self._entered() as handed:
                 failure, self._failure = self._failure, None
@@ -265,6 +268,13 @@ class Arena:
                 return step
             self.give_up(victims)
             lens = {slot: tokens for slot, tokens in named.items() if slot not in victims}
+
+    def _advanced(self, lens: Mapping[int, int], ahead: bool) -> bool:
+        """Most steps of decoding, which change nothing but lengths, in a few microseconds. What is not plain is left to the long way."""
+        if os.getpid() != self._process:
+            return False
+        with self._lock:
+            return not (self._closed or self._given_up or self._failure) and self._core.advance(lens, ahead)
 
     @contextmanager
     def _entered(self) -> Iterator[Callable[[], None]]:

@@ -50,6 +50,8 @@ class Core:
         """Blocks that the last sequences needed when they came."""
         self.deferred = True
         self._scrub, self._fit_slots, self._ahead = scrub, fit_slots, ahead
+        self._premapped = False
+        """Whether the last look ahead found nothing to map for the next sequence, and nothing has happened since that could change it."""
 
     def choose(self, count: int, needed: int) -> int | None:
         """The first of `count` adjacent free slots for sequences of `needed` blocks; None where there are none."""
@@ -61,6 +63,7 @@ class Core:
             self.hand_over(slot, 0, namespace)
         for slot in slots:
             self.owners[slot] = namespace
+        self._premapped = False
 
     def free(self, slot: int) -> None:
         """Nothing where it is free already. Shared pages go, for whoever comes next would write to them; others stay."""
@@ -72,6 +75,7 @@ class Core:
             self.backend.wait(self.fences[slot])
             self.table.trim(slot, 0, Undo())
         self.lens[slot], self.owners[slot] = 0, None
+        self._premapped = False
         self.charge({namespace}, self.lens, (), Undo())
 
     def hand_over(self, slot: int, at: int, namespace: str) -> None:
@@ -110,6 +114,22 @@ class Core:
         self.table.let_go(dropped)
         self.settle(new)
         return Step(sum(growth.values()) + len(dropped), reclaimed)
+
+    def advance(self, lens: Mapping[int, int], ahead: bool) -> bool:
+        """Writes lengths where sequences only gain tokens in pages that they have, and nothing is to be mapped ahead. Else does nothing: False."""
+        if self.pool.shared or not self.deferred or (ahead and not self._premapped):
+            return False
+        tokens_per_page, margin = self.layout.tokens_per_page, self._ahead.lookahead if ahead else 0
+        for slot, tokens in lens.items():
+            if not 0 <= slot < len(self.lens) or self.owners[slot] is None:
+                return False
+            before = self.lens[slot]
+            room = len(self.table.blocks[slot]) * tokens_per_page
+            if tokens < before or tokens > -(-before // tokens_per_page) * tokens_per_page or min(tokens + margin, self.layout.max_ctx) > room:
+                return False
+        for slot, tokens in lens.items():
+            self.lens[slot] = tokens
+        return True
 
     def settle(self, lens: Sequence[int]) -> None:
         """Writes lengths. Rows that a slot gives up may still be read by what the device was given."""
@@ -199,6 +219,7 @@ class Core:
         short = wanted - self.pool.free
         if not (everything or short > 0 or not (self.deferred or wanted)):
             return 0
+        self._premapped = False
         goal = self.pool.size if everything else self.pool.free + max(short, 1)
         before = self.pool.free
         counts, needed = [len(blocks) for blocks in self.table.blocks], [self.layout.needed(tokens) for tokens in lens]
@@ -232,6 +253,7 @@ class Core:
             coming, needed = self.predicted()
             if coming is not None and (missing := needed - len(self.table.blocks[coming])) > 0:
                 places.append((coming, min(eager, missing)))
+        self._premapped = not places
         return places
 
     def close(self) -> None:
