@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,20 @@ def test_findings_are_measured_on_any_model(small: Any) -> None:
     assert len(checks) == 9
     assert {len(results) for results in made.values()} == {2}
     assert all(result.query_aware for name in ("snapkv known", "requests known") for result in made[name])
+
+
+def test_the_example_of_the_page_gives_what_it_says() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "scbench.md").read_text("utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    said = []
+    for line in block.splitlines():
+        code, _, value = line.partition("# → ")
+        if value:
+            said.append(repr(eval(code, names)) == value)
+        else:
+            exec(code, names)
+    assert said == [True] * 3
 
 
 def test_it_is_registered() -> None:

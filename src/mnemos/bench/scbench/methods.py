@@ -36,10 +36,6 @@ class Stats:
     length: int = 0
     held: Held | None = None
 
-    @property
-    def bytes(self) -> int:
-        return sum(self.resident.values())
-
 
 class Method(Protocol):
     """A way to hold a context and to answer from it. A handle is whatever the method wants it to be; only the method looks into it."""

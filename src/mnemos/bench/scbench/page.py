@@ -25,11 +25,6 @@ class Page:
         self._at += len(text)
         return start, self._at
 
-    def inside(self, span: Span, text: str, piece: str) -> Span:
-        """Where `piece` lies in `text`, which was added at `span`."""
-        at = span[0] + text.index(piece)
-        return at, at + len(piece)
-
     @property
     def text(self) -> str:
         return "".join(self._parts)
