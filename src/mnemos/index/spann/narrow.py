@@ -25,6 +25,8 @@ _PER_VECTOR, _PER_SKETCH, _PER_LIST, _SKETCHING = 3.0, 0.06, 14.0, 150.0
 server, files in the page cache, 384 dimensions. What counts is how they compare, and that is much the same elsewhere."""
 _PER_SLOT, _PER_SLOT_ASKED = 0.006, 0.1
 """To find out which vectors a mask, or a function, lets through, for each vector there is."""
+_NEARLY_ALL = 0.9
+"""A filter that lets through more is none that anything should be held in memory for: lists are as good as without it."""
 _USES = 64
 """Searches that a sketch serves once it is made, about: each bears so small a part of making it."""
 _DEEPER = 0.6
@@ -43,6 +45,8 @@ class Narrow:
         if n * parts.whole.size > SMALL or parts.room + parts.whole.nbytes < n * parts.whole.size:
             return None
         mask, ids, version = filter.mask()
+        if int(np.count_nonzero(mask)) > _NEARLY_ALL * len(parts.slots):
+            return None
         for attempt in (False, True):
             with parts.lock:
                 if version != parts.slots.changes:  # some went meanwhile, or are elsewhere
