@@ -22,6 +22,8 @@ GUESS_LENGTH = 8192
 """Where the strings to guess from are so many that hitting one is no chance worth mention."""
 GUESSED, QUICK_GUESSED = 400, 100
 """Sessions on which guessing is measured where a guess can be right: so many that two points are more than noise."""
+GUESSES, DEAR = 10, ("code", "rouge")
+"""Guesses at each question, and metrics by which one is taken only: they take long, and no single word comes near an answer."""
 BEST_BAG = 0.40
 """What a bag of words may score on retrieval (sheet: generators above are rejected)."""
 CHANCE = 0.02
@@ -47,7 +49,8 @@ def measure(quick: bool, seed: int, say: Callable[[str], None]) -> tuple[list[Ch
         for number in range((QUICK_GUESSED if quick else GUESSED) if optioned else n):
             record = generate(task, GUESS_LENGTH, TURNS, seed + number)
             draws = Draws("guess", record.id)
-            _tell(found["guess"], record, [guess(record, turn, draws) for turn in record.turns])
+            for _ in range(1 if optioned or TASKS[task].metric in DEAR else GUESSES):
+                _tell(found["guess"], record, [guess(record, turn, draws) for turn in record.turns])
             for turn in record.turns:
                 found["chance"].setdefault(record.kind(turn), []).append(1 / len(turn.options) if turn.options else 0.0)
     table = {kind: {name: _mean(scores[kind]) for name, scores in found.items() if kind in scores} for kind in found["oracle"]}
