@@ -10,8 +10,10 @@ from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Result
 
 NOTES = (
-    "One thread of torch. Arms take turns token by token, and a ratio is the median of the ratios of short runs side by side, so that what else the "
-    "machine does falls on all of them.",
+    "One thread of torch, which maps its pages itself; its processor time. Arms take turns token by token, and a ratio is the median of the ratios "
+    "of short runs side by side, so that what else the machine does falls on all of them.",
+    "Waiting for pages: mapping in the caller's thread, and waiting for the worker that maps ahead, which needs a core that is free. On a busy "
+    "machine it comes late; the caller's processor time stands beside it.",
     "Resident memory is the process's growth (RSS), for shared pages its proportional share (PSS); pages that return are told by mincore and the "
     "memory file's blocks as well.",
     "Calls of commit and un-commit are pages mapped and unmapped on the counting backend: a GPU's driver is called once for each.",

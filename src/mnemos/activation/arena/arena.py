@@ -197,7 +197,8 @@ class Arena:
 
     def join(self) -> None:
         """Returns when the worker is done. Raises what it failed with."""
-        with self._entered():
+        self._check_process()
+        with self._lock:
             failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
@@ -276,11 +277,14 @@ class Arena:
         with self._lock:
             return not (self._closed or self._given_up or self._failure) and self._core.advance(lens, ahead)
 
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise Invalid("an arena cannot be used in a child of the process that made it: make one after the fork")
+
     @contextmanager
     def _entered(self) -> Iterator[Callable[[], None]]:
         """The lock, and with it the worker's end. What is given is called where the lock has been handed to the worker, which releases it."""
-        if os.getpid() != self._process:
-            raise Invalid("an arena cannot be used in a child of the process that made it: make one after the fork")
+        self._check_process()
         mine = [True]
         self._lock.acquire()
         try:

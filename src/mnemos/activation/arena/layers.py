@@ -76,6 +76,8 @@ class ArenaLayer(CacheLayerMixin):
         self._all_keys.narrow(2, start, new).copy_(key_states)
         self._all_values.narrow(2, start, new).copy_(value_states)
         self._show(start + new)
+        if self._window is None:
+            return self.keys, self.values
         hidden = self._hidden(start)
         return self.keys.narrow(2, hidden, start + new - hidden), self.values.narrow(2, hidden, start + new - hidden)
 
