@@ -14,7 +14,7 @@ from index.spann.mixtures import mixture
 from mnemos.index.spann.index import SpannIndex
 from mnemos.index.spann.options import Options
 from mnemos.index.spann.parts import UNLIMITED, Settings
-from mnemos.index.spann.searching import kth_distinct, within
+from mnemos.index.spann.pruning import kth_distinct, worth
 
 D = 32
 
@@ -24,20 +24,32 @@ D = 32
     kth=st.floats(0.001, 100),
     spreads=st.tuples(st.floats(0, 5), st.floats(0, 5)),
     first=st.integers(1, 8),
+    seed=st.integers(0, 99),
 )
-def test_a_wider_spread_reads_no_fewer_lists(distances: list[float], kth: float, spreads: tuple[float, float], first: int) -> None:
+def test_a_wider_spread_reads_all_that_a_narrower_one_reads(
+    distances: list[float], kth: float, spreads: tuple[float, float], first: int, seed: int
+) -> None:
     to_head = np.sort(np.array(distances, dtype=np.float32))
-    few, many = (within(to_head, kth, first, spread) for spread in sorted(spreads))
-    assert first <= few <= many <= max(first, len(to_head))
-    assert within(to_head, kth, first, np.inf) == max(first, len(to_head))
+    counts = np.random.default_rng(seed).integers(0, 300, len(to_head))
+    few, many = (worth(to_head, counts, 40.0, kth, first, spread) for spread in sorted(spreads))
+    every = list(range(len(to_head)))
+    assert set(every[:first]) <= set(few.tolist()) <= set(many.tolist())
+    assert (np.diff(many) > 0).all()
+    assert worth(to_head, counts, 40.0, kth, first, np.inf).tolist() == every
     for unknown in (np.inf, 0.0, -1.0):  # too few vectors, or identical ones
-        assert within(to_head, unknown, first, 0.0) == len(to_head)
+        assert worth(to_head, counts, 40.0, unknown, first, 0.0).tolist() == every
 
 
-def test_lists_farther_down_have_to_be_nearer() -> None:
-    to_head = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 9.0], dtype=np.float32)
-    assert within(to_head, 1.0, 1, 4**0.15 + 1e-6) == 4
-    assert within(to_head, 0.5, 1, 2 * 4**0.15 + 1e-6) == 4
+def test_lists_that_are_farther_down_farther_than_the_nearest_or_shorter_have_to_be_nearer() -> None:
+    def read(to_head: list[float], counts: list[int], kth: float, spread: float) -> list[int]:
+        return worth(np.array(to_head, dtype=np.float32), np.array(counts), 40.0, kth, 1, spread + 1e-5).tolist()
+
+    level = [40] * 6
+    assert read([1, 1, 1, 1, 1, 9], level, 1.0, 4**0.15) == [0, 1, 2, 3]
+    assert read([1, 1, 1, 1, 1, 9], level, 0.5, 2 * 4**0.15) == [0, 1, 2, 3]
+    assert read([0.5, 1, 1, 1, 1, 9], level, 1.0, 4**0.15) == [0, 1]  # (2 * 2) ** 0.15
+    assert read([0, 1, 1, 1, 1, 9], level, 1.0, 16**0.15) == [0, 1]  # a query that is a head: as if it were an eighth of kth away
+    assert read([1, 1, 1, 1, 1, 9], [40, 40, 10, 80, 40, 40], 1.0, 4**0.15) == [0, 1, 3]
 
 
 def test_the_kth_nearest_counts_each_vector_once() -> None:
@@ -50,7 +62,8 @@ def test_the_kth_nearest_counts_each_vector_once() -> None:
 def test_settings_of_before_leave_out_no_list() -> None:
     """What their spread meant is not known any more."""
     before = {"lists": 24, "spread": 0.3, "rescore": 64, "recall": 0.96}
-    assert Settings.from_json(before) == Settings(24, UNLIMITED, 64, 0.96)
+    for more in ({}, {"first": 4}):
+        assert Settings.from_json({**before, **more}) == Settings(24, UNLIMITED, 64, 0.96)
     assert Settings.from_json(Settings(24, 1.8, 64, 0.96).to_json()) == Settings(24, 1.8, 64, 0.96)
 
 

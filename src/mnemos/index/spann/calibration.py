@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mnemos.index.spann.codes import Floats
 from mnemos.index.spann.mending import Mender
 from mnemos.index.spann.parts import UNLIMITED, Numbers, Parts, Settings
-from mnemos.index.spann.searching import best_distinct, kth_distinct, within
+from mnemos.index.spann.pruning import best_distinct, kth_distinct, worth
 from mnemos.index.spann.slots import NOWHERE
 
 _QUERIES = 256
@@ -40,18 +40,27 @@ class _Probe:
     kth: float
     """The estimated squared distance of the tenth nearest vector in the first lists."""
 
-    def reach(self, lists: int, spread: float) -> int:
-        near = self.to_head[:lists]
-        return len(near) if spread >= UNLIMITED else within(near, self.kth, min(_FIRST, len(near)), spread)
+    counts: Numbers
+    typical: float
+    """Entries of these lists, and of a list on average."""
 
-    def hits(self, reach: int, rescore: int) -> float:
-        inside = self.ranks < reach
+    def read(self, lists: int, spread: float) -> NDArray[np.bool_]:
+        """Which of the lists are read."""
+        chosen, near = np.zeros(len(self.to_head), dtype=np.bool_), self.to_head[:lists]
+        if spread >= UNLIMITED:
+            chosen[:lists] = True
+        else:
+            chosen[worth(near, self.counts[:lists], self.typical, self.kth, _FIRST, spread)] = True
+        return chosen
+
+    def hits(self, read: NDArray[np.bool_], rescore: int) -> float:
+        inside = read[self.ranks]
         slots = self.slots[inside]
         best = best_distinct(slots, self.estimates[inside], rescore)
         return float(np.isin(self.truth, slots[best]).mean())
 
-    def cost(self, reach: int, rescore: int) -> float:
-        return _PER_LIST * reach + _PER_ENTRY * int(np.count_nonzero(self.ranks < reach)) + _PER_VECTOR * rescore
+    def cost(self, read: NDArray[np.bool_], rescore: int) -> float:
+        return _PER_LIST * int(read.sum()) + _PER_ENTRY * int(self.counts[read].sum()) + _PER_VECTOR * rescore
 
 
 def calibrated(parts: Parts, mender: Mender, queries: Floats | None = None) -> Settings:
@@ -73,10 +82,10 @@ def calibrated(parts: Parts, mender: Mender, queries: Floats | None = None) -> S
     wanted = min(parts.options.recall + _MARGIN, 1.0)
 
     def recall(lists: int, spread: float, rescore: int) -> float:
-        return float(np.mean([probe.hits(probe.reach(lists, spread), rescore) for probe in probes]))
+        return float(np.mean([probe.hits(probe.read(lists, spread), rescore) for probe in probes]))
 
     def cost(lists: int, spread: float, rescore: int) -> float:
-        return float(np.mean([probe.cost(probe.reach(lists, spread), rescore) for probe in probes]))
+        return float(np.mean([probe.cost(probe.read(lists, spread), rescore) for probe in probes]))
 
     choices = sorted(product(_LISTS, (UNLIMITED,), _RESCORE), key=lambda choice: cost(*choice))
     plain = next((choice for choice in choices if recall(*choice) >= wanted), None)
@@ -109,7 +118,8 @@ def _probes(parts: Parts, mender: Mender, sample: Numbers, sought: Floats, live:
         estimates = parts.entries.estimate(rotated[row : row + 1], entries, np.repeat(to_head, lengths))[0]
         slots, early = parts.entries.slots(entries).copy(), sum(lengths[:_FIRST])
         kth = kth_distinct(slots[:early], estimates[:early], _K)
-        out.append(_Probe(truth[row], slots, estimates, np.repeat(np.arange(len(near)), lengths), to_head, kth))
+        ranks, counts = np.repeat(np.arange(len(near)), lengths), parts.lists.counts_of(near)
+        out.append(_Probe(truth[row], slots, estimates, ranks, to_head, kth, counts, parts.typical))
     return out
 
 

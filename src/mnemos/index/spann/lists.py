@@ -43,6 +43,10 @@ class Lists:
         """Entries of each list, live or not; 0 where there is none."""
         return np.asarray(self.table.view()["count"], dtype=np.int64)
 
+    def counts_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Entries of the lists `numbers` (m,), live or not."""
+        return np.asarray(self.table.view()["count"][numbers], dtype=np.int64)
+
     def create(self, number: int, head: Floats, entries: Bytes) -> None:
         """A new list, or, where there is one of this number, other content for it."""
         raw_head, raw = np.ascontiguousarray(head, dtype="<f4").tobytes(), entries.tobytes()

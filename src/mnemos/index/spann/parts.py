@@ -44,21 +44,23 @@ class Settings:
     lists: int = 32
     """Lists of the nearest heads that are read, at most."""
     spread: float = UNLIMITED
-    """After the `first`, only those whose head is near beside the k-th nearest vector in these: see `searching.within`."""
+    """After the `first`, only those whose head is near beside the k-th nearest vector in these: see `pruning.worth`."""
     rescore: int = 256
     """Vectors that are looked at exactly: the best by their codes."""
     recall: float | None = None
     """The recall@10 that was measured with these on a sample; None where it was not."""
     first: int = 4
     """Lists that are read before it is decided which others are."""
+    rule: int = 2
+    """Of pruning that the spread was measured with."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
-        """Settings as a manifest holds them. The spread of older ones, without `first`, was meant in another way: it limits nothing any more."""
-        return cls(**values) if "first" in values else cls(**{**values, "spread": UNLIMITED})
+        """Settings as a manifest holds them. A spread that was measured with an older rule limits nothing any more."""
+        return cls(**values) if values.get("rule") == cls().rule else cls(**{**values, "spread": UNLIMITED, "rule": cls().rule})
 
 
 @dataclass
@@ -118,6 +120,11 @@ class Parts:
     def nbytes(self) -> int:
         """Bytes in memory of what grows with the vectors, what is `held` left out."""
         return self.heads.nbytes + self.lists.nbytes + self.slots.nbytes + 2 * self.rotation.nbytes
+
+    @property
+    def typical(self) -> float:
+        """Entries of a list, on average."""
+        return self.lists.total / max(1, len(self.heads))
 
     @property
     def rng_factor(self) -> float:

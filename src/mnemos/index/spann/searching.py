@@ -17,6 +17,7 @@ from mnemos.index.spann.lists import DamagedLists
 from mnemos.index.spann.mending import Mender
 from mnemos.index.spann.narrow import Narrow, deeper
 from mnemos.index.spann.parts import UNLIMITED, Numbers, Parts
+from mnemos.index.spann.pruning import best_distinct, kth_distinct, worth
 from mnemos.index.spann.scanning import Found, Scanner
 from mnemos.index.spann.vector_file import DamagedVectors
 
@@ -25,8 +26,6 @@ _WIDEST = 32
 _STEP = 32
 _TRIES = 4
 """A look that was overtaken by changes so often is made under the lock."""
-_RANK = 0.15
-"""How fast lists farther down have to be nearer for being worth it: measured on images, embedded texts and mixtures, where 0.1 to 0.25 do as well."""
 
 
 Candidates = tuple[NDArray[np.uint32], NDArray[np.uint32], Floats, int]
@@ -112,9 +111,11 @@ class Searcher:
         if candidates is None:
             return None
         if first < len(near):
-            near = near[: within(to_head, kth_distinct(candidates[0], candidates[2], k), first, spread)]
+            kth = kth_distinct(candidates[0], candidates[2], k)
+            read = worth(to_head, parts.lists.counts_of(near), parts.typical, kth, first, spread)
+            near, to_head = near[read], to_head[read]
             if first < len(near):
-                others = self._candidates(rotated, near[first:], to_head[first : len(near)], filter)
+                others = self._candidates(rotated, near[first:], to_head[first:], filter)
                 if others is None:
                     return None
                 candidates = _joined(candidates, others)
@@ -261,38 +262,6 @@ class Searcher:
         return ids[through], vectors[through]
 
 
-def within(to_head: Floats, kth: float, first: int, spread: float) -> int:
-    """Query-aware pruning: how many lists to read, at least `first`, of those whose heads have the ascending squared distances `to_head` (m,): while
-    that of a head, times rank ** 0.15, is at most `spread` times `kth`, the squared distance of the k-th nearest vector in the first lists; all of
-    them where nothing can be told from that.
-
-    The paper (section 3.3) compares with the nearest head instead. That reads more lists than a fixed number at the same recall: how near the nearest
-    head is says little about how near the neighbours are."""
-    if not 0 < kth < np.inf:
-        return len(to_head)
-    far = to_head * np.arange(1, len(to_head) + 1, dtype=np.float32) ** np.float32(_RANK)
-    return max(first, int(np.searchsorted(far, spread * kth, side="right")))
-
-
-def kth_distinct(slots: NDArray[np.uint32], estimates: Floats, k: int) -> float:
-    """The `k`-th lowest estimate, of each slot its lowest; inf where there are fewer slots."""
-    best = best_distinct(slots, estimates, k)
-    return float(estimates[best[k - 1]]) if len(best) >= k else np.inf
-
-
 def _joined(first: Candidates, others: Candidates) -> Candidates:
     slots, stamps, estimates = (np.concatenate(pair) for pair in zip(first[:3], others[:3], strict=True))
     return slots, stamps, estimates, first[3] + others[3]
-
-
-def best_distinct(slots: NDArray[np.uint32], estimates: Floats, most: int) -> Numbers:
-    """Positions of the `most` slots with the lowest estimates, a slot that several lists hold by its lowest."""
-    n = len(slots)
-    wanted = min(n, 3 * most)
-    while True:
-        near = np.argpartition(estimates, wanted - 1)[:wanted] if wanted < n else np.arange(n)
-        near = near[np.argsort(estimates[near], kind="stable")]
-        first = np.sort(np.unique(slots[near], return_index=True)[1])
-        if len(first) >= most or wanted >= n:
-            return near[first[:most]]
-        wanted = min(n, 2 * wanted)
