@@ -47,7 +47,9 @@ def _calls(rng: np.random.Generator, fit: Fit, deferred: bool) -> tuple[int, int
     prompts, answers = log_uniform(rng, REQUESTS), [int(tokens) for tokens in rng.integers(*ANSWER, REQUESTS)]
     backend = FakeBackend()
     with Arena(LAYOUT, backend, fit=fit) as arena:
-        waiting, running = list(zip(prompts, answers, strict=True))[::-1], {}
+        waiting = list(zip(prompts, answers, strict=True))[::-1]
+        running: dict[int, list[int]] = {}
+        """By slot, the tokens there and those still to be written."""
         while waiting or running:
             while waiting and len(running) < BATCH:
                 prompt, answer = waiting.pop()

@@ -37,7 +37,7 @@ def measure(quick: bool, say: Callable[[str], None]) -> tuple[list[Check], dict[
     say("steady decoding")
     steady, decoded = _steady(40 if quick else 200)
     say("overlap")
-    overlap, overlapped = _overlap(300 if quick else 1000)
+    overlap, overlapped = _overlap(300 if quick else 600)
     return [growth, paged, *steady, *overlap], {"Times": {**grown, **gathered, **decoded, **overlapped}}
 
 
@@ -184,8 +184,8 @@ class _Watched(CpuBackend):
 
 
 def _overlap(steps: int) -> tuple[list[Check], dict[str, Any]]:
-    """Eight sequences decode; what a step waits for its pages, when they are mapped in it and when a worker maps them ahead."""
-    layers, batch = 4, 8
+    """Eight sequences decode in 16 layers; what a step waits for its pages, when they are mapped in it and when a worker maps them ahead."""
+    layers, batch = 16, 8
     states, past = torch.randn(batch, HEADS, 1, DIM), torch.randn(batch, HEADS, 1024, DIM)
     starts = [100 + 37 * slot for slot in range(batch)]
     took = np.zeros((2, 2, steps))
