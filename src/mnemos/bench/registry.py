@@ -341,6 +341,14 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("scbench.benchmark"),
         ),
         Benchmark(
+            "kv-shadowkv",
+            "ShadowKV, arXiv 2410.21465",
+            "Keys before rotation need few directions; near bytes are at most 1/5 of the full cache's at 8K and 1/6 at 122K tokens, a step at 32K is "
+            "at least twice as fast as dense attention, at least half of its chunks are near already; at 1/16 of the context at least 98 % of the "
+            "full cache's answers are right, and no fewer at the fifth question.",
+            _at("kv.shadowkv"),
+        ),
+        Benchmark(
             "kv-inject",
             "MemOS, arXiv 2507.03724",
             "A context that was read before is injected from disk instead: the same greedy answers, logits within 1e-4, at least 70 % of the time to "

@@ -112,12 +112,18 @@ class Shadow:
     # Picking and bringing
 
     def open(self, queries: Tensor, scaling: float) -> Picked:
-        """The chunks that these queries [B, G, g, t, d] pick: by the softmax of their products with the landmarks, the largest of the heads that
-        share a key-value head (section 4). Each of several queries has its own choice, and sees no other's."""
+        return self.bring(self.pick(queries, scaling))
+
+    def pick(self, queries: Tensor, scaling: float) -> Tensor:
+        """[B, G, t, n], True for the chunks that each of the queries [B, G, g, t, d] picks: by the softmax of their products with the landmarks, the
+        largest of the heads that share a key-value head (section 4)."""
         scores = (self.store.score(queries) * scaling).softmax(-1).amax(2)  # no number where nothing is readable
         scores = scores.masked_fill(~self.store.readable.unsqueeze(2), -torch.inf)
-        chosen = best(scores, self.counts[:, None, None])
-        return self._decoding(chosen[:, :, 0]) if queries.shape[3] == 1 else self._reading(chosen)
+        return best(scores, self.counts[:, None, None])
+
+    def bring(self, chosen: Tensor) -> Picked:
+        """These chunks [B, G, t, n] as they are attended to; each of several queries sees what it picked itself, and nothing else."""
+        return self._decoding(chosen[:, :, 0]) if chosen.shape[2] == 1 else self._reading(chosen)
 
     def _decoding(self, chosen: Tensor) -> Picked:
         rows, heads, n = chosen.shape
@@ -200,7 +206,7 @@ class Shadow:
 
     def _products(self, coefficients: Tensor, line: Tensor) -> Tensor:
         """Coefficients [m, c, r] by the basis of their row and head: [m, c, d], always a `TILE` of chunks at a time."""
-        m, chunk, rank = coefficients.shape
+        (m, chunk, rank), size = coefficients.shape, self.basis.shape[-1]
         lines = self.basis.shape[0] * self.basis.shape[1]
         number = torch.bincount(line, minlength=lines)
         tiles = -(-number // TILE)
@@ -210,7 +216,7 @@ class Shadow:
         padded.index_copy_(0, place, coefficients)
         of_tile = torch.repeat_interleave(torch.arange(lines, device=line.device), tiles)
         bases = self.basis.flatten(0, 1).index_select(0, of_tile)[:, :rank]
-        return torch.bmm(padded.view(total, TILE * chunk, rank), bases).view(total * TILE, chunk, -1).index_select(0, place)
+        return torch.bmm(padded.view(total, TILE * chunk, rank), bases).view(total * TILE, chunk, size).index_select(0, place)
 
     # Leaving out
 

@@ -1,0 +1,226 @@
+"""What ShadowKV finds again, asked of the reference model: retrieval, what selection covers, turns over one context, and growth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnemos.activation.layer import MemoryLayer
+from mnemos.activation.memory import KVMemory
+from mnemos.activation.parts import Bytes, Part
+from mnemos.activation.policies import policy
+from mnemos.activation.policies.shadowkv import ShadowKV
+from mnemos.activation.policy import FULL, Budget, Policy
+from mnemos.activation.shadow import lowrank
+from mnemos.activation.shadow.folding import shadow_of
+from mnemos.activation.shadow.part import Shadow
+from mnemos.activation.shadow.selection import best
+from mnemos.bench.parts import Measured
+from mnemos.bench.registry import Options
+from mnemos.bench.result import Check
+from mnemos.models import reference
+from mnemos.models.reference import language, tasks
+
+LOSSLESS, RANDOM = 0.98, 0.30
+COVERED, WINDOW = 0.9, 0.2
+DROP = 0.01
+LENGTH = 1024
+OWN: dict[str, Any] = {"chunk": 2, "rank": 0.5, "local": 16}
+"""Settings for the reference model, whose facts are 6 tokens, in contexts a hundredth of the paper's, with 128 numbers of keys where the paper has
+1,024; the paper's own are in the tables beside them."""
+
+
+@cache
+def model() -> Any:
+    """The reference model. Raises `ModelUnavailable`."""
+    return reference.load()[0]
+
+
+@dataclass(frozen=True)
+class Chance(ShadowKV):
+    """As many chunks, drawn by chance."""
+
+    generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+
+    def open(self, layer: MemoryLayer, part: Part, queries: Tensor, new: int) -> Part:
+        if not isinstance(part, Shadow):
+            return part
+        scores = torch.rand(*queries.shape[:2], queries.shape[3], part.store.count, generator=self.generator)
+        return part.bring(best(scores.masked_fill(~part.store.readable.unsqueeze(2), -torch.inf), part.counts[:, None, None]))
+
+
+@dataclass
+class Mass:
+    """Sums over queries of the share of attention that went to what is near and picked, and to as many of the newest tokens."""
+
+    picked: float = 0.0
+    newest: float = 0.0
+    queries: int = 0
+
+
+@dataclass(frozen=True)
+class Watching(ShadowKV):
+    """Notes how much of full attention the chunks that are picked would get."""
+
+    mass: Mass = field(default_factory=Mass)
+
+    def open(self, layer: MemoryLayer, part: Part, queries: Tensor, new: int) -> Part:
+        if not isinstance(part, Shadow):
+            return part
+        chosen = part.pick(queries, layer.scaling)
+        others = [each for each in layer.parts if each is not part]
+        tail, before = layer.tail.part(), layer.tail.length - new
+        exact = [*(each.dense()[0] for each in others), tail.keys[:, :, :before]]
+        places = [*(each.positions for each in others), tail.positions[:, :, :before].expand(-1, part.basis.shape[1], -1)]
+        keys = torch.cat([part.dense()[0], *exact], 2)
+        positions = torch.cat([part.positions, *places], 2)
+        scores = torch.einsum("bhgtd,bhnd->bhgtn", queries, keys) * layer.scaling
+        weights = scores.masked_fill((positions < 0)[:, :, None, None], -torch.inf).softmax(-1)
+        near = torch.ones(*chosen.shape[:3], positions.shape[-1], dtype=torch.bool)
+        near[..., : part.length] = chosen.repeat_interleave(part.chunk, -1)
+        near &= (positions >= 0).unsqueeze(2)
+        ranks = positions.argsort(descending=True).argsort().unsqueeze(2)
+        newest = ranks < near.sum(-1, keepdim=True)
+        self.mass.picked += float((weights * near.unsqueeze(2)).sum())
+        self.mass.newest += float((weights * newest.unsqueeze(2)).sum())
+        self.mass.queries += weights[..., 0].numel()
+        return part.bring(chosen)
+
+
+@torch.no_grad()
+def answers(kind: Policy, session: Any) -> tuple[list[bool], Bytes]:
+    """For each turn, whether it is answered word for word by the largest logits, and the bytes after the first answer. Turns stay in the memory."""
+    memory, own, right, held = KVMemory.of(model(), kind), model(), [], Bytes()
+    own(torch.tensor([language.encode(session.context)]), cache=memory, logits_to_keep=1)
+    memory.settle()
+    for turn in session.turns:
+        logits = own(torch.tensor([language.encode(turn.question)]), cache=memory, logits_to_keep=1).logits[0, -1]
+        good = True
+        for word in language.encode(turn.answer):
+            good &= int(logits.argmax()) == word
+            logits = own(torch.tensor([[word]]), cache=memory).logits[0, -1]
+        right.append(good)
+        held = held if held.total else memory.nbytes()
+        memory.settle()
+    return right, held
+
+
+def _asked(kind: Policy, sessions: Sequence[Any]) -> tuple[list[float], list[int], Bytes]:
+    """(Accuracy by turn, right answers by turn, bytes of the last session)."""
+    found = [answers(kind, session) for session in sessions]
+    right = [sum(turn) for turn in zip(*(each for each, _ in found), strict=True)]
+    return [number / len(sessions) for number in right], right, found[-1][1]
+
+
+def keys(options: Options) -> Measured:
+    """The reference model's own keys, before and after rotation."""
+    own = model()
+    session = tasks.make("kv", LENGTH, 1, f"keys {options.seed}")
+    memory = KVMemory.of(own, ShadowKV(Budget(share=1.0)))
+    with torch.no_grad():
+        own(torch.tensor([language.encode(session.context)]), cache=memory, logits_to_keep=1)
+    rows: dict[str, dict[str, float]] = {}
+    for number, layer in enumerate(memory.managed):
+        turned = layer.tail.keys
+        plain = layer.rotation().unrotate(turned, layer.tail.positions)
+        rows[f"layer {number}"] = {}
+        for name, states in (("before rotation", plain), ("after", turned)):
+            flat = states.transpose(1, 2).flatten(2)
+            for rank in (20, 40, 64):
+                vectors = lowrank.leading(lowrank.gram([flat]), rank)[1].float()
+                rows[f"layer {number}"][f"{name}, r = {rank}"] = float((flat - flat @ vectors @ vectors.mT).norm() / flat.norm())
+    before, after = (max(row["before rotation, r = 40"] for row in rows.values()), min(row["after, r = 40"] for row in rows.values()))
+    return [
+        Check("left out by 40 of 128 directions, reference model before rotation, worst layer", before, 0.05, at_least=False, n=len(rows)),
+        Check("the same, after rotation, least layer", after, 0.5, n=len(rows)),
+    ], {"Norm of the reference model's keys that is left out": rows}
+
+
+def retrieval(options: Options) -> Measured:
+    """One question of a context of key–value lines, at 1/16 of it, and what the chunks that are picked cover of full attention."""
+    number = 12 if options.quick else 100
+    sessions = [tasks.make("kv", LENGTH, 1, f"retrieval {options.seed} {each}") for each in range(number)]
+    share = Budget(share=1 / 16)
+    watching = Watching(share, **{**OWN, "rank": 1.0})
+    kinds: dict[str, Policy] = {
+        "full": FULL, "shadowkv": ShadowKV(share, **OWN), "shadowkv, no outliers": ShadowKV(share, **OWN, outliers=0.0),
+        "chunks by chance": Chance(share, **OWN), "shadowkv, all directions": watching,
+    }  # fmt: skip
+    if not options.quick:
+        kinds |= {
+            "shadowkv, the paper's chunks and rank": ShadowKV(share), "shadowkv, chunks of 4": ShadowKV(share, chunk=4, rank=0.5, local=8),
+            "snapkv, 1/16": policy("snapkv", share=1 / 16),
+        }  # fmt: skip
+    rows, right = {}, {}
+    for name, kind in kinds.items():
+        options.say(f"retrieval: {name}")
+        _, counts, held = _asked(kind, sessions)
+        right[name] = counts[0]
+        rows[name] = {"accuracy": counts[0] / number, "near bytes": held.near, "far bytes": held.far}
+    base = right["full"]
+    mass = watching.mass
+    return [
+        Check("accuracy at 1/16 of the context ÷ the full cache's", right["shadowkv"] / max(1, base), LOSSLESS, baseline=base / number, n=number),
+        Check("accuracy at 1/16, less that of chunks by chance", (right["shadowkv"] - right["chunks by chance"]) / number, RANDOM, n=number),
+        Check("with outliers, less without", (right["shadowkv"] - right["shadowkv, no outliers"]) / number, 0.0, n=number),
+        Check("full attention that goes to what is picked or exact, at 6.25 %", mass.picked / mass.queries, COVERED, n=mass.queries),
+        Check("the same, less what goes to as many of the newest tokens", (mass.picked - mass.newest) / mass.queries, WINDOW, n=mass.queries),
+    ], {"One question, by policy": rows}
+
+
+def turns(options: Options) -> Measured:
+    """Five questions of one context, one after the other; eviction with as many near bytes beside it."""
+    number = 8 if options.quick else 60
+    sessions = [tasks.make("kv", LENGTH, 5, f"turns {options.seed} {each}") for each in range(number)]
+    mine, right, held = _asked(ShadowKV(Budget(share=1 / 16), **OWN), sessions)
+    full, _, whole = _asked(FULL, sessions)
+    evicting, _, near = _asked(policy("snapkv", share=held.near / whole.near), sessions)
+    rows = {
+        name: {**{f"turn {turn + 1}": value for turn, value in enumerate(values)}, "near bytes": size.near}
+        for name, values, size in (("full", full, whole), ("shadowkv", mine, held), ("snapkv, as many near bytes", evicting, near))
+    }
+    return [
+        Check("accuracy at turn 1, less at turn 5", (right[0] - right[4]) / number, DROP, at_least=False, baseline=full[0] - full[4], n=number),
+        Check("the same of eviction with as many near bytes", evicting[0] - evicting[4], n=number),
+    ], {"Five questions of one context": rows}
+
+
+@torch.no_grad()
+def growth(options: Options) -> Measured:
+    """2,000 tokens are generated after a short context, key–value lines given one token at a time; then the context is asked about, and they are."""
+    number, own = (1 if options.quick else 8), model()
+    right = {"full": 0, "shadowkv": 0}
+    bounds = []
+    for each in range(number):
+        session = tasks.make("kv", 2048 + 256, 4, f"growth {options.seed} {each}")
+        context = language.encode(session.context)
+        for name, kind in (("full", FULL), ("shadowkv", ShadowKV(Budget(share=1 / 16), **OWN))):
+            memory = KVMemory.of(own, kind)
+            start = len(context) - 2000
+            own(torch.tensor([context[:start]]), cache=memory, logits_to_keep=1)
+            memory.settle()
+            before = memory.nbytes().near
+            for word in context[start:]:
+                own(torch.tensor([[word]]), cache=memory)
+            if name == "shadowkv":
+                bounds.append(memory.nbytes().near / (before * len(context) / start))
+                assert all(shadow_of(layer) is not None for layer in memory.managed)
+            for turn in session.turns:
+                mind = memory.fork()
+                logits = own(torch.tensor([language.encode(turn.question)]), cache=mind, logits_to_keep=1).logits[0, -1]
+                good = True
+                for word in language.encode(turn.answer):
+                    good &= int(logits.argmax()) == word
+                    logits = own(torch.tensor([[word]]), cache=mind).logits[0, -1]
+                right[name] += good
+    asked = number * 4
+    return [
+        Check("near bytes after 2,000 generated tokens ÷ those of the context, in proportion to length", max(bounds), 1.0, at_least=False, n=number),
+        Check("accuracy after 2,000 generated tokens ÷ the full cache's", right["shadowkv"] / max(1, right["full"]), LOSSLESS,
+              baseline=right["full"] / asked, n=asked),
+    ], {}  # fmt: skip
