@@ -48,7 +48,11 @@ def _value(context: str, kind: str, cue: list[str]) -> str:
 
 
 def _names(context: str, kind: str, cue: list[str]) -> str:
-    return " ".join(name for name in _assigned(context) if _value(context, "value", [name]).split()[-1] == cue[0])
+    found = {cue[0]}
+    for name, given in re.findall(r"(\w+) = (\w+) ;", context):
+        if given in found:
+            found.add(name)
+    return " ".join(name for name in _assigned(context) if name in found)
 
 
 def _numbers(context: str) -> list[int]:
@@ -97,7 +101,7 @@ def _run(context: str, kind: str, cue: list[str]) -> str:
         else:
             sign, other = rest
             known[name] = int(str(before + known[other] if sign == "+" else before + 10 - known[other])[-1])
-            shown = f"{sign} {other} {known[other]}"
+            shown = f"{before} {sign} {other} {known[other]}"
         before = known[name]
         lines.append(f"{name} : {shown} = {name} {before} ;")
     return " ".join(lines)

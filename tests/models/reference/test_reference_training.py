@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from mnemos.models.reference.training.__main__ import main  # noqa: E402
 from mnemos.models.reference.training.attention import blocked  # noqa: E402
 from mnemos.models.reference.training.batches import Books, batch  # noqa: E402
 from mnemos.models.reference.training.beginning import fresh  # noqa: E402
+from mnemos.models.reference.training.drills import NAMES, SUFFIX, names, suffix, sums  # noqa: E402
 from mnemos.models.reference.training.plan import PLAN, REPEAT, TEXT, Plan, Stage  # noqa: E402
 from mnemos.models.reference.training.trainer import LOG, STATE, Trainer  # noqa: E402
 
@@ -90,6 +92,29 @@ def test_a_batch_hangs_on_seed_and_step_alone() -> None:
     assert not np.array_equal(one.ids[:1], other.ids[:1])
 
 
+@pytest.mark.parametrize("kind", [NAMES, SUFFIX])
+@pytest.mark.parametrize("length", [64, 512, 2048])
+def test_drills_have_one_answer_that_the_context_gives(kind: str, length: int) -> None:
+    session = (names if kind == NAMES else suffix)(Random(length), length)
+    context = " ".join(session.context)
+    assert len(session.words()) <= length
+    for turn in session.turns:
+        cue, answer = [word for word in turn.question[2:-1] if word != "_"], " ".join(turn.answer[:-1])
+        shown = f" {answer} = {cue[0]} ;" if kind == NAMES else f" {answer} {' '.join(cue)} ;"
+        assert context.count(shown) == 1
+        assert context.count(f" {' '.join(cue)} ;") == 1
+
+
+def test_drilled_sums_are_right() -> None:
+    words, weights = sums(Random(0), 512)
+    lines = " ".join(words[1:]).split(" ; ")
+    assert len(lines) == 63
+    for line in lines:
+        one, sign, _, other, _, _, result = line.removesuffix(" ;").split()
+        assert (int(one) + int(f"{sign}{other}") - int(result)) % 10 == 0
+    assert [word for word, weight in zip(words, weights, strict=True) if weight] == [line.split()[6] for line in lines]
+
+
 @pytest.mark.parametrize("step", [0, 400, 900, PLAN.steps - 1])
 def test_only_what_can_be_known_counts(step: int) -> None:
     drawn = batch(PLAN, step, NO_TEXT)
@@ -107,6 +132,7 @@ def test_only_what_can_be_known_counts(step: int) -> None:
                 inside[place] = at
                 at = (at or word == language.ANSWER) and word != language.END
             assert np.array_equal(np.nonzero(inside)[0], counted)
+            assert set(drawn.weights[row][inside]) <= {1.0, 3.0, 6.0}
         if kind == REPEAT:
             size = counted[0] - 2
             assert words[1 : 1 + size] == words[1 + size : 1 + 2 * size][: len(words) - 1 - size]

@@ -130,7 +130,7 @@ def run(rng: Random, length: int, turns: int, filler: Filler) -> Session:
     One turn, whatever `turns` says. Half of the operands are one of the first lines' names, which so come back after ever longer gaps.
     """
     starts = rng.randint(1, min(4, max(1, (length - 5) // 40)))
-    steps = min(220, max(1, (length - 5 - starts * 11) // 14))
+    steps = min(220, max(1, (length - 5 - starts * 11) // 15))
     names = rng.sample(SYMBOLS, starts + steps)
     lines: list[list[str]] = []
     answer: list[str] = []
@@ -143,8 +143,9 @@ def run(rng: Random, length: int, turns: int, filler: Filler) -> Session:
             continue
         operand = rng.choice(names[:starts] if rng.random() < 0.5 else names[:number])
         sign = rng.choice("+-")
-        value[name] = (value[names[number - 1]] + (value[operand] if sign == "+" else -value[operand])) % 10
+        before = value[names[number - 1]]
+        value[name] = (before + (value[operand] if sign == "+" else -value[operand])) % 10
         lines.append([name, ":", sign, operand, ";"])
-        answer += [name, ":", sign, operand, str(value[operand]), "=", name, str(value[name]), ";"]
+        answer += [name, ":", str(before), sign, operand, str(value[operand]), "=", name, str(value[name]), ";"]
     context, spans = laid(lines)
     return Session("run", context, [asked(["run"], answer, spans)])

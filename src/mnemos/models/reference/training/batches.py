@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mnemos.base.errors import NotFound
 from mnemos.models.reference import language, tasks
+from mnemos.models.reference.training.drills import NAMES, SUFFIX, SUMS, names, suffix, sums
 from mnemos.models.reference.training.plan import REPEAT, TEXT, Plan
 
 BOOKS = (
@@ -99,13 +100,32 @@ def _row(rng: Random, kind: str, length: int, books: Books, text_weight: float) 
         size = rng.randint(4, length // 2)
         once = rng.choices(language.SYMBOLS, k=size)
         return [language.START, *(once * (length // size + 1))[: length - 1]], [0.0] * (size + 2) + [0.5] * (length - size - 2)
-    most = tasks.most_turns(kind, length)
-    filler = books.some if rng.random() < 0.7 else tasks.plain
-    session = tasks.make(kind, length, rng.randint((most + 1) // 2, most), rng.getrandbits(62), filler)
+    if kind == SUMS:
+        return sums(rng, length)
+    if kind in (NAMES, SUFFIX):
+        session = (names if kind == NAMES else suffix)(rng, length)
+    else:
+        most = tasks.most_turns(kind, length)
+        filler = books.some if rng.random() < 0.7 else tasks.plain
+        session = tasks.make(kind, length, rng.randint((most + 1) // 2, most), rng.getrandbits(62), filler)
     counted = [0.0] * len(session.context)
     for turn in session.turns:
-        counted += [0.0] * len(turn.question) + [1.0] * len(turn.answer)
+        counted += [0.0] * len(turn.question) + _hard(kind, turn.answer)
     return session.words(), counted
+
+
+def _hard(kind: str, answer: list[str]) -> list[float]:
+    """What each word of an answer counts: where one word is the difficulty and many more follow from it, that one counts for several."""
+    counted = [1.0] * len(answer)
+    if kind == "code":
+        counted[0] = 6.0
+    if kind == "span":
+        counted[0] = 3.0
+    if kind == "run":
+        for place in range(2, len(answer)):
+            if answer[place - 2] == "=":
+                counted[place] = 3.0
+    return counted
 
 
 def _positions(rng: Random, length: int, longest: int) -> NDArray[np.int64]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mnemos.models.reference.training.drills import NAMES, SUFFIX, SUMS
+
 TEXT = "text"
 REPEAT = "repeat"
 """Two kinds of rows beside the tasks: plain English, and a row of random symbols that says itself again (Olsson et al. 2022: induction)."""
@@ -47,6 +49,8 @@ _FIRST = {REPEAT: 3, "copy": 2, "kv": 2, "needle": 1}
 _RECALL = {REPEAT: 4, "kv": 4, "copy": 2, "needle": 1, "chain": 1, "rule": 1, "world": 1, "code": 1, "run": 1, "span": 1, "list": 0.5, TEXT: 0.3}
 _ALL = {"kv": 3, "copy": 1, "needle": 1, "chain": 1.5, "rule": 1, "world": 1.5, "code": 1.5, "run": 2.5, "span": 2, "list": 1.5, TEXT: 0.7}
 _HARD = {"kv": 1.5, "copy": 1, "needle": 0.7, "chain": 3, "rule": 0.8, "world": 1.5, "code": 1, "run": 2.5, "span": 2, "list": 1.2, TEXT: 0.7}
+_DRILLED = {"kv": 1, "copy": 0.8, "needle": 0.4, "chain": 2, "rule": 0.6, "world": 1.2, "code": 2, "run": 2, "span": 2, "list": 1, TEXT: 0.7}
+_DRILLED |= {SUMS: 1, NAMES: 1.5, SUFFIX: 1.5}
 
 PLAN = Plan(
     stages=(
@@ -57,6 +61,7 @@ PLAN = Plan(
         Stage(1100, {128: 1, 256: 1, 512: 1}, 6144, _HARD),
         Stage(1600, {256: 1, 512: 1, 1024: 1}, 8192, _HARD),
         Stage(2100, {256: 1, 512: 1, 1024: 1, 2048: 1}, 8192, _HARD),
+        Stage(3098, {128: 2, 256: 2, 512: 1, 1024: 0.7, 2048: 0.5}, 6144, _DRILLED),
     ),
     steps=6000,
     cooldown=2000,

@@ -36,6 +36,7 @@ def checkpoint(state: Path, to: Path) -> dict[str, Any]:
         reached = file.metadata()
         weights = {name.removeprefix("average."): file.get_tensor(name).half() for name in sorted(file.keys()) if name.startswith("average.")}
     save_file(weights, to / "model.safetensors", metadata={"format": "pt"})
+    (to / "model.safetensors").chmod(0o644)
     shape = config(dtype="float16", architectures=["LlamaForCausalLM"])
     shape.save_pretrained(to)
     (to / "tokenizer.json").write_text(language.tokenizer_json(), encoding="utf-8")
