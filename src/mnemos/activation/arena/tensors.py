@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import torch
@@ -71,8 +70,3 @@ class CudaBytes:
     @property
     def __cuda_array_interface__(self) -> dict[str, object]:
         return {"shape": (self._span.nbytes,), "typestr": "|u1", "data": (self._span.base, False), "version": 3, "strides": None, "stream": None}
-
-
-def address(view: torch.Tensor) -> int:
-    """Of a view's first element, for tests and tools."""
-    return int(ctypes.c_void_p(view.data_ptr()).value or 0)
