@@ -45,7 +45,7 @@ class ShadowKV(Policy):
     flush: int = 256
     """Generated tokens after which those before the local ones are folded in."""
     residual: float = 0.1
-    """What of a chunk's keys (the norm, as a share) generated tokens may lose to the basis; no less than half more than the prompt's lose."""
+    """What of a chunk's keys (the norm, as a share) generated tokens may lose to the basis; more, where the worst 1 % of the prompt's lose more."""
     exact_from: int = 256
     """Tokens which, given at once after a first prompt, see all that is stored; fewer have each their own choice of chunks."""
     reuse: bool = True

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BLOCK = 2048
 """Tokens whose keys are turned back at a time."""
+WORST = 0.99
+"""The quantile of what chunks of a prompt lose to its basis that later chunks may lose, too."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,10 @@ def _made(taken: Taken, old: Shadow | None, before: list[int], picks: list[int],
         fresh = lowrank.leading(lowrank.gram(taken.plain()), rank)[1].to(dtype).float()
         vectors = fresh if vectors is None else torch.where(first[:, None, None], pad(fresh, (0, vectors.shape[-1] - rank)), vectors)
     lost, energy = _left_out(taken, vectors)
-    own = (lost.sum(-1) / energy.sum(-1).clamp_min(1e-30)).sqrt()
+    ratio = (lost / energy.clamp_min(1e-30)).sqrt().masked_fill(~taken.present, torch.nan)
+    own = ratio.nanquantile(WORST, -1).nan_to_num(0.0)
     loss = own if old is None else torch.where(first, own, old.loss)
-    bound = (1.5 * loss).clamp_min(settings.residual)
+    bound = loss.clamp_min(settings.residual)
     strays = None if old is None else old.strays
     stray = (lost > bound[:, None] ** 2 * energy) & ~first[:, None] & taken.present
     if old is not None and bool(stray.any()) and vectors.shape[-1] < most:

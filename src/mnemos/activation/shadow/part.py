@@ -15,7 +15,7 @@ from mnemos.activation.chunks import ChunkStore
 from mnemos.activation.parts import Bytes, Dense, Marks, size_of
 from mnemos.activation.rotary import Rotary
 from mnemos.activation.shadow.buffer import Buffer
-from mnemos.activation.shadow.selection import ABSENT, best, places
+from mnemos.activation.shadow.selection import ABSENT, best, best_places, places
 
 TILE = 8
 """Chunks whose keys are made by one product of matrices: always as many, so that a key has the same bits whatever is made beside it."""
@@ -51,8 +51,8 @@ class Shadow:
 
     `store`: landmarks [B, G, n, d], values far, and which chunks are candidates (not the outliers, which are kept exactly in a part of their own).
     `places` [B, n, c] int32: positions, −1 where there is no token. `coefficients`: pieces [B, m, c, r], one after the other, of the keys before
-    rotation in the directions `basis` [B, G, R, d]; older pieces use its first r only. `counts` [B]: the chunks that each head picks. `loss` [B]: the
-    share of the prompt's keys that the basis leaves out. `strays` [B, D, D] far: the Gram matrix of what it left out of later tokens.
+    rotation in the directions `basis` [B, G, R, d]; older pieces use its first r only. `counts` [B]: the chunks that each head picks. `loss` [B]:
+    what the worst chunks of the prompt lose to the basis, as a share. `strays` [B, D, D] far: the Gram matrix of what it left out of later tokens.
     """
 
     store: ChunkStore
@@ -112,22 +112,25 @@ class Shadow:
     # Picking and bringing
 
     def open(self, queries: Tensor, scaling: float) -> Picked:
-        return self.bring(self.pick(queries, scaling))
+        scores = self.scores(queries, scaling)
+        if queries.shape[3] == 1:
+            return self._decoding(best_places(scores[:, :, 0], self.counts[:, None]))
+        return self._reading(best(scores, self.counts[:, None, None]))
 
-    def pick(self, queries: Tensor, scaling: float) -> Tensor:
-        """[B, G, t, n], True for the chunks that each of the queries [B, G, g, t, d] picks: by the softmax of their products with the landmarks, the
-        largest of the heads that share a key-value head (section 4)."""
+    def scores(self, queries: Tensor, scaling: float) -> Tensor:
+        """[B, G, t, n] of the chunks for queries [B, G, g, t, d]: the softmax of their products with the landmarks, the largest of the heads that
+        share a key-value head (section 4); −∞ for those that are no candidates."""
         scores = (self.store.score(queries) * scaling).softmax(-1).amax(2)  # no number where nothing is readable
-        scores = scores.masked_fill(~self.store.readable.unsqueeze(2), -torch.inf)
-        return best(scores, self.counts[:, None, None])
+        return scores.masked_fill_(~self.store.readable.unsqueeze(2), -torch.inf)
 
     def bring(self, chosen: Tensor) -> Picked:
-        """These chunks [B, G, t, n] as they are attended to; each of several queries sees what it picked itself, and nothing else."""
-        return self._decoding(chosen[:, :, 0]) if chosen.shape[2] == 1 else self._reading(chosen)
+        """These chunks, True in [B, G, t, n], as they are attended to: each of several queries sees what is its own, and nothing else."""
+        if chosen.shape[2] == 1:
+            return self._decoding(places(chosen[:, :, 0], min(int(self.counts.max()), chosen.shape[-1])))
+        return self._reading(chosen)
 
-    def _decoding(self, chosen: Tensor) -> Picked:
-        rows, heads, n = chosen.shape
-        picked = places(chosen, min(int(self.counts.max()), n))
+    def _decoding(self, picked: Tensor) -> Picked:
+        rows, heads, _ = picked.shape
         key_size, value_size = self.chunk * self.basis.shape[-1], self.store.payloads[0].shape[-1]
         more = 0 if self.buffer is None else picked.shape[-1] - self.buffer.picked.shape[-1]
         if self.buffer is None or more < 0 or not self.reuse:

@@ -21,6 +21,16 @@ def best(scores: Tensor, counts: Tensor) -> Tensor:
     return (above | (level & (level.cumsum(-1) <= room))) & (scores > -torch.inf) & (counts > 0).unsqueeze(-1)
 
 
+def best_places(scores: Tensor, counts: Tensor) -> Tensor:
+    """What `places` gives of what is `best`, in fewer steps where no two scores are equal at the bound."""
+    most = min(int(counts.max()), scores.shape[-1])
+    top = scores.topk(most, -1, sorted=False)
+    bound = top.values.amin(-1, keepdim=True)
+    if most == int(counts.min()) and bool((((scores >= bound).sum(-1, keepdim=True) == most) & (bound > -torch.inf)).all()):
+        return top.indices.sort(-1).values
+    return places(best(scores, counts), most)
+
+
 def places(mask: Tensor, most: int) -> Tensor:
     """True in [..., n] → the places [..., most], ascending, `ABSENT` where there are fewer than `most`."""
     n = mask.shape[-1]

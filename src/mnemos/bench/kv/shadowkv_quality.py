@@ -56,9 +56,10 @@ class Chance(ShadowKV):
 
 @dataclass
 class Mass:
-    """Sums over queries of the share of attention that went to what is near and picked, and to as many of the newest tokens."""
+    """Sums over queries: attention to what is near and picked, to as many tokens that got most of it, and to as many of the newest."""
 
     picked: float = 0.0
+    most: float = 0.0
     newest: float = 0.0
     queries: int = 0
 
@@ -72,7 +73,7 @@ class Watching(ShadowKV):
     def open(self, layer: MemoryLayer, part: Part, queries: Tensor, new: int) -> Part:
         if not isinstance(part, Shadow):
             return part
-        chosen = part.pick(queries, layer.scaling)
+        chosen = best(part.scores(queries, layer.scaling), part.counts[:, None, None])
         others = [each for each in layer.parts if each is not part]
         tail, before = layer.tail.part(), layer.tail.length - new
         exact = [*(each.dense()[0] for each in others), tail.keys[:, :, :before]]
@@ -87,6 +88,9 @@ class Watching(ShadowKV):
         ranks = positions.argsort(descending=True).argsort().unsqueeze(2)
         newest = ranks < near.sum(-1, keepdim=True)
         self.mass.picked += float((weights * near.unsqueeze(2)).sum())
+        shared = weights.mean(2)
+        order = shared.argsort(descending=True).argsort()
+        self.mass.most += float((weights * (order < near.sum(-1, keepdim=True)).unsqueeze(2)).sum())
         self.mass.newest += float((weights * newest.unsqueeze(2)).sum())
         self.mass.queries += weights[..., 0].numel()
         return part.bring(chosen)
@@ -169,7 +173,8 @@ def retrieval(options: Options) -> Measured:
         Check("accuracy at 1/16, less that of chunks by chance", (right["shadowkv"] - right["chunks by chance"]) / number, RANDOM, n=number),
         Check("with outliers, less without", (right["shadowkv"] - right["shadowkv, no outliers"]) / number, 0.0, n=number),
         Check("full attention that goes to what is picked or exact, at 6.25 %", mass.picked / mass.queries, COVERED, n=mass.queries),
-        Check("the same, less what goes to as many of the newest tokens", (mass.picked - mass.newest) / mass.queries, WINDOW, n=mass.queries),
+        Check("the same of as many tokens that get most of it, by key-value head", mass.most / mass.queries, n=mass.queries),
+        Check("what is picked, less what goes to as many of the newest tokens", (mass.picked - mass.newest) / mass.queries, WINDOW, n=mass.queries),
     ], {"One question, by policy": rows}
 
 
