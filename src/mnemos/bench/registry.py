@@ -363,6 +363,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("kv.inject"),
         ),
         Benchmark(
+            "kv-think",
+            "ThinK, arXiv 2407.21018",
+            "Keys without 40 % of their channels, chosen by queries, cost at most a point of answers, also after tokens were dropped, where they save a "
+            "fifth of the bytes; products with half the channels take at most 1 / 1.3 of the time.",
+            _at("kv.think"),
+        ),
+        Benchmark(
             "kv-lazyeviction",
             "LazyEviction, arXiv 2506.15969",
             "Of tokens that come back after gaps of about 150 steps, at least 90 % are still held at a budget of 200, 15 points more than with RaaS and "
