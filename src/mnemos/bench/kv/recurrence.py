@@ -56,7 +56,7 @@ def made(shape: Shape, seed: int) -> Trace:
     gaps = np.clip(np.exp(rng.normal(np.log(shape.gap), shape.spread, total)), shape.least, shape.most)
     lives = rng.exponential(shape.lives, total)
     comes_back: list[list[int]] = [[] for _ in range(shape.steps)]
-    for token in np.flatnonzero(recurs):
+    for token in np.flatnonzero(recurs).tolist():
         at, times = float(born[token]), 0
         while True:
             grown = min(1.0, (times + 1) / 3)  # gaps grow to what they are
