@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
+
+from mnemos.activation.calibration import Plan, calibrate
 
 VOCABULARY = 101
 
@@ -49,3 +53,14 @@ def greedy(model: LlamaForCausalLM, memory: object, logits: torch.Tensor, count:
             mask = torch.cat([mask, mask.new_ones(mask.shape[0], 1)], 1)
         logits = run(model, memory, best, mask=mask)[:, -1]
     return torch.cat(chosen, 1).tolist(), torch.stack(seen, 1)
+
+
+@cache
+def _plan(layers: int, heads: int, kv_heads: int, width: int) -> Plan:
+    return calibrate(llama(0, layers, heads, kv_heads, width), "a model of the tests", tokens(3, 64, seed=4).tolist())
+
+
+def plan(model: LlamaForCausalLM) -> Plan:
+    """A calibration of the model of that shape and seed 0, on a few random tokens."""
+    config = model.config
+    return _plan(config.num_hidden_layers, config.num_attention_heads, config.num_key_value_heads, config.hidden_size)

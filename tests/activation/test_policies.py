@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from activation.models import greedy, llama, run, tokens
+from activation.models import greedy, llama, plan, run, tokens
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.narrow import Thin
 from mnemos.activation.policies import policy
@@ -34,6 +34,9 @@ SMALL = {
     "think, by head": lambda: policy("think", share=0.5, window=8, recent=8, adaptive=True),
     "snapkv, thin, in few bits": lambda: policy("snapkv", tokens=48, window=8).then(Thin(0.5, 8), Quantise(4, 8)),
     "snapkv by share": lambda: policy("snapkv", share=0.5, window=8),
+    "uncomp": lambda: policy("uncomp", tokens=40, plan=plan(llama()), window=8, kernel=3),
+    "uncomp, by layer": lambda: policy("uncomp", tokens=40, plan=plan(llama()), window=8, layers="depth", every=4),
+    "uncomp, online": lambda: policy("uncomp", share=0.4, window=8),
     "shadowkv": lambda: policy("shadowkv", tokens=16, chunk=4, rank=0.25, outliers=0.05, local=1, flush=4),
 }
 """Each policy with a budget that the tests' prompts are over."""
@@ -49,6 +52,8 @@ ROOMY = {
     "lazyeviction": lambda: policy("lazyeviction", tokens=500, window=4),
     "think": lambda: policy("think", share=0.0, recent=8),
     "snapkv, all of them": lambda: policy("snapkv", share=1.0),
+    "uncomp": lambda: policy("uncomp", tokens=500, plan=plan(llama())),
+    "uncomp, online": lambda: policy("uncomp", tokens=500),
     "shadowkv": lambda: policy("shadowkv", tokens=500),
 }
 """Each policy that takes a budget, with one that nothing is over."""
@@ -84,7 +89,7 @@ def test_reading_in_chunks_is_reading_at_once(name: str) -> None:
     assert torch.allclose(seen, others, atol=1e-4)
 
 
-TOGETHER = ("think, by head",)
+TOGETHER = ("think, by head", "uncomp, online")
 """Policies that divide among heads what all rows of a batch need, so that all have as many."""
 
 

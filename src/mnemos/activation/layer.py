@@ -135,7 +135,7 @@ class MemoryLayer(CacheLayerMixin):
         self.scaling, self.softcap = scaling, softcap
         self.tail.append(keys, values, positions)
         self._note_rotation(new)
-        self._remember(queries, positions)
+        self._remember(queries, positions, self.policy.query_window if decodes else self.policy.prompt_window)
         watched = self.policy.observes is Observes.EVERYTHING or (decodes and self.policy.observes is Observes.DECODING)
         fused = not self.parts and softcap is None
         if watched or not fused:
@@ -152,8 +152,8 @@ class MemoryLayer(CacheLayerMixin):
                 self.settle()
         return output.transpose(1, 2)
 
-    def _remember(self, queries: Tensor, positions: Tensor) -> None:
-        if window := self.policy.query_window:
+    def _remember(self, queries: Tensor, positions: Tensor, window: int) -> None:
+        if window:
             before = [] if self._queries is None or self._query_positions is None else [(self._queries, self._query_positions)]
             self._queries = torch.cat([*(each for each, _ in before), queries], 2)[:, :, -window:].clone()
             self._query_positions = torch.cat([*(each for _, each in before), positions], 1)[:, -window:].clone()
@@ -259,6 +259,9 @@ class MemoryLayer(CacheLayerMixin):
         if self.is_initialized and not self.settled:
             self.settled, self.generated, self.ends_prompt = True, 0, False
             self.policy.settle(self)
+            if self._queries is not None and self._query_positions is not None and self.policy.prompt_window > self.policy.query_window:
+                window = self.policy.query_window
+                self._queries, self._query_positions = self._queries[:, :, -window:].clone(), self._query_positions[:, -window:].clone()
 
     # What owners use
 

@@ -42,6 +42,11 @@ class Policy:
     unrotates: bool = False
     """Whether it needs keys as they are before rotation: its layers know their `rotation` then."""
 
+    @property
+    def prompt_window(self) -> int:
+        """So many of the newest queries the layer keeps while a prompt is read; those over `query_window` go when the policy has settled."""
+        return self.query_window
+
     def open(self, layer: MemoryLayer, part: Part, queries: Tensor, new: int) -> Part:
         """What queries [B, h, g, t, d], some of the `new` ones that were given at once, shall see of a part."""
         return part.open(queries, layer.scaling)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,12 @@ class View:
         index = places.masked_fill(self.ranks >= count, -1).masked_fill(self.positions < 0, -1)
         return self.part.take(index.sort(-1).values[..., -min(count, n) :] if count else index[..., :0])
 
+    def of_newest(self, count: int) -> View:
+        """The same with only the newest `count` queries."""
+        if self.queries is None or self.query_positions is None:
+            return self
+        return replace(self, queries=self.queries[:, :, -count:], query_positions=self.query_positions[:, -count:])
+
     def window_attention(self) -> Tensor:
         """[B, G, g, w, n] float32: what the newest queries attend to among the stored tokens; each sees what is not after it. Queries in padded
         places attend to nothing."""
@@ -88,10 +94,13 @@ class View:
         return torch.nan_to_num(scores.masked_fill(~seen, -torch.inf).softmax(-1))
 
     def smoothed(self, scores: Tensor, kernel: int) -> Tensor:
-        """[B, G, n] averaged over `kernel` neighbouring tokens, as many as there are of them at the ends."""
+        """[B, G, n] averaged over `kernel` (odd) neighbouring tokens, as many as there are of them at the ends."""
         there = (self.positions >= 0).float()
+        order = there.argsort(dim=-1, stable=True)  # neighbours are next to each other, whatever padding stands between them
+        there, scores = there.gather(-1, order), scores.gather(-1, order)
         summed = avg_pool1d(scores * there, kernel, 1, kernel // 2, count_include_pad=True)
-        return summed / avg_pool1d(there, kernel, 1, kernel // 2, count_include_pad=True).clamp_min(1 / (2 * kernel))
+        means = summed / avg_pool1d(there, kernel, 1, kernel // 2, count_include_pad=True).clamp_min(1 / (2 * kernel))
+        return torch.empty_like(means).scatter_(-1, order, means)
 
 
 def side_by_side(pieces: Sequence[Part], heads: int) -> Dense:

@@ -22,6 +22,7 @@ MODULES = {
     "think": "think",
     "lazyeviction": "lazyeviction",
     "raas": "raas",
+    "uncomp": "uncomp",
 }
 """Where `make(**options) -> Policy` of each policy stands."""
 

@@ -1,0 +1,144 @@
+"""Who keeps how much: budgets of heads by groups, of layers by stages, in whole tokens whose sum is exact.
+
+A group, or stage, of number 0 keeps the most. Which head or layer is in which comes from a calibration (`calibration.Plan`), from the prompt's own
+queries, or, to compare with, from the reverse of those, from chance, or from depth alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from mnemos.activation.entropy import matrix_entropy
+from mnemos.activation.view import View
+from mnemos.base.errors import Invalid
+
+Grid = tuple[tuple[int, ...], ...]
+"""[layers][key-value heads]."""
+ORDERS = ("entropy", "reversed", "random")
+SPREAD = 1 / 3
+"""The first group keeps so much more than the mean, the last so much less: 512 and 256 at a mean of 384 in the paper."""
+DROP = 0.15
+"""A layer begins a stage where entropy falls from the one before by more than this share of the whole fall."""
+GROUPS = "uncomp.groups"
+"""The note of a layer that says in which group each head is, where the prompt's own queries decided it."""
+
+
+def grouped(entropies: Sequence[float], groups: int) -> tuple[int, ...]:
+    """For each head the number of its group, as many heads in each as can be: group 0 has those of the highest entropy; equal ones go by their order.
+    Raises `Invalid` for fewer than 1 group; no more are made than there are heads."""
+    if groups < 1:
+        raise Invalid(f"heads cannot be divided into {groups} groups; give at least 1")
+    order = sorted(range(len(entropies)), key=lambda head: -entropies[head])
+    numbers = [0] * len(order)
+    for number, some in enumerate(np.array_split(np.asarray(order), min(groups, len(order)))):
+        for head in some.tolist():
+            numbers[head] = number
+    return tuple(numbers)
+
+
+def stages_of(entropies: Sequence[float], drop: float = DROP) -> tuple[int, ...]:
+    """For each layer the number of its stage: a new one begins where truncated entropy falls by more than `drop` of the whole fall from the first
+    layer to the last. One stage where it does not fall."""
+    fall = entropies[0] - entropies[-1]
+    numbers, stage = [0], 0
+    for before, its in pairwise(entropies):
+        stage += fall > 0 and before - its > drop * fall
+        numbers.append(stage)
+    return tuple(numbers)
+
+
+def spaced(numbers: Sequence[int], mean: int, spread: float = SPREAD, least: int = 0) -> list[int]:
+    """For each of several heads, or layers, by the number of its group, how many tokens it keeps: `mean` on average, exactly; from 1 + `spread` of
+    it in the first group to 1 − `spread` in the last in even steps, but at least `least`, for which the spread shrinks. What whole numbers leave over
+    goes, a token each, to the first heads of the first groups. Raises `Invalid` where the mean is under `least`."""
+    if mean < least:
+        raise Invalid(f"{mean} tokens a head on average, with at least {least} for each, cannot be")
+    last, total = max(numbers), mean * len(numbers)
+    if not last:
+        return [mean] * len(numbers)
+    tilt = np.asarray([1 - 2 * number / last for number in numbers])
+    tilt -= tilt.mean()  # groups of unlike size: the mean stays
+    spread = min(spread, (mean - least) / (mean * -tilt.min()))
+    counts = np.floor(mean * (1 + spread * tilt) + 1e-9).astype(int)
+    over = total - int(counts.sum())
+    for head in sorted(range(len(numbers)), key=lambda head: numbers[head])[:over]:
+        counts[head] += 1
+    found: list[int] = counts.tolist()
+    return found
+
+
+@dataclass(frozen=True)
+class HeadGroups:
+    """Divides a budget among heads by their groups, and among layers by `layers`: their stages, or nothing where it is empty.
+
+    `groups` [layers][heads]; None: `online` groups by the entropy of the prompt's own queries, the mean over the rows of a batch, once for a
+    sequence. `order` "reversed" turns groups and stages around, "random" shuffles them by `seed`: to compare with. `origin` is the digest of the
+    calibration that all came from, "" where none did.
+    """
+
+    groups: Grid | None
+    layers: tuple[int, ...] = ()
+    spread: float = SPREAD
+    least: int = 0
+    order: str = "entropy"
+    seed: int = 0
+    online: int = 2
+    origin: str = ""
+    name = "entropy"
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise Invalid(f"no order of heads is named {self.order!r}; there are {', '.join(ORDERS)}")
+        if not 0 <= self.spread < 1:
+            raise Invalid(f"a spread is in [0, 1), not {self.spread}")
+
+    def plan_of(self, layer: int, numbers: Sequence[int], budget: int) -> list[int]:
+        """Tokens that each head of a layer keeps, its heads being in these groups."""
+        if self.layers:
+            if layer >= len(self.layers):
+                raise Invalid(f"the plan is of {len(self.layers)} layers, and this is layer {layer}: calibrate for this model")
+            budget = spaced(self._ordered(self.layers, len(self.layers)), budget, self.spread, self.least)[layer]
+        return spaced(self._ordered(numbers, layer), budget, self.spread, self.least)
+
+    def plan(self, view: View, budget: int) -> Sequence[int]:
+        layer = view.layer.number
+        return self.plan_of(layer, self.numbers(view), max(budget, self.least))
+
+    def numbers(self, view: View) -> Sequence[int]:
+        """The group of each head of the layer; noted, where the prompt decides."""
+        layer = view.layer.number
+        if self.groups is not None:
+            if layer >= len(self.groups) or len(self.groups[layer]) != view.heads:
+                shape = f"{len(self.groups)} layers of {len(self.groups[0])} key-value heads"
+                raise Invalid(f"the plan is of {shape}, and layer {layer} of the model has {view.heads}: calibrate for this model")
+            return self.groups[layer]
+        notes = view.layer.notes
+        if GROUPS not in notes:
+            notes[GROUPS] = list(grouped(query_entropies(view.queries, view.query_positions, view.heads), self.online))
+        known: list[int] = notes[GROUPS]
+        return known
+
+    def _ordered(self, numbers: Sequence[int], salt: int) -> Sequence[int]:
+        if self.order == "reversed":
+            return [max(numbers) - number for number in numbers]
+        if self.order == "random":
+            shuffled: list[int] = np.random.default_rng([self.seed, salt]).permutation(np.asarray(numbers)).tolist()
+            return shuffled
+        return numbers
+
+
+def query_entropies(queries: Any, positions: Any, heads: int) -> list[float]:
+    """Truncated entropy for each of G key-value heads: of queries [B, H, n, d], mean over the query heads that share it and over the rows, each of
+    which counts where its positions [B, n] are not −1. 0 where a row has fewer than two."""
+    found = np.zeros((queries.shape[0], queries.shape[1]))
+    for row in range(queries.shape[0]):
+        its = queries[row][:, positions[row] >= 0]
+        if its.shape[1] > 1:
+            found[row] = matrix_entropy(its)
+    means: list[float] = found.mean(0).reshape(heads, -1).mean(1).tolist()
+    return means
