@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from mnemos.base.errors import Corrupt, ModelUnavailable  # noqa: E402
+from mnemos.base.errors import Corrupt, Invalid, ModelUnavailable  # noqa: E402
 from mnemos.models import reference  # noqa: E402
 from mnemos.models.reference import language, tasks  # noqa: E402
 from mnemos.models.reference.model import config  # noqa: E402
@@ -99,6 +99,11 @@ def test_greedy_decoding_gives_exactly_the_answers_that_count_as_right(loaded: t
                 0, prompt.shape[1] :
             ].tolist()
             assert (decoded == answer) == (score(model, [session]).right == 1)
+
+
+def test_no_session_is_no_score(loaded: tuple[Any, Any]) -> None:
+    with pytest.raises(Invalid, match="no session"):
+        score(loaded[0], [])
 
 
 def test_an_answer_is_not_guessed_without_its_evidence(loaded: tuple[Any, Any]) -> None:

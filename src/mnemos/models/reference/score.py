@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from mnemos.base.errors import Invalid
 from mnemos.models.reference import language, tasks
 
 
@@ -27,6 +28,45 @@ class Score:
 
     @property
     def accuracy(self) -> float:
+        return self.right / self.asked
+
+    @property
+    def last_accuracy(self) -> float:
+        """Where the last word before `<end>` is the result (chain, run, choose): its share of right ones."""
+        return self.last / self.asked
+
+
+def score(model: Any, sessions: Iterable[tasks.Session]) -> Score:
+    """Score a model on sessions, one forward pass each, with the true answers of earlier turns in the history.
+
+    An answer is right where each of its words is the most likely one after the true words before it: greedy decoding then gives exactly this answer.
+    Raises `Invalid` where there is no session.
+    """
+    right = last = asked = words = found = 0
+    turns: list[list[bool]] = []
+    for session in sessions:
+        ids = language.encode(session.words())
+        with torch.no_grad():
+            guessed = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0].argmax(-1).tolist()
+        at = len(session.context)
+        for number, turn in enumerate(session.turns):
+            begin = at + len(turn.question)
+            at = begin + len(turn.answer)
+            same = [guess == word for guess, word in zip(guessed[begin - 1 : at - 1], ids[begin:at], strict=True)]
+            asked += 1
+            right += all(same)
+            last += same[-2]
+            words += len(same)
+            found += sum(same)
+            if number == len(turns):
+                turns.append([])
+            turns[number].append(all(same))
+    if not asked:
+        raise Invalid("there is no session to score: give at least one")
+    return Score(asked, right, last, found / words, tuple(sum(turn) / len(turn) for turn in turns))
+
+
+def accuracy(self) -> float:
         return self.right / self.asked
 
     @property
@@ -67,12 +107,12 @@ def accuracy(model: Any, name: str, length: int, turns: int, sessions: int, seed
     return score(model, (tasks.make(name, length, turns, f"held out {seed} {number}") for number in range(sessions)))
 
 
-@torch.no_grad()
 def perplexity(model: Any, words: Sequence[str], length: int, windows: int) -> float:
     """exp of the mean loss a word (a piece) over windows of a text, each `length` words behind `<s>`."""
     total = 0.0
     for number in range(windows):
         piece = words[number * (length - 1) : (number + 1) * (length - 1)]
         ids = torch.tensor([language.encode([language.START, *piece])], device=model.device)
-        total += float(model(input_ids=ids, labels=ids, use_cache=False).loss)
+        with torch.no_grad():
+            total += float(model(input_ids=ids, labels=ids, use_cache=False).loss)
     return math.exp(total / windows)

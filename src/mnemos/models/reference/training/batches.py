@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mnemos.base.errors import NotFound
 from mnemos.models.reference import language, tasks
-from mnemos.models.reference.training.drills import NAMES, SUFFIX, SUMS, names, suffix, sums
+from mnemos.models.reference.training.drills import DRILLS
 from mnemos.models.reference.training.plan import REPEAT, TEXT, Plan
 
 BOOKS = (
@@ -100,14 +100,11 @@ def _row(rng: Random, kind: str, length: int, books: Books, text_weight: float) 
         size = rng.randint(4, length // 2)
         once = rng.choices(language.SYMBOLS, k=size)
         return [language.START, *(once * (length // size + 1))[: length - 1]], [0.0] * (size + 2) + [0.5] * (length - size - 2)
-    if kind == SUMS:
-        return sums(rng, length)
-    if kind in (NAMES, SUFFIX):
-        session = (names if kind == NAMES else suffix)(rng, length)
-    else:
-        most = tasks.most_turns(kind, length)
-        filler = books.some if rng.random() < 0.7 else tasks.plain
-        session = tasks.make(kind, length, rng.randint((most + 1) // 2, most), rng.getrandbits(62), filler)
+    if kind in DRILLS:
+        return DRILLS[kind](rng, length)
+    most = tasks.most_turns(kind, length)
+    filler = books.some if rng.random() < 0.7 else tasks.plain
+    session = tasks.make(kind, length, rng.randint((most + 1) // 2, most), rng.getrandbits(62), filler)
     counted = [0.0] * len(session.context)
     for turn in session.turns:
         counted += [0.0] * len(turn.question) + _hard(kind, turn.answer)

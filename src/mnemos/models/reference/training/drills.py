@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from random import Random
 
 from mnemos.models.reference.language import NUMBERS, START, SYMBOLS
-from mnemos.models.reference.tasks import Session
-from mnemos.models.reference.tasks.session import asked, laid
+from mnemos.models.reference.tasks.session import Turn, asked
 
 SUMS, NAMES, SUFFIX = "sums", "names", "suffix"
 """Sums as `run` writes them; the name before a number; the middle before a suffix."""
@@ -23,21 +24,38 @@ def sums(rng: Random, length: int) -> tuple[list[str], list[float]]:
     return words, weights
 
 
-def names(rng: Random, length: int) -> Session:
-    """Variables with numbers of their own; asked is the variable of a number."""
-    turns = length // 14
-    count = min(len(NUMBERS), (length - 1 - turns * 6) // 4)
-    pairs = list(zip(rng.sample(SYMBOLS, count), rng.sample(NUMBERS, count), strict=True))
-    context, spans = laid([[name, "=", value, ";"] for name, value in pairs])
-    chosen = rng.sample(range(count), min(turns, count))
-    return Session(NAMES, context, [asked(["names", pairs[n][1]], [pairs[n][0]], [spans[n]]) for n in chosen])
+def names(rng: Random, length: int) -> tuple[list[str], list[float]]:
+    """Blocks of variables with numbers of their own, and questions for the variable of each number of the block."""
+    pairs = iter(zip(rng.sample(SYMBOLS, len(NUMBERS)), rng.sample(NUMBERS, len(NUMBERS)), strict=True))
+    return _blocks(rng, length, pairs, lambda pair: [pair[0], "=", pair[1], ";"], lambda pair: asked(["names", pair[1]], [pair[0]], []))
 
 
-def suffix(rng: Random, length: int) -> Session:
-    """Strings as in `span`; asked is the middle before a suffix that only one has."""
-    turns = length // 24
-    count = (length - 1 - turns * 12) // 8
-    strings = [rng.choices(SYMBOLS, k=6) for _ in range(count)]
-    context, spans = laid([["span", *string, ";"] for string in strings])
-    asks = [asked(["span", "_", "_", "_", "_", *strings[n][4:]], strings[n][2:4], [spans[n]]) for n in rng.sample(range(count), turns)]
-    return Session(SUFFIX, context, asks)
+def suffix(rng: Random, length: int) -> tuple[list[str], list[float]]:
+    """Blocks of strings as in `span`, and questions for the middle before each suffix, which no other string of the row has."""
+    ends = {(rng.choice(SYMBOLS), rng.choice(SYMBOLS)): None for _ in range(length // 10)}
+    strings = iter([[*rng.choices(SYMBOLS, k=4), *end] for end in ends])
+    return _blocks(rng, length, strings, lambda string: ["span", *string, ";"], lambda string: asked(["span", *"____", *string[4:]], string[2:4], []))
+
+
+def _blocks(
+    rng: Random, length: int, items: Iterator[Sequence[str]], line: Callable[[Sequence[str]], list[str]], question: Callable[[Sequence[str]], Turn]
+) -> tuple[list[str], list[float]]:
+    """Blocks of few lines, with a question on each of a block's lines behind it, in random order; and the words' weights."""
+    words, weights = [START], [0.0]
+    while block := list(islice(items, rng.randint(2, 12))):
+        lines = [word for item in block for word in line(item)]
+        turns = [question(item) for item in rng.sample(block, len(block))]
+        if len(words) + len(lines) + sum(len(turn.question) + len(turn.answer) for turn in turns) > length:
+            if len(words) > 1:
+                break
+            continue
+        words += lines
+        weights += [0.0] * len(lines)
+        for turn in turns:
+            words += turn.question + turn.answer
+            weights += [0.0] * len(turn.question) + [1.0] * len(turn.answer)
+    return words, weights
+
+
+DRILLS = {SUMS: sums, NAMES: names, SUFFIX: suffix}
+"""Each from a generator of random numbers and a length; gives words and what each counts."""

@@ -51,6 +51,8 @@ _ALL = {"kv": 3, "copy": 1, "needle": 1, "chain": 1.5, "rule": 1, "world": 1.5, 
 _HARD = {"kv": 1.5, "copy": 1, "needle": 0.7, "chain": 3, "rule": 0.8, "world": 1.5, "code": 1, "run": 2.5, "span": 2, "list": 1.2, TEXT: 0.7}
 _DRILLED = {"kv": 1, "copy": 0.8, "needle": 0.4, "chain": 2, "rule": 0.6, "world": 1.2, "code": 2, "run": 2, "span": 2, "list": 1, TEXT: 0.7}
 _DRILLED |= {SUMS: 1, NAMES: 1.5, SUFFIX: 1.5}
+_LAST = {"kv": 2, "copy": 2, "needle": 0.6, "chain": 2, "rule": 0.8, "world": 2, "code": 1.5, "run": 1.5, "span": 2, "list": 1, TEXT: 0.7}
+_LAST |= {SUMS: 0.2, NAMES: 2, SUFFIX: 0.3}
 
 PLAN = Plan(
     stages=(
@@ -62,8 +64,10 @@ PLAN = Plan(
         Stage(1600, {256: 1, 512: 1, 1024: 1}, 8192, _HARD),
         Stage(2100, {256: 1, 512: 1, 1024: 1, 2048: 1}, 8192, _HARD),
         Stage(3098, {128: 2, 256: 2, 512: 1, 1024: 0.7, 2048: 0.5}, 6144, _DRILLED),
+        Stage(4280, {64: 1, 128: 2, 256: 1.5, 512: 0.7, 1024: 0.5, 2048: 0.4}, 6144, _DRILLED),
+        Stage(4936, {128: 0.7, 256: 1, 512: 1, 1024: 1, 2048: 1}, 8192, _LAST),
     ),
-    steps=6000,
-    cooldown=2000,
+    steps=5586,
+    cooldown=650,
 )
 """The training that made the checkpoint."""
