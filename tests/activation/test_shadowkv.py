@@ -297,6 +297,8 @@ def test_tokens_of_other_directions_enlarge_the_basis_or_are_kept() -> None:
             assert found.rank == 8
             assert [piece.shape[-1] for piece in found.coefficients] == [4, 8]
             assert layer.nbytes().near < 3.5 * before
+            first, last = torch.tensor([0]), torch.tensor([found.store.count - 1])
+            assert found.keys(first, first, first).shape == found.keys(first, first, last).shape == (1, 8 * 16)  # each of one piece alone
             assert found.strays is not None
             assert layer.nbytes().far == found.store.nbytes().far + 32 * 32 * 4
         else:

@@ -95,7 +95,7 @@ class Watching(ShadowKV):
         return part.bring(chosen)
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def answers(kind: Policy, session: Any) -> tuple[list[bool], Bytes]:
     """For each turn, whether it is answered word for word by the largest logits, and the bytes after the first answer. Turns stay in the memory."""
     own, right, held = model(), [], Bytes()
@@ -200,7 +200,7 @@ def _read(context: Sequence[int], kind: Policy) -> KVMemory:
     return memory
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def growth(options: Options) -> Measured:
     """2,000 tokens are generated after a short context, key–value lines given one token at a time; then both are asked about. The bound is linear:
     what the tokens take when read at once with the most directions that the policy may use, and those between two folds in full."""
