@@ -66,42 +66,6 @@ def score(model: Any, sessions: Iterable[tasks.Session]) -> Score:
     return Score(asked, right, last, found / words, tuple(sum(turn) / len(turn) for turn in turns))
 
 
-def accuracy(self) -> float:
-        return self.right / self.asked
-
-    @property
-    def last_accuracy(self) -> float:
-        """Where the last word before `<end>` is the result (chain, run, choose): its share of right ones."""
-        return self.last / self.asked
-
-
-@torch.no_grad()
-def score(model: Any, sessions: Iterable[tasks.Session]) -> Score:
-    """Score a model on sessions, one forward pass each, with the true answers of earlier turns in the history.
-
-    An answer is right where each of its words is the most likely one after the true words before it: greedy decoding then gives exactly this answer.
-    """
-    right = last = asked = words = found = 0
-    turns: list[list[bool]] = []
-    for session in sessions:
-        ids = torch.tensor([language.encode(session.words())], device=model.device)
-        guessed = model(input_ids=ids, use_cache=False).logits[0].argmax(-1)
-        at = len(session.context)
-        for number, turn in enumerate(session.turns):
-            begin = at + len(turn.question)
-            at = begin + len(turn.answer)
-            same = (guessed[begin - 1 : at - 1] == ids[0, begin:at]).tolist()
-            asked += 1
-            right += all(same)
-            last += same[-2]
-            words += len(same)
-            found += sum(same)
-            if number == len(turns):
-                turns.append([])
-            turns[number].append(all(same))
-    return Score(asked, right, last, found / max(1, words), tuple(sum(turn) / len(turn) for turn in turns))
-
-
 def accuracy(model: Any, name: str, length: int, turns: int, sessions: int, seed: int = 0) -> Score:
     """The score on `sessions` held-out sessions of a task (no seed of which training uses: its seeds are 62-bit numbers)."""
     return score(model, (tasks.make(name, length, turns, f"held out {seed} {number}") for number in range(sessions)))

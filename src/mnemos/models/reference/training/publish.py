@@ -24,9 +24,9 @@ from mnemos.models.reference.training.plan import PLAN
 from mnemos.models.reference.training.trainer import STATE
 
 HISTORY = (
-    "The plan is what was trained, but for four things that were changed on the way: until step 436 no running average was kept; until step 3098 the lines "
-    "of `run` did not repeat the result before them; from step 3098 to 4280 the drills `names` and `suffix` were one block to a row, and from 4000 to 4280 "
-    "the rate fell by up to 14 %."
+    "The plan is what was trained, but for four things that were changed on the way: until step 436 no running average was kept; until step 3098 "
+    "the lines of `run` did not repeat the result before them; from step 3098 to 4280 the drills `names` and `suffix` were one block to a row, "
+    "and from 4000 to 4280 the rate fell by up to 14 %."
 )
 """What the card says of how the checkpoint came about, beside the plan."""
 
