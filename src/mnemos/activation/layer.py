@@ -81,21 +81,27 @@ class MemoryLayer(CacheLayerMixin):
 
     @property
     def is_croppable(self) -> bool:
-        """Whether tokens can be taken back, however many: not after a policy has taken some out of the tail."""
-        return not self.is_initialized or (not self.parts and self.tail.length == self.seen)
+        """Whether tokens can be taken back, however many: not after a policy has taken some out of the tail, nor where it has noted what they attend
+        to."""
+        return not self.is_initialized or (not self.parts and self.tail.length == self.seen and self.policy.observes is Observes.NOTHING)
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forgets the newest tokens, of which there are −`tokens_to_remove`, as transformers counts them. Raises `Invalid` for a positive number, and
-        where the policy has already taken some of them out of the tail."""
+        where the policy has already taken some of them out of the tail, or has noted what they attend to."""
         count = -tokens_to_remove
         if count < 0:
             raise Invalid(f"crop({tokens_to_remove}): give how many tokens to take back as a negative number")
-        if count > (self.tail.length if self.is_initialized else 0):
-            raise Invalid(f"cannot take back {count} tokens: the policy {self.policy.name!r} has left only the newest {self.tail.length} as they "
+        if count > (held := self.tail.length if self.is_initialized else 0):
+            raise Invalid(f"cannot take back {count} tokens: the policy {self.policy.name!r} has left only the newest {held} as they "
                           "came; fork() the memory before what shall be taken back")  # fmt: skip
+        if count and self.policy.observes is not Observes.NOTHING:
+            raise Invalid(f"cannot take back {count} tokens: the policy {self.policy.name!r} has noted what they attended to; fork() the memory "
+                          "before what shall be taken back")  # fmt: skip
         if count:
             self.tail.crop(count)
             self.seen -= count
+            if self._queries is not None and self._query_positions is not None:
+                self._queries, self._query_positions = self._queries[:, :, :-count].clone(), self._query_positions[:, :-count].clone()
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         self.select_rows(beam_idx)
@@ -104,8 +110,9 @@ class MemoryLayer(CacheLayerMixin):
         self.select_rows(indices)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        rows = torch.arange(self.tail.keys.shape[0], device=self.tail.keys.device)
-        self.select_rows(rows.repeat_interleave(repeats))
+        if self.is_initialized:
+            rows = torch.arange(self.tail.keys.shape[0], device=self.tail.keys.device)
+            self.select_rows(rows.repeat_interleave(repeats))
 
     def select_rows(self, index: Tensor) -> None:
         """Keeps these rows of the batch, in that order."""
@@ -124,14 +131,17 @@ class MemoryLayer(CacheLayerMixin):
         token sees another; None: each sees those before it. `positions` [B or 1, t]; None: they follow on."""
         self._waits = False
         rows, _, new, _ = queries.shape
-        decodes = new == 1 and self.seen > 0
+        decodes = new == 1 and self.seen > 0 and not self.ends_prompt
         if decodes and not self.settled:
             self.settle()
         if positions is None:
             positions = torch.arange(self.seen, self.seen + new, device=keys.device)[None]
         positions = positions.to(torch.int32).expand(rows, -1)
         if mask is not None:
-            positions = positions.masked_fill(~mask[:, 0, -1], -1)
+            if mask.dtype != torch.bool or mask.shape[-2:] != (new, new):
+                raise Invalid(f"a KVMemory takes boolean masks of the new tokens among themselves, [B, 1, {new}, {new}], not {mask.dtype} "
+                              f"{tuple(mask.shape)}: give attention_mask [B, n], which says what is padding")  # fmt: skip
+            positions = positions.masked_fill(~mask[:, 0].diagonal(dim1=-2, dim2=-1), -1)  # what does not even see itself is padding
         self.scaling, self.softcap = scaling, softcap
         self.tail.append(keys, values, positions)
         self._note_rotation(new)
@@ -155,8 +165,12 @@ class MemoryLayer(CacheLayerMixin):
     def _remember(self, queries: Tensor, positions: Tensor, window: int) -> None:
         if window:
             before = [] if self._queries is None or self._query_positions is None else [(self._queries, self._query_positions)]
-            self._queries = torch.cat([*(each for each, _ in before), queries], 2)[:, :, -window:].clone()
-            self._query_positions = torch.cat([*(each for _, each in before), positions], 1)[:, -window:].clone()
+            queries, positions = torch.cat([*(each for each, _ in before), queries], 2), torch.cat([*(each for _, each in before), positions], 1)
+            if bool((positions < 0).any()):  # each row keeps its own newest, whatever the padding between its turns
+                places = (positions >= 0).int().argsort(dim=1, stable=True)[:, -window:]
+                queries = queries.gather(2, places[:, None, :, None].expand(-1, queries.shape[1], -1, queries.shape[-1]))
+                positions = positions.gather(1, places)
+            self._queries, self._query_positions = queries[:, :, -window:].clone(), positions[:, -window:].clone()
 
     def _note_rotation(self, new: int) -> None:
         """Where the model's rotation changes as a sequence grows, and the policy turns keys back: which of its frequencies turned the new tokens."""
@@ -174,7 +188,7 @@ class MemoryLayer(CacheLayerMixin):
         new, length, rows = queries.shape[2], self.tail.length, queries.shape[0]
         keys, values = self.tail.keys, self.tail.values
         absent = bool((self.tail.positions < 0).any())
-        if new == length and not absent:
+        if new == length and not absent and mask is None:
             return scaled_dot_product_attention(queries, keys, values, is_causal=new > 1, scale=self.scaling, enable_gqa=True)
         if new == 1 and not absent:  # the query heads that share a key-value head stand as if they were tokens: no copy of keys
             grouped = queries.reshape(rows, keys.shape[1], -1, queries.shape[-1])
@@ -191,8 +205,13 @@ class MemoryLayer(CacheLayerMixin):
             own = torch.ones(new, new, dtype=torch.bool, device=self.tail.keys.device).tril()[None, None, start:stop]
         else:
             own = mask[:, :, start:stop]
-        before = own.new_ones((*own.shape[:-1], length - new))
-        return torch.cat([before, own], -1)
+        there = self._asking(start, stop, new)
+        return torch.cat([there.expand(-1, -1, -1, length - new), own.expand(there.shape[0], -1, -1, -1)], -1)
+
+    def _asking(self, start: int, stop: int, new: int) -> Tensor:
+        """[B, 1, stop − start, 1]: which of the new queries are of a token, and see what is stored; the others are padding."""
+        first = self.tail.length - new
+        return self.tail.positions[:, :1, first + start : first + stop, None] >= 0
 
     def _merged(self, queries: Tensor, mask: Tensor | None, watched: bool) -> Tensor:
         """Over parts and tail; what is attended to is seen by the policy where it asked for it."""
@@ -204,7 +223,12 @@ class MemoryLayer(CacheLayerMixin):
             some = grouped[:, :, :, start:stop]
             pieces = self.pieces()
             opened = [*(self.policy.open(self, part, some[:, list(part.heads)], new) for part in self.parts), pieces[-1]]
-            masks = [*(getattr(part, "seen", None) for part in opened[:-1]), self._tail_mask(mask, start, stop, new, self.tail.length)]
+            masks = [getattr(part, "seen", None) for part in opened[:-1]]
+            if mask is not None:
+                asking = self._asking(start, stop, new)
+                masks = [asking if seen is None else seen & asking for seen in masks]
+                masks = [seen.expand(-1, -1, -1, part.length) for seen, part in zip(masks, opened[:-1], strict=True)]
+            masks.append(self._tail_mask(mask, start, stop, new, self.tail.length))
             output, weights = attend(some, opened, masks, self.scaling, self.softcap)
             if watched:
                 self.policy.observe(self, pieces, weights)
@@ -245,6 +269,13 @@ class MemoryLayer(CacheLayerMixin):
                 held[head] += part.length
         return max(held)
 
+    def held_tokens(self) -> Tensor:
+        """[B, G]: the tokens that each head holds, at least 1."""
+        held = (self.tail.positions >= 0).sum(-1).expand(-1, self.tail.heads).clone()
+        for part in self.parts:
+            held[:, list(part.heads)] += (part.positions >= 0).sum(-1)
+        return held.clamp_min(1)
+
     def view(self) -> View:
         """Everything that is stored, side by side."""
         return View(self, side_by_side(self.pieces(), self.tail.heads), self._queries, self._query_positions, self.scaling, self.softcap)
@@ -283,7 +314,9 @@ class MemoryLayer(CacheLayerMixin):
         return sum((part.nbytes() for part in self.parts), self.tail.nbytes() + Bytes(own))
 
     def held(self) -> list[list[set[int]]]:
-        """For each row and each head, the positions of the tokens that can still be attended to."""
+        """For each row and each head, the positions of the tokens that can still be attended to; no rows where nothing was read."""
+        if not self.is_initialized:
+            return []
         positions = self.view().positions.tolist()
         return [[{place for place in head if place >= 0} for head in row] for row in positions]
 

@@ -154,25 +154,30 @@ class Thin:
         if CHANNELS not in notes:
             notes[CHANNELS] = torch.zeros(view.keys.shape[0], view.heads, view.keys.shape[-1], dtype=torch.bool, device=keys.device)
         known: Tensor = notes[CHANNELS]
-        if not bool(known[:, heads].any()):
+        there = (part.positions >= 0).expand(-1, len(heads), -1)
+        new = ~known[:, heads].any(2).any(1)  # rows whose channels are not chosen yet
+        if bool(new.any()):
             if view.queries is None or view.query_positions is None:
                 raise RuntimeError("the layer keeps no queries, by which channels are chosen")
             group = view.queries.shape[1] // view.heads
             asked = view.queries.unflatten(1, (view.heads, group))[:, heads].flatten(1, 2)
-            there = (part.positions >= 0).expand(-1, len(heads), -1)
             scores = channel_scores(asked, keys, view.query_positions >= 0, there)
-            known[:, heads] = self._best(scores)
+            best = self._best(scores, None if bool(new.all()) else known[:, heads][~new][0].sum(-1).tolist())
+            chosen = torch.where(new[:, None, None], best, known[:, heads])
+            present = there.any(2).any(1)[:, None, None]  # a row that has no token yet chooses later
+            known[:, heads] = torch.where(present, chosen, known[:, heads])
+            return chosen
         return known[:, heads]
 
-    def _best(self, scores: Tensor) -> Tensor:
-        """[B, h, d] bool, as many of each head in all rows."""
+    def _best(self, scores: Tensor, before: list[int] | None) -> Tensor:
+        """[B, h, d] bool, as many of each head in all rows: as many as `before`, where other rows have chosen."""
         heads, width = scores.shape[1:]
         count = width - int(self.share * width)
         if self.pairs:
             half = scores.unflatten(-1, (2, width // 2)).sum(-2)
             return self._top(half, [max(1, count // 2)] * heads).repeat(1, 1, 2)
-        counts = [count] * heads
-        if self.adaptive:
+        counts = before or [count] * heads
+        if self.adaptive and not before:
             shares = (scores / scores.sum(-1, keepdim=True).clamp_min(1e-30)).sort(-1, descending=True).values.mean(0)
             best = shares.flatten().topk(count * heads).indices // width
             counts = [max(1, int((best == head).sum())) for head in range(heads)]

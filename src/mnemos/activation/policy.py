@@ -162,6 +162,8 @@ class Pruning(Policy):
     """Tokens that codecs encode at a time while generating."""
 
     def __post_init__(self) -> None:
+        if min(self.recent, self.sinks, self.every) < 0 or self.block < 1:
+            raise Invalid(f"recent={self.recent}, sinks={self.sinks} and every={self.every} have to be 0 or more, block={self.block} 1 or more")
         if (self.scorer is None) != (self.budget is None):
             raise Invalid("dropping tokens needs both a scorer, which ranks them, and a budget")
         if self.budget is not None and self.budget.tokens is not None and self.budget.tokens <= self.recent + self.sinks:

@@ -91,7 +91,7 @@ class Quantised:
     def of(cls, part: Part, bits: int, group: int) -> Quantised:
         """A part of any form, rounded. Places without a token count as copies of their neighbours do: their numbers are never looked at."""
         keys, values = part.dense()
-        narrow = min(group, values.shape[-1])
+        narrow = min(group, -(-values.shape[-1] // 8) * 8)
         return cls(Packed.of(keys.transpose(-1, -2), bits, group), Packed.of(values, bits, narrow), part.positions, part.heads, part.marks, group)
 
     @property

@@ -50,15 +50,16 @@ def load(model: Any, data: bytes, fingerprint: str, policy: Policy = FULL) -> KV
     if header["policy"] != policy.describe():
         raise Invalid(f"the KV memory was shaped by the policy {shown(header['policy'], 200)}, not by {shown(policy.describe(), 200)}: give that one")
     memory = KVMemory.of(model, policy)
-    if len(header["layers"]) != len(memory.layers):
-        raise Corrupt(f"the KV memory has {len(header['layers'])} layers, and the model of its fingerprint has {len(memory.layers)}")
-    for number, (layer, plain) in enumerate(zip(memory.layers, header["layers"], strict=True)):
+    layers = header["layers"]
+    if not isinstance(layers, list) or len(layers) != len(memory.layers):
+        raise Corrupt(f"the KV memory has the layers {shown(layers, 100)}, and the model of its fingerprint has {len(memory.layers)}")
+    for number, (layer, plain) in enumerate(zip(memory.layers, layers, strict=True)):
         prefix = f"{number}."
-        its = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        its = {name.removeprefix(prefix): tensor.to(model.device) for name, tensor in tensors.items() if name.startswith(prefix)}
         try:
             _restore(layer, plain, its)
-        except KeyError as error:
-            raise Corrupt(f"layer {number} of the KV memory lacks {error}") from error
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError, RuntimeError) as error:
+            raise Corrupt(f"layer {number} of the KV memory cannot be made from these bytes: {type(error).__name__}: {error}") from error
     return memory
 
 
@@ -67,10 +68,14 @@ def _read(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         tensors = read_tensors(data)
         length = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise Corrupt(f"these bytes are no KV memory: {error}") from error
+    if not isinstance(header, dict):
+        raise Corrupt(f"these bytes are no KV memory: their header is {shown(header, 100)}")
     if header.get("format") != FORMAT:
         raise Corrupt(f"the KV memory has format {header.get('format')!r}; this version reads {FORMAT}")
+    if missing := {"fingerprint", "policy", "layers"} - header.keys():
+        raise Corrupt(f"these bytes are no KV memory: their header lacks {', '.join(sorted(missing))}")
     return header, tensors
 
 
@@ -115,6 +120,9 @@ def _restore(layer: Any, plain: Mapping[str, Any], tensors: Mapping[str, Tensor]
     *stored, tail = made
     if not isinstance(tail, Dense):
         raise Corrupt(f"the newest tokens of a KV memory are of kind {tail.kind!r}, and have to be as they came")
+    heads = range(tail.keys.shape[1])
+    if any(head not in heads for part in made for head in part.heads):
+        raise Corrupt(f"a part of a KV memory is of heads that a layer with {len(heads)} of them does not have")
     layer.lazy_initialization(tail.keys, tail.values)
     layer.replace(stored, tail)
     layer.notes = {**plain["notes"], **{name.removeprefix("note."): tensor for name, tensor in tensors.items() if name.startswith("note.")}}

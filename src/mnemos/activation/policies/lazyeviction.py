@@ -25,13 +25,15 @@ from mnemos.base.errors import Invalid
 
 LAST, GAP = "lazy.last", "lazy.gap"
 """Marks: the step of the last activation (0: not known yet), and the longest gap between two."""
+PROMPT = "lazy.prompt"
+"""The note that says up to which position [B] the prompt of each row reaches."""
 WINDOW = "lazy.window"
 """The note that says how many steps pass between evictions, where that follows from the gaps."""
 LEAST_WINDOW, QUANTILE, LONGEST = 32, 0.8, 8
 """The window is at least so long; it spans this share of the gaps; and a gap counts as no longer than so many windows."""
 
 
-def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float, step: int) -> None:
+def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float | Tensor, step: int) -> None:
     """Notes, in place, which tokens [B, h, n] were attended to above the threshold in this step; those of which nothing is known begin with it."""
     new, active = last == 0, attention > threshold
     torch.maximum(gap, (step - last).masked_fill_(~active | new, 0), out=gap)
@@ -65,8 +67,9 @@ class Recurrence:
 
     def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
         """Takes note of what the newest token attended to."""
-        threshold = self.threshold if self.threshold is not None else self.share / max(1, layer.stored)
-        for last, gap, paid in zip(layer.marked(LAST), layer.marked(GAP), weights, strict=True):
+        held = layer.held_tokens()
+        for piece, last, gap, paid in zip(pieces, layer.marked(LAST), layer.marked(GAP), weights, strict=True):
+            threshold = self.share / held[:, list(piece.heads), None] if self.threshold is None else self.threshold
             activate(last, gap, paid[..., -1, :].amax(2), threshold, layer.seen)
 
     def score(self, view: View) -> Tensor:
@@ -74,13 +77,13 @@ class Recurrence:
             return -view.ranks.float()
         gaps = view.marks[GAP].clamp_max(self.longest)
         scores = recurrence_scores(view.marks[LAST], gaps, view.layer.seen, self.interval, self.age)
-        return scores.masked_fill(view.positions < view.layer.notes.get("lazy.prompt", 0), torch.inf) if self.protect else scores
+        return scores.masked_fill(view.positions < view.layer.notes[PROMPT][:, None, None], torch.inf) if self.protect else scores
 
 
 @dataclass(frozen=True)
 class Lazy(Pruning):
     """Evicts every `every` steps; 0: as often as the gaps say, the `QUANTILE` of those that were seen, within `LEAST_WINDOW` and a third of the
-    budget. A prompt that is over the budget is compressed once, by the attention of its last queries."""
+    budget, the rows of a batch together. A prompt that is over the budget is compressed once, by the attention of its last queries."""
 
     @property
     def query_window(self) -> int:  # type: ignore[override]
@@ -88,9 +91,9 @@ class Lazy(Pruning):
 
     def settle(self, layer: MemoryLayer) -> None:
         assert self.budget is not None
-        window = min(Window().query_window, max(1, self.budget.of(layer.seen) // 3))
-        Pruning(Window(window), self.budget, recent=window, sinks=self.sinks).settle(layer)
-        layer.notes["lazy.prompt"], layer.notes["lazy.waited"] = layer.seen, 0
+        window = min(Window().query_window, self._room(layer))
+        Pruning(Window(window), self.budget, self.planner, self.codecs, window, self.sinks, block=self.block).settle(layer)
+        layer.notes[PROMPT], layer.notes["lazy.waited"] = layer.view().positions.amax((1, 2)) + 1, 0
 
     def step(self, layer: MemoryLayer) -> None:
         assert self.budget is not None
@@ -107,13 +110,19 @@ class Lazy(Pruning):
 
     def _within(self, window: int, layer: MemoryLayer) -> int:
         assert self.budget is not None
-        return max(LEAST_WINDOW, min(window, self.budget.of(layer.seen) // 3))
+        return max(LEAST_WINDOW, min(window, self._room(layer)))
+
+    def _room(self, layer: MemoryLayer) -> int:
+        """A third of the budget, or what the sinks leave of it."""
+        assert self.budget is not None
+        budget = self.budget.of(layer.seen)
+        return max(1, min(budget // 3, budget - self.sinks - 1))
 
 
 def make(tokens: int, window: int = 0, sinks: int = 4, protect: bool = False, threshold: float | None = None, **terms: Any) -> Policy:
     """Holds `tokens` and, between evictions, up to `window` more (0: found out while generating). `sinks` tokens from the beginning stay, or, with
     `protect`, all of the prompt."""
     least = max(window, LEAST_WINDOW if not window else 0)
-    if tokens <= least + sinks:
-        raise Invalid(f"a budget of {tokens} tokens has no room beside a window of {least} and {sinks} sinks")
+    if window < 0 or tokens <= least + sinks:
+        raise Invalid(f"a budget of {tokens} tokens has no room beside a window of {window or least} and {sinks} sinks")
     return Lazy(Recurrence(threshold, protect=protect, **terms), Budget(tokens), recent=max(1, window), sinks=sinks, every=window)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mnemos.activation.policy import Budget, Observes, Policy, Pruning
 from mnemos.activation.view import View
+from mnemos.base.errors import Invalid
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Window:
     name = "snapkv"
     observes = Observes.NOTHING
     query_aware = True
+
+    def __post_init__(self) -> None:
+        if self.query_window < 1 or self.kernel < 1 or self.kernel % 2 == 0:
+            raise Invalid(f"scores are of 1 query or more, averaged over an odd number of tokens, not of {self.query_window} over {self.kernel}")
 
     def score(self, view: View) -> Tensor:
         return view.smoothed(view.window_attention().sum(3).mean(2), self.kernel)
