@@ -18,6 +18,7 @@ from mnemos.activation.policies import policy
 from mnemos.activation.policy import UNIFORM, Policy
 from mnemos.activation.prefixes import PrefixStore
 from mnemos.activation.saving import dump, load
+from mnemos.activation.signal import needs, with_need
 from mnemos.activation.stages import DROPPED, Stages, prefill
 from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid
 
@@ -382,3 +383,26 @@ def test_nothing_is_dropped_from_what_may_be_shared(tmp_path: object) -> None:
         PrefixStore(f"{tmp_path}", "it").put(ids[0].tolist(), memory)
     with pytest.raises(Invalid, match="layers"):
         prefill(model, KVMemory.of(model, staged(stages=(0, 1))), ids)
+
+
+# Signal
+
+
+def test_what_a_head_needs_is_the_loss_of_cutting_it() -> None:
+    model, prompts = llama(), [(tokens(1, 60, seed=seed)[0].tolist(), tokens(1, 4, seed=9)[0].tolist()) for seed in range(2)]
+    grown = needs(model, prompts, window=16)
+    assert grown.shape == (2, 2)
+    assert np.abs(grown).min() > 0
+    assert needs(model, prompts, window=200) == pytest.approx(np.zeros((2, 2)), abs=1e-6)
+    silent = llama()
+    silent.model.layers[1].self_attn.o_proj.weight.data[:, :16] = 0  # what the first key-value head of the second layer fetches is not heard
+    deaf = needs(silent, prompts, window=16)
+    assert abs(deaf[1, 0]) < 1e-6 < abs(deaf[1, 1])
+
+
+def test_a_plan_carries_the_rank_correlation_of_entropy_and_need() -> None:
+    its = plan(llama())
+    entropy = np.asarray(its.head_entropy)
+    assert with_need(its, entropy**3).signal == pytest.approx(1)
+    assert with_need(its, -entropy).has_signal is False
+    assert with_need(its, np.zeros_like(entropy)).signal == 0

@@ -6,7 +6,7 @@ everything here that takes `clusters` treats a cluster as the unit.
 
 from __future__ import annotations
 
-from mnemos.base.stats.agreement import cohen_kappa, kendall_tau, krippendorff_alpha
+from mnemos.base.stats.agreement import cohen_kappa, kendall_tau, krippendorff_alpha, spearman
 from mnemos.base.stats.comparing import (
     Anova,
     Equivalence,
@@ -71,6 +71,7 @@ __all__ = [
     "risk_coverage",
     "sample_size",
     "slope",
+    "spearman",
     "t_cdf",
     "t_quantile",
     "tost",

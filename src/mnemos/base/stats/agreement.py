@@ -77,3 +77,15 @@ def kendall_tau(a: ArrayLike, b: ArrayLike) -> float:
     signs: list[NDArray[np.float64]] = [np.sign(np.subtract.outer(x, x))[upper] for x in (first, second)]
     untied = math.sqrt(float(np.abs(signs[0]).sum()) * float(np.abs(signs[1]).sum()))
     return float((signs[0] * signs[1]).sum()) / untied if untied else math.nan
+
+
+def spearman(first: ArrayLike, second: ArrayLike) -> float:
+    """Rank correlation of two series, equal values sharing the mean of their ranks; NaN where all of one are equal."""
+    a, b = _ranks(first), _ranks(second)
+    return math.nan if a.std() == 0 or b.std() == 0 else float(np.corrcoef(a, b)[0, 1])
+
+
+def _ranks(values: ArrayLike) -> NDArray[np.float64]:
+    _, inverse, counts = np.unique(np.asarray(values, dtype=float), return_inverse=True, return_counts=True)
+    middles: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
+    return middles[inverse]

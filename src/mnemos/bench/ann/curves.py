@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 
 def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     """Of (recall, cost) those that no other beats in both, by rising recall."""
@@ -49,15 +46,3 @@ def recall_at(points: Iterable[tuple[float, float]], cost: float) -> float:
 def best_within(points: Iterable[tuple[float, Sequence[float]]], limits: Sequence[float]) -> float:
     """The best recall of the points (recall, costs) none of whose costs is above its limit; NaN where there is none."""
     return max((recall for recall, costs in points if all(cost <= limit for cost, limit in zip(costs, limits, strict=True))), default=math.nan)
-
-
-def spearman(first: ArrayLike, second: ArrayLike) -> float:
-    """Rank correlation of two series, equal values sharing the mean of their ranks; NaN where all of one are equal."""
-    a, b = _ranks(first), _ranks(second)
-    return math.nan if a.std() == 0 or b.std() == 0 else float(np.corrcoef(a, b)[0, 1])
-
-
-def _ranks(values: ArrayLike) -> NDArray[np.float64]:
-    _, inverse, counts = np.unique(np.asarray(values, dtype=float), return_inverse=True, return_counts=True)
-    middles: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
-    return middles[inverse]

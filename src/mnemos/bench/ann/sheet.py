@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from mnemos.base.stats import spearman
 from mnemos.bench.ann.arms import Arm, named
 from mnemos.bench.ann.comparing import memory
-from mnemos.bench.ann.curves import cost_at, spearman
+from mnemos.bench.ann.curves import cost_at
 from mnemos.bench.ann.measuring import Effort, Measured, Say, measure
 from mnemos.bench.ann.worlds import World
 from mnemos.bench.result import Check
