@@ -226,8 +226,8 @@ class MemoryLayer(CacheLayerMixin):
             masks = [getattr(part, "seen", None) for part in opened[:-1]]
             if mask is not None:
                 asking = self._asking(start, stop, new)
-                masks = [asking if seen is None else seen & asking for seen in masks]
-                masks = [seen.expand(-1, -1, -1, part.length) for seen, part in zip(masks, opened[:-1], strict=True)]
+                both = [asking if seen is None else seen & asking for seen in masks]
+                masks = [seen.expand(-1, -1, -1, part.length) for seen, part in zip(both, opened[:-1], strict=True)]
             masks.append(self._tail_mask(mask, start, stop, new, self.tail.length))
             output, weights = attend(some, opened, masks, self.scaling, self.softcap)
             if watched:

@@ -162,22 +162,28 @@ class Thin:
             group = view.queries.shape[1] // view.heads
             asked = view.queries.unflatten(1, (view.heads, group))[:, heads].flatten(1, 2)
             scores = channel_scores(asked, keys, view.query_positions >= 0, there)
-            best = self._best(scores, None if bool(new.all()) else known[:, heads][~new][0].sum(-1).tolist())
+            best = self._best(scores) if bool(new.all()) else self._like(scores, known[:, heads][~new][0].sum(-1).tolist())
             chosen = torch.where(new[:, None, None], best, known[:, heads])
             present = there.any(2).any(1)[:, None, None]  # a row that has no token yet chooses later
             known[:, heads] = torch.where(present, chosen, known[:, heads])
             return chosen
         return known[:, heads]
 
-    def _best(self, scores: Tensor, before: list[int] | None) -> Tensor:
-        """[B, h, d] bool, as many of each head in all rows: as many as `before`, where other rows have chosen."""
+    def _like(self, scores: Tensor, counts: list[int]) -> Tensor:
+        """[B, h, d] bool: so many of each head, as other rows have chosen."""
+        if self.pairs:
+            return self._top(scores.unflatten(-1, (2, -1)).sum(-2), [count // 2 for count in counts]).repeat(1, 1, 2)
+        return self._top(scores, counts)
+
+    def _best(self, scores: Tensor) -> Tensor:
+        """[B, h, d] bool, as many of each head in all rows."""
         heads, width = scores.shape[1:]
         count = width - int(self.share * width)
         if self.pairs:
             half = scores.unflatten(-1, (2, width // 2)).sum(-2)
             return self._top(half, [max(1, count // 2)] * heads).repeat(1, 1, 2)
-        counts = before or [count] * heads
-        if self.adaptive and not before:
+        counts = [count] * heads
+        if self.adaptive:
             shares = (scores / scores.sum(-1, keepdim=True).clamp_min(1e-30)).sort(-1, descending=True).values.mean(0)
             best = shares.flatten().topk(count * heads).indices // width
             counts = [max(1, int((best == head).sum())) for head in range(heads)]

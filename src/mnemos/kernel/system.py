@@ -83,7 +83,6 @@ class Mnemos:
         self.principal = governance.check_principal(check_text(principal, "principal")) if principal is not None else None
         self.chat = chat
         self.language_model = language_model
-        self.kv_tier: object | None = None
         self.clock = clock
         self.embedding = Embedding(embedder)
         self._ids = IdSource()

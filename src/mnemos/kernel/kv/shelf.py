@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from mnemos.base.errors import Conflict, Corrupt, NotFound
+from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound, PermissionDenied, shown
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import KV_OF
 from mnemos.base.protocols import LanguageModel
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 BUDGET = 2 * 2**30
 """Bytes that the KV memories of a store may take together, where nothing else is said."""
 LEAST_HITS = 2
+PAGE = 1000
+"""KV memories that are listed at a time."""
 if READ.name not in TRANSFORMATIONS.names():
     TRANSFORMATIONS.register(READ)
 TIER = "kv"
@@ -85,10 +87,9 @@ class KVShelf:
         model, outcomes = language_model(self.space.system), []
         for id in [ids] if isinstance(ids, (str, UUID)) else ids:
             source = parse_id(id)
-            for entry in self._of(source):
-                if not entry.stale and entry.fingerprint == model.fingerprint:
-                    break
-            else:
+            with self._tier.building:  # or two threads would keep the same text twice
+                if any(not entry.stale and entry.fingerprint == model.fingerprint for entry in self._of(source)):
+                    continue
                 outcome = transform(self.space, "read", [source], options={} if uses is None else {"reuse": uses})
                 if outcome.accepted:
                     self._replaced(source, keep=None if outcome.cube is None else outcome.cube.id)
@@ -97,13 +98,15 @@ class KVShelf:
 
     def take(self, ids: Sequence[str | UUID], mode: str = "blended", share: float | None = None) -> Injected:
         """The texts as one memory that a prompt goes on from, in this order; a copy, which nothing else sees. What is kept is taken from there, what
-        is not is read now, and kept from its second use on where that pays. A single text is exact; several are put together as `mode` says
-        ("rebuilt", "rerotated", "blended", `mnemos.activation.fragments`).
+        is not is read now, and kept from its second use on where that pays and the caller may write. A single text is exact; several are put together
+        as `mode` says ("rebuilt", "rerotated", "blended", `mnemos.activation.fragments`).
 
-        Raises `ModelUnavailable`, `NotFound`, `Invalid`.
+        Raises `ModelUnavailable`, `NotFound`, `Invalid`, and where something is to be kept `StoreFull`, `QuotaExceeded`.
         """
-        from mnemos.activation.fragments import SHARE, put_together, together
+        from mnemos.activation.fragments import MODES, SHARE, put_together, together
 
+        if mode not in MODES:
+            raise Invalid(f"texts are put together as one of {', '.join(MODES)}, not as {shown(mode)}")
         model = language_model(self.space.system)
         self.space.admit("read")
         fragments, taken, known = [], 0, 0
@@ -134,8 +137,10 @@ class KVShelf:
     def drop(self, id: str | UUID) -> Certificate:
         """Lets go of a KV memory, named by its own id or by that of its text, which stays. Raises `NotFound`, `PermissionDenied`."""
         entry = self.inspect(id)
+        certificate = self.space.forget([entry.id], reason="KV memory let go of")
         self.space.system.scheduler.drop(TIER, entry.source)
-        return self.space.forget([entry.id], reason="KV memory let go of")
+        self._tier.keep(entry.source)  # what is kept of the text later is another
+        return certificate
 
     def _fragment(self, model: LanguageModel, source: UUID) -> tuple[Fragment, bool]:
         """The text as the model has read it, and whether that was kept."""
@@ -155,18 +160,40 @@ class KVShelf:
                 return fragment, True
         done: Read = read(model, text)
         scheduler.observe(TIER, "without", size, done.seconds)
-        if scheduler.use(TIER, str(source), size).action is Action.BUILD:
-            start = time.perf_counter()
-            self.warm([source])
-            scheduler.observe(TIER, "build", size, time.perf_counter() - start)
+        if self._may_write() and scheduler.use(TIER, str(source), size).action is Action.BUILD:
+            start, outcomes = time.perf_counter(), []
+            try:
+                outcomes = self.warm([source])
+            finally:
+                if not self._of(source):  # declined, or there was no room
+                    scheduler.drop(TIER, str(source))
+                    self._tier.keep(str(source))
+            if outcomes:
+                scheduler.observe(TIER, "build", size, time.perf_counter() - start)
         return done.fragment, False
+
+    def _may_write(self) -> bool:
+        """Whether the caller could keep what was read."""
+        try:
+            self.space.admit("write", counted=False)
+        except (Invalid, PermissionDenied):
+            return False
+        return True
 
     def _rows(self, snapshot: Snapshot, source: UUID | None = None) -> list[VersionRow]:
         """KV memories that the caller may see: of one text, or all."""
         viewing = Viewing.of(self.space, snapshot)
         if source is None:
-            cubes = self.space.list(types=[KIND], limit=1000)
-            return [viewing.current(parse_id(cube.id)) for cube in cubes if cube.kind == KIND]
+            rows, cursor = [], None
+            while True:
+                page = self.space.list(types=[KIND], limit=PAGE, cursor=cursor)
+                for cube in page:
+                    if cube.kind == KIND:
+                        with contextlib.suppress(NotFound):  # it was made after the snapshot
+                            rows.append(viewing.current(parse_id(cube.id)))
+                cursor = page.cursor
+                if cursor is None:
+                    return rows
         rows = []
         for child, _, relation in snapshot.children(source):
             if relation == KV_OF:
@@ -200,24 +227,39 @@ class _Tier:
     def __init__(self) -> None:
         self._dropped: list[Key] = []
         self._lock = threading.Lock()
+        self.building = threading.RLock()
+        """Held while a text is read to be kept."""
 
     def drop(self, key: Key) -> None:
         with self._lock:
             self._dropped.append(key)
 
+    def keep(self, key: Key) -> None:
+        """Does not forget what was to be dropped."""
+        with self._lock:
+            self._dropped = [each for each in self._dropped if each != key]
+
     def let_go(self, system: Mnemos) -> None:
-        """Forgets the KV memories that gave way. The text of each stays."""
+        """Forgets the KV memories that gave way, but for those that are held again. The text of each stays. Those that the caller may not forget wait
+        for one who may."""
         with self._lock:
             keys, self._dropped = self._dropped, []
         for key in keys:
-            with system.snapshot() as snapshot:
-                source = snapshot.standing(parse_id(str(key)))
-                if source is None:
-                    continue
-                name = next((row.name for row in snapshot.spaces() if row.num == source.space), None)
-                children = [child for child, _, relation in snapshot.children(parse_id(str(key))) if relation == KV_OF]
-            if name is not None and children:
-                system.existing_space(name).forget([str(child) for child in children], reason="KV memory gave way")
+            if not system.scheduler.holds(TIER, key):
+                try:
+                    self._forget(system, key)
+                except PermissionDenied:
+                    self.drop(key)
+
+    def _forget(self, system: Mnemos, key: Key) -> None:
+        with system.snapshot() as snapshot:
+            source = snapshot.standing(parse_id(str(key)))
+            if source is None:
+                return
+            name = next((row.name for row in snapshot.spaces() if row.num == source.space), None)
+            children = [child for child, _, relation in snapshot.children(parse_id(str(key))) if relation == KV_OF]
+        if name is not None and children:
+            system.existing_space(name).forget([str(child) for child in children], reason="KV memory gave way")
 
 
 _tiers = threading.Lock()
@@ -226,11 +268,11 @@ _tiers = threading.Lock()
 def _tier(system: Mnemos) -> _Tier:
     """The store's tier, registered at first use."""
     with _tiers:
-        tier = system.kv_tier
+        if TIER not in system.scheduler.tiers():
+            system.scheduler.register(_Tier(), BUDGET, least_hits=LEAST_HITS)
+        tier = system.scheduler.tier(TIER)
         if not isinstance(tier, _Tier):
-            tier = system.kv_tier = _Tier()
-            with contextlib.suppress(Conflict):
-                system.scheduler.register(tier, BUDGET, least_hits=LEAST_HITS)
+            raise Conflict(f"the tier {TIER!r} of this store's scheduler was registered by somebody else: give that one another name")
         return tier
 
 

@@ -64,6 +64,11 @@ class Scheduler:
                 for name, ledger in self._tiers.items()
             }  # fmt: skip
 
+    def tier(self, name: str) -> Tier:
+        """The tier of that name, as it was registered. Raises `NotFound`."""
+        with self._lock:
+            return self._ledger(name).tier
+
     def observe(self, tier: str, part: str, size: int, seconds: float) -> None:
         """A measurement: `part` is "build", "without" or "within"; see `costs`."""
         with self._lock:
@@ -199,29 +204,35 @@ class Scheduler:
             if key in ledger.uses:
                 ledger.uses[key].bytes = size
             ledger.rank(key)
-            dropped: list[Key] = []
             if ledger.eviction is not None:
                 ledger.eviction.on_remove(key)
-                dropped = _keys(ledger.eviction.on_miss(key, Meta(size=max(1, size))))
-            while ledger.eviction is None and ledger.used - sum(ledger.held[one] for one in dropped) > ledger.budget and ledger.heap:
-                _, mark, worst = heapq.heappop(ledger.heap)
-                if ledger.marks.get(worst) == mark and worst not in dropped:
-                    dropped.append(worst)
-            for victim in dropped:
-                ledger.let_go(victim)
-            return dropped
+            return self._within_budget(ledger, key, size)
 
     def adopt(self, tier: str, key: Key, size: int) -> None:
         """An object of `size` bytes is held that the scheduler does not know of: it was built before it began, or by hand. No error where it knows
-        it; where the budget has no room, what is worth least gives way."""
+        it; where the budget has no room, what is worth least gives way, which may be the object itself."""
         with self._lock:
             ledger = self._ledger(tier)
             if key not in ledger.held:
                 self._note("adopt", tier, key, size)
                 ledger.hold(key, size)
-                if ledger.eviction is not None:
-                    for victim in _keys(ledger.eviction.on_miss(key, Meta(size=max(1, size)))):
-                        ledger.let_go(victim)
+                self._within_budget(ledger, key, size)
+
+    def holds(self, tier: str, key: Key) -> bool:
+        """Whether the object is held, as far as the scheduler knows."""
+        with self._lock:
+            return key in self._ledger(tier).held
+
+    def _within_budget(self, ledger: Ledger, key: Key, size: int) -> list[Key]:
+        """Drops what is worth least until an object that is held now, of that size, fits with the others; gives what was dropped."""
+        dropped = [] if ledger.eviction is None else _keys(ledger.eviction.on_miss(key, Meta(size=max(1, size))))
+        while ledger.eviction is None and ledger.used - sum(ledger.held[one] for one in dropped) > ledger.budget and ledger.heap:
+            _, mark, worst = heapq.heappop(ledger.heap)
+            if ledger.marks.get(worst) == mark and worst not in dropped:
+                dropped.append(worst)
+        for victim in dropped:
+            ledger.let_go(victim)
+        return dropped
 
     # -- looking back --
     def decisions(self, since: int = 0) -> list[Decision]:
