@@ -327,8 +327,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark(
             "arena",
             "vAttention, arXiv 2405.04437",
-            "64 GiB of keys and values are reserved within 1 ms and no memory, live sequences waste at most one page group of each tensor, freed pages "
-            "return, growth copies nothing, and decoding takes at most 3 % longer than in a tensor allocated beforehand.",
+            "64 GiB of keys and values are reserved within 1 ms and no memory, live sequences waste at most one page group of each tensor, freed "
+            "pages return, growth copies nothing, and decoding takes at most 3 % longer than in a tensor allocated beforehand.",
             _at("arena"),
         ),
         Benchmark(
@@ -351,8 +351,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark(
             "kv",
             "SCBench, arXiv 2412.10319; ShadowKV, arXiv 2410.21465",
-            "At an eighth of the full cache's bytes a policy that brings back loses at most 5 points in turns 2 to 5 of one context, and the best that "
-            "only evicts at least 10 more.",
+            "At an eighth of the full cache's bytes a policy that brings back loses at most 5 points in turns 2 to 5 of one context, and the best "
+            "that only evicts at least 10 more.",
             _at("kv.headline"),
         ),
         Benchmark(
@@ -365,23 +365,23 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark(
             "kv-think",
             "ThinK, arXiv 2407.21018",
-            "Keys without 40 % of their channels, chosen by queries, cost at most a point of answers, also after tokens were dropped, where they save a "
-            "fifth of the bytes; products with half the channels take at most 1 / 1.3 of the time.",
+            "Keys without 40 % of their channels, chosen by queries, cost at most a point of answers, also after tokens were dropped, where they "
+            "save a fifth of the bytes; products with half the channels take at most 1 / 1.3 of the time.",
             _at("kv.think"),
         ),
         Benchmark(
             "kv-uncomp",
             "UNComp, arXiv 2410.03090",
-            "Entropy of heads says which need more (rank correlation of at least 0.4), budgets by it answer as well as equal ones at 1/16 and 1/20, 5 "
-            "points better than reversed and 2 than random ones; reading in stages saves 6 % of operations and time for a point of answers; two "
+            "Entropy of heads says which need more (rank correlation of at least 0.4), budgets by it answer as well as equal ones at 1/16 and 1/20, "
+            "5 points better than reversed and 2 than random ones; reading in stages saves 6 % of operations and time for a point of answers; two "
             "samples agree on 85 % of heads; 5 times the sequences fit.",
             _at("kv.uncomp"),
         ),
         Benchmark(
             "kv-lazyeviction",
             "LazyEviction, arXiv 2506.15969",
-            "Of tokens that come back after gaps of about 150 steps, at least 90 % are still held at a budget of 200, 15 points more than with RaaS and "
-            "40 more than with H2O in the same window; tracking and evicting take at most 15 % of a decoding step.",
+            "Of tokens that come back after gaps of about 150 steps, at least 90 % are still held at a budget of 200, 15 points more than with RaaS "
+            "and 40 more than with H2O in the same window; tracking and evicting take at most 15 % of a decoding step.",
             _at("kv.lazyeviction"),
         ),
     )
