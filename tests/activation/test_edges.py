@@ -11,6 +11,7 @@ from safetensors.torch import save
 
 from activation.models import greedy, llama, run, tokens
 from activation.test_policies import SMALL
+from mnemos.activation.fragments import Fragment
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.activation.policy import Policy
@@ -173,3 +174,10 @@ def test_a_memory_whose_tensors_do_not_fit_is_corrupt() -> None:
         text += b" " * (-len(text) % 8)
         with pytest.raises(Corrupt):
             load(model, len(text).to_bytes(8, "little") + text + data[8 + length :], "it", SMALL["kivi"]())
+
+
+def test_a_policy_that_keeps_everything_is_the_full_one() -> None:
+    model, ids = llama(), tokens(1, 5)
+    memory = KVMemory.of(model, Policy())
+    run(model, memory, ids)
+    assert Fragment(tuple(ids[0].tolist()), memory).head == 0

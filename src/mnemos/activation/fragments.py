@@ -39,7 +39,7 @@ class Fragment:
     head: int = 0
 
     def __post_init__(self) -> None:
-        if self.memory.policy != FULL or len(self.memory.managed) != len(self.memory.layers):
+        if self.memory.policy.describe() != FULL.describe() or len(self.memory.managed) != len(self.memory.layers):
             raise Invalid(f"fragments are put together as a model read them; the policy {self.memory.policy.name!r} or a sliding layer left out some")
         if self.memory.get_seq_length() != len(self.tokens):
             raise Invalid(f"a fragment of {len(self.tokens)} tokens has a memory of {self.memory.get_seq_length()}: give exactly what it has read")

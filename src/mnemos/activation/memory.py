@@ -55,7 +55,7 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 class KVMemory(Cache):
-    """What a model keeps of what it has read. Make one by `of`; give it as `past_key_values`; after a prompt call `settle`, or go on generating,
+    """What a model keeps of what it has read. Make one by `of`; give it as `cache`; after a prompt call `settle`, or go on generating,
     which does so."""
 
     layers: list[Any]

@@ -124,7 +124,7 @@ class PrefixStore:
             break
         memory = KVMemory.of(model, policy)
         if found.length:
-            _fill(memory, pieces, found.length)
+            _fill(memory, [[(keys.to(model.device), values.to(model.device)) for keys, values in piece] for piece in pieces], found.length)
         with self._lock:
             self.hits, self.misses = self.hits + found.length, self.misses + len(tokens) - found.length
             self._touch(found.keys)
@@ -297,7 +297,7 @@ def _digest_of(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(f"{name}{tuple(tensors[name].shape)}{tensors[name].dtype}".encode())
-        digest.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensors[name].cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -319,7 +319,7 @@ def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
 
 def _states(memory: KVMemory, length: int) -> list[tuple[Tensor, Tensor]]:
     """Keys and values [G, n, d] of each layer, views."""
-    if memory.policy != FULL or len(memory.managed) != len(memory.layers):
+    if memory.policy.describe() != FULL.describe() or len(memory.managed) != len(memory.layers):
         raise Invalid(f"a memory of policy {memory.policy.name!r}, or with sliding layers, holds less than was read: it is no prefix; dump() it")
     states = []
     for layer in memory.managed:
@@ -337,6 +337,6 @@ def _fill(memory: KVMemory, pieces: Sequence[Sequence[tuple[Tensor, Tensor]]], l
         keys = torch.cat([piece[number][0] for piece in pieces], 1)[None, :, :length]
         values = torch.cat([piece[number][1] for piece in pieces], 1)[None, :, :length]
         layer.lazy_initialization(keys, values)
-        positions = torch.arange(length, dtype=torch.int32)[None, None]
+        positions = torch.arange(length, dtype=torch.int32, device=keys.device)[None, None]
         layer.tail.hold(Dense(keys.contiguous(), values.contiguous(), positions, range(keys.shape[1])))
         layer.seen, layer.settled = length, False
