@@ -61,7 +61,7 @@ class MemoryLayer(CacheLayerMixin):
         """Hands the layer to the attention function, which hands it the queries. Raises `Invalid` where that function is not ours."""
         if kwargs is None or self._waits:
             raise Invalid("a KVMemory works only with a model prepared for it: make it by KVMemory.of(model, …), which sets the model's attention; "
-                          "and where a forward pass was broken off, its memory is half written: go on from an earlier fork(), or read again")  # fmt: skip
+                          "and where a forward pass was broken off, its memory is half written: read again")  # fmt: skip
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         kwargs["memory"], self._waits = self, True
