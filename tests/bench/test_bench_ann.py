@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from mnemos.base.errors import Corrupt, Invalid
+from mnemos.base.stats import spearman
 from mnemos.bench import parts, peers, registry
 from mnemos.bench.ann import arms, comparing, measuring, picture, replacing, runner, sheet, worlds
 from mnemos.bench.ann.arms import Arm
-from mnemos.bench.ann.curves import best_within, cost_at, frontier, recall_at, spearman
+from mnemos.bench.ann.curves import best_within, cost_at, frontier, recall_at
 from mnemos.bench.ann.measuring import Effort, Filtered, Measured, Point, measure
 from mnemos.bench.ann.mixtures import Mixture, clusters_of, intrinsic_dimension
 from mnemos.bench.ann.truth import exact, recall, squared_distances
