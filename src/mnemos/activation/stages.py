@@ -53,8 +53,8 @@ class Stages:
 
 def prefill(model: Any, memory: KVMemory, ids: Tensor, attention_mask: Tensor | None = None, **more: Any) -> Any:
     """The model's output for a whole prompt [B, t] (logits of the last token, unless `more` says otherwise), read in stages where the memory's
-    policy has some; each layer settles before the next begins; padding stands on the left. Hooks of torch do it. Raises `Invalid` for a memory that is not
-    empty where there are stages: what it holds may be shared, or asked about again."""
+    policy has some; each layer settles before the next begins; padding stands on the left. Hooks of torch do it. Raises `Invalid` for a memory that
+    is not empty where there are stages: what it holds may be shared, or asked about again."""
     more = {"logits_to_keep": 1, **more}
     if attention_mask is not None:
         more |= {"attention_mask": attention_mask, "position_ids": (attention_mask.cumsum(-1) - 1).clamp_min(0)}
