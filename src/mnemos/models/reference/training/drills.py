@@ -40,7 +40,10 @@ def suffix(rng: Random, length: int) -> tuple[list[str], list[float]]:
 def _blocks(
     rng: Random, length: int, items: Iterator[Sequence[str]], line: Callable[[Sequence[str]], list[str]], question: Callable[[Sequence[str]], Turn]
 ) -> tuple[list[str], list[float]]:
-    """Blocks of few lines, with a question on each of a block's lines behind it, in random order; and the words' weights."""
+    """Blocks of few lines, with a question on each of a block's lines behind it, in random order; and the words' weights.
+
+    A row whose only block turned out too long has none.
+    """
     words, weights = [START], [0.0]
     while block := list(islice(items, rng.randint(2, 12))):
         lines = [word for item in block for word in line(item)]

@@ -32,7 +32,7 @@ HISTORY = (
 
 LENGTHS = (256, 512, 1024, 2048)
 TURNS = 5
-QUESTIONS = {256: 200, 512: 200, 1024: 150, 2048: 100}
+QUESTIONS = {256: 200, 512: 150, 1024: 100, 2048: 100}
 """Questions that each task is scored on at each length."""
 
 

@@ -87,7 +87,8 @@ class Trainer:
         by_kind: dict[str, float] = {}
         for kind in sorted(set(drawn.kinds)):
             mine = torch.tensor([other == kind for other in drawn.kinds])[rows]
-            by_kind[kind] = round(float(losses.detach()[mine].mean()), 3)
+            if mine.any():
+                by_kind[kind] = round(float(losses.detach()[mine].mean()), 3)
         return (losses * counted).sum() / counted.sum(), by_kind
 
     def save(self, folder: Path) -> None:
