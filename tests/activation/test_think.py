@@ -123,6 +123,15 @@ def test_the_temperature_is_that_of_whole_keys() -> None:
     assert torch.allclose(one, two, atol=1e-6)
 
 
+def test_what_would_do_nothing_or_undo_is_refused() -> None:
+    with pytest.raises(Invalid, match="order"):
+        read(Pruning(codecs=(Quantise(4, 8), Thin(0.5, 8)), recent=8), tokens(1, 96))
+    with pytest.raises(Invalid, match="pairs"):
+        policy("think", pairs=True, adaptive=True)
+    with pytest.raises(Invalid, match="multiple"):
+        Pruning(codecs=(Quantise(2, 64),))
+
+
 def test_a_share_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(Invalid, match="share"):
         policy("think", share=1.0)

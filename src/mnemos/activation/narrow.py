@@ -129,11 +129,15 @@ class Thin:
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
             raise Invalid(f"a share of {self.share} of the channels cannot go: give one in [0, 1)")
+        if self.pairs and self.adaptive:
+            raise Invalid("channels go in pairs, as many of each head, or by head as they are worth: give one of pairs and adaptive")
 
     def encode(self, part: Part, view: View) -> Sequence[Part]:
         width = view.keys.shape[-1]
         if width - int(self.share * width) == width:
             return [part]
+        if part.kind == "quantised":
+            raise Invalid("channels are dropped before numbers are rounded, not after: give .then(Thin(…), Quantise(…)) in that order")
         keys, values = part.dense()
         chosen = self._chosen(part, keys, view)
         counts = chosen[0].sum(-1).tolist()

@@ -168,6 +168,9 @@ class Pruning(Policy):
             raise Invalid("dropping tokens needs both a scorer, which ranks them, and a budget")
         if self.budget is not None and self.budget.tokens is not None and self.budget.tokens <= self.recent + self.sinks:
             raise Invalid(f"a budget of {self.budget.tokens} tokens has no room beside {self.recent} recent tokens and {self.sinks} sinks")
+        for group in (getattr(codec, "group", 1) for codec in self.codecs):
+            if self.block % group:
+                raise Invalid(f"blocks of {self.block} tokens are no multiple of groups of {group}: their last groups would never be full")
 
     @property
     def name(self) -> str:  # type: ignore[override]
