@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from activation.models import greedy, llama, run, tokens
 from activation.test_policies import SMALL
+from activation.tiny_llama import greedy, llama, run, tokens
 from mnemos.activation.fragments import Fragment
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy

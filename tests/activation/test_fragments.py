@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from activation.models import greedy, llama, run, tokens
+from activation.tiny_llama import greedy, llama, run, tokens
 from mnemos.activation.fragments import Fragment, put_together, read_again, together
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from activation.models import greedy, llama, plan, run, tokens
+from activation.tiny_llama import greedy, llama, plan, run, tokens
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.narrow import Thin
 from mnemos.activation.policies import policy

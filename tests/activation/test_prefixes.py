@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activation.models import greedy, llama, run, tokens
+from activation.tiny_llama import greedy, llama, run, tokens
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.activation.prefixes import PrefixStore

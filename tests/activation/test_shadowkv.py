@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from activation.models import VOCABULARY, greedy, llama, run, tokens
+from activation.tiny_llama import VOCABULARY, greedy, llama, run, tokens
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy

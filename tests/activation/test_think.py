@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from activation.models import greedy, llama, run, tokens
+from activation.tiny_llama import greedy, llama, run, tokens
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.merging import attend
 from mnemos.activation.narrow import CHANNELS, Narrow, Thin, channel_scores

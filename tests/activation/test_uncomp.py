@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from activation.models import greedy, llama, plan, run, tokens
+from activation.tiny_llama import greedy, llama, plan, run, tokens
 from mnemos.activation.calibration import Plan, calibrate
 from mnemos.activation.entropy import chord, fixed, matrix_entropy, spectrum, truncated
 from mnemos.activation.memory import KVMemory
