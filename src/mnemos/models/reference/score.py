@@ -32,7 +32,7 @@ class Score:
 
     @property
     def last_accuracy(self) -> float:
-        """Where the last word before `<end>` is the result (chain, run, choose): its share of right ones."""
+        """Where the last word before `<end>` is the result (chain, choose): its share of right ones."""
         return self.last / self.asked
 
 
