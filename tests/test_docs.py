@@ -15,7 +15,9 @@ from mnemos.cli.main import run
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = ("lifecycle.md", "lineage.md", "access.md")
-WITHOUT_COMMANDS = ("poisoning.md", "language-models.md", "program.md", "reading.md", "procedures.md", "vectors.md", "kv-memory.md", "reference-model.md")
+WITHOUT_COMMANDS = (
+    "poisoning.md", "language-models.md", "program.md", "reading.md", "procedures.md", "vectors.md", "kv-memory.md", "reference-model.md"
+)  # fmt: skip
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _GIVES = re.compile(r"^(?P<code>[^#\n].*?)\s+# → (?P<value>.+)$")
 
