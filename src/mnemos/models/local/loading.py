@@ -9,6 +9,7 @@ import torch
 import transformers
 
 from mnemos.base.errors import Invalid, ModelUnavailable
+from mnemos.models.quiet import no_progress_bars
 
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "sentencepiece.bpe.model")
@@ -66,9 +67,10 @@ def load_module(folder: Path, *, dtype: Any, device: Any, attention: str | None)
     if not any(folder.glob("*.safetensors")):
         raise ModelUnavailable(f"{folder} has no weights in safetensors, and pickled ones are not opened: convert them with `save_pretrained`")
     try:
-        module = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=chosen, use_safetensors=True, local_files_only=True, trust_remote_code=False, **extra
-        )
+        with no_progress_bars():
+            module = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=chosen, use_safetensors=True, local_files_only=True, trust_remote_code=False, **extra
+            )
         return module.to(place).eval()
     except Exception as error:  # the library raises many kinds of a file that is not as it should be
         raise ModelUnavailable(f"the model in {folder} cannot be loaded: {error}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mnemos.base.errors import ModelUnavailable
+from mnemos.models.quiet import no_progress_bars
 from mnemos.models.weights import require_sha256
 
 __all__ = ["card", "folder", "load"]
@@ -48,5 +49,6 @@ def load() -> tuple[Any, Any]:
         raise ModelUnavailable(f"the reference model needs {error.name}; install it: pip install 'mnemos[models]'") from error
     path = folder()
     require_sha256(path / _WEIGHTS, str(card()["sha256"]))
-    model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True).eval()
+    with no_progress_bars():
+        model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True).eval()
     return model, PreTrainedTokenizerFast.from_pretrained(path, local_files_only=True)
