@@ -21,8 +21,9 @@ _LISTS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _RESCORE = (32, 64, 128, 256, 512, 1024)
 _SPREADS = (1.2, 1.4, 1.6, 1.8, 2.0, 2.3, 2.6, 3.0, 4.0)
 _WIDER = (1, 1.5, 2)
-_MARGIN = 0.005
-"""The sample is small: so much more than asked for is wanted of it."""
+_MARGIN = 0.015
+"""So much more than asked for is wanted of the sample: it is small, and vectors of the index are found a little better than queries like them (of a
+million, 0.955 was promised with a margin of 0.005, and 0.943 kept)."""
 _BLOCK = 4096
 _PER_LIST, _PER_ENTRY, _PER_VECTOR, _DECIDING = 8.0, 0.06, 3.0, 150.0
 """Microseconds, about: what a choice costs, the last for reading some lists before it is decided which others are read."""
