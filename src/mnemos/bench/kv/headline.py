@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from mnemos.base.stats import Interval, bootstrap_difference
+from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
@@ -89,12 +89,8 @@ class Turns:
 
 def run(benchmark: Benchmark, options: Options) -> Result:
     """Measures. Raises `ModelUnavailable` where the reference model is not there."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return in_parts(benchmark, options, (turns,), NOTES)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def turns(options: Options) -> Measured:

@@ -23,6 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.prefixes import PrefixStore
 from mnemos.base.stats import bootstrap_ratio
+from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
@@ -61,12 +62,8 @@ def model_of(seed: int, width: int = 256, layers: int = 4) -> LlamaForCausalLM:
 
 def run(benchmark: Benchmark, options: Options) -> Result:
     """Measures all parts."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return in_parts(benchmark, options, (lossless, time_to_first_token), NOTES)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def lossless(options: Options) -> Measured:

@@ -15,6 +15,7 @@ from mnemos.activation.policy import Policy
 from mnemos.base.stats import bootstrap_ratio
 from mnemos.bench.kv.inject import model_of
 from mnemos.bench.kv.recurrence import Score, Shape, Trace, falling, h2o, hit_rate, lazy, made, raas, tova, without_age, without_interval
+from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
@@ -43,12 +44,8 @@ NOTES = (
 
 def run(benchmark: Benchmark, options: Options) -> Result:
     """Measures all parts."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return in_parts(benchmark, options, (traces, overhead), NOTES)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def traces(options: Options) -> Measured:

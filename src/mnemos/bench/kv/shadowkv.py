@@ -21,6 +21,7 @@ from mnemos.activation.shadow import lowrank
 from mnemos.activation.shadow.folding import shadow_of
 from mnemos.base.errors import ModelUnavailable
 from mnemos.bench.kv import shadowkv_quality as quality
+from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
@@ -47,12 +48,8 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         parts += [quality.keys, quality.retrieval, quality.turns, quality.growth]
     except ModelUnavailable as error:
         notes.append(f"Quality is not measured: {error}")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return in_parts(benchmark, options, parts, notes)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def latent(n: int, rank: int, width: int, noise: float, generator: torch.Generator) -> Tensor:

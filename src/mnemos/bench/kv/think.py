@@ -17,6 +17,7 @@ from mnemos.activation.policy import Policy, Pruning
 from mnemos.activation.quantised import Packed, Quantise
 from mnemos.base.errors import ModelUnavailable
 from mnemos.base.stats import bootstrap_difference, bootstrap_ratio
+from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
@@ -47,12 +48,8 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         parts += [quality, after_eviction]
     except ModelUnavailable as error:
         notes.append(f"Quality is not measured: {error}")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return in_parts(benchmark, options, parts, notes)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _head(spread: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from mnemos.activation.signal import compressed, needs
 from mnemos.activation.stages import prefill
 from mnemos.base.errors import FingerprintMismatch
 from mnemos.base.stats import spearman
+from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
@@ -46,12 +47,8 @@ NOTES = (
 
 def run(benchmark: Benchmark, options: Options) -> Result:
     """Measures all parts."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return in_parts(benchmark, options, (signal, planner, reading, extreme, stability, batch), NOTES)
-    finally:
-        torch.set_num_threads(threads)
 
 
 @cache
