@@ -194,11 +194,24 @@ class MemoryLayer(CacheLayerMixin):
         if new == 1 and not absent:  # the query heads that share a key-value head stand as if they were tokens: no copy of keys
             grouped = queries.reshape(rows, keys.shape[1], -1, queries.shape[-1])
             return scaled_dot_product_attention(grouped, keys, values, scale=self.scaling).reshape(queries.shape)
+        if mask is None and not absent:
+            return self._in_blocks(queries, length - new)
         seen = self._tail_mask(mask, 0, new, new, length) & (self.tail.positions >= 0)[:, :, None, :]
         seen = seen | ~seen.any(-1, keepdim=True)  # a padded query sees everything rather than nothing, which would be NaN
         if seen.shape[1] not in (1, queries.shape[1]):
             seen = seen.repeat_interleave(queries.shape[1] // seen.shape[1], 1)
         return scaled_dot_product_attention(queries, keys, values, attn_mask=seen, scale=self.scaling, enable_gqa=True)
+
+    def _in_blocks(self, queries: Tensor, before: int) -> Tensor:
+        """Queries that follow `before` tokens, block by block: each looks at what stands up to its end, and not at what none of it can see."""
+        outputs, new = [], queries.shape[2]
+        for start in range(0, new, ROWS_AT_ONCE):
+            stop = min(start + ROWS_AT_ONCE, new)
+            keys, values = self.tail.keys[:, :, : before + stop], self.tail.values[:, :, : before + stop]
+            seen = self._tail_mask(None, start, stop, new, before + new)[..., : before + stop]
+            some = queries[:, :, start:stop]
+            outputs.append(scaled_dot_product_attention(some, keys, values, attn_mask=seen, scale=self.scaling, enable_gqa=True))
+        return torch.cat(outputs, 2)
 
     def _tail_mask(self, mask: Tensor | None, start: int, stop: int, new: int, length: int) -> Tensor:
         """[B, 1, stop − start, length]: what new queries start … stop see of the tail, whose last `new` tokens are theirs."""
