@@ -20,18 +20,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from mnemos.activation.fragments import Fragment, put_together
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.prefixes import PrefixStore
+from mnemos.base.errors import ModelUnavailable
 from mnemos.base.stats import bootstrap_ratio
 from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
+from mnemos.models import reference
+from mnemos.models.reference import language, tasks
 
 VOCABULARY = 2048
 FINGERPRINT = "random"
-LOSSLESS, SAVED, SAVED_SHORT = 1e-4, 0.70, 0.15
-"""Largest difference of a logit; least share of the time to the first token that is saved at 2,048 + 64 tokens; and at 512 + 1,024."""
+LOSSLESS, SAVED, SAVED_SHORT, BLENDED = 1e-4, 0.70, 0.15, 0.5
+"""Largest difference of a logit; least share of the time to the first token that is saved at 2,048 + 64 tokens; and at 512 + 1,024; and
+what reading 15 % of the tokens again may leave of the divergence of fragments put together."""
+SHARES = (0.05, 0.15, 0.3, 0.5)
 NOTES = (
     "Time to the first token: from having the tokens to the largest logit of the last one. Injected: found in the store, read from its files and "
     "checked against their digests, copied, and the query read. Files are in the page cache, as after any recent use. Torch has one thread.",
@@ -63,7 +69,7 @@ def model_of(seed: int, width: int = 256, layers: int = 4) -> LlamaForCausalLM:
 def run(benchmark: Benchmark, options: Options) -> Result:
     """Measures all parts."""
     with one_thread():
-        return in_parts(benchmark, options, (lossless, time_to_first_token), NOTES)
+        return in_parts(benchmark, options, (lossless, time_to_first_token, fragments), NOTES)
 
 
 def lossless(options: Options) -> Measured:
@@ -119,6 +125,40 @@ def time_to_first_token(options: Options) -> Measured:
             "saved": saved.value, "break-even uses": _break_even(build, full, injected), "MB on disk": nbytes / 1e6,
         }  # fmt: skip
     return checks, {"time to the first token": rows}
+
+
+def fragments(options: Options) -> Measured:
+    """Four fragments that the reference model has read one by one, put together: how far what it expects of a question and its answer is from what it
+    expects after reading all of it, with the keys turned to their places, and with some tokens read again. Nothing where the model is not there."""
+    try:
+        model, _ = reference.load()
+    except ModelUnavailable:
+        return [Check("mean divergence with 15 % read again ÷ without (the reference model is not there)", float("nan"), BLENDED, at_least=False)], {}
+    away: dict[str, list[float]] = {name: [] for name in ("turned", *(f"{share:.0%} read again" for share in SHARES))}
+    right = dict.fromkeys(away, 0)
+    numbers = range(4 if options.quick else 20)
+    made = [tasks.make(name, 512, 1, options.seed + 500 + number) for name in ("kv", "needle", "copy") for number in numbers]
+    for session in made:
+        turn = session.turns[0]
+        ids, asked = language.encode(session.context), language.encode([*turn.question, *turn.answer])
+        expected = _expected(model, _read(model, ids), asked)
+        parts = [ids[start : start + len(ids) // 4 + 1] for start in range(0, len(ids), len(ids) // 4 + 1)]
+        pieces = [Fragment(tuple(part), _read(model, part), head=1) for part in (parts[0], *([ids[0], *part] for part in parts[1:]))]
+        for name, share in zip(away, (0.0, *SHARES), strict=True):
+            memory = put_together(model, pieces, "blended" if share else "rerotated", share)
+            found = _expected(model, memory, asked)
+            away[name].append(float((expected.exp() * (expected - found)).sum(-1).mean()))
+            answer = torch.tensor(asked[-len(turn.answer) :])
+            right[name] += bool((found[-len(turn.answer) - 1 : -1].argmax(-1) == answer).all())
+    ratio = bootstrap_ratio(away["15% read again"], away["turned"], range(len(made)), options.rng())
+    rows = {name: {"mean divergence": float(np.mean(each)), "answers right": right[name] / len(made)} for name, each in away.items()}
+    return [Check.of("mean divergence with 15 % read again ÷ without", ratio, BLENDED, at_least=False)], {"four fragments put together": rows}
+
+
+def _expected(model: Any, memory: KVMemory, tokens: list[int]) -> Tensor:
+    """[t, V]: log-probabilities of what follows each token."""
+    with torch.no_grad():
+        return torch.log_softmax(model(torch.tensor([tokens]), cache=memory).logits[0], -1)
 
 
 def _break_even(build: NDArray[np.float64], full: NDArray[np.float64], injected: NDArray[np.float64]) -> float:
