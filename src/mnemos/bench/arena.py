@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
 from mnemos.base.meter import Seconds, machine
 from mnemos.bench import arena_calls, arena_memory, arena_speed
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Result
+from mnemos.bench.threads import one_thread
 
 NOTES = (
     "One thread of torch, which maps its pages itself; its processor time. Arms take turns token by token, and a ratio is the median of the ratios "
@@ -24,16 +23,12 @@ NOTES = (
 def run(benchmark: Benchmark, options: Options) -> Result:
     """Every part in turn. Raises `BackendFailed` where the system has not what the arena needs."""
     clock = Seconds()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         parts = [
             arena_memory.measure(options.rng(), options.quick, options.say),
             arena_speed.measure(options.quick, options.say),
             arena_calls.measure(options.seed, options.quick, options.say),
         ]
-    finally:
-        torch.set_num_threads(threads)
     checks = [check for found, _ in parts for check in found]
     tables = {title: rows for _, some in parts for title, rows in some.items()}
     details = {"tables": tables, "quick": options.quick, "seed": options.seed, "notes": list(NOTES)}

@@ -14,6 +14,7 @@ from itertools import groupby
 import numpy as np
 
 from mnemos.activation.arena.backend import MIB, Backend, BackendFailed, Capabilities
+from mnemos.activation.arena.host import HostMemory
 from mnemos.activation.arena.libc import DONTFORK, DONTNEED, HUGEPAGE, PAGE, POPULATE_WRITE, Libc
 from mnemos.activation.arena.limits import available_memory, check_reservation
 from mnemos.activation.arena.plain import PlainBackend
@@ -22,7 +23,7 @@ from mnemos.base.errors import Invalid
 HUGE = 2 * MIB
 
 
-class CpuBackend:
+class CpuBackend(HostMemory):
     """Handles are numbers: the kernel owns the frames. A page is private memory at one address, and once it is shared or kept a range of a file.
 
     The first sharing of a page copies it into the file; from then on it is mapped without copies. Whoever shares a page sees to it that nobody
@@ -116,18 +117,6 @@ class CpuBackend:
             pages = [(place, self._at[place]) for place in places]
             for _, run in groupby(pages, key=lambda page: page[1] in self._home):
                 self._unmap_run(list(run), nbytes, keep)
-
-    def copy(self, target: int, source: int, nbytes: int) -> None:
-        ctypes.memmove(target, source, nbytes)
-
-    def zero(self, address: int, nbytes: int) -> None:
-        ctypes.memset(address, 0, nbytes)
-
-    def fence(self) -> object:
-        return None
-
-    def wait(self, fence: object) -> None:
-        """What the processor reads, it reads in calls that have returned: callers unmap after them."""
 
     def resident_bytes(self) -> int:
         with self._lock:

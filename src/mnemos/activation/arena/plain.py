@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from mnemos.activation.arena.backend import Capabilities, NoMemory
+from mnemos.activation.arena.host import HostMemory
 from mnemos.activation.arena.limits import available_memory, check_reservation
 from mnemos.base.errors import Invalid
 
 
-class PlainBackend:
+class PlainBackend(HostMemory):
     """One lazily touched mapping for each reservation. Pages cannot be shared or moved, and what was in them may be there when they are mapped anew.
 
     A system that takes the hint (macOS) may take unmapped pages back when memory is short.
@@ -89,18 +90,6 @@ class PlainBackend:
 
     def discard(self, handles: Sequence[int]) -> None:
         """Nothing is kept here."""
-
-    def copy(self, target: int, source: int, nbytes: int) -> None:
-        ctypes.memmove(target, source, nbytes)
-
-    def zero(self, address: int, nbytes: int) -> None:
-        ctypes.memset(address, 0, nbytes)
-
-    def fence(self) -> object:
-        return None
-
-    def wait(self, fence: object) -> None:
-        """What the processor reads, it reads in calls that have returned."""
 
     def resident_bytes(self) -> int:
         """Bytes of the pages that are mapped. What unmapped pages still hold nobody tells."""

@@ -32,12 +32,7 @@ class PageTable:
         """So many free blocks at the end of the slot, and which they are. Raises `StoreFull` where the pool has not as many."""
         blocks = self._pool.take(count)
         at = len(self.blocks[slot])
-        try:
-            self._map(slot, at, blocks)
-        except BaseException:
-            self._drop(blocks)
-            raise
-        self.blocks[slot] += blocks
+        self._hold(slot, at, blocks)
         undo(lambda: self._cut(slot, at))
         return blocks
 
@@ -90,6 +85,10 @@ class PageTable:
         self._pool.claim(fresh)
         for block in set(blocks) - set(fresh):
             self._pool.hold(block)
+        self._hold(slot, at, blocks)
+
+    def _hold(self, slot: int, at: int, blocks: Sequence[int]) -> None:
+        """Maps blocks that are taken already at the end of a slot; where that fails, they go back to the pool."""
         try:
             self._map(slot, at, blocks)
         except BaseException:

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from mnemos.base.stats import Interval, bootstrap_difference
-from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
 from mnemos.bench.scbench import on_models
 from mnemos.bench.scbench.harness import MULTI_TURN, SessionResult
 from mnemos.bench.scbench.harness import run as ask
+from mnemos.bench.threads import one_thread
 
 EIGHTH = 1 / 8
 LOST, MORE = 0.05, 0.10

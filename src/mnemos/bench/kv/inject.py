@@ -25,10 +25,10 @@ from mnemos.activation.memory import KVMemory
 from mnemos.activation.prefixes import PrefixStore
 from mnemos.base.errors import ModelUnavailable
 from mnemos.base.stats import bootstrap_ratio
-from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
+from mnemos.bench.threads import one_thread
 from mnemos.models import reference
 from mnemos.models.reference import language, tasks
 

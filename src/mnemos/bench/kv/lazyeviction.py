@@ -15,10 +15,10 @@ from mnemos.activation.policy import Policy
 from mnemos.base.stats import bootstrap_ratio
 from mnemos.bench.kv.inject import model_of
 from mnemos.bench.kv.recurrence import Score, Shape, Trace, falling, h2o, hit_rate, lazy, made, raas, tova, without_age, without_interval
-from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
+from mnemos.bench.threads import one_thread
 
 WINDOW, THRESHOLD = 80, 5e-4
 BUDGETS = (200, 260, 320)

@@ -21,10 +21,10 @@ from mnemos.activation.shadow import lowrank
 from mnemos.activation.shadow.folding import shadow_of
 from mnemos.base.errors import ModelUnavailable
 from mnemos.bench.kv import shadowkv_quality as quality
-from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
+from mnemos.bench.threads import one_thread
 
 LOW, HIGH = 0.05, 0.5
 """What 40 directions may leave out of keys before rotation, and leave out at least of keys after it (norms, shares)."""

@@ -17,7 +17,6 @@ from mnemos.activation.policy import Policy, Pruning
 from mnemos.activation.quantised import Packed, Quantise
 from mnemos.base.errors import ModelUnavailable
 from mnemos.base.stats import bootstrap_difference, bootstrap_ratio
-from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
@@ -27,6 +26,7 @@ from mnemos.bench.scbench.harness import MULTI_TURN, SessionResult
 from mnemos.bench.scbench.harness import run as ask
 from mnemos.bench.scbench.hf import CacheMethod
 from mnemos.bench.scbench.methods import COMPACT_TEMPLATE, CompactCodec
+from mnemos.bench.threads import one_thread
 from mnemos.models import reference
 
 OVER_NORM, OVER_RANDOM = 0.8, 0.45

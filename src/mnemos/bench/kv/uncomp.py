@@ -23,10 +23,10 @@ from mnemos.activation.signal import compressed, needs
 from mnemos.activation.stages import prefill
 from mnemos.base.errors import FingerprintMismatch
 from mnemos.base.stats import spearman
-from mnemos.bench.kv.threads import one_thread
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
+from mnemos.bench.threads import one_thread
 from mnemos.models import reference
 from mnemos.models.local.fingerprint import fingerprint_of
 from mnemos.models.reference import language, tasks

@@ -37,9 +37,9 @@ BUDGET = 2 * 2**30
 LEAST_HITS = 2
 PAGE = 1000
 """KV memories that are listed at a time."""
+TIER = "kv"
 if READ.name not in TRANSFORMATIONS.names():
     TRANSFORMATIONS.register(READ)
-TIER = "kv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +151,17 @@ class KVShelf:
         tokens, head = tokens_of(model, text)
         size, scheduler = model.kv_bytes(len(tokens)), self.space.system.scheduler
         if row is not None and row.content.blob is not None:
-            with contextlib.suppress(Corrupt, NotFound):  # what is damaged or gone meanwhile is read again
-                start = time.perf_counter()
+            start = time.perf_counter()
+            try:
                 fragment = _loaded(model, self.space.system.store.blobs.get(row.content.blob), tokens, head)
-                scheduler.adopt(TIER, str(source), size)
-                scheduler.use(TIER, str(source), size)
-                scheduler.observe(TIER, "within", size, time.perf_counter() - start)
-                return fragment, True
+            except (Corrupt, NotFound):  # the text is read again, and what is damaged or gone is let go of, so that it can be made anew
+                scheduler.drop(TIER, str(source))
+                self._tier.drop(str(source))
+                return read(model, text).fragment, False
+            scheduler.adopt(TIER, str(source), size)
+            scheduler.use(TIER, str(source), size)
+            scheduler.observe(TIER, "within", size, time.perf_counter() - start)
+            return fragment, True
         done: Read = read(model, text)
         scheduler.observe(TIER, "without", size, done.seconds)
         if self._may_write() and scheduler.use(TIER, str(source), size).action is Action.BUILD:
