@@ -41,16 +41,18 @@ def on_disk(folder: Path, vectors: Floats, until: int, rows: int | None = None) 
     return index
 
 
-@pytest.fixture(params=["memory", "disk and memory", "all on disk", "nothing on disk"])
-def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Filled:
+@pytest.fixture(params=["memory", "disk and memory", "all on disk", "all on disk, in a log of many spaces", "nothing on disk"])
+def filled(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Filled:
     """Makes an index of the vectors of rows 0 … n-1."""
+    if "many spaces" in request.param:
+        monkeypatch.setattr("mnemos.index.disk_vectors._SPARSE", 0)
 
     def make(vectors: Floats) -> VectorIndex:
         if request.param == "memory":
             index = ExactIndex(SIZE)
             index.put(np.arange(len(vectors)), vectors)
             return index
-        share = {"disk and memory": 2 * len(vectors) // 3, "all on disk": len(vectors), "nothing on disk": 0}[request.param]
+        share = {"disk and memory": 2 * len(vectors) // 3, "nothing on disk": 0}.get(request.param, len(vectors))
         return on_disk(tmp_path / "index", vectors, share)
 
     return make
@@ -124,17 +126,32 @@ def test_the_nearest_of_many_are_exact_and_no_other_seems_nearer(tmp_path: Path)
     assert found >= 0.95 * 2 * 20 * 10
 
 
-def test_rows_that_the_disk_has_first_are_no_rows_until_they_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sparse", [0, 32])
+def test_rows_that_the_disk_has_first_are_no_rows_until_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sparse: int) -> None:
     vectors = unit(10, 60)
     seq = positions(20)
     disk = SpannIndex.create(tmp_path / "index", SIZE)
     disk.build(positions(60).view(), vectors, position=int(positions(60).view()[-1]))
     index = DiskVectors(disk, seq)
+    monkeypatch.setattr("mnemos.index.disk_vectors._SPARSE", sparse)
     assert np.allclose(index.scores(vectors[50], 20), vectors[:20] @ vectors[50], atol=1e-5)
     seq.extend(positions(60).view()[20:])
     index.put(np.arange(20, 60), vectors[20:])
     assert index.tail == 0
     assert np.allclose(index.scores(vectors[50], 60), vectors @ vectors[50], atol=1e-5)
+
+
+def test_what_others_put_on_disk_while_a_search_looks_is_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = unit(13, 60)
+    index = on_disk(tmp_path / "index", vectors, 60)
+    search = index.disk.search
+
+    def first_somebody_else(*args: object, **options: object) -> object:
+        index.disk.apply(10_000, np.array([9_999]), vectors[7:8], np.zeros(0, dtype=np.int64))
+        return search(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(index.disk, "search", first_somebody_else)
+    assert np.allclose(index.scores(vectors[7], 60), vectors @ vectors[7], atol=1e-5)
 
 
 def test_what_comes_to_be_on_disk_leaves_memory_and_what_the_disk_lacks_stays(tmp_path: Path) -> None:
