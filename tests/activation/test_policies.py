@@ -34,6 +34,7 @@ SMALL = {
     "think, by head": lambda: policy("think", share=0.5, window=8, recent=8, adaptive=True),
     "snapkv, thin, in few bits": lambda: policy("snapkv", tokens=48, window=8).then(Thin(0.5, 8), Quantise(4, 8)),
     "snapkv by share": lambda: policy("snapkv", share=0.5, window=8),
+    "snapkv by share, in few bits": lambda: policy("snapkv", share=0.4, window=8).then(Quantise(2, 16)),
     "uncomp": lambda: policy("uncomp", tokens=40, plan=plan(llama()), window=8, kernel=3),
     "uncomp, by layer": lambda: policy("uncomp", tokens=40, plan=plan(llama()), window=8, layers="depth", every=4),
     "uncomp, online": lambda: policy("uncomp", share=0.4, window=8),
@@ -108,6 +109,21 @@ def test_rows_of_a_batch_are_as_if_alone(name: str) -> None:
         assert torch.allclose(seen[row], right[0], atol=1e-4)
 
 
+def test_a_row_that_drops_nothing_is_stored_as_if_alone_beside_one_that_does() -> None:
+    def small() -> Policy:
+        return policy("snapkv", tokens=48, window=8).then(Quantise(4, 8))
+
+    short, long, width = tokens(1, 33, seed=1), tokens(1, LENGTH, seed=2), LENGTH - 33
+    mask = torch.ones(2, LENGTH, dtype=torch.long)
+    mask[0, :width] = 0
+    model, memory, logits = read(small(), torch.cat([torch.cat([torch.zeros(1, width, dtype=torch.long), short], 1), long]), mask=mask)
+    chosen, seen = greedy(model, memory, logits, 14, mask)  # until the short row gives its first block, too
+    model, memory, logits = read(small(), short)
+    expected, right = greedy(model, memory, logits, 14)
+    assert chosen[0] == expected[0]
+    assert torch.allclose(seen[0], right[0], atol=1e-4)
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_a_fork_goes_on_by_itself(name: str) -> None:
     model, memory, logits = read(SMALL[name](), tokens(1, LENGTH))
@@ -172,3 +188,13 @@ def test_tokens_are_taken_back_where_they_lie_as_they_came() -> None:
     assert not memory.is_croppable
     with pytest.raises(Invalid, match="snapkv"):
         memory.crop(-60)
+
+
+def test_a_row_shorter_than_what_is_kept_anyway_holds_each_token_once() -> None:
+    short, long, width = tokens(1, 9, seed=1), tokens(1, LENGTH, seed=2), LENGTH - 9
+    mask = torch.ones(2, LENGTH, dtype=torch.long)
+    mask[0, :width] = 0
+    both = torch.cat([torch.cat([torch.zeros(1, width, dtype=torch.long), short], 1), long])
+    _, memory, _ = read(policy("window", tokens=40, sinks=4, recent=8), both, mask=mask)
+    for layer in memory.managed:
+        assert layer.held_tokens()[0].tolist() == [9, 9]

@@ -213,21 +213,33 @@ class Pruning(Policy):
         view = layer.view()
         counts = list(self.planner.plan(view, budget))
         scores = self.scorer.score(view)
-        newest = view.ranks < self.recent
-        scores = scores.masked_fill((view.positions < 0) | newest, -torch.inf)
+        own, stored = self._own_budgets(view), (view.positions >= 0).sum(-1)
+        within = (stored.amax(1) <= own)[:, None]  # rows of a batch that lose nothing: they are stored as if they stood alone
+        staying = torch.where(within, stored - self._given(stored), self.recent)
         if self.sinks:
-            scores = scores.masked_fill((view.positions >= 0) & (view.ages < self.sinks), torch.inf)
-        shares = torch.tensor([self.budget.of(int(seen)) / budget for seen in view.positions.amax((1, 2)) + 1], device=scores.device)
+            scores = scores.masked_fill(view.ages < self.sinks, torch.inf)
+        scores = scores.masked_fill((view.positions < 0) | (view.ranks < staying[..., None]), -torch.inf)
         parts = []
         for count in sorted(set(counts), reverse=True):
             heads = [head for head, its in enumerate(counts) if its == count]
-            room = min(max(0, count - self.recent), scores.shape[-1])
+            others = ((own[:, None] / budget * count).round().long() - self.recent).clamp_min(0)  # by what each row has seen itself
+            kept = torch.where(within, (stored - staying)[:, heads], others)
+            room = min(int(kept.max()), scores.shape[-1])
             best = scores[:, heads].topk(room, -1)
-            allowed = ((shares * count).round().long() - self.recent).clamp_min(0)[:, None, None]  # rows of a batch by what they have seen themselves
-            none = (best.values == -torch.inf) | (torch.arange(room, device=scores.device) >= allowed)
+            none = (best.values == -torch.inf) | (torch.arange(room, device=scores.device) >= kept[..., None])
             parts.append(view.part.of_heads(heads).take(_in_order(best.indices.masked_fill(none, -1))))
-        layer.replace([one for part in parts if part.length for one in self._encoded(part, view)], view.newest(self.recent))
+        layer.replace([one for part in parts if part.length for one in self._encoded(part, view)], view.newest(staying))
         return True
+
+    def _own_budgets(self, view: View) -> Tensor:
+        """[B]: the budget of each row, by what it has seen itself."""
+        assert self.budget is not None
+        return torch.tensor([self.budget.of(int(seen)) for seen in view.positions.amax((1, 2)) + 1], device=view.positions.device)
+
+    def _given(self, stored: Tensor) -> Tensor:
+        """How many of its tokens leave the tail of a row that drops nothing: what `_encode` takes; where nothing is encoded, all but the newest."""
+        over = (stored - self.recent).clamp_min(0)
+        return over // self.block * self.block if self.codecs else over
 
     def _encode(self, layer: MemoryLayer) -> None:
         """Moves whole blocks of the tail's oldest tokens into encoded parts."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnemos.activation.parts import Bytes, Marks, Part, product, register, size_of
+from mnemos.activation.parts import Bytes, Marks, Part, gather, product, register, size_of
 from mnemos.activation.view import View
 from mnemos.base.errors import Invalid
 
@@ -89,10 +89,20 @@ class Quantised:
 
     @classmethod
     def of(cls, part: Part, bits: int, group: int) -> Quantised:
-        """A part of any form, rounded. Places without a token count as copies of their neighbours do: their numbers are never looked at."""
+        """A part of any form, rounded. Of each head the tokens come first, places without one after them, as copies of the last token: so groups are
+        those of a part that has no such places."""
         keys, values = part.dense()
+        positions, marks = part.positions, part.marks
+        if bool((positions < 0).any()):
+            there = positions.expand(-1, len(part.heads), -1) >= 0
+            order = (~there).int().argsort(dim=-1, stable=True)
+            counts = there.sum(-1, keepdim=True)
+            last = order.gather(-1, (counts - 1).clamp_min(0))
+            filled = torch.where(torch.arange(part.length, device=order.device) < counts, order, last)
+            keys, values = gather(keys, filled), gather(values, filled)
+            positions, marks = gather(positions, order), {name: gather(mark, order) for name, mark in marks.items()}
         narrow = min(group, -(-values.shape[-1] // 8) * 8)
-        return cls(Packed.of(keys.transpose(-1, -2), bits, group), Packed.of(values, bits, narrow), part.positions, part.heads, part.marks, group)
+        return cls(Packed.of(keys.transpose(-1, -2), bits, group), Packed.of(values, bits, narrow), positions, part.heads, marks, group)
 
     @property
     def length(self) -> int:

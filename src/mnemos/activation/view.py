@@ -66,12 +66,13 @@ class View:
         there = (self.positions >= 0).int()
         return there.cumsum(-1) - there
 
-    def newest(self, count: int) -> Dense:
-        """The newest `count` tokens of each head, in order, as a part of its own."""
-        n = self.positions.shape[-1]
+    def newest(self, count: int | Tensor) -> Dense:
+        """The newest `count` tokens of each head (of each row's, where it is [B, G]), in order, as a part of its own."""
+        counts = torch.as_tensor(count, device=self.positions.device)
+        most, n = int(counts.max()), self.positions.shape[-1]
         places = torch.arange(n, device=self.positions.device).expand_as(self.positions)
-        index = places.masked_fill(self.ranks >= count, -1).masked_fill(self.positions < 0, -1)
-        return self.part.take(index.sort(-1).values[..., -min(count, n) :] if count else index[..., :0])
+        index = places.masked_fill(self.ranks >= counts[..., None], -1).masked_fill(self.positions < 0, -1)
+        return self.part.take(index.sort(-1).values[..., -min(most, n) :] if most else index[..., :0])
 
     def of_newest(self, count: int) -> View:
         """The same with only the newest `count` queries."""
