@@ -105,8 +105,9 @@ class Mnemos:
                 self.store_id = snapshot.store_id()
                 known = {fingerprint for fingerprint, _ in snapshot.embedders().values()}
                 held = snapshot.count()
+                searched = held["versions"] - snapshot.count_unsearched()
             wanted = self.embedding.embedder
-            if wanted is not None and held["versions"] and (held["vectors"] < held["versions"] or known != {wanted.fingerprint}):
+            if wanted is not None and searched and (held["vectors"] < searched or known != {wanted.fingerprint}):
                 start_embedding(self, self.work)
             if self.store.to_forget_again:
                 forget_again(self, self.store.to_forget_again)

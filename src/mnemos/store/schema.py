@@ -17,7 +17,7 @@ from mnemos.base.errors import FingerprintMismatch
 
 APPLICATION_ID = 0x4D4E454D  # "MNEM": tells a store from any other SQLite file
 SEALED_ID = 0x4D4E4553  # "MNES": a sealed store, which what knows of none must not open
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PAGE_SIZE = 8192  # five float32 vectors of 384 dimensions fill a page but for 6 %; a page of 4096 bytes would waste 25 %
 CHECKSUM_BYTES = 8  # at the end of each page, kept by SQLite's checksum VFS
 
@@ -60,15 +60,21 @@ CREATE TABLE heat(cube BLOB PRIMARY KEY, hits INTEGER NOT NULL, value REAL NOT N
 CREATE TABLE counter(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
+_UNSEARCHED = """
+CREATE INDEX IF NOT EXISTS version_unsearched ON version(seq) WHERE terms IS NULL;
+"""
+"""Versions that no search finds (documents, which are found by their parts; what is no text) and that have no vector, so that they can be counted."""
+
 _MIGRATIONS: dict[int, str] = {
     1: "ALTER TABLE version ADD COLUMN stale INTEGER; ALTER TABLE cube ADD COLUMN acl TEXT;" + _WORK,
+    2: _UNSEARCHED,
 }
 """From schema version N to N + 1: the statements that do it."""
 
 
 def create(connection: apsw.Connection) -> None:
     """Make the tables of an empty file. Runs inside the caller's transaction."""
-    connection.execute(_TABLES + _WORK).fetchall()
+    connection.execute(_TABLES + _WORK + _UNSEARCHED).fetchall()
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}").fetchall()
 
 

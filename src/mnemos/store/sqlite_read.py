@@ -456,6 +456,11 @@ class Reader(JobReader):
         ).get
         return found
 
+    def count_unsearched(self) -> int:
+        """How many versions no search finds, so that they never have a vector: documents, which are found by their parts, and what is no text."""
+        found: int = self._db.execute("SELECT count(*) FROM version WHERE terms IS NULL").get
+        return found
+
     def count(self, space: int | None = None) -> dict[str, int]:
         """How many cubes, versions, vectors and log entries there are, in a space or in all."""
         if space is None:
