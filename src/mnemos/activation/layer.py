@@ -84,7 +84,12 @@ class MemoryLayer(CacheLayerMixin):
     def is_croppable(self) -> bool:
         """Whether tokens can be taken back, however many: not after a policy has taken some out of the tail, nor where it has noted what they attend
         to."""
-        return not self.is_initialized or (not self.parts and self.tail.length == self.seen and self.policy.observes is Observes.NOTHING)
+        return not self.is_initialized or (not self.parts and self.tail.length == self.seen and not self._noted)
+
+    @property
+    def _noted(self) -> bool:
+        """Whether the policy keeps something of each token that cannot be taken back."""
+        return self.policy.observes is not Observes.NOTHING or self.policy.hears
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forgets the newest tokens, of which there are −`tokens_to_remove`, as transformers counts them. Raises `Invalid` for a positive number, and
@@ -95,8 +100,8 @@ class MemoryLayer(CacheLayerMixin):
         if count > (held := self.tail.length if self.is_initialized else 0):
             raise Invalid(f"cannot take back {count} tokens: the policy {self.policy.name!r} has left only the newest {held} as they "
                           "came; fork() the memory before what shall be taken back")  # fmt: skip
-        if count and self.policy.observes is not Observes.NOTHING:
-            raise Invalid(f"cannot take back {count} tokens: the policy {self.policy.name!r} has noted what they attended to; fork() the memory "
+        if count and self._noted:
+            raise Invalid(f"cannot take back {count} tokens: the policy {self.policy.name!r} has noted something of each; fork() the memory "
                           "before what shall be taken back")  # fmt: skip
         if count:
             self.tail.crop(count)
@@ -147,6 +152,8 @@ class MemoryLayer(CacheLayerMixin):
         self.tail.append(keys, values, positions)
         self._note_rotation(new)
         self._remember(queries, positions, self.policy.query_window if decodes else self.policy.prompt_window)
+        if self.policy.hears and not decodes:
+            self.policy.hear(self, queries, positions)
         watched = self.policy.observes is Observes.EVERYTHING or (decodes and self.policy.observes is Observes.DECODING)
         fused = not self.parts and softcap is None
         if watched or not fused:

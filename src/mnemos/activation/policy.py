@@ -41,6 +41,8 @@ class Policy:
     """Whether what is kept depends on the question that stands at the end of the prompt."""
     unrotates: bool = False
     """Whether it needs keys as they are before rotation: its layers know their `rotation` then."""
+    hears: bool = False
+    """Whether it takes note of the queries of prompts, in `hear`."""
 
     @property
     def prompt_window(self) -> int:
@@ -50,6 +52,9 @@ class Policy:
     def open(self, layer: MemoryLayer, part: Part, queries: Tensor, new: int) -> Part:
         """What queries [B, h, g, t, d], some of the `new` ones that were given at once, shall see of a part."""
         return part.open(queries, layer.scaling)
+
+    def hear(self, layer: MemoryLayer, queries: Tensor, positions: Tensor) -> None:
+        """New queries [B, H, t, d] of a prompt, rotated for their positions [B, t] (−1: padding)."""
 
     def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
         """What new queries attended to: for each piece of the layer, [B, h, g, t, n]."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool1d
+from torch.nn.functional import avg_pool1d, max_pool1d
 
 from mnemos.activation.parts import Dense, Marks, Part
 
@@ -96,12 +96,22 @@ class View:
 
     def smoothed(self, scores: Tensor, kernel: int) -> Tensor:
         """[B, G, n] averaged over `kernel` (odd) neighbouring tokens, as many as there are of them at the ends."""
-        there = (self.positions >= 0).float()
-        order = there.argsort(dim=-1, stable=True)  # neighbours are next to each other, whatever padding stands between them
+        there, order = self._side_by_side()
         there, scores = there.gather(-1, order), scores.gather(-1, order)
         summed = avg_pool1d(scores * there, kernel, 1, kernel // 2, count_include_pad=True)
         means = summed / avg_pool1d(there, kernel, 1, kernel // 2, count_include_pad=True).clamp_min(1 / (2 * kernel))
         return torch.empty_like(means).scatter_(-1, order, means)
+
+    def widened(self, scores: Tensor, kernel: int) -> Tensor:
+        """[B, G, n], not negative: the largest of `kernel` (odd) neighbouring tokens."""
+        there, order = self._side_by_side()
+        largest = max_pool1d((scores * there).gather(-1, order), kernel, 1, kernel // 2)
+        return torch.empty_like(largest).scatter_(-1, order, largest)
+
+    def _side_by_side(self) -> tuple[Tensor, Tensor]:
+        """[B, G, n]: 1 where a token is, and the order in which neighbours are next to each other, whatever padding stands between them."""
+        there = (self.positions >= 0).float()
+        return there, there.argsort(dim=-1, stable=True)
 
 
 def side_by_side(pieces: Sequence[Part], heads: int) -> Dense:

@@ -18,10 +18,12 @@ MODULES = {
     "tova": "tova",
     "knorm": "knorm",
     "keydiff": "keydiff",
+    "expected": "expected",
     "kivi": "kivi",
     "think": "think",
     "lazyeviction": "lazyeviction",
     "raas": "raas",
+    "rkv": "rkv",
     "uncomp": "uncomp",
 }
 """Where `make(**options) -> Policy` of each policy stands."""
