@@ -56,6 +56,8 @@ def _evicting(share: float) -> tuple[Arm, ...]:
         Arm(f"TOVA {said}", "tova", {"share": share}),
         Arm(f"KNorm {said}", "knorm", {"share": share}),
         Arm(f"KeyDiff {said}", "keydiff", {"share": share}),
+        Arm(f"Expected Attention {said}", "expected", {"share": share}),
+        Arm(f"R-KV {said}", "rkv", {"share": share}),
     )
 
 

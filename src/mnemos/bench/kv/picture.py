@@ -15,6 +15,7 @@ import orjson
 from mnemos.base.errors import Invalid, ModelUnavailable, NotFound
 
 KINDS = {"full": "#1f2933", "window": "#8ecae6", "SnapKV": "#66738a", "H2O": "#f4a261", "TOVA": "#b5838d", "KNorm": "#84a59d", "KeyDiff": "#6d6875",
+         "Expected": "#457b9d", "R-KV": "#bc6c25",
          "KIVI": "#e76f51", "ThinK": "#d4a373", "ShadowKV": "#0f766e", "UNComp": "#9b5de5"}  # fmt: skip
 """Colours of the policies, by the first word of an arm's name."""
 
