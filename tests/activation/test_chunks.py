@@ -14,10 +14,12 @@ from mnemos.base.errors import Invalid
 torch.set_num_threads(1)
 
 
-def filled(place: object = None, puts: tuple[int, ...] = (5, 3, 1, 8), rows: int = 2) -> tuple[ChunkStore, torch.Tensor, torch.Tensor]:
+def filled(
+    place: object = None, puts: tuple[int, ...] = (5, 3, 1, 8), rows: int = 2, bits: int | None = None
+) -> tuple[ChunkStore, torch.Tensor, torch.Tensor]:
     """A store, and all summaries and payloads that were put there."""
     generator = torch.Generator().manual_seed(0)
-    store = ChunkStore(place)  # type: ignore[arg-type]
+    store = ChunkStore(place, bits)  # type: ignore[arg-type]
     summaries, payloads = torch.randn(rows, 3, sum(puts), 4, generator=generator), torch.randn(rows, 3, sum(puts), 6, generator=generator)
     start = 0
     for number in puts:
@@ -87,6 +89,26 @@ def test_rows_and_state_are_the_same_store() -> None:
     again = ChunkStore.from_state(store.state())
     assert torch.equal(again.whole(), payloads)
     assert again.within(0, 0, 100) == list(range(17))
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_summaries_in_few_bits_are_near_enough_and_each_of_its_own(bits: int) -> None:
+    store, summaries, payloads = filled(bits=bits)
+    once, _, _ = filled(puts=(17,), bits=bits)
+    assert torch.equal(store.summaries, once.summaries)  # whatever stands beside a chunk
+    steps = (summaries.amax(-1) - summaries.amin(-1)) / (2**bits - 1)
+    assert bool(((store.summaries - summaries).abs() <= 0.51 * steps.unsqueeze(-1) + 0.005).all())
+    queries = torch.randn(2, 3, 2, 5, 4)
+    assert torch.allclose(store.score(queries), torch.einsum("bhgtd,bhnd->bhgtn", queries, store.summaries), atol=1e-5)
+    assert store.nbytes().near == 2 * 3 * 17 * (bits + 2 + 2 + 1)  # 8 codes, their scale and zero, whether it is read
+    fork = store.fork()
+    store.overwrite(1, [6, 7], torch.ones(3, 2, 4), torch.full((3, 2, 6), 2.0), torch.tensor([[-1, -1], [14, 14]]))
+    assert bool((store.summaries[1, :, 6] == 0).all() and (store.summaries[1, :, 7] == 1).all())
+    assert torch.equal(fork.summaries, once.summaries)
+    again = ChunkStore.from_state(store.state()).rows(torch.tensor([1, 0]))
+    assert torch.equal(again.summaries, store.summaries[[1, 0]])
+    again.put(summaries[:, :, :2], payloads[:, :, :2], torch.zeros(2, 2, 2))
+    assert torch.equal(again.summaries[:, :, 17:], once.summaries[:, :, :2])
 
 
 def test_half_precision_lies_on_disk_too(tmp_path: Path) -> None:

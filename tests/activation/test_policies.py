@@ -42,6 +42,7 @@ SMALL = {
     "uncomp, by layer": lambda: policy("uncomp", tokens=40, plan=plan(llama()), window=8, layers="depth", every=4),
     "uncomp, online": lambda: policy("uncomp", share=0.4, window=8),
     "shadowkv": lambda: policy("shadowkv", tokens=16, chunk=4, rank=0.25, outliers=0.05, local=1, flush=4),
+    "shadowkv, in few bits": lambda: policy("shadowkv", tokens=16, chunk=4, rank=0.25, outliers=0.05, local=1, flush=4, bits=4),
 }
 """Each policy with a budget that the tests' prompts are over."""
 ROOMY = {
@@ -61,6 +62,7 @@ ROOMY = {
     "uncomp": lambda: policy("uncomp", tokens=500, plan=plan(llama())),
     "uncomp, online": lambda: policy("uncomp", tokens=500),
     "shadowkv": lambda: policy("shadowkv", tokens=500),
+    "shadowkv, in few bits": lambda: policy("shadowkv", tokens=500, bits=4),
 }
 """Each policy that takes a budget, with one that nothing is over."""
 

@@ -16,6 +16,7 @@ from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.activation.policies.shadowkv import ShadowKV
 from mnemos.activation.policy import Budget, Policy
+from mnemos.activation.quantised import Packed
 from mnemos.activation.rotary import Layout, Rotary, Source
 from mnemos.activation.saving import dump, load
 from mnemos.activation.shadow import lowrank, sources
@@ -199,11 +200,12 @@ def test_few_numbers_of_keys_make_full_rank() -> None:
 # Picking and bringing
 
 
-def test_what_is_kept_from_the_step_before_has_the_same_bits_as_what_is_brought() -> None:
+@pytest.mark.parametrize("bits", [None, 4])
+def test_what_is_kept_from_the_step_before_has_the_same_bits_as_what_is_brought(bits: int | None) -> None:
     model, ids = llama(), tokens(2, 300)
     outcomes = []
     for reuse in (True, False):
-        memory = KVMemory.of(model, policy("shadowkv", tokens=64, chunk=4, rank=0.5, outliers=0.02, flush=16, reuse=reuse))
+        memory = KVMemory.of(model, policy("shadowkv", tokens=64, chunk=4, rank=0.5, outliers=0.02, flush=16, reuse=reuse, bits=bits))
         first = run(model, memory, ids)[:, -1]
         outcomes.append((*greedy(model, memory, first, 40), [shadow(memory, number).statistics for number in range(2)]))
     (one, seen, kept), (two, others, brought) = outcomes
@@ -394,15 +396,16 @@ def test_values_on_disk_give_the_same_bits_and_leave_nothing(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_saved_memory_goes_on_after_growth_and_a_turn() -> None:
+@pytest.mark.parametrize("bits", [None, 4])
+def test_a_saved_memory_goes_on_after_growth_and_a_turn(bits: int | None) -> None:
     model = llama()
-    small = policy("shadowkv", tokens=16, chunk=4, rank=0.25, most_rank=0.75, outliers=0.05, local=1, flush=4, residual=0.01)
+    small = policy("shadowkv", tokens=16, chunk=4, rank=0.25, most_rank=0.75, outliers=0.05, local=1, flush=4, residual=0.01, bits=bits)
     memory = KVMemory.of(model, small)
     greedy(model, memory, run(model, memory, tokens(2, 100))[:, -1], 20)
     run(model, memory, tokens(2, 30, seed=2))
     memory.settle()
     loaded = load(model, dump(memory, "it"), "it", small)
-    assert len(shadow(loaded).coefficients) == len(shadow(memory).coefficients)
+    assert len(shadow(loaded).coefficients) == len(shadow(memory).coefficients) > 1
     last = tokens(2, 1, seed=8)
     assert torch.equal(greedy(model, memory, run(model, memory, last)[:, -1], 20)[1], greedy(model, loaded, run(model, loaded, last)[:, -1], 20)[1])
 
@@ -448,6 +451,43 @@ def test_a_source_is_found_and_what_it_held_is_overwritten_everywhere() -> None:
     greedy(model, memory, run(model, memory, tokens(2, 1))[:, -1], 10)
 
 
+def test_in_few_bits_what_a_source_held_is_zeros_and_the_rest_stays_to_the_bit() -> None:
+    model = llama()
+    memory = KVMemory.of(model, policy("shadowkv", tokens=24, chunk=4, rank=0.5, outliers=0.1, local=2, flush=4, bits=4))
+    run(model, memory, tokens(2, 100))
+    memory.settle()
+    before = shadow(memory)
+    sources.label(memory, "letter", 10, 31, row=1)
+    sources.forget(memory, "letter")
+    found, places = shadow(memory), torch.arange(before.length).view(-1, 4)
+    gone = (places >= 10) & (places < 31)
+    (one,), (other,) = before.coefficients, found.coefficients
+    assert isinstance(one, Packed)
+    assert isinstance(other, Packed)
+    for name, tensor in other.tensors().items():
+        assert bool((tensor[1][gone] == 0).all()), name
+        assert torch.equal(tensor[1][~gone], one.tensors()[name][1][~gone])
+        assert torch.equal(tensor[0], one.tensors()[name][0])
+    whole = gone.all(-1)
+    assert bool((found.store.summaries[1, :, whole] == 0).all())
+    untouched = ~gone.any(-1)
+    assert torch.equal(found.store.summaries[1, :, untouched], before.store.summaries[1, :, untouched])
+    greedy(model, memory, run(model, memory, tokens(2, 1))[:, -1], 10)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_in_few_bits_keys_are_what_their_codes_say_and_the_bytes_are_theirs(bits: int) -> None:
+    keys, values = split(latent(400, 16, 64), 2), torch.randn(1, 2, 400, 32)
+    options: dict[str, Any] = {"tokens": 24, "chunk": 4, "rank": 0.25, "outliers": 0.0, "local": 1}
+    plain, few = (shadow_of(layer_of(keys, values, **options, bits=each)) for each in (None, bits))
+    assert plain is not None
+    assert few is not None
+    left, right = (found.everything().keys for found in (plain, few))
+    assert float((left - right).norm() / left.norm()) < {2: 0.5, 4: 0.1, 8: 0.01}[bits]
+    n, room = few.length, lambda count, length: count * (length * bits // 8 + 4)
+    assert plain.nbytes().near - few.nbytes().near == n * 16 * 4 + n // 4 * 64 * 4 - room(n, 16) - 2 * room(n // 4, 32)
+
+
 def test_what_is_hidden_has_no_influence_at_all() -> None:
     model = llama()
     memory = KVMemory.of(model, policy("shadowkv", tokens=40, chunk=4, rank=1.0, outliers=0.1, local=1))
@@ -485,7 +525,8 @@ def test_labels_go_with_the_rows_of_a_batch() -> None:
 
 
 def test_options_that_mean_nothing_are_refused() -> None:
-    for options in ({"chunk": 0}, {"rank": 0.0}, {"rank": 1.5}, {"outliers": 1.0}, {"flush": 0}, {"local": -1}, {"residual": 0.0}, {"exact_from": 1}):
+    for options in ({"chunk": 0}, {"rank": 0.0}, {"rank": 1.5}, {"outliers": 1.0}, {"flush": 0}, {"local": -1}, {"residual": 0.0}, {"exact_from": 1},
+                    {"bits": 3}):  # fmt: skip
         with pytest.raises(Invalid, match="shadowkv"):
             policy("shadowkv", **options)
     assert policy("shadowkv").describe() == policy("shadowkv", share=1 / 64).describe()

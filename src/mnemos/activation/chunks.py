@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mnemos.activation import coding
+from mnemos.activation.coding import Numbers
 from mnemos.activation.parts import Bytes, size_of
 from mnemos.base.errors import Invalid
 
@@ -65,11 +67,12 @@ class ChunkStore:
 
     `summaries` [B, G, n, d] near; `readable` [B, G, n], of chunks that are scored; `spans` [B, n, 2] int32, the positions of the first and last token
     that a chunk holds (−1: none), by which a source's chunks are found. Payloads lie in a few pieces that never change, so that forks share them.
+    With `bits` summaries are kept in so many, each chunk's by itself, and scored as they are kept.
     """
 
-    def __init__(self, place: Place | None = None) -> None:
-        self.place = Host() if place is None else place
-        self.summaries: Tensor
+    def __init__(self, place: Place | None = None, bits: int | None = None) -> None:
+        self.place, self.bits = Host() if place is None else place, bits
+        self._near: Numbers
         self.readable: Tensor
         self.spans: Tensor
         self.payloads: list[Tensor] = []
@@ -81,15 +84,20 @@ class ChunkStore:
         """n."""
         return sum(piece.shape[2] for piece in self.payloads)
 
+    @property
+    def summaries(self) -> Tensor:
+        """[B, G, n, d], as they are scored."""
+        return coding.decoded(self._near)
+
     def put(self, summaries: Tensor, payload: Tensor, spans: Tensor, readable: Tensor | None = None) -> None:
         """Appends chunks: summaries [B, G, m, d], payload [B, G, m, p], spans [B, m, 2]; all readable where nothing else is said."""
         if readable is None:
             readable = (spans[..., 1] >= 0).unsqueeze(1).expand(summaries.shape[:3]).contiguous()
-        spans = spans.to("cpu", torch.int32)
+        spans, near = spans.to("cpu", torch.int32), coding.coded(summaries, self.bits)
         if self.payloads:
-            summaries, readable = torch.cat([self.summaries, summaries], 2), torch.cat([self.readable, readable], 2)
-            spans = torch.cat([self.spans, spans], 1)
-        self.summaries, self.readable, self.spans = summaries, readable, spans
+            near = coding.each(lambda *both: torch.cat(both, 2), self._near, near)
+            readable, spans = torch.cat([self.readable, readable], 2), torch.cat([self.spans, spans], 1)
+        self._near, self.readable, self.spans = near, readable, spans
         while self.payloads and self.payloads[-1].shape[2] <= payload.shape[2]:  # each number is copied once for each doubling
             payload = torch.cat([self.payloads.pop().to(payload.device), payload], 2)
         self.payloads = [*self.payloads, self.place.hold(payload)]
@@ -103,7 +111,7 @@ class ChunkStore:
         return scores.masked_fill_(~seen.unsqueeze(2), -torch.inf).reshape(rows, heads, group, new, -1)
 
     def fetch(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> Tensor:
-        """The payloads [m, p] of these m chunks, on the device of the summaries."""
+        """The payloads [m, p] of these m chunks, on the device of what is near."""
         out = None
         rows, heads, chunks = rows.cpu(), heads.cpu(), chunks.cpu()
         start = 0
@@ -121,13 +129,13 @@ class ChunkStore:
         if out is None:
             raise Invalid("nothing was put into this chunk store yet")
         self.copied += out.numel() * out.element_size()
-        return out.to(self.summaries.device, non_blocking=True)
+        return out.to(self.readable.device, non_blocking=True)
 
     def whole(self) -> Tensor:
-        """All payloads [B, G, n, p], on the device of the summaries."""
+        """All payloads [B, G, n, p], on the device of what is near."""
         every = torch.cat(self.payloads, 2) if len(self.payloads) > 1 else self.payloads[0]
         self.copied += every.numel() * every.element_size()
-        return every.to(self.summaries.device)
+        return every.to(self.readable.device)
 
     def within(self, row: int, start: int, stop: int) -> list[int]:
         """The chunks of a row that hold tokens at positions from `start` to before `stop`."""
@@ -140,9 +148,15 @@ class ChunkStore:
         and the chunk is never read again. The pieces that held them are written anew, since forks may share them."""
         index = torch.as_tensor(list(chunks))
         gone = (spans[:, 1] < 0).cpu()
-        self.summaries, self.readable, self.spans = self.summaries.clone(), self.readable.clone(), self.spans.clone()
-        near = index.to(self.summaries.device)
-        self.summaries[row, :, near] = summaries.masked_fill(gone.to(summaries.device)[None, :, None], 0)
+        self.readable, self.spans = self.readable.clone(), self.spans.clone()
+        near, fresh = index.to(self.readable.device), coding.coded(summaries.masked_fill(gone.to(summaries.device)[None, :, None], 0), self.bits)
+
+        def written(before: Tensor, new: Tensor) -> Tensor:
+            after = before.clone()
+            after[row, :, near] = new
+            return after
+
+        self._near = coding.each(written, self._near, fresh)
         self.readable[row, :, near] &= ~gone.to(self.readable.device)
         self.spans[row, index] = spans.to("cpu", torch.int32)
         payload = payload.cpu().masked_fill(gone[None, :, None], 0)
@@ -161,31 +175,33 @@ class ChunkStore:
     def rows(self, index: Tensor) -> ChunkStore:
         """The same for these rows of the batch."""
         other = self.fork()
-        other.summaries, other.readable = self.summaries.index_select(0, index), self.readable.index_select(0, index)
+        other._near = coding.each(lambda tensor: tensor.index_select(0, index), self._near)
+        other.readable = self.readable.index_select(0, index)
         other.spans = self.spans.index_select(0, index.cpu())
         other.payloads = [self.place.hold(piece.index_select(0, index.cpu())) for piece in self.payloads]
         return other
 
     def fork(self) -> ChunkStore:
         """A store that goes on by itself; what never changes is shared."""
-        other = ChunkStore(self.place)
+        other = ChunkStore(self.place, self.bits)
         other.__dict__.update(self.__dict__, copied=0)
         return other
 
     def nbytes(self) -> Bytes:
         """Summaries near, payloads far."""
-        return Bytes(size_of(self.summaries, self.readable), size_of(self.spans, *self.payloads))
+        return Bytes(size_of(*coding.tensors(self._near), self.readable), size_of(self.spans, *self.payloads))
 
     def state(self) -> dict[str, Tensor]:
         """All tensors by name."""
         pieces = {f"payload.{number}": piece for number, piece in enumerate(self.payloads)}
-        return {"summaries": self.summaries, "readable": self.readable, "spans": self.spans, **pieces}
+        return {**coding.state(self._near, "summaries"), "readable": self.readable, "spans": self.spans, **pieces}
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, Tensor], place: Place | None = None) -> ChunkStore:
         """Undoes `state`."""
-        store = cls(place)
-        store.summaries, store.readable, store.spans = tensors["summaries"], tensors["readable"], tensors["spans"].cpu()
+        near = coding.from_state(tensors, "summaries", tensors["payload.0"].dtype)
+        store = cls(place, None if isinstance(near, Tensor) else near.bits)
+        store._near, store.readable, store.spans = near, tensors["readable"], tensors["spans"].cpu()
         number = 0
         while f"payload.{number}" in tensors:
             store.payloads.append(store.place.hold(tensors[f"payload.{number}"]))

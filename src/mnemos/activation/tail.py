@@ -7,8 +7,8 @@ from torch import Tensor
 
 from mnemos.activation.parts import Bytes, Dense, Marks, size_of
 
-BLOCK = 64
-"""Tokens that room is made for at a time."""
+BLOCK, SMALL = 64, 16
+"""Tokens that room is made for at a time, and as long as there are fewer than `BLOCK`."""
 
 
 class Tail:
@@ -50,7 +50,8 @@ class Tail:
         self.length = end
 
     def _grow(self, least: int) -> None:
-        room = -(-least // BLOCK) * BLOCK
+        block = BLOCK if least > BLOCK else SMALL
+        room = -(-least // block) * block
         self._keys, self._values = _wider(self._keys, room, self.length), _wider(self._values, room, self.length)
         self._positions = _wider(self._positions, room, self.length)
         self._marks = {name: _wider(mark, room, self.length) for name, mark in self._marks.items()}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from mnemos.activation.chunks import Disk, Host
+from mnemos.activation.coding import check_bits
 from mnemos.activation.parts import Part
 from mnemos.activation.policy import Budget, Policy
 from mnemos.activation.shadow.folding import Settings, fold
@@ -52,6 +53,8 @@ class ShadowKV(Policy):
     """Whether chunks that are picked again are not brought again."""
     folder: str | None = None
     """Where values lie on disk; None: in the host's memory."""
+    bits: int | None = None
+    """Bits of each number of landmarks and coefficients: 2, 4 or 8; None: as the model has them."""
     name = "shadowkv"
     unrotates = True
 
@@ -62,6 +65,8 @@ class ShadowKV(Policy):
         if not 0 < self.rank <= 1 or not 0 <= self.most_rank <= 1 or not 0 <= self.outliers < 1 or self.residual <= 0:
             raise Invalid(f"shadowkv: rank is a share in (0, 1], most_rank in [0, 1], outliers in [0, 1), residual more than 0; not {self.rank}, "
                           f"{self.most_rank}, {self.outliers}, {self.residual}")  # fmt: skip
+
+        check_bits(self.bits, "shadowkv")
 
     def settle(self, layer: MemoryLayer) -> None:
         fold(layer, self._settings)
@@ -78,7 +83,8 @@ class ShadowKV(Policy):
     @property
     def _settings(self) -> Settings:
         place = Host() if self.folder is None else Disk(self.folder)
-        return Settings(self.budget, self.chunk, self.rank, self.most_rank, self.outliers, self.local, self.residual, self.reuse, place)
+        return Settings(self.budget, self.chunk, self.rank, self.most_rank, self.outliers, self.local, self.residual, self.reuse, place,
+                        self.bits)  # fmt: skip
 
     def describe(self) -> dict[str, Any]:
         numbers = {name: value for name, value in vars(self).items() if isinstance(value, (bool, int, float))}

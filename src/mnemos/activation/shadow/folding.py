@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, pad
 
+from mnemos.activation import coding
 from mnemos.activation.chunks import ChunkStore, Place
+from mnemos.activation.coding import Numbers
 from mnemos.activation.parts import Dense, joined
 from mnemos.activation.policy import Budget
 from mnemos.activation.rotary import Rotary
@@ -41,6 +43,7 @@ class Settings:
     residual: float
     reuse: bool
     place: Place
+    bits: int | None
 
     def ranks(self, width: int) -> tuple[int, int]:
         """Directions for keys of `width` numbers: at first, and at most."""
@@ -169,14 +172,14 @@ def _made(taken: Taken, old: Shadow | None, before: list[int], picks: list[int],
     quota = torch.tensor(share, device=device)[:, None].expand(-1, heads)
     outlying = best((-likeness).masked_fill(~taken.present.unsqueeze(1), -torch.inf), quota) | stray.unsqueeze(1)
 
-    store = ChunkStore(settings.place) if old is None else old.store.fork()
+    store = ChunkStore(settings.place, settings.bits) if old is None else old.store.fork()
     store.place = settings.place
     spans = torch.stack([taken.places[:, :, 0], taken.places[:, :, -1]], -1)
     store.put(landmarks, taken.values.flatten(3), spans, taken.present.unsqueeze(1) & ~outlying)
     coefficients = torch.cat([block @ vectors for block in taken.plain()], 1).to(dtype).view(rows, n, chunk, -1)
     shadow = Shadow(
         store, taken.places if old is None else torch.cat([old.places, taken.places], 1),
-        _appended(() if old is None else old.coefficients, coefficients),
+        _appended(() if old is None else old.coefficients, coding.coded(coefficients, settings.bits)),
         vectors.to(dtype).view(rows, heads, size, -1).transpose(2, 3).contiguous(), taken.rotary,
         torch.tensor(picks, device=device), loss, _sets(taken, old), strays, settings.reuse,
     )  # fmt: skip
@@ -208,9 +211,9 @@ def _enlarged(taken: Taken, vectors: Tensor, strays: Tensor | None, bound: Tenso
     return rest.to("cpu", torch.float32), torch.cat([vectors, more], -1)
 
 
-def _appended(pieces: tuple[Tensor, ...], piece: Tensor) -> tuple[Tensor, ...]:
-    if pieces and pieces[-1].shape[-1] == piece.shape[-1]:
-        return (*pieces[:-1], torch.cat([pieces[-1], piece], 1))
+def _appended(pieces: tuple[Numbers, ...], piece: Numbers) -> tuple[Numbers, ...]:
+    if pieces and coding.width(pieces[-1]) == coding.width(piece):
+        return (*pieces[:-1], coding.each(lambda *both: torch.cat(both, 1), pieces[-1], piece))
     return (*pieces, piece)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnemos.activation import parts
+from mnemos.activation import coding, parts
 from mnemos.activation.chunks import ChunkStore
+from mnemos.activation.coding import Numbers
 from mnemos.activation.parts import Bytes, Dense, Marks, size_of
 from mnemos.activation.rotary import Rotary
 from mnemos.activation.shadow.buffer import Buffer
@@ -51,13 +52,14 @@ class Shadow:
 
     `store`: landmarks [B, G, n, d], values far, and which chunks are candidates (not the outliers, which are kept exactly in a part of their own).
     `places` [B, n, c] int32: positions, −1 where there is no token. `coefficients`: pieces [B, m, c, r], one after the other, of the keys before
-    rotation in the directions `basis` [B, G, R, d]; older pieces use its first r only. `counts` [B]: the chunks that each head picks. `loss` [B]:
-    what the worst chunks of the prompt lose to the basis, as a share. `strays` [B, D, D] far: the Gram matrix of what it left out of later tokens.
+    rotation in the directions `basis` [B, G, R, d], in few bits where landmarks are; older pieces use its first r only. `counts` [B]: the chunks that
+    each head picks. `loss` [B]: what the worst chunks of the prompt lose to the basis, as a share. `strays` [B, D, D] far: the Gram matrix of what it
+    left out of later tokens.
     """
 
     store: ChunkStore
     places: Tensor
-    coefficients: tuple[Tensor, ...]
+    coefficients: tuple[Numbers, ...]
     basis: Tensor
     rotary: Rotary
     counts: Tensor
@@ -198,12 +200,13 @@ class Shadow:
         out = self.basis.new_empty(len(chunks), self.chunk, self.basis.shape[-1])
         start = 0
         for piece in self.coefficients:
+            length = coding.tensors(piece)[0].shape[1]
             if len(self.coefficients) == 1:
-                out = self._products(_of_chunks(piece, rows, chunks), line)
+                out = self._products(_numbers_of_chunks(piece, rows, chunks), line)
             else:
-                here = ((chunks >= start) & (chunks < start + piece.shape[1])).nonzero().squeeze(1)
-                out[here] = self._products(_of_chunks(piece, rows[here], chunks[here] - start), line[here])
-            start += piece.shape[1]
+                here = ((chunks >= start) & (chunks < start + length)).nonzero().squeeze(1)
+                out[here] = self._products(_numbers_of_chunks(piece, rows[here], chunks[here] - start), line[here])
+            start += length
         sets = None if self.sets is None else _of_chunks(self.sets, rows, chunks)
         return self.rotary.rotate(out, _of_chunks(self.places, rows, chunks).clamp_min(0), sets).flatten(1)
 
@@ -237,12 +240,18 @@ class Shadow:
             other.store.readable = other.store.readable.clone()
             other.store.readable[row, :, chunks] = False
             return other
-        coefficients, first = [], 0
+        first, coefficients = 0, []
         for piece in self.coefficients:
-            piece = piece.clone()
-            piece[row] = piece[row].masked_fill(gone[first : first + piece.shape[1]].unsqueeze(-1), 0)
-            coefficients.append(piece)
-            first += piece.shape[1]
+            length = coding.tensors(piece)[0].shape[1]
+            its = gone[first : first + length]
+
+            def written(before: Tensor, its: Tensor = its) -> Tensor:
+                after = before.clone()
+                after[row] = after[row].masked_fill(its.view(*its.shape, *(1,) * (after.dim() - 3)), 0)
+                return after
+
+            coefficients.append(coding.each(written, piece))
+            first += length
         other.coefficients = tuple(coefficients)
         heads, m, device = len(self.heads), len(chunks), chunks.device
         where = torch.full((heads * m,), row, device=device), torch.arange(heads, device=device).repeat_interleave(m), chunks.repeat(heads)
@@ -266,20 +275,23 @@ class Shadow:
     def nbytes(self) -> Bytes:
         buffer = () if self.buffer is None else self.buffer.tensors()
         rotation = self.rotary.frequencies, self.rotary.scaling
-        own = size_of(self.places, *self.coefficients, self.basis, self.counts, self.loss, self.sets, *rotation, *buffer)
+        coefficients = [tensor for piece in self.coefficients for tensor in coding.tensors(piece)]
+        own = size_of(self.places, *coefficients, self.basis, self.counts, self.loss, self.sets, *rotation, *buffer)
         return self.store.nbytes() + Bytes(own, size_of(self.strays))
 
     def rows(self, index: Tensor) -> Shadow:
         def of(tensor: Tensor | None) -> Any:
             return None if tensor is None else tensor.index_select(0, index.to(tensor.device))
 
-        return Shadow(self.store.rows(index), of(self.places), tuple(of(piece) for piece in self.coefficients), of(self.basis), self.rotary,
+        coefficients = tuple(coding.each(of, piece) for piece in self.coefficients)
+        return Shadow(self.store.rows(index), of(self.places), coefficients, of(self.basis), self.rotary,
                       of(self.counts), of(self.loss), of(self.sets), of(self.strays), self.reuse)  # fmt: skip
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         layout, rotation = self.rotary.state()
         tensors = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
-        tensors |= {f"coefficients.{number}": piece for number, piece in enumerate(self.coefficients)}
+        for number, piece in enumerate(self.coefficients):
+            tensors |= coding.state(piece, f"coefficients.{number}")
         tensors |= {f"store.{name}": tensor for name, tensor in self.store.state().items()}
         tensors |= {f"rotary.{name}": tensor for name, tensor in rotation.items()}
         return {"rotary": layout, "reuse": self.reuse}, tensors
@@ -290,6 +302,10 @@ def _of_chunks(tensor: Tensor, rows: Tensor, chunks: Tensor) -> Tensor:
     return tensor.flatten(0, 1).index_select(0, rows * tensor.shape[1] + chunks)
 
 
+def _numbers_of_chunks(numbers: Numbers, rows: Tensor, chunks: Tensor) -> Tensor:
+    return coding.decoded(coding.each(lambda tensor: _of_chunks(tensor, rows, chunks), numbers))
+
+
 _TENSORS = ("places", "basis", "counts", "loss", "sets", "strays")
 
 
@@ -298,7 +314,8 @@ def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Shadow:
         return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
 
     pieces = of("coefficients")
-    coefficients = tuple(pieces[str(number)] for number in range(len(pieces)))
+    number = len({name.partition(".")[0] for name in pieces})
+    coefficients = tuple(coding.from_state(pieces, str(each), tensors["basis"].dtype) for each in range(number))
     rotary = Rotary.from_state(plain["rotary"], of("rotary"))
     return Shadow(ChunkStore.from_state(of("store")), tensors["places"], coefficients, tensors["basis"], rotary, tensors["counts"], tensors["loss"],
                   tensors.get("sets"), tensors.get("strays"), plain["reuse"])  # fmt: skip
