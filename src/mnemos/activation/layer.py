@@ -44,6 +44,7 @@ class MemoryLayer(CacheLayerMixin):
         self.ends_prompt = False
         """Whether the next tokens are the last of a prompt: the layer settles as soon as they were attended to."""
         self._waits = False
+        self._said: dict[str, Tensor] = {}
         self._queries: Tensor | None = None
         self._query_positions: Tensor | None = None
         self.scaling = 1.0
@@ -65,6 +66,7 @@ class MemoryLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         kwargs["memory"], self._waits = self, True
+        self._said = {name: kwargs[name] for name in self.policy.said if kwargs.get(name) is not None}
         return key_states, value_states
 
     def get_seq_length(self) -> int:
@@ -150,13 +152,19 @@ class MemoryLayer(CacheLayerMixin):
             positions = positions.masked_fill(~mask[:, 0].diagonal(dim1=-2, dim2=-1), -1)  # what does not even see itself is padding
         self.scaling, self.softcap = scaling, softcap
         self.tail.append(keys, values, positions)
+        for name, said in self._said.items():
+            self.tail.mark(name, said.dtype)[:, :, -new:] = said.unsqueeze(1)
+        self._said = {}
         self._note_rotation(new)
         self._remember(queries, positions, self.policy.query_window if decodes else self.policy.prompt_window)
         if self.policy.hears and not decodes:
             self.policy.hear(self, queries, positions)
         watched = self.policy.observes is Observes.EVERYTHING or (decodes and self.policy.observes is Observes.DECODING)
-        fused = not self.parts and softcap is None
-        if watched or not fused:
+        own = self.policy.attend(self, queries, mask)
+        fused = own is None and not self.parts and softcap is None
+        if own is not None:
+            output = own
+        elif watched or not fused:
             output = self._merged(queries, mask, watched)
         if fused:  # also where it was computed to be watched: the same numbers come out of the same kernel, watched or not
             output = self._fused(queries, mask)
@@ -203,7 +211,7 @@ class MemoryLayer(CacheLayerMixin):
             return scaled_dot_product_attention(grouped, keys, values, scale=self.scaling).reshape(queries.shape)
         if mask is None and not absent:
             return self._in_blocks(queries, length - new)
-        seen = self._tail_mask(mask, 0, new, new, length) & (self.tail.positions >= 0)[:, :, None, :]
+        seen = self.tail_mask(mask, 0, new, new, length) & (self.tail.positions >= 0)[:, :, None, :]
         seen = seen | ~seen.any(-1, keepdim=True)  # a padded query sees everything rather than nothing, which would be NaN
         if seen.shape[1] not in (1, queries.shape[1]):
             seen = seen.repeat_interleave(queries.shape[1] // seen.shape[1], 1)
@@ -215,12 +223,12 @@ class MemoryLayer(CacheLayerMixin):
         for start in range(0, new, ROWS_AT_ONCE):
             stop = min(start + ROWS_AT_ONCE, new)
             keys, values = self.tail.keys[:, :, : before + stop], self.tail.values[:, :, : before + stop]
-            seen = self._tail_mask(None, start, stop, new, before + new)[..., : before + stop]
+            seen = self.tail_mask(None, start, stop, new, before + new)[..., : before + stop]
             some = queries[:, :, start:stop]
             outputs.append(scaled_dot_product_attention(some, keys, values, attn_mask=seen, scale=self.scaling, enable_gqa=True))
         return torch.cat(outputs, 2)
 
-    def _tail_mask(self, mask: Tensor | None, start: int, stop: int, new: int, length: int) -> Tensor:
+    def tail_mask(self, mask: Tensor | None, start: int, stop: int, new: int, length: int) -> Tensor:
         """[B, 1, stop − start, length]: what new queries start … stop see of the tail, whose last `new` tokens are theirs."""
         if mask is None:
             own = torch.ones(new, new, dtype=torch.bool, device=self.tail.keys.device).tril()[None, None, start:stop]
@@ -249,7 +257,7 @@ class MemoryLayer(CacheLayerMixin):
                 asking = self._asking(start, stop, new)
                 both = [asking if seen is None else seen & asking for seen in masks]
                 masks = [seen.expand(-1, -1, -1, part.length) for seen, part in zip(both, opened[:-1], strict=True)]
-            masks.append(self._tail_mask(mask, start, stop, new, self.tail.length))
+            masks.append(self.tail_mask(mask, start, stop, new, self.tail.length))
             output, weights = attend(some, opened, masks, self.scaling, self.softcap)
             if watched:
                 self.policy.observe(self, pieces, weights)

@@ -44,6 +44,10 @@ class Policy:
     hears: bool = False
     """Whether it takes note of the queries of prompts, in `hear`."""
 
+    said: tuple[str, ...] = ()
+    """Keywords of a forward pass that say something of each new token, [B, t], such as `model(ids, cache=…, landmarks=…)`: a layer keeps it as the
+    marks of that name."""
+
     @property
     def prompt_window(self) -> int:
         """So many of the newest queries the layer keeps while a prompt is read; those over `query_window` go when the policy has settled."""
@@ -55,6 +59,11 @@ class Policy:
 
     def hear(self, layer: MemoryLayer, queries: Tensor, positions: Tensor) -> None:
         """New queries [B, H, t, d] of a prompt, rotated for their positions [B, t] (−1: padding)."""
+
+    def attend(self, layer: MemoryLayer, queries: Tensor, mask: Tensor | None) -> Tensor | None:
+        """What queries [B, H, t, d] of the newest tokens, which stand in the tail, get [B, H, t, d], where it is not the plain softmax over parts and
+        tail; `mask` [B, 1, t, t] as `MemoryLayer.attend` has it. None: it is."""
+        return None
 
     def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
         """What new queries attended to: for each piece of the layer, [B, h, g, t, n]."""
