@@ -13,7 +13,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from mnemos.bench.registry import find
-from mnemos.bench.scbench import on_generators, on_models
+from mnemos.bench.scbench import findings, on_generators, on_models
 from mnemos.bench.scbench.draws import Draws
 from mnemos.bench.scbench.tasks import TASKS, generate
 from mnemos.models.reference.model import config
@@ -75,11 +75,21 @@ def test_the_suite_is_all_tasks_modes_and_methods(small: Any, monkeypatch: pytes
     assert all(row.rolled_back for result in results for row in result.rows)
 
 
-def test_findings_are_measured_on_any_model(small: Any) -> None:
-    checks, made, _ = on_models.findings(small, 2, 0, np.random.default_rng(0), quiet)
-    assert len(checks) == 9
-    assert {len(results) for results in made.values()} == {2}
-    assert all(result.query_aware for name in ("snapkv known", "requests known") for result in made[name])
+def test_findings_are_measured_on_any_model(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "sessions", on_models.sessions)
+    found = findings.findings(small, 2, 0, np.random.default_rng(0), quiet)
+    assert len(found.checks) == 9
+    assert {len(results) for results in found.results.values()} == {2}
+    assert all(result.query_aware for name in ("snapkv known", "requests known") for result in found.results[name])
+
+
+def test_what_the_full_cache_does_not_answer_does_not_count(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights answer nothing: no bound is judged, and the result says why."""
+    monkeypatch.setattr(findings, "sessions", on_models.sessions)
+    found = findings.findings(small, 1, 0, np.random.default_rng(0), quiet)
+    assert all(check.threshold is None and "does not count: the full cache answers" in check.metric for check in found.checks)
+    assert sum("do not count" in note for note in found.notes) == 2
+    assert findings.fronts(found.results["full"], np.random.default_rng(0)) == ({}, [])
 
 
 def test_the_example_of_the_page_gives_what_it_says() -> None:

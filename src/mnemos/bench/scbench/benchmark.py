@@ -9,11 +9,13 @@ from mnemos.base.meter import Seconds, machine
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
 from mnemos.bench.scbench import on_generators
-from mnemos.bench.scbench.curves import by_method, score_table, system_table, turn_curve
+from mnemos.bench.scbench.curves import MASTERED, answered, by_method, mastered, score_table, system_table, transposed, turn_table
 from mnemos.bench.scbench.harness import MODES
 
 SUITE_SESSIONS, QUICK_SUITE_SESSIONS = 4, 1
-FINDING_SESSIONS, QUICK_FINDING_SESSIONS = 40, 6
+FINDING_SESSIONS, QUICK_FINDING_SESSIONS = 100, 6
+FRONT_SESSIONS, QUICK_FRONT_SESSIONS = 20, 1
+QUICK_FRONT_TASKS = ("kv", "many_shot")
 MEMORY_SESSIONS, QUICK_MEMORY_SESSIONS = 4, 1
 SEED = 1000
 """Sessions of models begin here, after those that generators are judged on."""
@@ -23,6 +25,9 @@ NOTES = (
     "Caches run on the compact rendering, 512 words, 4 questions; reference answers go into the history, generated tokens are rolled back, and the "
     "hash of the state is compared around each answer. Text memory runs on the text rendering, 2,000 tokens, and its reader has no model.",
     "± is half the width of the 95 % interval over sessions.",
+    f"A kind of question counts where the full cache answers {MASTERED:.0%} of it; averages, the front and the findings leave others out.",
+    "Bytes are those of tensors, room to spare, positions and kept queries included. At these lengths, times are mostly those of Python between "
+    "kernels, not of memory that is read.",
 )
 CANNOT_READ = (
     "The reference model's weights are not in this package: a model of its shape with random weights stood in, so that costs are measured, and the "
@@ -48,20 +53,32 @@ def run(benchmark: Benchmark, options: Options) -> Result:
     tables: dict[str, dict[str, dict[str, Any]]] = {"Solvers, by kind of question (text, 4,096 tokens)": solvers, "Records of 128K tokens": speeds}
     notes = list(NOTES)
     tables["Time to the first token, 4K tokens"] = system_table(timed)
+    full = [result for result in results if result.method == "full cache"]
+    counted = mastered(full) if reads else None
+    if reads:
+        tables["Does the full cache answer it?"] = {
+            kind: {"answered": value, "counts": "yes" if value >= MASTERED else "no"} for kind, value in answered(full).items()
+        }  # fmt: skip
     for mode in MODES:
         its = [result for result in results if result.mode == mode]
         tables[f"Suite, {mode}: costs"] = system_table([*its, *(remembered if mode == MODES[0] else ())])
         if reads:
-            tables[f"Suite, {mode}: scores"] = score_table(its, rng)
+            tables[f"Suite, {mode}: scores"] = score_table(its, rng, counted)
     tables["Text memory, multi-turn: scores"] = score_table(remembered, rng)
     if reads:
-        found, made, knee = on_models.findings(model, QUICK_FINDING_SESSIONS if quick else FINDING_SESSIONS, seed, rng, options.say)
-        checks += found
+        from mnemos.bench.scbench.findings import FRONT_TASKS, compared, findings, fronts
+
+        found = findings(model, QUICK_FINDING_SESSIONS if quick else FINDING_SESSIONS, seed, rng, options.say)
         tables["Findings, KV and many-shot: scores"] = {
-            f"{name}: {label}": {f"turn {i + 1}": each.value for i, each in enumerate(turn_curve(its, rng))}
-            for name, some in made.items() for label, its in by_method(some).items()
-        }  # fmt: skip
-        notes.append(f"The knee of SnapKV's budget curve is at a share of {knee:g}." if knee else "SnapKV's budget curve has no knee down to 1/16.")
+            f"{name}: {label}": turn_table(its, rng) for name, some in found.results.items() for label, its in by_method(some).items()
+        }
+        tasks = QUICK_FRONT_TASKS if quick else FRONT_TASKS
+        compare = compared(model, QUICK_FRONT_SESSIONS if quick else FRONT_SESSIONS, seed, options.say, tasks)
+        shown, areas = fronts(compare, rng)
+        tables |= shown
+        tables["Front: costs"] = transposed(system_table(compare))
+        checks += [*found.checks, *areas]
+        notes += found.notes
     else:
         notes.append(CANNOT_READ)
     return _result(benchmark, checks, clock, {"tables": tables, "notes": notes, "quick": quick, "seed": options.seed, "reference model": reads})

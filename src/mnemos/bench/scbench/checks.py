@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from mnemos.base.errors import Invalid
-from mnemos.base.stats import bootstrap_difference
+from mnemos.base.stats import Interval, bootstrap_difference, bootstrap_ratio
 from mnemos.bench.result import Check
 from mnemos.bench.scbench.curves import drop, mean, rows_of
 from mnemos.bench.scbench.harness import SessionResult
@@ -47,12 +48,7 @@ def loading_holds(loading: Results, rng: np.random.Generator) -> list[Check]:
 
 def knowing_helps(aware: Results, agnostic: Results, rng: np.random.Generator) -> list[Check]:
     """6. Compression that knows the question is at least 15 points above the same that does not, on KV. Same sessions; multi-request."""
-    ours = {(row.session, row.turn): row.score for row in rows_of(aware)}
-    theirs = {(row.session, row.turn): row.score for row in rows_of(agnostic)}
-    both = sorted(set(ours) & set(theirs))
-    if not both:
-        raise Invalid("scbench: the two methods have no turn in common; run both on the same sessions")
-    gain = bootstrap_difference([ours[key] for key in both], [theirs[key] for key in both], [key[0] for key in both], rng)
+    gain = bootstrap_difference(*_paired(aware, agnostic), rng)
     return [Check.of("SnapKV 1/8: question known − not known, KV", gain, 0.15)]
 
 
@@ -68,19 +64,18 @@ def budgets(curve: Mapping[float, Results], two_bits: Results, rng: np.random.Ge
     scores = [mean(rows_of(curve[share]), rng).value for share in shares]
     rise = max((after - before for before, after in itertools.pairwise(scores)), default=0.0)
     full = scores[shares.index(1)]
-    quantised = mean(rows_of(two_bits), rng).value
     knee = next((share for share, score in zip(shares, scores, strict=True) if score < KNEE * full), None)
     return [
         Check("largest rise of the score when the budget falls", max(0.0, rise), NOISE, at_least=False, n=len(shares)),
-        Check("two bits ÷ full cache, KV", quantised / full if full else float("nan"), 0.95, baseline=full, n=len(two_bits)),
+        Check.of("two bits ÷ full cache, KV", _ratio(two_bits, curve[1], rng), 0.95, baseline=full),
     ], knee
 
 
 def global_tasks_tolerate(window_many_shot: Results, full_many_shot: Results, window_kv: Results, rng: np.random.Generator) -> list[Check]:
     """7. A window keeps 80 % of the many-shot score where its KV falls below 40 %."""
-    kept, whole = mean(rows_of(window_many_shot), rng).value, mean(rows_of(full_many_shot), rng).value
+    whole = mean(rows_of(full_many_shot), rng).value
     return [
-        Check("window ÷ full cache, many-shot", kept / whole if whole else float("nan"), 0.80, baseline=whole, n=len(window_many_shot)),
+        Check.of("window ÷ full cache, many-shot", _ratio(window_many_shot, full_many_shot, rng), 0.80, baseline=whole),
         Check.of("window, KV", mean(rows_of(window_kv), rng), 0.40, at_least=False),
     ]
 
@@ -92,3 +87,26 @@ def reuse_pays(reused: Results, ratio: float = 0.3) -> list[Check]:
     if not again or not later:
         raise Invalid("scbench: no times to the first token; give sessions of two or more turns by a method that tells them")
     return [Check("time to first token, later turns ÷ recompute", float(np.median(later) / np.median(again)), ratio, at_least=False, n=len(later))]
+
+
+def not_counted(checks: Sequence[Check], task: str, full: float) -> list[Check]:
+    """The same measurements without bounds: where the full cache does not answer a task, losing it says nothing about a method."""
+    why = f"does not count: the full cache answers {full:.2f} of {task}"
+    return [replace(check, metric=f"{check.metric} ({why})", threshold=None) for check in checks]
+
+
+def _paired(ours: Results, theirs: Results) -> tuple[list[float], list[float], list[str]]:
+    """Scores of the turns that both have, and the session of each. Raises `Invalid` where they have none in common."""
+    first, second = ({(row.session, row.turn): row.score for row in rows_of(results)} for results in (ours, theirs))
+    both = sorted(set(first) & set(second))
+    if not both:
+        raise Invalid("scbench: the two methods have no turn in common; run both on the same sessions")
+    return [first[key] for key in both], [second[key] for key in both], [key[0] for key in both]
+
+
+def _ratio(ours: Results, theirs: Results, rng: np.random.Generator) -> Interval:
+    """The mean score of `ours` ÷ that of `theirs`, turn by turn; no number where `theirs` is 0."""
+    first, second, sessions = _paired(ours, theirs)
+    if not any(second):
+        return Interval(float("nan"), float("nan"), float("nan"), len(first), len(set(sessions)))
+    return bootstrap_ratio(first, second, sessions, rng)

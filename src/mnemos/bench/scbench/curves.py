@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,9 @@ import numpy as np
 from mnemos.base.errors import Invalid
 from mnemos.base.stats import Interval, bootstrap_difference, bootstrap_mean
 from mnemos.bench.scbench.harness import SessionResult, TurnRow
+
+MASTERED = 0.8
+"""A kind of question counts where the full cache answers so much of it: what it does not answer, no method can lose."""
 
 
 def rows_of(results: Iterable[SessionResult]) -> list[TurnRow]:
@@ -28,6 +31,12 @@ def turn_curve(results: Iterable[SessionResult], rng: np.random.Generator) -> li
     """The mean score of each turn, the first one first."""
     rows = rows_of(results)
     return [mean([row for row in rows if row.turn == turn], rng) for turn in range(1 + max((row.turn for row in rows), default=-1))]
+
+
+def turn_table(results: Sequence[SessionResult], rng: np.random.Generator) -> dict[str, Any]:
+    """One row: the mean score of each turn, and over all of them with its interval; and how many turns that are."""
+    rows = rows_of(results)
+    return {**{f"turn {i + 1}": each.value for i, each in enumerate(turn_curve(results, rng))}, "all": shown(mean(rows, rng)), "n": len(rows)}
 
 
 def drop(results: Iterable[SessionResult], rng: np.random.Generator) -> Interval:
@@ -57,19 +66,45 @@ def label(result: SessionResult) -> str:
     return f"{result.method} (query-aware)" if result.query_aware else result.method
 
 
-def score_table(results: Sequence[SessionResult], rng: np.random.Generator) -> dict[str, dict[str, Any]]:
-    """Task, then average and turns: methods, as "0.512 ± 0.034" (half the width of the 95 % interval)."""
+def group(row: TurnRow) -> str:
+    """The task; of a session that mixes kinds of questions, with the kind."""
+    return row.task if row.kind == row.task else f"{row.task}: {row.kind}"
+
+
+def answered(full: Iterable[SessionResult]) -> dict[str, float]:
+    """Which share of each kind of question the full cache answers."""
+    scores: dict[str, list[float]] = {}
+    for row in rows_of(full):
+        scores.setdefault(group(row), []).append(row.score)
+    return {name: float(np.mean(values)) for name, values in scores.items()}
+
+
+def mastered(full: Iterable[SessionResult]) -> set[str]:
+    """The kinds of questions that count: of which the full cache answers `MASTERED`."""
+    return {name for name, score in answered(full).items() if score >= MASTERED}
+
+
+def score_table(results: Sequence[SessionResult], rng: np.random.Generator, counted: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Kind of question, then average and turns: methods, as "0.512 ± 0.034" (half the width of the 95 % interval). Average and turns are over the
+    kinds `counted`, others say that they are not; None: over all."""
     table: dict[str, dict[str, Any]] = {}
     for name, sessions in by_method(results).items():
-        tasks: dict[str, list[SessionResult]] = {}
-        for session in sessions:
-            tasks.setdefault(session.task, []).append(session)
-        cells = {task: mean(rows_of(its), rng) for task, its in tasks.items()}
-        cells["average"] = mean(rows_of(sessions), rng)
-        cells |= {f"turn {i + 1}": each for i, each in enumerate(turn_curve(sessions, rng))}
-        for row, each in cells.items():
-            table.setdefault(row, {})[name] = shown(each)
-    return table
+        groups: dict[str, list[TurnRow]] = {}
+        for row in rows_of(sessions):
+            groups.setdefault(group(row), []).append(row)
+        cells = {_counting(kind, counted): mean(rows, rng) for kind, rows in groups.items()}
+        rows = [row for kind, its in groups.items() if counted is None or kind in counted for row in its]
+        if rows:
+            cells["average"] = mean(rows, rng)
+            cells |= {f"turn {turn + 1}": mean([row for row in rows if row.turn == turn], rng) for turn in sorted({row.turn for row in rows})}
+        for title, each in cells.items():
+            table.setdefault(title, {})[name] = shown(each)
+    order = [title for title in table if title != "average" and not title.startswith("turn ")]
+    return {title: table[title] for title in (*order, *(title for title in table if title not in order))}
+
+
+def _counting(kind: str, counted: Collection[str] | None) -> str:
+    return kind if counted is None or kind in counted else f"{kind} (does not count)"
 
 
 def shown(interval: Interval) -> str:
@@ -85,6 +120,15 @@ def system_table(results: Sequence[SessionResult]) -> dict[str, dict[str, Any]]:
         for row, value in _costs(sessions).items():
             table.setdefault(row, {})[name] = value
     return table
+
+
+def transposed(table: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Columns as rows: for more methods than fit beside each other."""
+    out: dict[str, dict[str, Any]] = {}
+    for row, cells in table.items():
+        for column, value in cells.items():
+            out.setdefault(column, {})[row] = value
+    return out
 
 
 def _costs(sessions: Sequence[SessionResult]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
@@ -52,11 +53,19 @@ class MemoryClient:
         memory = mnemos.open(":memory:", embedder=self.embedder)
         try:
             space = memory.space("scbench", strategy=self.strategy)
-            spans = pieces(record.context)
+            spans = self.split(record)
             space.add_many({"text": record.context[start:end], "type": "document", "metadata": {"span": [start, end]}} for start, end in spans)
         except BaseException:
             memory.close()
             raise
+        return self.conversation(record, memory, space)
+
+    def split(self, record: Record) -> list[Span]:
+        """Where the documents lie in the context."""
+        return pieces(record.context)
+
+    def conversation(self, record: Record, memory: mnemos.Mnemos, space: Space) -> MemoryConversation:
+        """Over a space that has read the context."""
         return MemoryConversation(self, memory, space, len(record.context.encode()))
 
 
@@ -73,12 +82,16 @@ class MemoryConversation:
         answer = self._space.answer(turn.input, chat=self._client.chat)
         seconds = perf_counter() - start
         self._asked = turn.input
-        found = [tuple(hit.cube.metadata["span"]) for hit in answer.hits if "span" in hit.cube.metadata]
-        wanted = {place for begin, end in turn.evidence for place in range(begin, end)}
-        seen = {place for begin, end in found for place in range(begin, end)}
-        read = len(wanted & seen) / len(wanted) if wanted else None
+        read = self._read(turn, [tuple(hit.cube.metadata["span"]) for hit in answer.hits if "span" in hit.cube.metadata])
         return Answered(answer.text, count_tokens(answer.text), rest_seconds=seconds, stats=Stats({"text": self._size}), read=read,
                         rolled_back=before == self.digest())  # fmt: skip
+
+    @staticmethod
+    def _read(turn: Turn, found: Sequence[Span | None]) -> float | None:
+        """The share of the turn's evidence that lies in what was found; None without evidence."""
+        wanted = {place for begin, end in turn.evidence for place in range(begin, end)}
+        seen = {place for span in found if span is not None for place in range(*span)}
+        return len(wanted & seen) / len(wanted) if wanted else None
 
     def settle(self, answer: str) -> None:
         """The question and its answer become a memory, too."""

@@ -1,8 +1,8 @@
-"""What caches show on a model: exactness of re-use, time to the first token, the whole suite, and, where the model can read, the paper's findings."""
+"""What caches show on a model, whether or not it can read: exactness of re-use, time to the first token, the whole suite, text memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,6 @@ from mnemos.models.reference.model import config
 LENGTH, TURNS, LONG = 512, 4, 4000
 """Words of a context; questions; words of the context on which re-use is timed: 4K with its questions."""
 EIGHTH = 1 / 8
-SHARES = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
 SUITE_SECONDS = 600.0
 
 Results = list[SessionResult]
@@ -103,39 +102,3 @@ def memory(n: int, seed: int, say: Callable[[str], None]) -> Results:
     """Text memory over text records of all tasks, its reader without a model."""
     records = [generate(task, 2000, TURNS, seed + number) for task in TASKS for number in range(n)]
     return run(MemoryClient(), records, MULTI_TURN, say=say)
-
-
-def findings(
-    model: Any, n: int, seed: int, rng: np.random.Generator, say: Callable[[str], None]
-) -> tuple[list[Check], dict[str, Results], float | None]:
-    """The paper's findings 1, 2, 5, 6 and 7 on a model that can read: checks, results by what was run, and the knee of the budget curve."""
-    kv, shots = sessions("kv", n, seed), sessions("many_shot", n, seed)
-    wide: dict[str, Any] = {"share": EIGHTH, "window": 16}
-
-    def turns(name: str, records: Sequence[Record] = kv, mode: str = MULTI_TURN, label: str = "", aware: bool = False, **options: Any) -> Results:
-        say(f"findings: {label or name}, {mode}")
-        return run(client(model, name, label, aware, verify=False, **options), records, mode)
-
-    made = {
-        "full": turns("full"),
-        "window": turns("window", label="window 1/8", share=EIGHTH),
-        "snapkv known": turns("snapkv", label="SnapKV 1/8", aware=True, **wide),
-        "loading": turns("shadowkv", label="ShadowKV, loads 1/8", share=EIGHTH, chunk=4),
-        "requests known": turns("snapkv", mode=MULTI_REQUEST, label="SnapKV 1/8", aware=True, **wide),
-        "requests": turns("snapkv", mode=MULTI_REQUEST, label="SnapKV 1/8", **wide),
-        "two bits": turns("kivi", label="KIVI 2 bits", bits=2),
-        "shots": turns("full", shots),
-        "window shots": turns("window", shots, label="window 1/8", share=EIGHTH),
-    }
-    curve = {1.0: made["full"], **{share: turns("snapkv", label=f"SnapKV {share:g}", share=share, window=16) for share in SHARES}}
-    made |= {f"snapkv {share:g}": results for share, results in curve.items() if share < 1}
-    found, knee = checks.budgets(curve, made["two bits"], rng)
-    return [
-        *checks.turns_matter(made["full"], made["window"], made["snapkv known"], rng),
-        *checks.loading_holds(made["loading"], rng),
-        *checks.knowing_helps(made["requests known"], made["requests"], rng),
-        *found,
-        *checks.global_tasks_tolerate(made["window shots"], made["shots"], made["window"], rng),
-    ], made, knee  # fmt: skip
-
-
