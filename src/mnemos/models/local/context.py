@@ -26,6 +26,15 @@ class Chunked(Protocol):
     last_chunk: bool
 
 
+@runtime_checkable
+class Roomy(Protocol):
+    """A cache in which many tokens take few of the model's positions: it says itself how many more it takes."""
+
+    def room(self) -> int | None:
+        """Tokens that each row can still be given; None where that is unknown."""
+        ...
+
+
 @dataclass(frozen=True)
 class Prefilled:
     """What has been read of each row. `cache` is shared by all that are made from one another: only the newest of them can be continued."""

@@ -17,7 +17,7 @@ from mnemos.base.errors import Invalid
 from mnemos.base.protocols import GREEDY, Message, Sampling, Tokens
 from mnemos.base.utf8 import sendable
 from mnemos.models.local.asked import check_rows, resumed, rows_from
-from mnemos.models.local.context import Prefilled
+from mnemos.models.local.context import Prefilled, Roomy
 from mnemos.models.local.fingerprint import Fingerprint, fingerprint_of
 from mnemos.models.local.generation import Generation, Plan, end_tokens, limits_for
 from mnemos.models.local.loading import folder_of, load_module, load_tokenizer, random_module
@@ -230,7 +230,7 @@ class LocalModel:
             raise Invalid("stop sequences are found in the text, and this model has no tokenizer: end by tokens (`ends`), or pass tokenizer=…")
         past, rows = self._start(tokens, cache, chunk, begun=True)
         lengths = [length + len(row) for length, row in zip(past.lengths, rows, strict=True)]
-        limits = limits_for(lengths, max_tokens, self._window)
+        limits = limits_for(lengths, max_tokens, self._window_of(past))
         if not self._reader.fit_together(lengths, limits):
             raise Invalid(
                 f"this model turns its keys differently beyond {self._reader.switch} tokens, and this batch may reach over that: "
@@ -285,8 +285,13 @@ class LocalModel:
             raise Invalid(f"chunk is {chunk}: use at least 1 token, or None for all at once")
         past, rows = resumed(self.new_cache() if cache is None else cache, rows_from(tokens))
         if any(rows) or past.logits is None or not begun:
-            check_rows(past, rows, self._vocabulary, self._window)
+            check_rows(past, rows, self._vocabulary, self._window_of(past))
         return past, rows
+
+    def _window_of(self, past: Prefilled) -> int | None:
+        """Tokens that a row may have, those in the cache and those to come."""
+        room = past.cache.room() if isinstance(past.cache, Roomy) else None
+        return self._window if room is None else max(past.lengths) + room
 
 
 def _no_text(tokens: Sequence[int]) -> str:
