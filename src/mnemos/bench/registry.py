@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +23,15 @@ def _silent(_: str) -> None:
 @dataclass(frozen=True)
 class Options:
     """How to run: `quick` takes a seeded, stratified sample that ends within a minute on 2 cores; `data` is the data folder, found
-    as `mnemos.bench.datasets.data_folder` says where None; `peers` names other systems to run on the same texts; `say` hears progress."""
+    as `mnemos.bench.datasets.data_folder` says where None; `peers` names other systems to run on the same texts; `say` hears progress; `own` are
+    the benchmark's own options by name, of those that it takes."""
 
     quick: bool = False
     data: Path | None = None
     seed: int = 0
     peers: tuple[str, ...] = ()
     say: Callable[[str], None] = _silent
+    own: Mapping[str, str] = field(default_factory=dict)
 
     def rng(self) -> np.random.Generator:
         """A fresh generator from the seed."""
@@ -38,12 +40,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A name, what it is measured for, and the module whose `run(options)` measures it."""
+    """A name, what it is measured for, the module whose `run(options)` measures it, and the options of its own that it takes, with what each is."""
 
     name: str
     paper: str
     claim: str
     module: str
+    takes: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, options: Options) -> Result:
         """Measures. Raises `NotFound` where the data is absent."""
@@ -339,6 +342,19 @@ BENCHMARKS: dict[str, Benchmark] = {
             "token at 4K tokens; twelve tasks in two modes by three methods end in 10 minutes; with a model that can read, the paper's findings 1, "
             "2, 5, 6 and 7.",
             _at("scbench.benchmark"),
+            {
+                "tasks": "Which tasks, with commas between: kv,needle.",
+                "mode": "multi-turn, multi-request, or both with a comma.",
+                "methods": "full, memory, or a KV policy with its options, with commas between: full,snapkv:share=1/8:aware.",
+                "length": "Tokens of a context (512); records that are longer lose their middle.",
+                "turns": "Questions on a context (4).",
+                "sessions": "Sessions of each task (10; 2 with --quick).",
+                "model": "reference, the folder of a model, the address of an OpenAI-compatible server, or memory, which needs no model.",
+                "model-name": "The model's name on that server; the key is OPENAI_API_KEY.",
+                "records": "A JSON Lines file in the published form, instead of generated sessions.",
+                "answers": "What goes into the history: reference answers, or the model's own.",
+                "save": "A file for the sessions, one JSON object a line.",
+            },
         ),
         Benchmark(
             "kv-shadowkv",
@@ -354,6 +370,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             "At an eighth of the full cache's bytes a policy that brings back loses at most 5 points in turns 2 to 5 of one context, and the best "
             "that only evicts at least 10 more.",
             _at("kv.headline"),
+        ),
+        Benchmark(
+            "kv-peers",
+            "kvpress, arXiv 2510.00636",
+            "Beside kvpress in an environment of its own, on the same model, sessions and shares: the full cache gives the same answers, methods "
+            "that drop tokens lose at most 2 points to it on average, and ThinK saves bytes where kvpress only zeroes.",
+            _at("kv.peers"),
         ),
         Benchmark(
             "kv-inject",

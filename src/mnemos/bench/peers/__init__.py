@@ -107,7 +107,7 @@ def run_peer(name: str, histories: Sequence[History], k: int, folder: Path) -> T
         request = {"package": packages[0].partition("==")[0], "k": k, "folder": str(stores),
                    "histories": [_written(history, Path(own, str(number))) for number, history in enumerate(histories)]}
         command = [str(python), "-P", str(Path(__file__).with_name("_driver.py")), str(HERE / f"{name}.py")]
-        said = _run(command, RUN_SECONDS, json.dumps(request), home)
+        said = output_of(command, RUN_SECONDS, json.dumps(request), home)
         size = disk_bytes(stores)
     return _trial(name, said, histories, size)
 
@@ -154,14 +154,15 @@ def interpreter(packages: Sequence[str], install: bool = True) -> Path:
         if not install:
             raise PeerError(f"{packages[0]} is not installed; name it with --peer, and it is")
         home.parent.mkdir(parents=True, exist_ok=True)
-        _run([sys.executable, "-m", "venv", "--clear", str(home)], INSTALL_SECONDS)
-        _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages], INSTALL_SECONDS)
+        output_of([sys.executable, "-m", "venv", "--clear", str(home)], INSTALL_SECONDS)
+        output_of([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages], INSTALL_SECONDS)
         mark.write_text(wanted, "utf-8")
     return python
 
 
-def _run(command: Sequence[str], limit: float, stdin: str = "", home: Path | None = None) -> str:
-    """Its stdout. With a `home`, it runs there and takes it for the user's, so that a peer's settings and caches stay out of the real one."""
+def output_of(command: Sequence[str], limit: float, stdin: str = "", home: Path | None = None) -> str:
+    """The stdout of a command. With a `home`, it runs there and takes it for the user's, so that a peer's settings and caches stay out of the real
+    one. Raises `PeerError` where it does not end well within `limit` seconds."""
     environment: Mapping[str, str] | None = {**os.environ, **QUIET, "HOME": str(home), "USERPROFILE": str(home)} if home else None
     try:
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=limit, check=False, cwd=home, env=environment)
