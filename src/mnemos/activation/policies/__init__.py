@@ -25,6 +25,8 @@ MODULES = {
     "raas": "raas",
     "rkv": "rkv",
     "uncomp": "uncomp",
+    "landmark": "landmark",
+    "blocks": "blocks",
 }
 """Where `make(**options) -> Policy` of each policy stands."""
 

@@ -1,0 +1,224 @@
+"""Block retrieval without training: keys and values lie far, near is what stands for each block, and each query brings the blocks that it needs.
+
+What stands for a block is the mean of its keys, or, as in Quest (arXiv 2406.10774, section 3.3), the least and the largest number of each of their
+components, by which no key of the block can have a larger product with a query than is said. Keys are rotated, as the model made them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnemos.activation import parts
+from mnemos.activation.chunks import ChunkStore
+from mnemos.activation.parts import Bytes, Dense, Marks, product, size_of
+from mnemos.activation.shadow.buffer import Buffer
+from mnemos.activation.shadow.part import Picked, Statistics
+from mnemos.activation.shadow.selection import ABSENT, best, best_places, places
+
+MEAN, BOUNDS = "mean", "bounds"
+
+
+def represented(keys: Tensor, there: Tensor, by: str) -> Tensor:
+    """Keys [B, G, n, c, d], of which `there` [B, 1 or G, n, c] are → what stands for each block, [B, G, n, d], or [B, G, n, 2 d] for bounds."""
+    seen = there.unsqueeze(-1)
+    if by == MEAN:
+        return (keys.float().masked_fill(~seen, 0).sum(3) / seen.sum(3).clamp_min(1)).to(keys.dtype)
+    least, largest = keys.masked_fill(~seen, torch.inf).amin(3), keys.masked_fill(~seen, -torch.inf).amax(3)
+    return torch.cat([least, largest], -1).nan_to_num(0.0, 0.0, 0.0)
+
+
+def asking(queries: Tensor, by: str) -> Tensor:
+    """Queries [..., d] → those whose product with what stands for a block says how much of them it may get: with bounds, at most."""
+    return queries if by == MEAN else torch.cat([-torch.relu(-queries), torch.relu(queries)], -1)
+
+
+@dataclass
+class FarBlocks:
+    """n blocks of c tokens of each row.
+
+    `store`: what stands for blocks [B, G, n, d or 2 d], near; keys and values of their tokens [B, G, n, c · (d + e)], far. `places` [B, n, c] int32:
+    positions, −1 where there is no token. `counts` [B]: the blocks that each key-value head picks for a query. `by`: what stands for them.
+    """
+
+    store: ChunkStore
+    places: Tensor
+    counts: Tensor
+    by: str = MEAN
+    reuse: bool = True
+    """Whether what one step brought is kept for the next."""
+    size: int = 0
+    """d."""
+    marks: Marks = field(default_factory=dict)
+    statistics: Statistics = field(default_factory=Statistics)
+    buffer: Buffer | None = None
+    kind = "far blocks"
+
+    @classmethod
+    def of(cls, taken: Dense, block: int, store: ChunkStore, counts: Tensor, by: str, reuse: bool) -> FarBlocks:
+        """Tokens [B, G, n · c, …] in their order; the store is empty."""
+        rows, heads, n, size = taken.keys.shape
+        shape = (rows, heads, n // block, block)
+        positions = taken.positions[:, 0].reshape(rows, -1, block)
+        there = (positions >= 0).unsqueeze(1)
+        keys, values = (states.masked_fill((taken.positions < 0).unsqueeze(-1), 0).view(*shape, -1) for states in (taken.keys, taken.values))
+        last = positions.amax(-1)
+        spans = torch.stack([positions.masked_fill(positions < 0, ABSENT).amin(-1).masked_fill(last < 0, -1), last], -1)
+        store.put(represented(keys, there, by), torch.cat([keys.flatten(3), values.flatten(3)], -1), spans)
+        return cls(store, positions.clone(), counts, by, reuse, size)
+
+    def joined(self, taken: Dense, counts: Tensor) -> FarBlocks:
+        """With tokens [B, G, n · c, …] after it."""
+        store = self.store.fork()
+        its = FarBlocks.of(taken, self.block, store, counts, self.by, self.reuse)
+        return FarBlocks(store, torch.cat([self.places, its.places], 1), counts, self.by, self.reuse, self.size, {}, self.statistics, self.buffer)
+
+    def __copy__(self) -> FarBlocks:
+        """A part that shares what never changes, and has a buffer of its own."""
+        return FarBlocks(**{**vars(self), "store": self.store.fork(), "marks": {}, "statistics": Statistics(), "buffer": None})
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """All of the layer."""
+        return tuple(range(self.store.readable.shape[1]))
+
+    @property
+    def block(self) -> int:
+        """c."""
+        return int(self.places.shape[2])
+
+    @property
+    def length(self) -> int:
+        return int(self.places.shape[1]) * self.block
+
+    @property
+    def positions(self) -> Tensor:
+        """[B, 1, n · c]."""
+        return self.places.flatten(1).unsqueeze(1)
+
+    # Picking and bringing
+
+    def open(self, queries: Tensor, scaling: float) -> Picked:
+        scores = self.scores(queries, scaling)
+        if queries.shape[3] == 1:
+            return self._decoding(best_places(scores[:, :, 0], self.counts[:, None]))
+        return self._reading(best(scores, self.counts[:, None, None]))
+
+    def scores(self, queries: Tensor, scaling: float) -> Tensor:
+        """[B, G, t, n] of the blocks for queries [B, G, g, t, d]: the softmax of what they expect, the largest of the heads that share a key-value
+        head; −∞ for what may not be read."""
+        scores = (self.store.score(asking(queries, self.by)) * scaling).softmax(-1).amax(2)  # no number where nothing is readable
+        return scores.masked_fill_(~self.store.readable.unsqueeze(2), -torch.inf)
+
+    def _decoding(self, picked: Tensor) -> Picked:
+        more = 0 if self.buffer is None else picked.shape[-1] - self.buffer.picked.shape[-1]
+        if self.buffer is None or more < 0 or not self.reuse:
+            keys, values = self._split(self.store.payloads[0][0, 0, :0].to(picked.device))
+            self.buffer = Buffer.empty(picked, keys.shape[-1], values.shape[-1], keys)
+        elif more:
+            self.buffer = self.buffer.widened(more)
+        before = self.store.copied
+        asked, had = self.buffer.turn_to(picked, self._bring)
+        self.statistics.asked += asked
+        self.statistics.kept += had
+        self.statistics.steps += 1
+        self.statistics.copied += self.store.copied - before
+        found = self._seen(picked, self.buffer.keys, self.buffer.values)
+        if not self.reuse:
+            self.buffer = None
+        return found
+
+    def _reading(self, chosen: Tensor) -> Picked:
+        """All that some query picked, and for each query what it picked itself."""
+        some = chosen.any(2)
+        n = some.shape[-1]
+        picked = places(some, max(1, int(some.sum(-1).max())))
+        keys, values = self._fresh(picked)
+        own = chosen.gather(-1, picked.clamp_max(n - 1).unsqueeze(2).expand(-1, -1, chosen.shape[2], -1)) & (picked < ABSENT).unsqueeze(2)
+        return self._seen(picked, keys, values, own.repeat_interleave(self.block, -1))
+
+    def _seen(self, picked: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None = None) -> Picked:
+        rows, heads, k = picked.shape
+        at = parts.gather(self.places.unsqueeze(1), picked.clamp_max(self.places.shape[1] - 1))
+        positions = at.masked_fill((picked == ABSENT).unsqueeze(-1), -1).flatten(2)
+        shape = (rows, heads, k * self.block, -1)
+        return Picked(keys.view(shape), values.view(shape), positions, self.heads, seen)
+
+    def _fresh(self, picked: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, G, k] → keys and values [B, G, k, …] that pass by the buffer; zeros where nothing is picked."""
+        rows, heads, k = picked.shape
+        wanted = (picked < ABSENT).reshape(-1).nonzero().squeeze(1)
+        payload = self.store.payloads[0].new_zeros(rows * heads * k, self.store.payloads[0].shape[-1]).to(picked.device)
+        payload[wanted] = self.store.fetch(wanted // (heads * k), wanted // k % heads, picked.reshape(-1)[wanted])
+        return self._split(payload.view(rows, heads, k, -1))
+
+    def _bring(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> tuple[Tensor, Tensor]:
+        return self._split(self.store.fetch(rows, heads, chunks))
+
+    def _split(self, payload: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = payload.split([self.block * self.size, payload.shape[-1] - self.block * self.size], -1)
+        return keys.contiguous(), values.contiguous()
+
+    # Leaving out
+
+    def without(self, row: int, start: int, stop: int, erase: bool) -> FarBlocks:
+        """The same without a row's tokens at positions from `start` to before `stop`. Either they are overwritten, and what stands for blocks that
+        hold others, too, is of the others; or nothing is written, and all blocks that hold some of them are no longer read."""
+        gone = (self.places[row] >= start) & (self.places[row] < stop)
+        chunks = gone.any(-1).nonzero().squeeze(1)
+        other = copy.copy(self)
+        if not len(chunks):
+            return other
+        other.places = self.places.clone()
+        other.places[row] = other.places[row].masked_fill(gone, -1)
+        if not erase:
+            other.store.readable = other.store.readable.clone()
+            other.store.readable[row, :, chunks] = False
+            return other
+        heads, m, device = len(self.heads), len(chunks), chunks.device
+        where = torch.full((heads * m,), row, device=device), torch.arange(heads, device=device).repeat_interleave(m), chunks.repeat(heads)
+        left = other.places[row, chunks]  # [m, c]
+        stays = left >= 0
+        keys, values = (states.view(heads, m, self.block, -1) * stays.unsqueeze(-1) for states in self._bring(*where))
+        spans = torch.stack([left.masked_fill(~stays, ABSENT).amin(-1), left.amax(-1)], -1).masked_fill(~stays.any(-1, keepdim=True), -1)
+        stand = represented(keys[None], stays[None, None], self.by)[0]
+        other.store.overwrite(row, chunks.tolist(), stand, torch.cat([keys.flatten(2), values.flatten(2)], -1), spans)
+        return other
+
+    # The rest of what a part is
+
+    def dense(self) -> tuple[Tensor, Tensor]:
+        rows, heads, n = self.store.readable.shape
+        keys, values = self._split(self.store.whole())
+        return keys.view(rows, heads, n * self.block, -1), values.view(rows, heads, n * self.block, -1)
+
+    def logits(self, queries: Tensor) -> Tensor:
+        return product(queries, self.dense()[0].transpose(-1, -2))
+
+    def mix(self, weights: Tensor) -> Tensor:
+        values = self.dense()[1]
+        return product(weights.to(values.dtype), values)
+
+    def nbytes(self) -> Bytes:
+        return self.store.nbytes() + Bytes(size_of(self.places, self.counts, *(() if self.buffer is None else self.buffer.tensors())))
+
+    def rows(self, index: Tensor) -> FarBlocks:
+        places, counts = self.places.index_select(0, index), self.counts.index_select(0, index)
+        return FarBlocks(self.store.rows(index), places, counts, self.by, self.reuse, self.size)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        tensors = {"places": self.places, "counts": self.counts, **{f"store.{name}": tensor for name, tensor in self.store.state().items()}}
+        return {"by": self.by, "reuse": self.reuse, "size": self.size}, tensors
+
+
+def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FarBlocks:
+    store = ChunkStore.from_state({name.removeprefix("store."): tensor for name, tensor in tensors.items() if name.startswith("store.")})
+    return FarBlocks(store, tensors["places"], tensors["counts"], plain["by"], plain["reuse"], plain["size"])
+
+
+parts.register(FarBlocks.kind, _load)

@@ -1,0 +1,228 @@
+"""Attention over the blocks that queries bring back and the local tokens together, as in training: inference of arXiv 2305.16300, section 3.2.
+
+What is read goes by segments, whose ends lie on a grid of the sequence: within one, its tokens and the block that was open before it are local; at
+its end the blocks that a landmark has ended go into the store. So it is all the same in which portions tokens are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mnemos.activation.chunks import Place
+from mnemos.activation.landmark.part import Blocks
+from mnemos.activation.landmark.picking import TOKEN, pick
+from mnemos.activation.landmark.positions import attended_at, first
+from mnemos.activation.landmark.softmax import OWN, grouped_softmax
+from mnemos.activation.parts import Dense, gather, product
+from mnemos.activation.rotary import Rotary
+from mnemos.base.errors import Invalid
+
+if TYPE_CHECKING:
+    from mnemos.activation.layer import MemoryLayer
+
+LANDMARKS = "landmarks"
+"""The keyword of a forward pass, and the mark of tokens, that says which are landmarks."""
+NUMBERS_AT_ONCE = 2**22
+"""Numbers of brought blocks that are held at a time while many queries are answered."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How blocks are kept and brought back; the policy explains each."""
+
+    block: int
+    top: int
+    level: str
+    segment: int
+    most: int | None
+    place: Place
+
+
+def blocks_of(layer: MemoryLayer) -> Blocks | None:
+    """The stored blocks of a layer, where it has some."""
+    return next((part for part in layer.parts if isinstance(part, Blocks)), None)
+
+
+def attend(layer: MemoryLayer, settings: Settings, queries: Tensor, mask: Tensor | None) -> Tensor | None:
+    """Queries [B, H, t, d] of the newest tokens of the tail → what they get, [B, H, t, d]; blocks that are complete go from the tail into the store.
+    None where there is no landmark yet: all tokens are one open block, and plain softmax is the grouped one. Raises `Invalid` for a landmark after
+    more than `block` tokens."""
+    marks = layer.tail.part().marks
+    if blocks_of(layer) is None and (LANDMARKS not in marks or not bool(marks[LANDMARKS].any())):
+        return None
+    local = _Local(layer, settings, queries, mask)
+    outputs = [local.attended(start, stop) for start, stop in local.pieces()]
+    local.close()
+    return torch.cat(outputs, 2).to(queries.dtype)
+
+
+class _Local:
+    """The tail while new tokens are attended to, piece by piece: B rows, L tokens, the last t of them new."""
+
+    def __init__(self, layer: MemoryLayer, settings: Settings, queries: Tensor, mask: Tensor | None) -> None:
+        self._layer, self._settings, self._mask = layer, settings, mask
+        self._tail = layer.tail.part()
+        self._new, self._length = queries.shape[2], self._tail.length
+        self._rotary = layer.rotation()
+        self._places = self._tail.positions[:, 0]
+        marks = self._tail.marks
+        self._landmarks = marks[LANDMARKS][:, 0].bool() if LANDMARKS in marks else torch.zeros_like(self._places, dtype=torch.bool)
+        self._gone = torch.zeros_like(self._landmarks)
+        sets = marks["rotation"][:, 0] if "rotation" in marks else None
+        self._keys = self._plain(self._tail.keys, self._places, sets)
+        new = self._places[:, -self._new :]
+        rows, heads = queries.shape[0], self._tail.keys.shape[1]
+        self._queries = self._plain(queries, new, None if sets is None else sets[:, -self._new :]).view(rows, heads, -1, *queries.shape[2:])
+        self._ends = (new >= 0) & ((new + 1) % settings.segment == 0)
+        self._blocks = blocks_of(layer)
+
+    def _plain(self, states: Tensor, places: Tensor, sets: Tensor | None) -> Tensor:
+        """[B, h, n, d] as they were before the model turned them, float32."""
+        return self._rotary.unrotate(states.float(), places.clamp_min(0).unsqueeze(1), None if sets is None else sets.unsqueeze(1))
+
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        """Where segments of some row begin and end among the new tokens; after each, the blocks that it completed are stored."""
+        ends = self._ends.any(0).nonzero().squeeze(1) + 1
+        for start, stop in pairwise(sorted({0, self._new, *ends.tolist()})):
+            yield start, stop
+            if bool((done := self._ends[:, stop - 1]).any()):
+                self._store(done, self._length - self._new + stop)
+
+    def attended(self, start: int, stop: int) -> Tensor:
+        """What new tokens `start` to before `stop` get, [B, H, stop − start, d]."""
+        settings, upto = self._settings, self._length - self._new + stop
+        there = (self._places[:, :upto] >= 0) & ~self._gone[:, :upto]
+        lo = int(there.any(0).int().argmax())
+        there, span = there[:, lo:], slice(lo, upto)
+        blocks = self._blocks
+        cached = there.new_zeros(len(there), dtype=torch.long) if blocks is None else blocks.cached
+        places = first(cached, settings.top, settings.block).unsqueeze(-1) + (there.long().cumsum(-1) - 1).clamp_min(0)
+        own = places[:, start - stop :]
+        queries = self._queries[:, :, :, start:stop]
+        slots = settings.top + 1 if blocks is not None and blocks.length else 1
+        back = torch.arange(slots, device=own.device) * (settings.block + 1)
+        turned = self._rotary.rotate(queries.unsqueeze(-2), (own.unsqueeze(-1) - back)[:, None, None].clamp_min(0))
+        keys = self._rotary.rotate(self._keys[:, :, span], places.unsqueeze(1))
+        numbers = self._landmarks[:, span].long().cumsum(-1) - self._landmarks[:, span].long()
+        mine = numbers[:, start - stop :]
+        seen = self._layer.tail_mask(self._mask, start, stop, self._new, self._length)[..., span] & there[:, None, None]
+        local = _Tokens(keys, self._tail.values[:, :, span].float(), numbers, self._landmarks[:, span])
+        if blocks is None or not blocks.length:
+            return self._mixed(turned, None, None, local, mine, seen).flatten(1, 2)
+        picked = pick(blocks, turned, settings.top, settings.level, self._layer.scaling)
+        units = picked.shape[0] * self._keys.shape[1] * (queries.shape[2] if settings.level != TOKEN else 1) * picked.shape[-1]
+        step = max(1, NUMBERS_AT_ONCE // max(1, units * blocks.block * 2 * queries.shape[-1]))
+        outputs = []
+        for at in range(0, stop - start, step):
+            some = slice(at, min(at + step, stop - start))
+            part = picked if picked.shape[3] == 1 else picked[:, :, :, some]
+            outputs.append(self._mixed(turned[:, :, :, some], blocks, part, local, mine[:, some], seen[:, :, some]))
+        return torch.cat(outputs, 3).flatten(1, 2)
+
+    def _mixed(self, turned: Tensor, blocks: Blocks | None, picked: Tensor | None, local: _Tokens, mine: Tensor, seen: Tensor) -> Tensor:
+        """The grouped softmax over what is brought and what is local, for queries `turned` [B, G, g, t, slots, d]: [B, G, g, t, d]."""
+        rows, heads, group, new = turned.shape[:4]
+        before = 0 if picked is None else picked.shape[-1]
+        logits = product(turned[..., 0, :], local.keys.transpose(-1, -2))
+        numbers = local.numbers[:, None] + before + 1
+        groups = torch.where(mine.unsqueeze(-1) == local.numbers[:, None], OWN, numbers)[:, None, None]
+        landmarks, mask = local.landmarks[:, None, None, None], seen.unsqueeze(2).expand(-1, heads, group, -1, -1)
+        brought = None
+        if blocks is not None and picked is not None:
+            brought = blocks.bring(picked)
+            theirs = self._asked(turned, blocks, picked)
+            inner = torch.matmul(brought.keys.float(), theirs.unsqueeze(-1)).squeeze(-1)
+            gates = (brought.landmarks.float() * theirs).sum(-1, keepdim=True)
+            wide = torch.cat([brought.there, brought.there.any(-1, keepdim=True)], -1).expand(rows, heads, group, new, -1, -1).flatten(-2)
+            logits = torch.cat([torch.cat([inner, gates], -1).flatten(-2), logits], -1)
+            its = torch.arange(1, before + 1, device=groups.device).repeat_interleave(blocks.block + 1).expand(rows, 1, 1, new, -1)
+            ends = (torch.arange(before * (blocks.block + 1), device=groups.device) % (blocks.block + 1) == blocks.block).expand(rows, 1, 1, 1, -1)
+            groups, landmarks, mask = torch.cat([its, groups], -1), torch.cat([ends, landmarks], -1), torch.cat([wide, mask], -1)
+        logits = logits * self._layer.scaling
+        if self._layer.softcap is not None:
+            logits = self._layer.softcap * torch.tanh(logits / self._layer.softcap)
+        weights = grouped_softmax(logits, groups, landmarks, mask)
+        count = logits.shape[-1] - local.keys.shape[2]
+        mixed = product(weights[..., count:], local.values)
+        if brought is not None and blocks is not None:
+            shares = weights[..., :count].unflatten(-1, (before, blocks.block + 1))[..., :-1].flatten(-2)
+            mixed = mixed + torch.matmul(shares.unsqueeze(-2), brought.values.float().flatten(-3, -2)).squeeze(-2)
+        return mixed
+
+    def _asked(self, turned: Tensor, blocks: Blocks, picked: Tensor) -> Tensor:
+        """The queries as they see the slots that the blocks they picked are put at: [B, G, g, t, k, d]."""
+        rows, heads, group, new, _, size = turned.shape
+        slots = attended_at(blocks.ordinals_of(picked), blocks.cached, self._settings.top).expand(rows, heads, group, new, -1)
+        return turned.gather(4, slots.unsqueeze(-1).expand(-1, -1, -1, -1, -1, size))
+
+    def _store(self, done: Tensor, upto: int) -> None:
+        """Moves the blocks that landmarks among the first `upto` tokens have ended into the store, of the rows `done` [B]."""
+        block = self._settings.block
+        there = (self._places[:, :upto] >= 0) & ~self._gone[:, :upto]
+        landmarks = self._landmarks[:, :upto] & there
+        numbers = landmarks.long().cumsum(-1) - landmarks.long()
+        complete = there & done.unsqueeze(-1) & (numbers < landmarks.sum(-1, keepdim=True))
+        if not (most := int((landmarks & complete).sum(-1).max())):
+            return
+        rows, columns = complete.shape[0], torch.arange(upto, device=complete.device).expand_as(complete)
+        order = there.long().cumsum(-1) - 1
+        at = numbers.clamp_max(most)
+        begins = torch.full((rows, most + 1), upto, device=order.device).scatter_reduce(1, at, order.masked_fill(~there, upto), "amin")
+        offsets = order - begins.gather(1, at)
+        if bool((complete & (offsets > block)).any()):
+            raise Invalid(f"a landmark came after more than {block} tokens: give landmarks as the policy's block={block} says, or another block")
+        tokens = _scattered(numbers * block + offsets, columns, complete & ~landmarks, most * block)
+        ends = _scattered(numbers, columns, complete & landmarks, most)
+        heads, size = self._keys.shape[1], self._keys.shape[-1]
+        sizes = offsets.gather(1, ends.clamp_min(0)).masked_fill(ends < 0, 0)
+        spread = tokens.clamp_min(0).unsqueeze(1).expand(-1, heads, -1)
+        dtype = self._tail.keys.dtype
+        within = torch.arange(block, device=tokens.device).repeat(most)
+        keys = self._rotary.rotate(gather(self._keys, spread), within.expand_as(spread)).to(dtype)
+        keys = keys.masked_fill((tokens < 0)[:, None, :, None], 0).view(rows, heads, most, block, size)
+        values = gather(self._tail.values, spread).masked_fill((tokens < 0)[:, None, :, None], 0).view(rows, heads, most, block, -1)
+        marks = self._rotary.rotate(gather(self._keys, ends.clamp_min(0).unsqueeze(1).expand(-1, heads, -1)), sizes.unsqueeze(1)).to(dtype)
+        places = self._places.gather(1, tokens.clamp_min(0)).masked_fill(tokens < 0, -1).view(rows, most, block)
+        if self._blocks is None:
+            self._blocks = Blocks.empty(self._tail.keys, self._tail.values.shape[-1], block, _base(self._rotary), self._settings.place)
+        self._blocks = self._blocks.extended(keys, marks, values, places, self._settings.most)
+        self._gone[:, :upto] |= complete
+
+    def close(self) -> None:
+        """Leaves in the tail what is not stored."""
+        if not bool(self._gone.any()):
+            return
+        kept = (self._places >= 0) & ~self._gone
+        width = int(kept.sum(-1).max())
+        columns = torch.arange(self._length, device=kept.device).expand_as(kept).masked_fill(~kept, -1).sort(-1).values[:, self._length - width :]
+        tail: Dense = self._tail.take(columns.unsqueeze(1).expand(-1, self._keys.shape[1], -1))
+        tail.positions = tail.positions[:, :1].clone()
+        others = [part for part in self._layer.parts if not isinstance(part, Blocks)]
+        self._layer.replace([*others, *([] if self._blocks is None else [self._blocks])], tail)
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """Local tokens: keys [B, G, n, d], values [B, G, n, e], `numbers` [B, n] of their blocks, `landmarks` [B, n]."""
+
+    keys: Tensor
+    values: Tensor
+    numbers: Tensor
+    landmarks: Tensor
+
+
+def _scattered(at: Tensor, values: Tensor, where: Tensor, size: int) -> Tensor:
+    """[B, size] with `values` [B, n] at places `at`, of those that `where` says; −1 elsewhere."""
+    out = torch.full((at.shape[0], size + 1), -1, dtype=torch.long, device=at.device)
+    return out.scatter_(1, torch.where(where, at, size), torch.where(where, values, -1))[:, :size].contiguous()
+
+
+def _base(rotary: Rotary) -> Rotary:
+    """The rotation by the first frequencies that were in force: positions stay among those that the model was trained on."""
+    return Rotary(rotary.layout, rotary.frequencies[:1], rotary.scaling[:1])

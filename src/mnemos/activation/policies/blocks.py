@@ -1,0 +1,91 @@
+"""Block retrieval without training, the sibling of Landmark Attention for any model (its fallback; Quest, arXiv 2406.10774, with bounds).
+
+Nothing is forgotten: keys and values of settled tokens lie far, and each token of a later turn brings the blocks that it needs. Near is what stands
+for each block, in few bits where asked, and the newest tokens as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mnemos.activation.blocks import BOUNDS, MEAN, FarBlocks
+from mnemos.activation.chunks import ChunkStore, Disk, Host
+from mnemos.activation.coding import check_bits
+from mnemos.activation.policy import Budget, Policy
+from mnemos.base.errors import Invalid
+
+if TYPE_CHECKING:
+    from mnemos.activation.layer import MemoryLayer
+
+
+SMALL = Budget(share=1 / 20)
+"""5 % of the tokens seen."""
+
+
+@dataclass(frozen=True)
+class Blocks(Policy):
+    """Defaults are those that the reference model answers with as with the full cache (`mnemos bench kv-landmark`)."""
+
+    budget: Budget = SMALL
+    """Tokens that each key-value head brings for a query."""
+    block: int = 2
+    """Tokens that are picked together."""
+    bits: int | None = 4
+    """In which what stands for a block is kept: 2, 4 or 8; None: as keys come."""
+    by: str = MEAN
+    """What stands for a block: the "mean" of its keys, or their "bounds", twice as many numbers."""
+    local: int = 16
+    """Newest tokens that stay as they are."""
+    flush: int = 64
+    """Generated tokens after which those before the local ones are moved."""
+    reuse: bool = True
+    """Whether blocks that are picked again are not brought again; they count as near then."""
+    folder: str | None = None
+    """Where blocks lie on disk; None: in the host's memory."""
+    name = "blocks"
+
+    def __post_init__(self) -> None:
+        for name, least in (("block", 1), ("local", 0), ("flush", 1)):
+            if getattr(self, name) < least:
+                raise Invalid(f"blocks: {name} is {getattr(self, name)}, and has to be at least {least}")
+        check_bits(self.bits, "blocks")
+        if self.by not in (MEAN, BOUNDS):
+            raise Invalid(f"blocks: what stands for a block is {MEAN!r} or {BOUNDS!r}, not {self.by!r}")
+
+    def settle(self, layer: MemoryLayer) -> None:
+        old = next((part for part in layer.parts if isinstance(part, FarBlocks)), None)
+        there = (layer.tail.positions[:, 0] >= 0).sum(-1)
+        seen = there if old is None else there + (old.places >= 0).sum((1, 2))
+        counts = torch.tensor([-(-self.budget.of(int(count)) // self.block) for count in seen], device=there.device)
+        if old is None and bool((there <= counts * self.block + self.local).all()):
+            return  # all of it could be picked
+        taken = layer.tail.cut(self.local, self.block)
+        if taken is None:
+            return
+        if old is None:
+            store = ChunkStore(Host() if self.folder is None else Disk(self.folder), self.bits)
+            layer.parts.append(FarBlocks.of(taken, self.block, store, counts, self.by, self.reuse))
+        else:
+            layer.parts[layer.parts.index(old)] = old.joined(taken, counts)
+
+    def step(self, layer: MemoryLayer) -> None:
+        if layer.generated % self.flush == 0:
+            self.settle(layer)
+
+    def describe(self) -> dict[str, Any]:
+        numbers = {name: value for name, value in vars(self).items() if name not in ("budget", "folder")}
+        return {"policy": self.name, "budget": {"tokens": self.budget.tokens, "share": self.budget.share}, **numbers}
+
+
+def make(top: int | None = None, share: float | None = None, **options: Any) -> Policy:
+    """Brings `top` blocks for each head and query, or a `share` of the tokens seen (1/20 where neither is given); options are those of `Blocks`.
+    Raises `Invalid`."""
+    if top is None and share is None:
+        return Blocks(**options)
+    if top is not None and top < 1:
+        raise Invalid(f"blocks: top is {top}, and has to be at least 1")
+    tokens = None if top is None else top * int(options.get("block", Blocks.block))
+    return Blocks(Budget(tokens, share), **options)

@@ -1,0 +1,74 @@
+"""Landmark attention (arXiv 2305.16300): a landmark token ends each block and is what the block is found by; each query brings a few blocks back.
+
+For models that were trained with landmarks; of one that was not, landmarks say nothing, and `policy("blocks")` is the way. Which tokens are landmarks
+is said with them: `model(ids, cache=memory, landmarks=…)`, and `mnemos.activation.landmark.module.Landmarked` does so by itself. Without landmarks
+all tokens are one open block, and attention is the plain one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from mnemos.activation.chunks import Disk, Host
+from mnemos.activation.landmark.attending import LANDMARKS, Settings, attend
+from mnemos.activation.landmark.picking import EACH, HEAD, TOKEN
+from mnemos.activation.policy import Policy
+from mnemos.base.errors import Invalid
+
+if TYPE_CHECKING:
+    from mnemos.activation.layer import MemoryLayer
+
+
+@dataclass(frozen=True)
+class Landmark(Policy):
+    """Defaults are the paper's for LLaMA."""
+
+    block: int = 50
+    """ℓ: tokens before a landmark, as the model was trained."""
+    top: int = 5
+    """k: blocks that a query brings back."""
+    level: str = EACH
+    """Who picks: "each" query head for each token; "token", all heads of a token together; "head", each query head for all tokens of a segment that
+    are given together, which is for stores that are slow to bring."""
+    trained: int | None = None
+    """Tokens that the model was trained on at once: segments are as long as these leave room for beside the slots of k + 1 blocks. None: a block."""
+    blocks: int | None = None
+    """Blocks that are kept, the newest; None: all."""
+    folder: str | None = None
+    """Where blocks lie on disk; None: in the host's memory."""
+    name = "landmark"
+    unrotates = True
+    said = (LANDMARKS,)
+
+    def __post_init__(self) -> None:
+        for name in ("block", "top"):
+            if getattr(self, name) < 1:
+                raise Invalid(f"landmark: {name} is {getattr(self, name)}, and has to be at least 1")
+        if self.level not in (EACH, TOKEN, HEAD):
+            raise Invalid(f"landmark: level is one of {EACH!r}, {TOKEN!r} and {HEAD!r}, not {self.level!r}")
+        if self.trained is not None and self.trained < (least := (self.top + 3) * (self.block + 1)):
+            raise Invalid(f"landmark: slots of {self.top + 1} blocks, an open one and a segment take {least} positions, and the model was trained on "
+                          f"{self.trained}: bring fewer blocks back")  # fmt: skip
+        if self.blocks is not None and self.blocks < 1:
+            raise Invalid(f"landmark: {self.blocks} blocks cannot be kept; use at least 1, or None for all")
+
+    @property
+    def segment(self) -> int:
+        """Positions of a segment, its landmarks included."""
+        slot = self.block + 1
+        return slot if self.trained is None else (self.trained - (self.top + 2) * slot) // slot * slot
+
+    def attend(self, layer: MemoryLayer, queries: Tensor, mask: Tensor | None) -> Tensor | None:
+        place = Host() if self.folder is None else Disk(self.folder)
+        return attend(layer, Settings(self.block, self.top, self.level, self.segment, self.blocks, place), queries, mask)
+
+    def describe(self) -> dict[str, Any]:
+        return {"policy": self.name, **{name: value for name, value in vars(self).items() if name != "folder"}}
+
+
+def make(**options: Any) -> Policy:
+    """Options are those of `Landmark`."""
+    return Landmark(**options)
