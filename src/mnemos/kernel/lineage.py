@@ -9,17 +9,18 @@ from uuid import UUID
 
 from mnemos.base.chain import Entry
 from mnemos.base.clock import iso
-from mnemos.base.cube import Json, MemCube, State
-from mnemos.base.lineage import ASSOCIATIONS
+from mnemos.base.cube import Content, Json, MemCube, State
+from mnemos.base.lineage import ASSOCIATIONS, KV_OF
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.rights.governance import Access, told
-from mnemos.store.base import Derivation, Snapshot
+from mnemos.store.base import Derivation, Snapshot, VersionRow
 
 if TYPE_CHECKING:
     from mnemos.kernel.space import Space
 
 
 _DEEPEST = 100
+_CHUNK = 1000
 
 
 def ancestors(snapshot: Snapshot, cube: UUID) -> list[UUID]:
@@ -48,6 +49,18 @@ def _reached(start: UUID, step: Callable[[UUID], Iterable[UUID]]) -> list[UUID]:
                 found[other] = None
                 queue.append(other)
     return list(found)
+
+
+def is_reading(content: Content) -> bool:
+    """Whether a memory is what a language model has read of a text: its keys and values, which can be made again from the text."""
+    return any(link.relation == KV_OF for link in content.derived_from)
+
+
+def readings(snapshot: Snapshot, space: int | None = None) -> list[VersionRow]:
+    """What language models have read, of a space or of all, as it stands; oldest first."""
+    seqs = snapshot.payloads(space)
+    chunks = (snapshot.versions(seqs[start : start + _CHUNK]) for start in range(0, len(seqs), _CHUNK))
+    return [row for chunk in chunks for row in chunk.values() if row.current and is_reading(row.content)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from mnemos.kernel.changes.loop import Changes
 
 _PROGRAM = Access(None)
+KV_MEMORY = 2 * 2**30
 
 
 class Mnemos:
@@ -59,7 +60,8 @@ class Mnemos:
     `location`: a file, or ":memory:". `embedder`: a name (`models.catalog`), an `Embedder`, or "none". `principal`: who acts; None is the
     owner of the file. `key`: opens a sealed store, and seals a new one: 32 bytes, a passphrase, or what gives one of them when it is called.
     `language_model`: a local one, whose keys and values can be kept (`Space.kv`). `clock`: gives the time, in microseconds since 1970.
-    `vector_memory`: bytes of vectors of one space that are held in memory; beyond, they are searched on disk (`kernel.vector_files`).
+    `vector_memory`: bytes of vectors of one space that are held in memory; beyond, they are searched on disk (`kernel.vector_files`). `kv_memory`:
+    bytes that all KV memories of the store may take; beyond, those that are worth least are forgotten (their texts stay).
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Mnemos:
         clock: Clock = system_clock,
         vfs: str | None = None,
         vector_memory: int = VECTOR_MEMORY,
+        kv_memory: int = KV_MEMORY,
     ) -> None:
         if not isinstance(location, (str, os.PathLike)):
             raise Invalid(f"store path: expected a path or ':memory:', not {type(location).__name__}")
@@ -83,6 +86,9 @@ class Mnemos:
         self.principal = governance.check_principal(check_text(principal, "principal")) if principal is not None else None
         self.chat = chat
         self.language_model = language_model
+        if isinstance(kv_memory, bool) or not isinstance(kv_memory, int) or kv_memory < 1:
+            raise Invalid(f"kv_memory: is {shown(kv_memory)}, must be 1 or more bytes")
+        self.kv_memory = kv_memory
         self.clock = clock
         self.embedding = Embedding(embedder)
         self._ids = IdSource()

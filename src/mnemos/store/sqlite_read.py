@@ -72,6 +72,8 @@ class Reader(JobReader):
     """The verbs of `Snapshot`. `position` is the newest entry that this reader sees."""
 
     _text_size = "octet_length(text)"
+
+    _has_payload = "terms IS NULL AND more IS NOT NULL AND more ->> '$.blob' IS NOT NULL"
     """SQL for the bytes of a version's text."""
 
     def __init__(self, connection: apsw.Connection, path: str) -> None:
@@ -361,6 +363,11 @@ class Reader(JobReader):
         """The blobs that versions speak of."""
         rows = self._db.execute("SELECT DISTINCT more ->> '$.blob' FROM version WHERE more IS NOT NULL AND more ->> '$.blob' IS NOT NULL")
         return {name for (name,) in rows}
+
+    def payloads(self, space: int | None = None) -> list[int]:
+        """The positions of the versions that speak of a large payload, in a space or in all, ascending."""
+        where = f"{self._has_payload} AND (?1 IS NULL OR space = ?1)"
+        return [seq for (seq,) in self._db.execute(f"SELECT seq FROM version WHERE {where} ORDER BY seq", (space,))]
 
     # -- what the indexes are made from --
     def index_rows(self, space: int, since: int) -> Iterator[tuple[Any, ...]]:

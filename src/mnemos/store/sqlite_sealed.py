@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from mnemos.base.chain import Entry
 from mnemos.base.clock import Clock
-from mnemos.base.cube import Content
 from mnemos.base.errors import StoreFull
 from mnemos.base.lineage import ASSOCIATIONS, BRANCHED_FROM, DERIVED_FROM, DREW_ON, MERGED, PART_OF, SUMMARISED
 from mnemos.store import sealed_blobs, sealing
@@ -66,6 +65,8 @@ class _Sealed(Reader):
     """What readers and writers of a sealed store share."""
 
     _text_size = "size"
+
+    _has_payload = "blob IS NOT NULL"
 
     _version_columns = _columns()
 
@@ -337,10 +338,10 @@ class SealedWriter(_Sealed, Writer):
         self._names[seq] = cube, cell[: NAME.size]
         size = len(text.encode()) if text is not None else None
         searched = None if terms is None else b""
-        return (*plain[:4], *plain[7:12], part_of, searched, cell, size, self._blob_file(new.content))
+        return (*plain[:4], *plain[7:12], part_of, searched, cell, size, None if new.content.blob is None else self._blob_file(new.content.blob))
 
-    def _blob_file(self, content: Content) -> str | None:
-        return None if content.blob is None else sealed_blobs.file_name(self._ring.blobs, content.blob)
+    def _blob_file(self, name: str) -> str:
+        return sealed_blobs.file_name(self._ring.blobs, name)
 
     def _number(self, seq: int) -> int:
         """The number of the key of the cube of which a version stands at `seq`."""

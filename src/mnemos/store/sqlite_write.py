@@ -433,6 +433,15 @@ class Writer(JobWriter, Reader):
         self._db.execute("DELETE FROM edge WHERE parent = ?", (key,))
         self._db.execute("DELETE FROM edge WHERE child = ?", (key,))
 
+    def discard_blob(self, name: str) -> None:
+        """Remove a large payload whose version was not written, once this is durable; without effect where another version speaks of it."""
+        if not self._holds_blob(file := self._blob_file(name)):
+            self.removed_blobs.append(file)
+
+    def _blob_file(self, name: str) -> str:
+        """What the file of a large payload is called."""
+        return name
+
     def _holds_blob(self, blob: str) -> bool:
         found = self._db.execute("SELECT 1 FROM version WHERE more IS NOT NULL AND more ->> '$.blob' = ? LIMIT 1", (blob,)).fetchone()
         return found is not None

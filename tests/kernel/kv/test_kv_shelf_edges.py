@@ -11,7 +11,7 @@ import torch
 import mnemos
 from kernel.kv.byte_llama import model
 from mnemos.errors import Invalid, PermissionDenied
-from mnemos.kernel.kv import shelf as module
+from mnemos.kernel import lineage
 from mnemos.kernel.scheduling import Scheduler
 
 torch.set_num_threads(1)
@@ -86,7 +86,7 @@ def test_a_mode_that_is_none_is_refused_for_a_single_text_too(tmp_path: Path) ->
 
 
 def test_all_are_listed_however_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAGE", 2)
+    monkeypatch.setattr(lineage, "_CHUNK", 2)
     with opened(tmp_path) as mem:
         space = mem.space("alice")
         ids = [space.add(f"Text number {number}.").id for number in range(5)]

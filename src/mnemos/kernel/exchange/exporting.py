@@ -53,21 +53,23 @@ def export_archive(
     redact: Redactor | None = None,
     sign_with: SigningKey | None = None,
     vectors: bool = True,
+    kv: bool = False,
     progress: Progress | None = None,
 ) -> Manifest:
     """Write the spaces (None: all that may be read) as an archive: one file where `target` ends in .zip or .mip, else a folder; give its manifest.
 
     Of a memory that fits the conditions (as in `search`, none: all) its whole history goes along, whatever state it is in. `redact` takes sensitive
     strings out of every field; what it cannot look into, large payloads and what is of use to one model alone, then stays behind, and so do vectors
-    of texts that it changed. `sign_with` signs the manifest. The archive appears whole or not at all, and of one position of a store it has always
-    the same bytes. Raises `NotFound`, `Invalid`, `PermissionDenied`, `StoreFull`.
+    of texts that it changed. What a language model has read (`Space.kv`) goes along with `kv`, under the model's fingerprint; else it stays behind,
+    and is read again where it is needed. `sign_with` signs the manifest. The archive appears whole or not at all, and of one position of a store it
+    has always the same bytes. Raises `NotFound`, `Invalid`, `PermissionDenied`, `StoreFull`.
     """
     where = conditions(types=types, tags=tags, author=author, source=source, since=since, until=until, filter=filter)
     chosen = where != Filter()
     if redact is not None and not isinstance(redact, Redactor):
         raise Invalid(f"redact: expected a `Redactor` (mnemos.text.sensitivity), not {type(redact).__name__}")
     with memory.snapshot() as snapshot:
-        told = Told(memory, snapshot, spaces, where if chosen else None)
+        told = Told(memory, snapshot, spaces, where if chosen else None, kv)
         writing = _Writing(told, create(Path(target)), None if redact is None else Redaction(redact))
         try:
             manifest = writing.write(vectors, chosen, progress)

@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 
 
 class Told:
-    """The spaces of an open store, as far as its principal sees them, at one position. `where` chooses cubes (None: all)."""
+    """The spaces of an open store, as far as its principal sees them, at one position. `where` chooses cubes (None: all); `kv`: whether what
+    language models have read goes along."""
 
-    def __init__(self, memory: Mnemos, snapshot: Reader, spaces: Iterable[str] | None = None, where: Filter | None = None) -> None:
+    def __init__(self, memory: Mnemos, snapshot: Reader, spaces: Iterable[str] | None = None, where: Filter | None = None,
+                 kv: bool = False) -> None:  # fmt: skip
         """Raises `NotFound` for an unknown space."""
         self.memory = memory
         self.snapshot = snapshot
         self._access = memory.access(snapshot)
         self.rows = chosen_spaces(snapshot, self._access, spaces)
         self._chosen = None if where is None else self._choose(where)
-        self._outgoing = Outgoing(snapshot, self._access, self.rows, self._chosen)
+        self._outgoing = Outgoing(snapshot, self._access, self.rows, self._chosen, kv)
         self._names: dict[str, str] = {}
         self.blobs: dict[str, str] = {}
         """SHA-256 of the large payloads that were met → their names in the store."""

@@ -2,8 +2,8 @@
 
 The file's form is that of `text.formats.jsonlines`. Each line is one entry: a space, a version (`record`), a state, a freeze, the rules of a cube, a
 link. What was forgotten is not in it. Importing it into an empty store gives an equal one: the same spaces, ids, versions, contents and states.
-(Positions and times of writing are the new store's own, and so are vectors, indexes, and what is stale, which are made anew.) `kernel.exchange`
-writes and reads the same lines in its archives.
+(Positions and times of writing are the new store's own, and so are vectors, KV memories, indexes, and what is stale, which are made anew.)
+`kernel.exchange` writes and reads the same lines in its archives.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from mnemos.base.ids import parse_id
 from mnemos.base.lineage import ASSOCIATIONS, PART_OF
 from mnemos.base.protocols import Progress
 from mnemos.kernel.life.tending import LifecyclePolicy
+from mnemos.kernel.lineage import readings
 from mnemos.kernel.reading.viewing import Viewing, whole_of
 from mnemos.kernel.rights import governance
 from mnemos.kernel.rights.governance import Access
@@ -82,15 +83,19 @@ def chosen_spaces(snapshot: Snapshot, access: Access, spaces: Iterable[str] | No
 
 
 class Outgoing:
-    """What some spaces say, as far as `access` sees them: `chosen` are the cubes wanted (None: all); parts go with their documents."""
+    """What some spaces say, as far as `access` sees them: `chosen` are the cubes wanted (None: all); parts go with their documents. What language
+    models have read of texts (`kernel.kv`) stays behind unless `kv`: it is made again from the texts, and fits one model alone."""
 
-    def __init__(self, snapshot: Reader, access: Access, rows: Iterable[SpaceRow], chosen: Collection[UUID] | None = None) -> None:
+    def __init__(self, snapshot: Reader, access: Access, rows: Iterable[SpaceRow], chosen: Collection[UUID] | None = None,
+                 kv: bool = False) -> None:  # fmt: skip
         self._snapshot = snapshot
         self._access = access
         self._rows = {row.num: row for row in rows}
         self._views = {row.num: Viewing(snapshot, row, access) for row in self._rows.values()}
         self._chosen = chosen
         self._held: dict[UUID, bool] = {}
+        if not kv:
+            self._held |= {row.content.id: False for space in self._rows for row in readings(snapshot, space)}
 
     def holds(self, cube: UUID) -> bool:
         """Whether the cube is among what is written."""

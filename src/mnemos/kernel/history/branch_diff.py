@@ -10,6 +10,7 @@ from mnemos.base.cube import Content, MemCube, State
 from mnemos.base.lineage import BRANCHED_FROM, VIEW_OF
 from mnemos.kernel.history.branches import base_of, origin_of, sources
 from mnemos.kernel.life.lifecycle import VISIBLE
+from mnemos.kernel.lineage import is_reading
 from mnemos.kernel.reading.viewing import Viewing, whole_of
 from mnemos.kernel.writing.drafts import CHANGEABLE
 from mnemos.store.base import Filter, Snapshot, VersionRow
@@ -168,8 +169,9 @@ class Comparison:
 
 
 def _is_made(content: Content) -> bool:
-    """Whether a memory is a view that a strategy made."""
-    return content.metadata.get("strategy") in list(STRATEGIES) and any(link.relation == VIEW_OF for link in content.derived_from)
+    """Whether a memory is a view that a strategy made, or what a language model has read of a text."""
+    by_strategy = content.metadata.get("strategy") in list(STRATEGIES) and any(link.relation == VIEW_OF for link in content.derived_from)
+    return by_strategy or is_reading(content)
 
 
 def _differ(one: MemCube, other: MemCube, field: str) -> bool:

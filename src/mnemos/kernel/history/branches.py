@@ -20,6 +20,7 @@ from mnemos.kernel.forgetting import Certificate, forget
 from mnemos.kernel.history.reverting import copy_vectors, derived_from_row
 from mnemos.kernel.history.snapshots import NamedPosition, position_meant
 from mnemos.kernel.life.lifecycle import VISIBLE
+from mnemos.kernel.lineage import is_reading
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.rights.space_settings import check_space_name, look_after
 from mnemos.store.base import Derived, Filter, NewVersion, Snapshot, SpaceRow, VersionRow
@@ -91,14 +92,15 @@ def _new_space(system: Mnemos, transaction: Writer, name: str, settings: dict[st
 
 
 def sources(snapshot: Snapshot, viewing: Viewing, now: int) -> list[VersionRow]:
-    """What a branch of what `viewing` shows is made from: whole memories and the parts of documents, in the order in which they began."""
+    """What a branch of what `viewing` shows is made from: whole memories and the parts of documents, in the order in which they began. What a
+    language model has read stays behind: it is made again from the texts."""
     where = viewing.narrowed(Filter(states=COPIED))
     seqs = snapshot.query(viewing.num, where, after=0, limit=2**31, now=now, at=viewing.position)
     found: list[tuple[int, VersionRow]] = []
     for start in range(0, len(seqs), _CHUNK):
         rows = viewing.then(snapshot.versions(seqs[start : start + _CHUNK]))
         for row in rows.values():
-            if not viewing.access.may("derive", viewing.settings, row.acl):
+            if is_reading(row.content) or not viewing.access.may("derive", viewing.settings, row.acl):
                 continue
             found.append((_began(snapshot, row), row))
             if row.has_parts:

@@ -13,6 +13,7 @@ from mnemos.base.errors import Conflict, Invalid, NotFound, shown
 from mnemos.kernel.history.reverting import say_again
 from mnemos.kernel.life import lifecycle
 from mnemos.kernel.life.lifecycle import VISIBLE
+from mnemos.kernel.lineage import is_reading
 from mnemos.kernel.reading.conditions import position_of
 from mnemos.kernel.reading.viewing import Viewing, whole_of
 from mnemos.kernel.rights.limits import use_quota
@@ -141,7 +142,7 @@ def _touched(snapshot: Snapshot, viewing: Viewing, position: int) -> list[UUID]:
         standing = None if cube is None else snapshot.standing(cube)
         if standing is not None:
             row = snapshot.versions([standing.seq])[standing.seq]
-            if viewing.shows(row) and whole_of(row.content) == row.content.id:
+            if viewing.shows(row) and whole_of(row.content) == row.content.id and not is_reading(row.content):  # it follows its text
                 found.append(row.content.id)
     return found
 

@@ -97,12 +97,16 @@ def _write(space: Space, product: Product, fields: Mapping[str, Any]) -> MemCube
     words = draft(KIND, fields, system.clock(), system.new_id)
     name = system.store.blobs.put(product.payload)
     content = replace(words, text=None, kind=product.kind, fingerprint=product.fingerprint, blob=name)
-    with system.snapshot() as snapshot:
-        standing = snapshot.standing(content.derived_from[0].id)
-        acl = None if standing is None else snapshot.versions([standing.seq])[standing.seq].acl
-    with system.transaction():
-        cube = writes.store(space, Batch([content], [1], [NewVersion(content)]), [None])[0]
-        return cube if acl is None else lifecycle.set_acl(space, parse_id(cube.id), acl)
+    try:
+        with system.transaction(), system.writing() as transaction:
+            standing = transaction.standing(content.derived_from[0].id)
+            acl = None if standing is None else standing.acl
+            cube = writes.store(space, Batch([content], [1], [NewVersion(content)]), [None])[0]
+            return cube if acl is None else lifecycle.set_acl(space, parse_id(cube.id), acl)
+    except BaseException:
+        with system.writing() as transaction:
+            transaction.discard_blob(name)
+        raise
 
 
 def _pays(trial: Trial, bound: float | None) -> Checked:

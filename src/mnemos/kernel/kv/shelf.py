@@ -7,22 +7,23 @@ building it costs. What gives way is forgotten as a KV memory; the text stays. A
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound, PermissionDenied, shown
+from mnemos.base.cube import State
+from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound, PermissionDenied, QuotaExceeded, shown
 from mnemos.base.ids import parse_id
-from mnemos.base.lineage import KV_OF
 from mnemos.base.protocols import LanguageModel
 from mnemos.kernel.forgetting import Certificate
-from mnemos.kernel.kv.reading import KIND, READ, Read, language_model, read, tokens_of
+from mnemos.kernel.kv.reading import READ, Read, language_model, read, tokens_of
+from mnemos.kernel.kv.tier import TIER, in_use, readings_of, size_of, source_of, tier_of
+from mnemos.kernel.life.lifecycle import VISIBLE
+from mnemos.kernel.lineage import readings
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.scheduling import Action
-from mnemos.kernel.scheduling.decisions import Key
 from mnemos.kernel.transforms.transform import TRANSFORMATIONS, Outcome, transform
 from mnemos.store.base import Snapshot, VersionRow
 
@@ -30,14 +31,7 @@ if TYPE_CHECKING:
     from mnemos.activation.fragments import Fragment
     from mnemos.activation.memory import KVMemory
     from mnemos.kernel.space import Space
-    from mnemos.kernel.system import Mnemos
 
-BUDGET = 2 * 2**30
-"""Bytes that the KV memories of a store may take together, where nothing else is said."""
-LEAST_HITS = 2
-PAGE = 1000
-"""KV memories that are listed at a time."""
-TIER = "kv"
 if READ.name not in TRANSFORMATIONS.names():
     TRANSFORMATIONS.register(READ)
 
@@ -45,7 +39,8 @@ if READ.name not in TRANSFORMATIONS.names():
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One KV memory: its id, the text that it is of, and whether it can be used now: by which model it was made, and whether the text has changed
-    since. `bytes` in the store, `tokens` with those that begin any text."""
+    since. `bytes` in the store, `tokens` with those that begin any text. `state`: "ready", "stale", "other model", or that of a text (or KV memory)
+    that is out of use: "archived", "merged", "expired", "quarantined". One that is `frozen` never gives way."""
 
     id: str
     source: str
@@ -55,6 +50,8 @@ class Entry:
     stale: bool
     fits: bool | None
     """Whether the store's language model is the one that made it; None where it was opened without one."""
+    state: str
+    frozen: bool
 
     def as_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -76,32 +73,69 @@ class KVShelf:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self._tier = _tier(space.system)
+        self._tier = tier_of(space.system)
 
     def warm(self, ids: Iterable[str | UUID] | str | UUID, *, uses: int | None = None) -> list[Outcome]:
         """Lets the model read texts, and keeps what comes out. `uses`: how often each will be needed; where that does not save what building costs,
-        it is declined. None: keep it in any case. What is kept and fits already is left alone.
+        it is declined. None: keep it in any case; of the others, those that are worth least give way. What is kept and fits already is left alone.
 
-        Raises `ModelUnavailable`, `NotFound`, `PermissionDenied`, `StoreFull`, `QuotaExceeded`.
+        Raises `ModelUnavailable`, `NotFound`, `Conflict` for a text that is out of use, `PermissionDenied`, `StoreFull`, and `QuotaExceeded` where
+        it does not fit beside what is frozen.
         """
         model, outcomes = language_model(self.space.system), []
         for id in [ids] if isinstance(ids, (str, UUID)) else ids:
             source = parse_id(id)
-            with self._tier.building:  # or two threads would keep the same text twice
-                if any(not entry.stale and entry.fingerprint == model.fingerprint for entry in self._of(source)):
-                    continue
-                outcome = transform(self.space, "read", [source], options={} if uses is None else {"reuse": uses})
-                if outcome.accepted:
-                    self._replaced(source, keep=None if outcome.cube is None else outcome.cube.id)
-                outcomes.append(outcome)
+            size = model.kv_bytes(len(tokens_of(model, self._text(source))[0]))
+            outcomes += self._warm(model, source, uses, size if uses is None else 0)
+        self._tier.let_go(self.space.system)
         return outcomes
 
-    def take(self, ids: Sequence[str | UUID], mode: str = "blended", share: float | None = None) -> Injected:
+    def _warm(self, model: LanguageModel, source: UUID, uses: int | None, size: int) -> list[Outcome]:
+        """`size`: bytes that are to have room in any case; 0 where the scheduler has made room."""
+        with self._tier.building:  # or two threads would keep the same text twice
+            mine = [entry for entry in self._of(source) if not entry.stale and entry.fingerprint == model.fingerprint]
+            if any(entry.state == "ready" for entry in mine):
+                return []
+            if (cold := next((entry for entry in mine if entry.state == State.ARCHIVED.word), None)) is not None:
+                self.space.restore(cold.id)
+                return []
+            if size:
+                self._make_room(size)
+            outcome = transform(self.space, "read", [source], options={} if uses is None else {"reuse": uses})
+            if outcome.accepted:
+                self._replaced(source, keep=None if outcome.cube is None else outcome.cube.id)
+                self._account(source, stays=bool(size))
+            return [outcome]
+
+    def _make_room(self, size: int) -> None:
+        """Raises `QuotaExceeded` where so many bytes do not fit beside what is frozen."""
+        system = self.space.system
+        if self._tier.short(system, size):
+            self._tier.know(system)
+            if (free := system.kv_memory - self._tier.pinned_bytes) < size:
+                raise QuotaExceeded(
+                    f"KV memory of this text takes {size:,} bytes, and of the {system.kv_memory:,} that all may take {max(free, 0):,} are free of "
+                    "what is frozen: open the store with a larger kv_memory, or unfreeze or drop some"
+                )
+
+    def _account(self, source: UUID, *, stays: bool) -> None:
+        """Tells the scheduler what is kept of a text."""
+        scheduler, key = self.space.system.scheduler, str(source)
+        with self.space.system.snapshot() as snapshot:
+            size = sum(size_of(row) for row in readings_of(snapshot, source) if self._tier.key(row) == key)
+        self._tier.keep(key)
+        if scheduler.holds(TIER, key):
+            scheduler.resized(TIER, key, size, stays)
+        else:
+            scheduler.adopt(TIER, key, size, stays)
+
+    def take(self, ids: Sequence[str | UUID], mode: str = "blended", share: float | None = None, *, archived: bool = False) -> Injected:
         """The texts as one memory that a prompt goes on from, in this order; a copy, which nothing else sees. What is kept is taken from there, what
         is not is read now, and kept from its second use on where that pays and the caller may write. A single text is exact; several are put together
-        as `mode` says ("rebuilt", "rerotated", "blended", `mnemos.activation.fragments`).
+        as `mode` says ("rebuilt", "rerotated", "blended", `mnemos.activation.fragments`). `archived`: whether texts of the archive are taken, too.
 
-        Raises `ModelUnavailable`, `NotFound`, `Invalid`, and where something is to be kept `StoreFull`, `QuotaExceeded`.
+        Raises `ModelUnavailable`, `NotFound`, `Conflict` for a text that is out of use, `Invalid`, and where something is to be kept `StoreFull`,
+        `QuotaExceeded`.
         """
         from mnemos.activation.fragments import MODES, SHARE, put_together, together
 
@@ -111,10 +145,12 @@ class KVShelf:
         self.space.admit("read")
         fragments, taken, known = [], 0, 0
         for id in ids:
-            fragment, kept = self._fragment(model, parse_id(id))
+            fragment, kept = self._fragment(model, parse_id(id), archived)
             fragments.append(fragment)
             taken, known = taken + kept * len(fragment.tokens), known + len(fragment.tokens)
         self._tier.let_go(self.space.system)
+        if self.space.position is None:
+            self.space.system.tracker.note([parse_id(id) for id in ids], self.space.system.clock())
         if len(fragments) == 1:
             return Injected(fragments[0].memory, list(fragments[0].tokens), taken, known - taken)
         memory = put_together(model.module, fragments, mode, SHARE if share is None else share)
@@ -124,7 +160,7 @@ class KVShelf:
         """All KV memories of the space that the caller may see, oldest first."""
         self.space.admit("read")
         with self.space.system.snapshot() as snapshot:
-            return [self._entry(snapshot, row) for row in self._rows(snapshot)]
+            return [self._entry(snapshot, row) for row in self._seen(snapshot, readings(snapshot, self.space.num))]
 
     def inspect(self, id: str | UUID) -> Entry:
         """One of them. Raises `NotFound`."""
@@ -135,46 +171,72 @@ class KVShelf:
         raise NotFound(f"space {self.space.name!r} has no KV memory {wanted}, and none of a text of that id; `mnemos kv list` shows those there are")
 
     def drop(self, id: str | UUID) -> Certificate:
-        """Lets go of a KV memory, named by its own id or by that of its text, which stays. Raises `NotFound`, `PermissionDenied`."""
+        """Lets go of a KV memory, named by its own id or by that of its text, which stays. Raises `NotFound`, `Frozen`, `PermissionDenied`."""
         entry = self.inspect(id)
         certificate = self.space.forget([entry.id], reason="KV memory let go of")
-        self.space.system.scheduler.drop(TIER, entry.source)
-        self._tier.keep(entry.source)  # what is kept of the text later is another
+        key = entry.source if entry.fingerprint == self._tier.fingerprint else entry.id
+        self.space.system.scheduler.drop(TIER, key)
+        self._tier.keep(key)  # what is kept of the text later is another
         return certificate
 
-    def _fragment(self, model: LanguageModel, source: UUID) -> tuple[Fragment, bool]:
-        """The text as the model has read it, and whether that was kept."""
+    def _text(self, source: UUID, archived: bool = False) -> str:
+        """The text of a memory that is in use. Raises `NotFound`, `Conflict`."""
         with self.space.system.snapshot() as snapshot:
-            viewing = Viewing.of(self.space, snapshot)
-            text = viewing.text(viewing.current(source))
-            row = next((row for row in self._rows(snapshot, source) if row.stale is None and row.content.fingerprint == model.fingerprint), None)
-        tokens, head = tokens_of(model, text)
-        size, scheduler = model.kv_bytes(len(tokens)), self.space.system.scheduler
-        if row is not None and row.content.blob is not None:
-            start = time.perf_counter()
-            try:
-                fragment = _loaded(model, self.space.system.store.blobs.get(row.content.blob), tokens, head)
-            except (Corrupt, NotFound):  # the text is read again, and what is damaged or gone is let go of, so that it can be made anew
-                scheduler.drop(TIER, str(source))
-                self._tier.drop(str(source))
-                return read(model, text).fragment, False
-            scheduler.adopt(TIER, str(source), size)
-            scheduler.use(TIER, str(source), size)
-            scheduler.observe(TIER, "within", size, time.perf_counter() - start)
-            return fragment, True
-        done: Read = read(model, text)
-        scheduler.observe(TIER, "without", size, done.seconds)
-        if self._may_write() and scheduler.use(TIER, str(source), size).action is Action.BUILD:
-            start, outcomes = time.perf_counter(), []
-            try:
-                outcomes = self.warm([source])
-            finally:
-                if not self._of(source):  # declined, or there was no room
-                    scheduler.drop(TIER, str(source))
-                    self._tier.keep(str(source))
-            if outcomes:
-                scheduler.observe(TIER, "build", size, time.perf_counter() - start)
-        return done.fragment, False
+            return self._text_in(snapshot, source, archived)
+
+    def _text_in(self, snapshot: Snapshot, source: UUID, archived: bool) -> str:
+        viewing = Viewing.of(self.space, snapshot)
+        row = viewing.current(source)
+        if row.state not in VISIBLE and not (archived and row.state in (State.ARCHIVED, State.MERGED)):
+            do = "restore it, or take it with archived=True" if row.state in (State.ARCHIVED, State.MERGED) else "it is not given to a model"
+            raise Conflict(f"cube {source} is {row.state.word}: {do}")
+        return viewing.text(row)
+
+    def _fragment(self, model: LanguageModel, source: UUID, archived: bool) -> tuple[Fragment, bool]:
+        """The text as the model has read it, and whether that was kept."""
+        system, key = self.space.system, str(source)
+        scheduler = system.scheduler
+        with self._tier.using(key):
+            with system.snapshot() as snapshot:
+                text = self._text_in(snapshot, source, archived)
+                rows = self._seen(snapshot, readings_of(snapshot, source))
+                row = next((row for row in rows if row.stale is None and row.state in VISIBLE and row.content.fingerprint == model.fingerprint), None)
+            tokens, head = tokens_of(model, text)
+            size = model.kv_bytes(len(tokens))
+            if row is not None and row.content.blob is not None:
+                start = time.perf_counter()
+                try:
+                    fragment = _loaded(model, system.store.blobs.get(row.content.blob), tokens, head)
+                except (Corrupt, NotFound):  # the text is read again, and what is damaged or gone is let go of, so that it can be made anew
+                    scheduler.drop(TIER, key)
+                    self._tier.drop(key)
+                    return read(model, text).fragment, False
+                scheduler.adopt(TIER, key, size_of(row))
+                scheduler.use(TIER, key, size)
+                scheduler.observe(TIER, "within", size, time.perf_counter() - start)
+                return fragment, True
+            done: Read = read(model, text)
+            scheduler.observe(TIER, "without", size, done.seconds)
+            if not archived and self._may_write():
+                self._keep(source, size)
+            return done.fragment, False
+
+    def _keep(self, source: UUID, size: int) -> None:
+        """A text was read that is not kept, or not any more: keeps it where the scheduler says so."""
+        system, key = self.space.system, str(source)
+        if self._tier.short(system, size):
+            self._tier.know(system)
+        if system.scheduler.use(TIER, key, size).action is Action.DECLINE:
+            return
+        start, outcomes = time.perf_counter(), []
+        try:  # also where it is held, as far as the scheduler knows: what is there is stale, or gone
+            outcomes = self._warm(language_model(system), source, None, 0)
+        finally:
+            if not self._of(source):  # declined, or there was no room
+                system.scheduler.drop(TIER, key)
+                self._tier.keep(key)
+        if outcomes:
+            system.scheduler.observe(TIER, "build", size, time.perf_counter() - start)
 
     def _may_write(self) -> bool:
         """Whether the caller could keep what was read."""
@@ -184,100 +246,35 @@ class KVShelf:
             return False
         return True
 
-    def _rows(self, snapshot: Snapshot, source: UUID | None = None) -> list[VersionRow]:
-        """KV memories that the caller may see: of one text, or all."""
-        viewing = Viewing.of(self.space, snapshot)
-        if source is None:
-            rows, cursor = [], None
-            while True:
-                page = self.space.list(types=[KIND], limit=PAGE, cursor=cursor)
-                for cube in page:
-                    if cube.kind == KIND:
-                        with contextlib.suppress(NotFound):  # it was made after the snapshot
-                            rows.append(viewing.current(parse_id(cube.id)))
-                cursor = page.cursor
-                if cursor is None:
-                    return rows
-        rows = []
-        for child, _, relation in snapshot.children(source):
-            if relation == KV_OF:
-                with contextlib.suppress(NotFound):
-                    rows.append(viewing.current(child))
-        return rows
+    def _seen(self, snapshot: Snapshot, rows: Iterable[VersionRow]) -> list[VersionRow]:
+        """Of these KV memories those that the caller may see, as they stand where it looks."""
+        viewing, out = Viewing.of(self.space, snapshot), []
+        for row in rows:
+            with contextlib.suppress(NotFound):
+                out.append(viewing.current(row.content.id))
+        return out
 
     def _of(self, source: UUID) -> list[Entry]:
         with self.space.system.snapshot() as snapshot:
-            return [self._entry(snapshot, row) for row in self._rows(snapshot, source)]
+            return [self._entry(snapshot, row) for row in self._seen(snapshot, readings_of(snapshot, source))]
 
     def _entry(self, snapshot: Snapshot, row: VersionRow) -> Entry:
         content, model = row.content, self.space.system.language_model
         fits = None if model is None else model.fingerprint == content.fingerprint
-        recipe = content.metadata.get("transformation", {})
-        return Entry(str(content.id), str(content.derived_from[0].id), content.fingerprint or "", int(content.metadata.get("tokens", 0)),
-                     int(recipe.get("bytes_out", 0)), row.stale is not None, fits)  # fmt: skip
+        text = snapshot.standing(source_of(row))
+        state = "ready" if fits is not False else "other model"
+        if row.stale is not None:
+            state = "stale"
+        if not in_use(snapshot, row) and text is not None:
+            state = (row.state if row.state not in VISIBLE else text.state).word
+        return Entry(str(content.id), str(source_of(row)), content.fingerprint or "", int(content.metadata.get("tokens", 0)), size_of(row),
+                     row.stale is not None, fits, state, row.frozen)  # fmt: skip
 
     def _replaced(self, source: UUID, keep: str | None) -> None:
-        """Forgets what the newest KV memory of a text takes the place of: those that are stale. Those of other models stay."""
-        old = [entry.id for entry in self._of(source) if entry.id != keep and entry.stale]
+        """Forgets what the newest KV memory of a text takes the place of: those that are stale. Those of other models stay, and what is frozen."""
+        old = [entry.id for entry in self._of(source) if entry.id != keep and entry.stale and not entry.frozen]
         if old:
             self.space.forget(old, reason="KV memory of a text that has changed")
-
-
-class _Tier:
-    """The tier "kv" of a store's scheduler: what it drops is forgotten as soon as the scheduler has decided."""
-
-    name = TIER
-
-    def __init__(self) -> None:
-        self._dropped: list[Key] = []
-        self._lock = threading.Lock()
-        self.building = threading.RLock()
-        """Held while a text is read to be kept."""
-
-    def drop(self, key: Key) -> None:
-        with self._lock:
-            self._dropped.append(key)
-
-    def keep(self, key: Key) -> None:
-        """Does not forget what was to be dropped."""
-        with self._lock:
-            self._dropped = [each for each in self._dropped if each != key]
-
-    def let_go(self, system: Mnemos) -> None:
-        """Forgets the KV memories that gave way, but for those that are held again. The text of each stays. Those that the caller may not forget wait
-        for one who may."""
-        with self._lock:
-            keys, self._dropped = self._dropped, []
-        for key in keys:
-            if not system.scheduler.holds(TIER, key):
-                try:
-                    self._forget(system, key)
-                except PermissionDenied:
-                    self.drop(key)
-
-    def _forget(self, system: Mnemos, key: Key) -> None:
-        with system.snapshot() as snapshot:
-            source = snapshot.standing(parse_id(str(key)))
-            if source is None:
-                return
-            name = next((row.name for row in snapshot.spaces() if row.num == source.space), None)
-            children = [child for child, _, relation in snapshot.children(parse_id(str(key))) if relation == KV_OF]
-        if name is not None and children:
-            system.existing_space(name).forget([str(child) for child in children], reason="KV memory gave way")
-
-
-_tiers = threading.Lock()
-
-
-def _tier(system: Mnemos) -> _Tier:
-    """The store's tier, registered at first use."""
-    with _tiers:
-        if TIER not in system.scheduler.tiers():
-            system.scheduler.register(_Tier(), BUDGET, least_hits=LEAST_HITS)
-        tier = system.scheduler.tier(TIER)
-        if not isinstance(tier, _Tier):
-            raise Conflict(f"the tier {TIER!r} of this store's scheduler was registered by somebody else: give that one another name")
-        return tier
 
 
 def _loaded(model: LanguageModel, payload: bytes, tokens: tuple[int, ...], head: int) -> Fragment:

@@ -201,6 +201,8 @@ def _merged(rows: Sequence[VersionRow], text: str, fields: Mapping[str, Any], no
     if any(row.acl != rows[0].acl for row in rows):
         raise Conflict("merge: the memories have different rules of who may read them; give them the same first (`set_acl`)")
     for row in rows:
+        if row.content.kind != "text":
+            raise Invalid(f"cube {row.content.id} is of kind {row.content.kind!r}: merge is for texts")
         if row.frozen:
             raise Frozen(f"cube {row.content.id} is frozen; unfreeze it before it can change")
         if row.state not in VISIBLE and row.state is not State.ARCHIVED:

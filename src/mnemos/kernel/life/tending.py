@@ -11,7 +11,7 @@ import numpy as np
 
 from mnemos.base.cube import State, check_words
 from mnemos.base.errors import Invalid, MnemosError, shown
-from mnemos.base.lineage import ABSORBS, VIEW_OF
+from mnemos.base.lineage import ABSORBS, KV_OF, VIEW_OF
 from mnemos.kernel.life import heat, lifecycle
 from mnemos.store.base import Heat, SpaceRow
 from mnemos.store.sqlite_write import Writer
@@ -206,7 +206,7 @@ def _archive_idle(system: Mnemos, row: SpaceRow, policy: LifecyclePolicy) -> int
                 if standing is None or standing.frozen or standing.state not in lifecycle.VISIBLE:
                     continue
                 content = transaction.versions([standing.seq])[standing.seq].content
-                if any(link.relation == VIEW_OF for link in content.derived_from):  # nobody uses a view but by way of what it is a view of
+                if any(link.relation in (VIEW_OF, KV_OF) for link in content.derived_from):  # nobody uses them but by way of what they are of
                     continue
                 priority = content.priority
                 warm = heat.at(known[cube], now) if cube in known else 0.0

@@ -78,6 +78,8 @@ class Ledger:
     held: dict[Key, int] = field(default_factory=dict)
     used: int = 0
     uses: dict[Key, Use] = field(default_factory=dict)
+    pinned: frozenset[Key] = frozenset()
+    """Objects that never give way."""
     time: float = 0.0
     """Grows by 1 while a use fades to 1/e."""
     clock: int = 0
@@ -136,15 +138,16 @@ class Ledger:
         saved = cost.saved if cost is not None else float(max(1, size))
         return float(self.reuse(key) * saved * 2.0 ** self.priorities.get(key, 0.0))
 
-    def rank(self, key: Key) -> None:
-        """Put an object in its place among those that may give way. All heats fade alike, so that their order holds until the next use."""
+    def rank(self, key: Key, first: bool = False) -> None:
+        """Put an object in its place among those that may give way. All heats fade alike, so that their order holds until the next use. `first`:
+        before all that are worth as little."""
         if self.eviction is not None:
             return
         size = self.held[key]
         worth = self.worth(key, size) / max(1, size)
         self.mark += 1
-        self.marks[key] = self.mark
-        heapq.heappush(self.heap, ((math.log(worth) if worth > 0 else -math.inf) + self.time, self.mark, key))
+        self.marks[key] = mark = -self.mark if first else self.mark
+        heapq.heappush(self.heap, ((math.log(worth) if worth > 0 else -math.inf) + self.time, mark, key))
         if len(self.heap) > 64 + 4 * len(self.held):
             self.heap = [entry for entry in self.heap if self.marks.get(entry[2]) == entry[1]]
             heapq.heapify(self.heap)
@@ -152,10 +155,14 @@ class Ledger:
     def victims(self, size: int, offer: Offer) -> list[Key] | None:
         """The objects of least value for a byte that make room for `size` bytes; None where the offer is not worth that."""
         room, victims, lost, uses, popped = self.budget - self.used, [], 0.0, 0.0, []
+        set_aside: list[tuple[float, int, Key]] = []
         while room < size and self.heap:
             entry = heapq.heappop(self.heap)
             _, mark, key = entry
             if self.marks.get(key) != mark:
+                continue
+            if key in self.pinned:
+                set_aside.append(entry)
                 continue
             popped.append(entry)
             lost += self.worth(key, self.held[key])
@@ -164,11 +171,9 @@ class Ledger:
                 break
             victims.append(key)
             room += self.held[key]
-        if room < size:
-            for entry in popped:
-                heapq.heappush(self.heap, entry)
-            return None
-        return victims
+        for entry in set_aside if room >= size else (*set_aside, *popped):
+            heapq.heappush(self.heap, entry)
+        return victims if room >= size else None
 
     def _pays(self, offer: Offer, lost: float, uses: float) -> bool:
         """Whether to take an offer for which objects give way that are worth `lost` seconds in `uses` uses.

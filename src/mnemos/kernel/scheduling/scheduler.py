@@ -124,7 +124,7 @@ class Scheduler:
 
     def _admit_by_policy(self, ledger: Ledger, now: int, key: Key, size: int) -> Decision:
         assert ledger.eviction is not None
-        victims = _keys(ledger.eviction.on_miss(key, Meta(size=max(1, size))))
+        victims = [victim for victim in _keys(ledger.eviction.on_miss(key, Meta(size=max(1, size)))) if victim not in ledger.pinned]
         if key in victims:
             return self._decide(ledger, now, key, Action.DECLINE, f"policy {ledger.policy} does not keep it", size, 0.0)
         return self._hold(ledger, now, key, size, 0.0, victims)
@@ -192,11 +192,28 @@ class Scheduler:
             ledger.priorities.pop(key, None)
             ledger.scene_use.forget(key)
 
-    def resized(self, tier: str, key: Key, size: int) -> list[Key]:
-        """A held object has `size` bytes now; gives what was dropped to stay within the budget (the object itself, where it is worth least)."""
+    def cool(self, tier: str, key: Key) -> None:
+        """The object is out of use, and may be used again: it is held as one that was never used, and is the first to give way."""
         with self._lock:
             ledger = self._ledger(tier)
-            self._note("resized", tier, key, size)
+            self._note("cool", tier, key)
+            ledger.uses.pop(key, None)
+            if key in ledger.held:
+                ledger.rank(key, first=True)
+
+    def pin(self, tier: str, keys: Iterable[Key]) -> None:
+        """These objects, and no others, never give way; they go where `drop` says so."""
+        with self._lock:
+            ledger, pinned = self._ledger(tier), sorted(keys, key=str)
+            self._note("pin", tier, pinned)
+            ledger.pinned = frozenset(pinned)
+
+    def resized(self, tier: str, key: Key, size: int, stays: bool = False) -> list[Key]:
+        """A held object has `size` bytes now; gives what was dropped to stay within the budget (the object itself, where it is worth least and does
+        not have to stay)."""
+        with self._lock:
+            ledger = self._ledger(tier)
+            self._note("resized", tier, key, size, stays)
             if key not in ledger.held:
                 return []
             ledger.used += size - ledger.held[key]
@@ -206,30 +223,46 @@ class Scheduler:
             ledger.rank(key)
             if ledger.eviction is not None:
                 ledger.eviction.on_remove(key)
-            return self._within_budget(ledger, key, size)
+            return self._within_budget(ledger, key, size, stays)
 
-    def adopt(self, tier: str, key: Key, size: int) -> None:
+    def adopt(self, tier: str, key: Key, size: int, stays: bool = False) -> None:
         """An object of `size` bytes is held that the scheduler does not know of: it was built before it began, or by hand. No error where it knows
-        it; where the budget has no room, what is worth least gives way, which may be the object itself."""
+        it; where the budget has no room, what is worth least gives way, which may be the object itself, unless `stays`."""
         with self._lock:
             ledger = self._ledger(tier)
             if key not in ledger.held:
-                self._note("adopt", tier, key, size)
+                self._note("adopt", tier, key, size, stays)
                 ledger.hold(key, size)
-                self._within_budget(ledger, key, size)
+                self._within_budget(ledger, key, size, stays)
+
+    def held(self, tier: str) -> dict[Key, int]:
+        """What is held, as far as the scheduler knows, with its bytes."""
+        with self._lock:
+            return dict(self._ledger(tier).held)
 
     def holds(self, tier: str, key: Key) -> bool:
         """Whether the object is held, as far as the scheduler knows."""
         with self._lock:
             return key in self._ledger(tier).held
 
-    def _within_budget(self, ledger: Ledger, key: Key, size: int) -> list[Key]:
-        """Drops what is worth least until an object that is held now, of that size, fits with the others; gives what was dropped."""
+    def _within_budget(self, ledger: Ledger, key: Key, size: int, stays: bool = False) -> list[Key]:
+        """Drops what is worth least, and not pinned, until an object that is held now, of that size, fits with the others; gives what was dropped."""
+        pinned = ledger.pinned | {key} if stays else ledger.pinned
         dropped = [] if ledger.eviction is None else _keys(ledger.eviction.on_miss(key, Meta(size=max(1, size))))
-        while ledger.eviction is None and ledger.used - sum(ledger.held[one] for one in dropped) > ledger.budget and ledger.heap:
-            _, mark, worst = heapq.heappop(ledger.heap)
-            if ledger.marks.get(worst) == mark and worst not in dropped:
-                dropped.append(worst)
+        dropped = [one for one in dropped if one not in pinned]
+        set_aside, over = [], ledger.used - ledger.budget
+        while ledger.eviction is None and over > 0 and ledger.heap:
+            entry = heapq.heappop(ledger.heap)
+            _, mark, worst = entry
+            if ledger.marks.get(worst) != mark or worst in dropped:
+                continue
+            if worst in pinned:
+                set_aside.append(entry)
+                continue
+            dropped.append(worst)
+            over -= ledger.held[worst]
+        for entry in set_aside:
+            heapq.heappush(ledger.heap, entry)
         for victim in dropped:
             ledger.let_go(victim)
         return dropped

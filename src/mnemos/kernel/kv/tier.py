@@ -1,0 +1,175 @@
+"""The tier "kv" of a store's scheduler: what KV memories take together, what gives way, and what never does.
+
+The scheduler knows a KV memory of the store's language model by the id of its text, any other (of another model) by its own. What is in the store
+is the truth: at first use, and whenever room is short, the tier tells the scheduler what there is, coldest first. A frozen KV memory is pinned; that
+of a text that is out of use counts as never used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from mnemos.base.errors import Conflict, Frozen, PermissionDenied
+from mnemos.base.ids import parse_id
+from mnemos.kernel.life import heat
+from mnemos.kernel.life.lifecycle import VISIBLE
+from mnemos.kernel.lineage import is_reading, readings
+from mnemos.kernel.scheduling.decisions import Key
+from mnemos.store.base import Snapshot, VersionRow
+
+if TYPE_CHECKING:
+    from mnemos.kernel.system import Mnemos
+
+TIER = "kv"
+LEAST_HITS = 2
+
+
+def size_of(row: VersionRow) -> int:
+    """Bytes of a KV memory in the store."""
+    return int(row.content.metadata.get("transformation", {}).get("bytes_out", 0))
+
+
+def source_of(row: VersionRow) -> UUID:
+    """The text that it is of."""
+    return row.content.derived_from[0].id
+
+
+class KVTier:
+    """What it drops is forgotten as soon as the scheduler has decided, and never while it is in use."""
+
+    name = TIER
+
+    def __init__(self) -> None:
+        self._dropped: list[Key] = []
+        self._lock = threading.Lock()
+        self._used: Counter[Key] = Counter()
+        self.pinned_bytes = 0
+        """Of what is frozen, when it was looked at last."""
+        self.fingerprint: str | None = None
+        """Of the model whose KV memories go by their texts' ids."""
+        self.building = threading.RLock()
+        """Held while a text is read to be kept."""
+
+    def drop(self, key: Key) -> None:
+        with self._lock:
+            self._dropped.append(key)
+
+    def keep(self, key: Key) -> None:
+        """Does not forget what was to be dropped."""
+        with self._lock:
+            self._dropped = [each for each in self._dropped if each != key]
+
+    @contextlib.contextmanager
+    def using(self, key: Key) -> Iterator[None]:
+        """Does not forget it meanwhile."""
+        with self._lock:
+            self._used[key] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._used[key] -= 1
+
+    def key(self, row: VersionRow) -> str:
+        """What the scheduler knows a KV memory by."""
+        return str(source_of(row) if row.content.fingerprint == self.fingerprint else row.content.id)
+
+    def know(self, system: Mnemos) -> None:
+        """Tells the scheduler what is in the store: what other processes have made or forgotten, what is frozen, what is out of use."""
+        scheduler = system.scheduler
+        with system.snapshot() as snapshot:
+            rows = readings(snapshot)
+            heats = snapshot.heat([source_of(row) for row in rows])
+            idle = {self.key(row) for row in rows if not in_use(snapshot, row)}
+        now = system.clock()
+        warmth = {self.key(row): heat.at(heats[source_of(row)], now) if source_of(row) in heats else 0.0 for row in rows}
+        sizes: Counter[str] = Counter()
+        for row in rows:
+            sizes[self.key(row)] += size_of(row)
+        pinned = {self.key(row) for row in rows if row.frozen}
+        scheduler.pin(TIER, pinned)
+        self.pinned_bytes = sum(sizes[key] for key in pinned)
+        known = scheduler.held(TIER)
+        for gone in known.keys() - sizes.keys():
+            scheduler.drop(TIER, gone)
+            self.keep(gone)
+        for key in sorted(sizes, key=lambda key: (key not in idle, warmth[key])):
+            if key in idle:
+                scheduler.cool(TIER, key)
+            if key not in known:
+                scheduler.adopt(TIER, key, sizes[key])
+            elif known[key] != sizes[key]:
+                scheduler.resized(TIER, key, sizes[key])
+
+    def short(self, system: Mnemos, size: int) -> bool:
+        """Whether there is no room for so many bytes more, as far as the scheduler knows."""
+        tier = system.scheduler.tiers()[TIER]
+        return bool(tier["bytes"] + size > tier["budget"])
+
+    def let_go(self, system: Mnemos) -> None:
+        """Forgets the KV memories that gave way, but for those that are held again, or in use. The text of each stays. Those that the caller may not
+        forget wait for one who may."""
+        with self._lock:
+            keys, self._dropped = self._dropped, []
+        for key in dict.fromkeys(keys):
+            if system.scheduler.holds(TIER, key):
+                continue
+            try:
+                if self._used[key]:
+                    self.drop(key)
+                else:
+                    self._forget(system, parse_id(str(key)))
+            except PermissionDenied:
+                self.drop(key)
+            except Frozen:  # since it was looked at last: it is taken up again when room is short
+                continue
+
+    def _forget(self, system: Mnemos, key: UUID) -> None:
+        with system.snapshot() as snapshot:
+            names = {row.num: row.name for row in snapshot.spaces()}
+            chosen = [row for row in readings_of(snapshot, key) if self.key(row) == str(key) and not row.frozen]
+        for space in {row.space for row in chosen}:
+            gone = [str(row.content.id) for row in chosen if row.space == space]
+            system.existing_space(names[space]).forget(gone, reason="KV memory gave way")
+
+
+def readings_of(snapshot: Snapshot, cube: UUID) -> list[VersionRow]:
+    """The KV memories of a text, or the one of that id."""
+    out = []
+    for one in dict.fromkeys([cube, *(child for child, _, _ in snapshot.children(cube))]):
+        standing = snapshot.standing(one)
+        row = None if standing is None else snapshot.versions([standing.seq])[standing.seq]
+        if row is not None and is_reading(row.content):
+            out.append(row)
+    return out
+
+
+def in_use(snapshot: Snapshot, row: VersionRow) -> bool:
+    """Whether a KV memory and its text are neither in the archive nor otherwise set aside."""
+    text = snapshot.standing(source_of(row))
+    return row.state in VISIBLE and text is not None and text.state in VISIBLE
+
+
+_tiers = threading.Lock()
+
+
+def tier_of(system: Mnemos) -> KVTier:
+    """The store's tier: registered at first use, when it learns what is in the store. It learns it again where the language model is another."""
+    model = system.language_model
+    fingerprint = None if model is None else model.fingerprint
+    with _tiers:
+        new = TIER not in system.scheduler.tiers()
+        if new:
+            system.scheduler.register(KVTier(), system.kv_memory, least_hits=LEAST_HITS)
+        tier = system.scheduler.tier(TIER)
+        if not isinstance(tier, KVTier):
+            raise Conflict(f"the tier {TIER!r} of this store's scheduler was registered by somebody else: give that one another name")
+        new, tier.fingerprint = new or tier.fingerprint != fingerprint, fingerprint
+    if new:  # outside the lock: it reads the store
+        tier.know(system)
+    return tier
