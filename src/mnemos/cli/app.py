@@ -88,9 +88,12 @@ _COMMANDS = {
     "Know": (("spaces", reading.spaces), ("strategies", strategies.strategies), ("bench", services.bench)),
 }
 
+_SETTINGS = {"bench": {"ignore_unknown_options": True}}
+"""A benchmark may take options of its own: `bench` reads those that it does not know as the benchmark's."""
+
 for _panel, _members in _COMMANDS.items():
     for _name, _function in _members:
-        app.command(_name, rich_help_panel=_panel)(_function)
+        app.command(_name, rich_help_panel=_panel, context_settings=_SETTINGS.get(_name))(_function)
 for _panel, _name, _group in (
     ("Correct", "snapshots", history.snapshots), ("Correct", "branches", history.branches),
     ("Know", "pipelines", pipelines.app), ("Know", "program", program.app),

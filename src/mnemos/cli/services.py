@@ -43,12 +43,23 @@ def bench(
     seed: Annotated[int, typer.Option("--seed", help="For samples and intervals.")] = 0,
     listing: Annotated[bool, typer.Option("--list", help="List the benchmarks.")] = False,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 1 where a bound is missed.")] = False,
+    own: Annotated[
+        list[str] | None, typer.Argument(help="Options of the benchmark's own; `bench NAME --list` shows them.", metavar="[OPTIONS OF NAME]")
+    ] = None,
 ) -> None:
     """Measure a claim beside its baselines."""
     from mnemos.bench import list_rows, run_cli
+    from mnemos.bench.run import own_options
 
-    if name is not None and not listing:
-        raise typer.Exit(run_cli(name, quick=quick, json=session.json, data=data, peer=tuple(peer or ()), seed=seed, gate=gate))
+    if name is not None and listing:
+        _list_one(session, name)
+        return
+    if name is not None:
+        try:
+            chosen = own_options(name, own or ())
+        except Invalid as wrong:
+            raise typer.BadParameter(str(wrong)) from None
+        raise typer.Exit(run_cli(name, quick=quick, json=session.json, data=data, peer=tuple(peer or ()), seed=seed, gate=gate, own=chosen))
     if session.json:
         print_json({"benchmarks": list_rows()})
         return
@@ -58,6 +69,18 @@ def bench(
     rows = [[row["name"], Text.assemble(row["claim"], "\n", (row["paper"], "dim"))] for row in list_rows()]
     table(session.out, ("name", "claim"), rows, flexible="claim")
     session.out.print(Text("run one with: mnemos bench NAME [--quick]", style="dim"))
+
+
+def _list_one(session: Session, name: str) -> None:
+    """A benchmark with the options of its own. Raises `NotFound`."""
+    from mnemos.bench.registry import find
+
+    found = find(name)
+    if session.json:
+        print_json({"name": found.name, "paper": found.paper, "claim": found.claim, "options": dict(found.takes)})
+        return
+    rows = [("claim", found.claim), ("paper", found.paper), *((f"--{option}", text) for option, text in found.takes.items())]
+    table(session.out, (found.name, ""), [list(row) for row in rows], flexible="")
 
 
 @command

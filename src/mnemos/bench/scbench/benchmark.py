@@ -8,13 +8,13 @@ from mnemos.base.errors import ModelUnavailable
 from mnemos.base.meter import Seconds, machine
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
-from mnemos.bench.scbench import on_generators
+from mnemos.bench.scbench import chosen, on_generators
 from mnemos.bench.scbench.curves import MASTERED, answered, by_method, mastered, score_table, system_table, transposed, turn_table
 from mnemos.bench.scbench.harness import MODES
 
 SUITE_SESSIONS, QUICK_SUITE_SESSIONS = 4, 1
 FINDING_SESSIONS, QUICK_FINDING_SESSIONS = 100, 6
-FRONT_SESSIONS, QUICK_FRONT_SESSIONS = 20, 1
+FRONT_SESSIONS, QUICK_FRONT_SESSIONS = 10, 1
 QUICK_FRONT_TASKS = ("kv", "many_shot")
 MEMORY_SESSIONS, QUICK_MEMORY_SESSIONS = 4, 1
 SEED = 1000
@@ -36,7 +36,10 @@ CANNOT_READ = (
 
 
 def run(benchmark: Benchmark, options: Options) -> Result:
-    """Generators, exactness, re-use, suite, text memory; with the reference model the findings, too. Raises `ModelUnavailable` without torch."""
+    """Generators, exactness, re-use, suite, text memory; with the reference model the findings, too; or, with options of its own, what they ask for.
+    Raises `ModelUnavailable` without torch."""
+    if options.own:
+        return chosen.run(benchmark, options)
     clock, rng, quick = Seconds(), options.rng(), options.quick
     seed = SEED + options.seed
     checks, solvers = on_generators.measure(quick, options.seed, options.say)

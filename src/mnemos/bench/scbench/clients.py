@@ -27,6 +27,8 @@ class Answered:
     """Share of the turn's evidence that is still stored when it is asked."""
     read: float | None = None
     """Of a memory that is searched: share of the evidence that was found and read."""
+    reused: float | None = None
+    """Of the tokens before the answer, the share that had been read before the question came: the cache's hits."""
     rolled_back: bool | None = None
     """Whether the state after the answer is the one before it, by its hash; None where it was not checked."""
 
@@ -93,10 +95,11 @@ class TokenConversation:
             shift = len(client.around.before_context)
             kept = retention(stats.held, evidence_tokens(self._places, [(start + shift, end + shift) for start, end in turn.evidence]))
         start = perf_counter()
-        if turn is not self._known:
+        known, self._known = turn is self._known, None
+        if not known:
             method.append(self._handle, client._question(turn))
-        self._known = None
         asked = perf_counter()
+        reused = 0.0 if known else stats.length / max(1, method.stats(self._handle).length)
         before = method.digest(self._handle) if client.verify else ""
         forking = perf_counter()
         probe = method.fork(self._handle)
@@ -107,7 +110,7 @@ class TokenConversation:
         rolled = before == method.digest(self._handle) if client.verify else None
         return Answered(
             client.codec.decode(made.tokens), len(made.tokens), asked - start + made.first_seconds, made.rest_seconds, forked - forking, stats, kept,
-            rolled_back=rolled,
+            reused=reused, rolled_back=rolled,
         )  # fmt: skip
 
     def settle(self, answer: str) -> None:

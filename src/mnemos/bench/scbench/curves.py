@@ -143,7 +143,10 @@ def _costs(sessions: Sequence[SessionResult]) -> dict[str, Any]:
         "per token ms": _median(_told(rows, lambda row: row.token_seconds, 1e3)),
     }
     out |= {f"{tier} KiB": _median([row.resident.get(tier, 0) / 1024 for row in rows]) for tier in tiers}
+    out["peak KiB"] = _median(_told(rows, lambda row: row.peak, 1 / 1024))
     out["moved KiB"] = _median([row.moved / 1024 for row in rows])
+    out["prompt reused"] = _mean(_told(rows, lambda row: row.reused))
+    out["chunks near already"] = _mean(_told(rows, lambda row: row.hits))
     out["evidence held"] = _mean(_told(rows, lambda row: row.retention))
     out["evidence read"] = _mean(_told(rows, lambda row: row.read))
     out["rolled back"] = _mean(_told(rows, lambda row: None if row.rolled_back is None else float(row.rolled_back)))

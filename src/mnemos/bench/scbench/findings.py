@@ -13,6 +13,7 @@ import numpy as np
 
 from mnemos.bench.result import Check
 from mnemos.bench.scbench import checks, pareto
+from mnemos.bench.scbench.clients import Client
 from mnemos.bench.scbench.curves import MASTERED, answered, mastered
 from mnemos.bench.scbench.harness import MULTI_REQUEST, MULTI_TURN, run
 from mnemos.bench.scbench.on_models import EIGHTH, Results, client, sessions
@@ -53,6 +54,7 @@ def findings(model: Any, n: int, seed: int, rng: np.random.Generator, say: Calla
         "requests known": turns("snapkv", mode=MULTI_REQUEST, label="SnapKV 1/8", aware=True, **KNOWS),
         "requests": turns("snapkv", mode=MULTI_REQUEST, label="SnapKV 1/8", **KNOWS),
         "two bits": turns("kivi", label="KIVI 2 bits", bits=2, group=32, recent=32),
+        "two bits, finer": turns("kivi", label="KIVI 2 bits, groups of 16", bits=2, group=16, recent=32),
         "shots": turns("full", shots),
         "window shots": turns("window", shots, label="window 1/8", share=EIGHTH),
     }
@@ -77,7 +79,7 @@ def findings(model: Any, n: int, seed: int, rng: np.random.Generator, say: Calla
 
 def compared(model: Any, n: int, seed: int, say: Callable[[str], None], tasks: Sequence[str] = FRONT_TASKS) -> Results:
     """Methods of every kind on tasks that the model masters, multi-turn, for the front."""
-    clients = [
+    clients: list[Client] = [
         client(model, "full", verify=False),
         *(client(model, "window", f"window {_said(share)}", verify=False, share=share) for share in SHARES),
         *(client(model, "snapkv", f"SnapKV {_said(share)}", verify=False, share=share, window=16) for share in SHARES),

@@ -23,7 +23,8 @@ REFERENCE, OWN = "reference", "own"
 
 @dataclass(frozen=True, slots=True)
 class TurnRow:
-    """One answer. Seconds to the first token begin with the question; what reading the context took stands in the session."""
+    """One answer. Seconds to the first token begin with the question: a method that must know it when it reads the context has that in them. What
+    reading the context took stands in the session."""
 
     session: str
     task: str
@@ -42,6 +43,9 @@ class TurnRow:
     retention: float | None
     read: float | None
     rolled_back: bool | None
+    peak: int | None = None
+    reused: float | None = None
+    hits: float | None = None
 
     @property
     def token_seconds(self) -> float | None:
@@ -108,7 +112,7 @@ def _multi_turn(client: Client, record: Record, answers: str) -> tuple[float, tu
     try:
         for number, turn in enumerate(record.turns):
             answered = _asked(client, conversation, record, turn)
-            rows.append(_row(record, number, turn, answered))
+            rows.append(_row(record, number, turn, answered, prefill if client.query_aware and number == 0 else 0.0))
             conversation.settle(turn.reference if answers == REFERENCE else answered.text)
     finally:
         conversation.close()
@@ -117,7 +121,7 @@ def _multi_turn(client: Client, record: Record, answers: str) -> tuple[float, tu
 
 def _multi_request(client: Client, record: Record, answers: str) -> tuple[float, tuple[TurnRow, ...]]:
     """The context is read once and forked for each question; by a query-aware client, once with each question."""
-    prefill, rows = 0.0, []
+    prefill, opened, rows = 0.0, 0.0, []
     base: Conversation | None = None
     try:
         for number, turn in enumerate(record.turns):
@@ -126,11 +130,12 @@ def _multi_request(client: Client, record: Record, answers: str) -> tuple[float,
                     base.close()
                 start = perf_counter()
                 base = client.open(record, turn)
-                prefill += perf_counter() - start
+                opened = perf_counter() - start
+                prefill += opened
             before = base.digest()
             asked = base.fork()
             try:
-                rows.append(_row(record, number, turn, _asked(client, asked, record, turn)))
+                rows.append(_row(record, number, turn, _asked(client, asked, record, turn), opened if client.query_aware else 0.0))
             finally:
                 asked.close()
             if before != base.digest():
@@ -148,13 +153,15 @@ def _asked(client: Client, conversation: Conversation, record: Record, turn: Tur
     return answered
 
 
-def _row(record: Record, number: int, turn: Turn, answered: Answered) -> TurnRow:
+def _row(record: Record, number: int, turn: Turn, answered: Answered, waited: float) -> TurnRow:
+    """`waited`: seconds between the question and its turn that reading the context took."""
+    first = None if answered.first_seconds is None else answered.first_seconds + waited
     scored = score(record, turn, answered.text)
     stats = answered.stats
     return TurnRow(
         record.id, record.task, record.kind(turn), number, answered.text, scored["score"], scored.get("facts"), answered.tokens,
-        answered.first_seconds, answered.rest_seconds, answered.fork_seconds, dict(stats.resident), stats.moved, stats.length,
-        answered.retention, answered.read, answered.rolled_back,
+        first, answered.rest_seconds, answered.fork_seconds, dict(stats.resident), stats.moved, stats.length,
+        answered.retention, answered.read, answered.rolled_back, stats.peak, answered.reused, stats.hits,
     )  # fmt: skip
 
 

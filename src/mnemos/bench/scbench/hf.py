@@ -56,6 +56,8 @@ class Handle:
     logits: Tensor | None = None
     """[V], after the last token."""
     moved: int = 0
+    peak: int = 0
+    """Most bytes that were held when a prompt or a question was read, before the cache settled."""
 
 
 class CacheMethod:
@@ -87,7 +89,7 @@ class CacheMethod:
         forks = isinstance(handle.cache, ForkingCache)
         cache = handle.cache.fork() if forks else copy.deepcopy(handle.cache)
         copied = 0 if forks else sum(_resident(handle.cache).values())
-        return Handle(cache, handle.length, handle.logits, handle.moved + copied)
+        return Handle(cache, handle.length, handle.logits, handle.moved + copied + _brought(handle.cache), handle.peak)
 
     def append(self, handle: Handle, tokens: Sequence[int]) -> None:
         if tokens:
@@ -116,7 +118,9 @@ class CacheMethod:
         return handle.logits
 
     def stats(self, handle: Handle) -> Stats:
-        return Stats(_resident(handle.cache), handle.moved + int(getattr(handle.cache, "moved", 0)), handle.length, _held(handle))
+        resident = _resident(handle.cache)
+        peak = max(handle.peak, sum(resident.values()))
+        return Stats(resident, handle.moved + _brought(handle.cache), handle.length, _held(handle), peak, _hits(handle.cache))
 
     def digest(self, handle: Handle) -> str:
         """SHA-256 of all that is saved of a `KVMemory`, of any other cache's tensors; and of the length and the logits."""
@@ -145,6 +149,7 @@ class CacheMethod:
 
     @staticmethod
     def _settle(handle: Handle) -> None:
+        handle.peak = max(handle.peak, sum(_resident(handle.cache).values()))
         if isinstance(handle.cache, ForkingCache):
             handle.cache.settle()
 
@@ -155,6 +160,24 @@ def _resident(cache: Any) -> dict[str, int]:
         size = cache.nbytes()
         return {"device": int(size.near), "host": int(size.far)}
     return {"device": sum(tensor.numel() * tensor.element_size() for tensor in _tensors(cache))}
+
+
+def _parts(cache: Any) -> Iterator[Any]:
+    """The parts of a `KVMemory`; of any other cache, none."""
+    for layer in getattr(cache, "managed", ()):
+        yield from layer.parts
+
+
+def _brought(cache: Any) -> int:
+    """Bytes that parts have brought near from where the rest of them lies."""
+    return sum(int(getattr(getattr(part, "store", None), "copied", 0)) for part in _parts(cache))
+
+
+def _hits(cache: Any) -> float | None:
+    """Of the chunks that decoding asked for, the share that was near already; None where nothing lies far."""
+    told = [part.statistics for part in _parts(cache) if hasattr(part, "statistics")]
+    asked = sum(each.asked for each in told)
+    return sum(each.kept for each in told) / asked if asked else None
 
 
 def _held(handle: Handle) -> Held | None:

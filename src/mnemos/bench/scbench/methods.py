@@ -29,12 +29,15 @@ class Generation:
 @dataclass(frozen=True, slots=True)
 class Stats:
     """What a handle holds. `resident` are bytes by tier ("device", "host", "disk"), `moved` the bytes that were copied or brought between tiers since
-    the prefill, `length` the tokens that were read, `held` what is kept of them, where the method can tell."""
+    the prefill, `length` the tokens that were read, `held` what is kept of them, where the method can tell. `peak` is the most that all tiers held
+    together, as far as the method looks; `hits` the share of what was asked from a far tier that was near already."""
 
     resident: Mapping[str, int] = field(default_factory=dict)
     moved: int = 0
     length: int = 0
     held: Held | None = None
+    peak: int | None = None
+    hits: float | None = None
 
 
 class Method(Protocol):

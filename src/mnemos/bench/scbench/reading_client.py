@@ -57,7 +57,8 @@ class ReadingConversation(MemoryConversation):
         self._asked = turn.input
         return Answered(
             reader.codec.decode(made.tokens), len(made.tokens), first, made.rest_seconds, read=self._read(turn, [span for span, _ in found]),
-            stats=Stats({"text": self._size, **held.resident}, held.moved, held.length), rolled_back=before == self.digest(),
+            stats=Stats({"text": self._size, **held.resident}, held.moved, held.length, peak=self._size + (held.peak or 0)), reused=0.0,
+            rolled_back=before == self.digest(),
         )  # fmt: skip
 
     def fork(self) -> ReadingConversation:

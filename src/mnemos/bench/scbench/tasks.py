@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mnemos.base.errors import Invalid, NotFound
 from mnemos.bench.scbench.articles import summary, summary_needles
@@ -70,9 +70,9 @@ COMPACT_NEW_TOKENS = {
 
 def task_of(name: str) -> Task:
     """The task of that name. Raises `NotFound`, listing them."""
-    if name not in TASKS:
-        raise NotFound(f"scbench has no task {name!r}; there are {', '.join(TASKS)}")
-    return TASKS[name]
+    if name not in KINDS:
+        raise NotFound(f"scbench has no task {name!r}; there are {', '.join(KINDS)}")
+    return KINDS[name]
 
 
 def new_tokens(record: Record, turn: Turn) -> int:
@@ -89,7 +89,8 @@ def new_tokens(record: Record, turn: Turn) -> int:
 def generate(
     task: str, length: int, turns: int = 5, seed: int = 0, rendering: str = TEXT, *, count: Counter = count_tokens
 ) -> Record:
-    """A session of `task`: a context of at most `length` tokens and `turns` questions; equal arguments give equal bytes on every platform.
+    """A session of `task`: a context of at most `length` tokens and `turns` questions; equal arguments give equal bytes on every platform. "needle"
+    is what Mix.Sum+NIAH plants, asked for by itself.
 
     `rendering`: "text", for any tokenizer, its tokens counted by `count`; or "compact", for the reference model, a word a token. Raises `NotFound`
     for an unknown task, `Invalid` for another rendering, no turn, or a context too short for what is asked.
@@ -98,6 +99,8 @@ def generate(
     for name, value in (("length", length), ("turns", turns)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise Invalid(f"{name}: expected a whole number, 1 or more, not {value!r:.60}")
+    if task == NEEDLE.name:
+        return _needles(generate(TASKS["summary_needles"].name, length, 2 * turns, seed, rendering, count=count), turns)
     draws = Draws("scbench", task, length, turns, seed, rendering)
     if rendering == TEXT:
         context, asked = made.make(length, turns, draws, count)
@@ -109,3 +112,10 @@ def generate(
         raise Invalid(f"rendering {rendering!r} is not known: use one of {', '.join(RENDERINGS)}")
     about = {"length": length, "seed": seed}
     return Record(f"{task}-{rendering}-{length}-{turns}-{seed}", task, context, asked, rendering, about)
+
+
+def _needles(record: Record, turns: int) -> Record:
+    """The planted facts of a session, without its summaries."""
+    asked = tuple(replace(turn, task=None) for turn in record.turns if turn.task == NEEDLE.name)
+    length, seed = record.about["length"], record.about["seed"]
+    return replace(record, id=f"{NEEDLE.name}-{record.rendering}-{length}-{turns}-{seed}", task=NEEDLE.name, turns=asked)
