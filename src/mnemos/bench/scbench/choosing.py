@@ -76,8 +76,8 @@ class Choice:
             raise Invalid("--tasks: of a file of records, give one task at most: that of the rows that do not name theirs")
         model = own.get("model", REFERENCE_MODEL)
         ways = tuple(Way.of(text) for text in listed(own.get("methods", MEMORY if model == MEMORY else FULL)))
-        if len({way.said for way in ways}) < len(ways) or not ways:
-            raise Invalid("--methods: name one or more, each once")
+        if not ways:
+            raise Invalid("--methods: name one or more, such as full,snapkv:share=1/8")
         return cls(
             tuple(tasks), tuple(one_of("--mode", mode, MODES) for mode in listed(own.get("mode", ",".join(MODES)))), ways, model,
             own.get("model-name", cls.model_name), number("--length", own["length"]) if "length" in own else None,

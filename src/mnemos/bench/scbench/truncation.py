@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from mnemos.base.errors import Invalid
-from mnemos.bench.scbench.records import Record, Span, Turn, with_about
+from mnemos.bench.scbench.records import COMPACT, Record, Span, Turn, with_about
 from mnemos.text.tokens import count_tokens
 
 CUT = "\n[…]\n"
-"""Stands where text was cut."""
+"""Stands where text was cut; a space in the compact rendering, whose language has no sign for it."""
 LONGEST = 200
 """Characters of a word that is kept whole."""
 
@@ -29,32 +29,33 @@ def truncate_middle(record: Record, length: int, count: Callable[[str], int] = c
         return record
     evidence = _merged([span for turn in record.turns for span in turn.evidence])
     whole = [(0, len(context))]
-    kept = _fitting(context, evidence, length, count) or _fitting(context, [], length, count) or [(0, 0)]
-    cut_turns = [i for i, turn in enumerate(record.turns) if any(_moved(span, kept) is None for span in turn.evidence)]
-    text, turns = _assembled(context, kept, record.turns)
+    mark = " " if record.rendering == COMPACT else CUT
+    kept = _fitting(context, evidence, length, count, mark) or _fitting(context, [], length, count, mark) or [(0, 0)]
+    cut_turns = [i for i, turn in enumerate(record.turns) if any(_moved(span, kept, mark) is None for span in turn.evidence)]
+    text, turns = _assembled(context, kept, record.turns, mark)
     more: dict[str, Any] = {"middle_truncated": kept != whole}
     if cut_turns:
         more["evidence_cut"] = cut_turns
     return with_about(replace(record, context=text, turns=turns), **more)
 
 
-def _fitting(context: str, evidence: Sequence[Span], length: int, count: Callable[[str], int]) -> list[Span] | None:
+def _fitting(context: str, evidence: Sequence[Span], length: int, count: Callable[[str], int], mark: str) -> list[Span] | None:
     """The pieces that stay when as little as possible is cut, by bisection on half the width of the cut; None where evidence alone is too long."""
     middle = len(context) // 2
     low, high = 0, middle + 1
-    if not _fits(context, _without(context, evidence, middle - high, middle + high), length, count):
+    if not _fits(context, _without(context, evidence, middle - high, middle + high), length, count, mark):
         return None
     while high - low > 1:
         width = (low + high) // 2
-        if _fits(context, _without(context, evidence, middle - width, middle + width), length, count):
+        if _fits(context, _without(context, evidence, middle - width, middle + width), length, count, mark):
             high = width
         else:
             low = width
     return _without(context, evidence, middle - high, middle + high)
 
 
-def _fits(context: str, kept: Sequence[Span], length: int, count: Callable[[str], int]) -> bool:
-    return count(CUT.join(context[start:end] for start, end in kept)) <= length
+def _fits(context: str, kept: Sequence[Span], length: int, count: Callable[[str], int], mark: str) -> bool:
+    return count(mark.join(context[start:end] for start, end in kept)) <= length
 
 
 def _without(context: str, evidence: Sequence[Span], start: int, end: int) -> list[Span]:
@@ -84,20 +85,20 @@ def _merged(spans: Sequence[Span]) -> list[Span]:
     return out
 
 
-def _moved(span: Span, kept: Sequence[Span]) -> Span | None:
+def _moved(span: Span, kept: Sequence[Span], mark: str) -> Span | None:
     """Where a span of the old context lies in the new one; None where it was cut."""
     at = 0
     for start, end in kept:
         if start <= span[0] and span[1] <= end:
             return at + span[0] - start, at + span[1] - start
-        at += end - start + len(CUT)
+        at += end - start + len(mark)
     return None
 
 
-def _assembled(context: str, kept: Sequence[Span], turns: Sequence[Turn]) -> tuple[str, tuple[Turn, ...]]:
-    text = CUT.join(context[start:end] for start, end in kept)
+def _assembled(context: str, kept: Sequence[Span], turns: Sequence[Turn], mark: str) -> tuple[str, tuple[Turn, ...]]:
+    text = mark.join(context[start:end] for start, end in kept)
     moved = []
     for turn in turns:
-        places = [_moved(span, kept) for span in turn.evidence]
+        places = [_moved(span, kept, mark) for span in turn.evidence]
         moved.append(replace(turn, evidence=tuple(place for place in places if place is not None)))
     return text, tuple(moved)
