@@ -485,7 +485,39 @@ def test_in_few_bits_keys_are_what_their_codes_say_and_the_bytes_are_theirs(bits
     left, right = (found.everything().keys for found in (plain, few))
     assert float((left - right).norm() / left.norm()) < {2: 0.5, 4: 0.1, 8: 0.01}[bits]
     n, room = few.length, lambda count, length: count * (length * bits // 8 + 4)
-    assert plain.nbytes().near - few.nbytes().near == n * 16 * 4 + n // 4 * 64 * 4 - room(n, 16) - 2 * room(n // 4, 32)
+    saved = n * 16 * 4 - room(n, 16) + n // 4 * 64 * 4 - 2 * room(n // 4, 32)
+    assert plain.nbytes().near - few.nbytes().near == saved + 2 * 16 * (32 * 4 - 32 - 4)  # directions have 8 bits
+
+
+def test_in_few_bits_a_basis_grows_and_what_was_kept_keeps_its_bits() -> None:
+    keys, others = split(latent(400, 4, 32), 2), split(latent(400, 4, 32, seed=9), 2)
+    values = torch.randn(1, 2, 400, 16)
+    layer = layer_of(keys, values, tokens=24, rank=4 / 32, most_rank=0.5, outliers=0.0, bits=8)
+    old = shadow_of(layer)
+    assert old is not None
+    before = old.everything().keys
+    give(layer, others, values)
+    layer.settle()
+    found = shadow_of(layer)
+    assert found is not None
+    assert (old.rank, found.rank) == (4, 8)
+    after = found.everything().keys
+    assert torch.equal(after[:, :, : before.shape[2]], before)
+    turned = Rotary.default(16).rotate(others, torch.arange(400, 800))
+    late = found.positions[0, 0] >= 400
+    place = found.positions[0, 0][late] - 400
+    assert float((after[:, :, late] - turned[:, :, place]).norm() / turned[:, :, place].norm()) < 0.1
+
+
+def test_without_reuse_nothing_of_a_step_stays() -> None:
+    near = []
+    for reuse in (True, False):
+        layer = layer_of(torch.randn(1, 2, 400, 16), torch.randn(1, 2, 400, 16), tokens=24, reuse=reuse)
+        before = layer.nbytes().near
+        layer.attend(*(torch.randn(1, heads, 1, 16) for heads in (4, 2, 2)), None, 0.25, None, None)
+        tail = layer.tail.nbytes().near
+        near.append(layer.nbytes().near - before - tail)
+    assert near[0] - near[1] == 2 * 3 * (8 * 2 * 16 * 4 + 8)  # of each head 3 chunks of 8 keys and values, and which they are
 
 
 def test_what_is_hidden_has_no_influence_at_all() -> None:

@@ -54,7 +54,9 @@ class ShadowKV(Policy):
     folder: str | None = None
     """Where values lie on disk; None: in the host's memory."""
     bits: int | None = None
-    """Bits of each number of landmarks and coefficients: 2, 4 or 8; None: as the model has them."""
+    """Bits of each number of coefficients and landmarks: 2, 4 or 8; None: as the model has them."""
+    landmark_bits: int | None = None
+    """Bits of landmarks, where they are others."""
     name = "shadowkv"
     unrotates = True
 
@@ -67,6 +69,7 @@ class ShadowKV(Policy):
                           f"{self.most_rank}, {self.outliers}, {self.residual}")  # fmt: skip
 
         check_bits(self.bits, "shadowkv")
+        check_bits(self.landmark_bits, "shadowkv, landmarks")
 
     def settle(self, layer: MemoryLayer) -> None:
         fold(layer, self._settings)
@@ -84,7 +87,7 @@ class ShadowKV(Policy):
     def _settings(self) -> Settings:
         place = Host() if self.folder is None else Disk(self.folder)
         return Settings(self.budget, self.chunk, self.rank, self.most_rank, self.outliers, self.local, self.residual, self.reuse, place,
-                        self.bits)  # fmt: skip
+                        self.bits, self.landmark_bits or self.bits)  # fmt: skip
 
     def describe(self) -> dict[str, Any]:
         numbers = {name: value for name, value in vars(self).items() if isinstance(value, (bool, int, float))}

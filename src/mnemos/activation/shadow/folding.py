@@ -18,7 +18,7 @@ from mnemos.activation.parts import Dense, joined
 from mnemos.activation.policy import Budget
 from mnemos.activation.rotary import Rotary
 from mnemos.activation.shadow import lowrank
-from mnemos.activation.shadow.part import Shadow
+from mnemos.activation.shadow.part import DIRECTION_BITS, Shadow
 from mnemos.activation.shadow.selection import ABSENT, best, places
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Settings:
     reuse: bool
     place: Place
     bits: int | None
+    landmark_bits: int | None
 
     def ranks(self, width: int) -> tuple[int, int]:
         """Directions for keys of `width` numbers: at first, and at most."""
@@ -149,10 +150,11 @@ def _made(taken: Taken, old: Shadow | None, before: list[int], picks: list[int],
     device, dtype = taken.keys.device, taken.keys.dtype
     rank, most = settings.ranks(heads * size)
     first = torch.tensor([not past for past in before], device=device)
-    vectors = None if old is None else old.basis.float().permute(0, 1, 3, 2).reshape(rows, heads * size, -1)
-    if vectors is None or bool((first & taken.present.any(-1)).any()):
-        fresh = lowrank.leading(lowrank.gram(taken.plain()), rank)[1].to(dtype).float()
-        vectors = fresh if vectors is None else torch.where(first[:, None, None], pad(fresh, (0, vectors.shape[-1] - rank)), vectors)
+    directions = None if old is None else old.directions
+    if directions is None or bool((first & taken.present.any(-1)).any()):
+        fresh = _directions(lowrank.leading(lowrank.gram(taken.plain()), rank)[1], heads, dtype, settings.bits)
+        directions = fresh if directions is None else _begun(fresh, directions, first)
+    vectors = _vectors(directions)
     lost, energy = _left_out(taken, vectors)
     ratio = (lost / energy.clamp_min(1e-30)).sqrt().masked_fill(~taken.present, torch.nan)
     own = ratio.nanquantile(WORST, -1).nan_to_num(0.0)
@@ -161,7 +163,10 @@ def _made(taken: Taken, old: Shadow | None, before: list[int], picks: list[int],
     strays = None if old is None else old.strays
     stray = (lost > bound[:, None] ** 2 * energy) & ~first[:, None] & taken.present
     if old is not None and bool(stray.any()) and vectors.shape[-1] < most:
-        strays, vectors = _enlarged(taken, vectors, strays, bound, first, most, dtype)
+        strays, enlargement = _enlarged(taken, vectors, strays, bound, first, most, dtype)
+        new = _directions(enlargement, heads, dtype, settings.bits)
+        directions = coding.each(lambda *both: torch.cat(both, 2), directions, new)
+        vectors = _vectors(directions)
         lost, energy = _left_out(taken, vectors)
         stray = (lost > bound[:, None] ** 2 * energy) & ~first[:, None] & taken.present
 
@@ -172,7 +177,7 @@ def _made(taken: Taken, old: Shadow | None, before: list[int], picks: list[int],
     quota = torch.tensor(share, device=device)[:, None].expand(-1, heads)
     outlying = best((-likeness).masked_fill(~taken.present.unsqueeze(1), -torch.inf), quota) | stray.unsqueeze(1)
 
-    store = ChunkStore(settings.place, settings.bits) if old is None else old.store.fork()
+    store = ChunkStore(settings.place, settings.landmark_bits) if old is None else old.store.fork()
     store.place = settings.place
     spans = torch.stack([taken.places[:, :, 0], taken.places[:, :, -1]], -1)
     store.put(landmarks, taken.values.flatten(3), spans, taken.present.unsqueeze(1) & ~outlying)
@@ -180,7 +185,7 @@ def _made(taken: Taken, old: Shadow | None, before: list[int], picks: list[int],
     shadow = Shadow(
         store, taken.places if old is None else torch.cat([old.places, taken.places], 1),
         _appended(() if old is None else old.coefficients, coding.coded(coefficients, settings.bits)),
-        vectors.to(dtype).view(rows, heads, size, -1).transpose(2, 3).contiguous(), taken.rotary,
+        directions, taken.rotary,
         torch.tensor(picks, device=device), loss, _sets(taken, old), strays, settings.reuse,
     )  # fmt: skip
     if old is not None:  # no chunk of before has changed
@@ -201,14 +206,36 @@ def _left_out(taken: Taken, vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 def _enlarged(taken: Taken, vectors: Tensor, strays: Tensor | None, bound: Tensor, first: Tensor, most: int,
               dtype: torch.dtype) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(The Gram matrix of what the basis leaves out, far; the basis with what that matrix asks for.) Both are of all tokens since the first fold."""
+    """(The Gram matrix of what the basis leaves out, far; the directions [B, D, e] that it asks for.) Of all tokens since the first fold."""
     outside = lowrank.gram((block - (block @ vectors) @ vectors.transpose(1, 2)) * ~first[:, None, None] for block in taken.plain())
     if strays is not None:
         outside = outside + strays.to(outside)
     energy = sum(block.square().sum((1, 2)) for block in taken.plain())
     more = lowrank.enlargement(outside, (bound**2 * energy).to(outside), most - vectors.shape[-1]).to(dtype).float()
     rest = outside - more.double() @ (more.double().transpose(1, 2) @ outside)
-    return rest.to("cpu", torch.float32), torch.cat([vectors, more], -1)
+    return rest.to("cpu", torch.float32), more
+
+
+def _directions(vectors: Tensor, heads: int, dtype: torch.dtype, bits: int | None) -> Numbers:
+    """[B, D, r] → [B, G, r, d], as they are kept."""
+    rows, width, rank = vectors.shape
+    split = vectors.to(dtype).view(rows, heads, width // heads, rank).transpose(2, 3).contiguous()
+    return coding.coded(split, None if bits is None else DIRECTION_BITS)
+
+
+def _begun(fresh: Numbers, before: Numbers, first: Tensor) -> Numbers:
+    """The directions of rows that begin now, which are `first`, and of the others as they were."""
+
+    def of(new: Tensor, was: Tensor) -> Tensor:
+        filled = pad(new, (*(0, 0) * (new.dim() - 3), 0, was.shape[2] - new.shape[2]))
+        return torch.where(first.view(-1, *(1,) * (was.dim() - 1)), filled, was)
+
+    return coding.each(of, fresh, before)
+
+
+def _vectors(directions: Numbers) -> Tensor:
+    """[B, G, r, d] → [B, D, r] float32."""
+    return coding.decoded(directions).float().transpose(2, 3).flatten(1, 2)
 
 
 def _appended(pieces: tuple[Numbers, ...], piece: Numbers) -> tuple[Numbers, ...]:

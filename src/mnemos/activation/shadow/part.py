@@ -18,6 +18,8 @@ from mnemos.activation.rotary import Rotary
 from mnemos.activation.shadow.buffer import Buffer
 from mnemos.activation.shadow.selection import ABSENT, best, best_places, places
 
+DIRECTION_BITS = 8
+"""Bits of each number of the directions where coefficients are in few bits."""
 TILE = 8
 """Chunks whose keys are made by one product of matrices: always as many, so that a key has the same bits whatever is made beside it."""
 
@@ -52,15 +54,15 @@ class Shadow:
 
     `store`: landmarks [B, G, n, d], values far, and which chunks are candidates (not the outliers, which are kept exactly in a part of their own).
     `places` [B, n, c] int32: positions, −1 where there is no token. `coefficients`: pieces [B, m, c, r], one after the other, of the keys before
-    rotation in the directions `basis` [B, G, R, d], in few bits where landmarks are; older pieces use its first r only. `counts` [B]: the chunks that
-    each head picks. `loss` [B]: what the worst chunks of the prompt lose to the basis, as a share. `strays` [B, D, D] far: the Gram matrix of what it
-    left out of later tokens.
+    rotation in the `directions` [B, G, R, d]; older pieces use the first r of them only. Coefficients may be in few bits, and directions then in
+    `DIRECTION_BITS`. `counts` [B]: the chunks that each head picks. `loss` [B]: what the worst chunks of the prompt lose to the basis, as a share.
+    `strays` [B, D, D] far: the Gram matrix of what it left out of later tokens.
     """
 
     store: ChunkStore
     places: Tensor
     coefficients: tuple[Numbers, ...]
-    basis: Tensor
+    directions: Numbers
     rotary: Rotary
     counts: Tensor
     loss: Tensor
@@ -82,7 +84,16 @@ class Shadow:
     @property
     def heads(self) -> tuple[int, ...]:
         """All of the layer."""
-        return tuple(range(self.basis.shape[1]))
+        return tuple(range(self._first.shape[1]))
+
+    @property
+    def basis(self) -> Tensor:
+        """[B, G, R, d]: the directions as numbers."""
+        return coding.decoded(self.directions)
+
+    @property
+    def _first(self) -> Tensor:
+        return coding.tensors(self.directions)[0]
 
     @property
     def chunk(self) -> int:
@@ -92,7 +103,7 @@ class Shadow:
     @property
     def rank(self) -> int:
         """R: directions of the basis."""
-        return int(self.basis.shape[2])
+        return int(self._first.shape[2])
 
     @property
     def length(self) -> int:
@@ -110,6 +121,11 @@ class Shadow:
 
     def _positions(self, chosen: Tensor, present: Tensor) -> Tensor:
         return chosen.masked_fill(~present.unsqueeze(-1), -1).flatten(2)
+
+    @property
+    def _numbers(self) -> Tensor:
+        """One that has the device and type of keys and values near."""
+        return self.loss.new_empty(0, dtype=self.store.payloads[0].dtype)
 
     # Picking and bringing
 
@@ -133,21 +149,23 @@ class Shadow:
 
     def _decoding(self, picked: Tensor) -> Picked:
         rows, heads, _ = picked.shape
-        key_size, value_size = self.chunk * self.basis.shape[-1], self.store.payloads[0].shape[-1]
+        key_size, value_size = self.chunk * coding.width(self.directions), self.store.payloads[0].shape[-1]
         more = 0 if self.buffer is None else picked.shape[-1] - self.buffer.picked.shape[-1]
-        if self.buffer is None or more < 0 or not self.reuse:
-            self.buffer = Buffer.empty(picked, key_size, value_size, self.basis)
+        buffer = self.buffer
+        if buffer is None or more < 0:
+            buffer = Buffer.empty(picked, key_size, value_size, self._numbers)
         elif more:
-            self.buffer = self.buffer.widened(more)
+            buffer = buffer.widened(more)
         before = self.store.copied
-        asked, had = self.buffer.turn_to(picked, self._bring)
+        asked, had = buffer.turn_to(picked, self._bring)
+        self.buffer = buffer if self.reuse else None
         self.statistics.asked += asked
         self.statistics.kept += had
         self.statistics.steps += 1
         self.statistics.copied += self.store.copied - before
         at = self._at(picked)
         shape = (rows, heads, picked.shape[-1] * self.chunk, -1)
-        return Picked(self.buffer.keys.view(shape), self.buffer.values.view(shape), self._positions(at, picked < ABSENT), self.heads)
+        return Picked(buffer.keys.view(shape), buffer.values.view(shape), self._positions(at, picked < ABSENT), self.heads)
 
     def _reading(self, chosen: Tensor) -> Picked:
         """All that some query picked, and for each query what it picked itself."""
@@ -167,7 +185,7 @@ class Shadow:
 
     def dense(self) -> tuple[Tensor, Tensor]:
         rows, heads, n = self.store.readable.shape
-        picked = torch.arange(n, device=self.basis.device).expand(rows, heads, n)
+        picked = torch.arange(n, device=self.places.device).expand(rows, heads, n)
         keys, _ = self._fresh(picked, bring_values=False)
         return keys, self.store.whole().view(rows, heads, n * self.chunk, -1)
 
@@ -181,11 +199,11 @@ class Shadow:
         rows, heads, k = picked.shape
         wanted = (picked < ABSENT).reshape(-1).nonzero().squeeze(1)
         where = wanted // (heads * k), wanted // k % heads, picked.reshape(-1)[wanted]
-        keys = self.basis.new_zeros(rows * heads * k, self.chunk * self.basis.shape[-1])
+        keys = self._numbers.new_zeros(rows * heads * k, self.chunk * coding.width(self.directions))
         keys[wanted] = self.keys(*where)
-        values = self.basis.new_zeros(0)
+        values = self._numbers.new_zeros(0)
         if bring_values:
-            values = self.basis.new_zeros(rows * heads * k, self.store.payloads[0].shape[-1])
+            values = self._numbers.new_zeros(rows * heads * k, self.store.payloads[0].shape[-1])
             values[wanted] = self.store.fetch(*where)
             values = values.view(rows, heads, k * self.chunk, -1)
         return keys.view(rows, heads, k * self.chunk, -1), values
@@ -196,8 +214,8 @@ class Shadow:
 
     def keys(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> Tensor:
         """Keys [m, c·d], rotated, of these chunks [m], which are ordered by row and head."""
-        line = rows * self.basis.shape[1] + heads
-        out = self.basis.new_empty(len(chunks), self.chunk, self.basis.shape[-1])
+        line = rows * len(self.heads) + heads
+        out = self._numbers.new_empty(len(chunks), self.chunk, coding.width(self.directions))
         start = 0
         for piece in self.coefficients:
             length = coding.tensors(piece)[0].shape[1]
@@ -212,8 +230,9 @@ class Shadow:
 
     def _products(self, coefficients: Tensor, line: Tensor) -> Tensor:
         """Coefficients [m, c, r] by the basis of their row and head: [m, c, d], always a `TILE` of chunks at a time."""
-        (m, chunk, rank), size = coefficients.shape, self.basis.shape[-1]
-        lines = self.basis.shape[0] * self.basis.shape[1]
+        basis = self.basis
+        (m, chunk, rank), size = coefficients.shape, basis.shape[-1]
+        lines = basis.shape[0] * basis.shape[1]
         number = torch.bincount(line, minlength=lines)
         tiles = -(-number // TILE)
         place = torch.arange(m, device=line.device) - (number.cumsum(0) - number)[line] + ((tiles.cumsum(0) - tiles) * TILE)[line]
@@ -221,7 +240,7 @@ class Shadow:
         padded = coefficients.new_zeros(total * TILE, chunk, rank)
         padded.index_copy_(0, place, coefficients)
         of_tile = torch.repeat_interleave(torch.arange(lines, device=line.device), tiles)
-        bases = self.basis.flatten(0, 1).index_select(0, of_tile)[:, :rank]
+        bases = basis.flatten(0, 1).index_select(0, of_tile)[:, :rank]
         return torch.bmm(padded.view(total, TILE * chunk, rank), bases).view(total * TILE, chunk, size).index_select(0, place)
 
     # Leaving out
@@ -276,7 +295,7 @@ class Shadow:
         buffer = () if self.buffer is None else self.buffer.tensors()
         rotation = self.rotary.frequencies, self.rotary.scaling
         coefficients = [tensor for piece in self.coefficients for tensor in coding.tensors(piece)]
-        own = size_of(self.places, *coefficients, self.basis, self.counts, self.loss, self.sets, *rotation, *buffer)
+        own = size_of(self.places, *coefficients, *coding.tensors(self.directions), self.counts, self.loss, self.sets, *rotation, *buffer)
         return self.store.nbytes() + Bytes(own, size_of(self.strays))
 
     def rows(self, index: Tensor) -> Shadow:
@@ -284,12 +303,13 @@ class Shadow:
             return None if tensor is None else tensor.index_select(0, index.to(tensor.device))
 
         coefficients = tuple(coding.each(of, piece) for piece in self.coefficients)
-        return Shadow(self.store.rows(index), of(self.places), coefficients, of(self.basis), self.rotary,
+        return Shadow(self.store.rows(index), of(self.places), coefficients, coding.each(of, self.directions), self.rotary,
                       of(self.counts), of(self.loss), of(self.sets), of(self.strays), self.reuse)  # fmt: skip
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         layout, rotation = self.rotary.state()
         tensors = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
+        tensors |= coding.state(self.directions, "directions")
         for number, piece in enumerate(self.coefficients):
             tensors |= coding.state(piece, f"coefficients.{number}")
         tensors |= {f"store.{name}": tensor for name, tensor in self.store.state().items()}
@@ -306,7 +326,7 @@ def _numbers_of_chunks(numbers: Numbers, rows: Tensor, chunks: Tensor) -> Tensor
     return coding.decoded(coding.each(lambda tensor: _of_chunks(tensor, rows, chunks), numbers))
 
 
-_TENSORS = ("places", "basis", "counts", "loss", "sets", "strays")
+_TENSORS = ("places", "counts", "loss", "sets", "strays")
 
 
 def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Shadow:
@@ -315,9 +335,12 @@ def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Shadow:
 
     pieces = of("coefficients")
     number = len({name.partition(".")[0] for name in pieces})
-    coefficients = tuple(coding.from_state(pieces, str(each), tensors["basis"].dtype) for each in range(number))
+    store = ChunkStore.from_state(of("store"))
+    dtype = store.payloads[0].dtype
+    coefficients = tuple(coding.from_state(pieces, str(each), dtype) for each in range(number))
+    directions = coding.from_state(tensors, "directions", dtype)
     rotary = Rotary.from_state(plain["rotary"], of("rotary"))
-    return Shadow(ChunkStore.from_state(of("store")), tensors["places"], coefficients, tensors["basis"], rotary, tensors["counts"], tensors["loss"],
+    return Shadow(store, tensors["places"], coefficients, directions, rotary, tensors["counts"], tensors["loss"],
                   tensors.get("sets"), tensors.get("strays"), plain["reuse"])  # fmt: skip
 
 

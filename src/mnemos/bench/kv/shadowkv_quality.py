@@ -76,7 +76,7 @@ class Watching(ShadowKV):
         others = [each for each in layer.parts if each is not part]
         tail, before = layer.tail.part(), layer.tail.length - new
         exact = [*(each.dense()[0] for each in others), tail.keys[:, :, :before]]
-        places = [*(each.positions for each in others), tail.positions[:, :, :before].expand(-1, part.basis.shape[1], -1)]
+        places = [*(each.positions for each in others), tail.positions[:, :, :before].expand(-1, len(part.heads), -1)]
         keys = torch.cat([part.dense()[0], *exact], 2)
         positions = torch.cat([part.positions, *places], 2)
         scores = torch.einsum("bhgtd,bhnd->bhgtn", queries, keys) * layer.scaling
