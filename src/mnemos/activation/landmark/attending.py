@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mnemos.activation.chunks import Place
 from mnemos.activation.landmark.part import Blocks
-from mnemos.activation.landmark.picking import TOKEN, pick
-from mnemos.activation.landmark.positions import attended_at, first
+from mnemos.activation.landmark.picking import pick
+from mnemos.activation.landmark.positions import Layout, Queries
 from mnemos.activation.landmark.softmax import OWN, grouped_softmax
 from mnemos.activation.parts import Dense, gather, product
 from mnemos.activation.rotary import Rotary
@@ -36,8 +36,7 @@ NUMBERS_AT_ONCE = 2**22
 class Settings:
     """How blocks are kept and brought back; the policy explains each."""
 
-    block: int
-    top: int
+    layout: Layout
     level: str
     segment: int
     most: int | None
@@ -102,41 +101,36 @@ class _Local:
         there, span = there[:, lo:], slice(lo, upto)
         blocks = self._blocks
         cached = there.new_zeros(len(there), dtype=torch.long) if blocks is None else blocks.cached
-        places = first(cached, settings.top, settings.block).unsqueeze(-1) + (there.long().cumsum(-1) - 1).clamp_min(0)
-        own = places[:, start - stop :]
-        queries = self._queries[:, :, :, start:stop]
-        slots = settings.top + 1 if blocks is not None and blocks.length else 1
-        back = torch.arange(slots, device=own.device) * (settings.block + 1)
-        turned = self._rotary.rotate(queries.unsqueeze(-2), (own.unsqueeze(-1) - back)[:, None, None].clamp_min(0))
+        places = settings.layout.first(cached).unsqueeze(-1) + (there.long().cumsum(-1) - 1).clamp_min(0)
+        queries = Queries(self._queries[:, :, :, start:stop], places[:, start - stop :], self._rotary, settings.layout)
         keys = self._rotary.rotate(self._keys[:, :, span], places.unsqueeze(1))
         numbers = self._landmarks[:, span].long().cumsum(-1) - self._landmarks[:, span].long()
         mine = numbers[:, start - stop :]
         seen = self._layer.tail_mask(self._mask, start, stop, self._new, self._length)[..., span] & there[:, None, None]
         local = _Tokens(keys, self._tail.values[:, :, span].float(), numbers, self._landmarks[:, span])
         if blocks is None or not blocks.length:
-            return self._mixed(turned, None, None, local, mine, seen).flatten(1, 2)
-        picked = pick(blocks, turned, settings.top, settings.level, self._layer.scaling)
-        units = picked.shape[0] * self._keys.shape[1] * (queries.shape[2] if settings.level != TOKEN else 1) * picked.shape[-1]
-        step = max(1, NUMBERS_AT_ONCE // max(1, units * blocks.block * 2 * queries.shape[-1]))
+            return self._mixed(queries, None, None, local, mine, seen).flatten(1, 2)
+        picked = pick(blocks, queries, settings.level, self._layer.scaling)
+        step = max(1, NUMBERS_AT_ONCE // (picked[:, :, :, 0].numel() * blocks.block * 2 * keys.shape[-1]))
         outputs = []
         for at in range(0, stop - start, step):
             some = slice(at, min(at + step, stop - start))
             part = picked if picked.shape[3] == 1 else picked[:, :, :, some]
-            outputs.append(self._mixed(turned[:, :, :, some], blocks, part, local, mine[:, some], seen[:, :, some]))
+            outputs.append(self._mixed(queries.some(some), blocks, part, local, mine[:, some], seen[:, :, some]))
         return torch.cat(outputs, 3).flatten(1, 2)
 
-    def _mixed(self, turned: Tensor, blocks: Blocks | None, picked: Tensor | None, local: _Tokens, mine: Tensor, seen: Tensor) -> Tensor:
-        """The grouped softmax over what is brought and what is local, for queries `turned` [B, G, g, t, slots, d]: [B, G, g, t, d]."""
-        rows, heads, group, new = turned.shape[:4]
+    def _mixed(self, queries: Queries, blocks: Blocks | None, picked: Tensor | None, local: _Tokens, mine: Tensor, seen: Tensor) -> Tensor:
+        """The grouped softmax over what is brought and what is local: [B, G, g, t, d]."""
+        rows, heads, group, new = queries.states.shape[:4]
         before = 0 if picked is None else picked.shape[-1]
-        logits = product(turned[..., 0, :], local.keys.transpose(-1, -2))
+        logits = product(queries.here(), local.keys.transpose(-1, -2))
         numbers = local.numbers[:, None] + before + 1
         groups = torch.where(mine.unsqueeze(-1) == local.numbers[:, None], OWN, numbers)[:, None, None]
         landmarks, mask = local.landmarks[:, None, None, None], seen.unsqueeze(2).expand(-1, heads, group, -1, -1)
         brought = None
         if blocks is not None and picked is not None:
             brought = blocks.bring(picked)
-            theirs = self._asked(turned, blocks, picked)
+            theirs = queries.seeing(queries.layout.attended_at(blocks.ordinals_of(picked), blocks.cached))
             inner = torch.matmul(brought.keys.float(), theirs.unsqueeze(-1)).squeeze(-1)
             gates = (brought.landmarks.float() * theirs).sum(-1, keepdim=True)
             wide = torch.cat([brought.there, brought.there.any(-1, keepdim=True)], -1).expand(rows, heads, group, new, -1, -1).flatten(-2)
@@ -155,15 +149,9 @@ class _Local:
             mixed = mixed + torch.matmul(shares.unsqueeze(-2), brought.values.float().flatten(-3, -2)).squeeze(-2)
         return mixed
 
-    def _asked(self, turned: Tensor, blocks: Blocks, picked: Tensor) -> Tensor:
-        """The queries as they see the slots that the blocks they picked are put at: [B, G, g, t, k, d]."""
-        rows, heads, group, new, _, size = turned.shape
-        slots = attended_at(blocks.ordinals_of(picked), blocks.cached, self._settings.top).expand(rows, heads, group, new, -1)
-        return turned.gather(4, slots.unsqueeze(-1).expand(-1, -1, -1, -1, -1, size))
-
     def _store(self, done: Tensor, upto: int) -> None:
         """Moves the blocks that landmarks among the first `upto` tokens have ended into the store, of the rows `done` [B]."""
-        block = self._settings.block
+        block = self._settings.layout.block
         there = (self._places[:, :upto] >= 0) & ~self._gone[:, :upto]
         landmarks = self._landmarks[:, :upto] & there
         numbers = landmarks.long().cumsum(-1) - landmarks.long()

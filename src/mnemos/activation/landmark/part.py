@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mnemos.activation import parts
 from mnemos.activation.chunks import Place
-from mnemos.activation.landmark.positions import scored_at
+from mnemos.activation.landmark.positions import Queries
 from mnemos.activation.landmark.store import BlockStore
 from mnemos.activation.parts import Bytes, Marks, Part, product, size_of
 from mnemos.activation.rotary import Rotary
@@ -152,25 +152,22 @@ class Blocks:
 
     # Picking and bringing
 
-    def scores(self, turned: Tensor, top: int) -> Tensor:
-        """[B, G, g, t, n] float32, unscaled: what queries think of the landmarks; −∞ for blocks that are not there, or may not be read. `turned`
-        [B, G, g, t, k + 1, d]: the queries as they see slots 0 … k."""
-        rows, heads, group, new, _, size = turned.shape
-        scores = self.store.score(turned[..., 0, :].to(self.store.summaries.dtype))
-        n = scores.shape[-1]
-        slots = scored_at(self.ordinals, self.cached, top).masked_fill(~self.present, 0)
-        if not bool((slots > 0).any()):
+    def scores(self, queries: Queries) -> Tensor:
+        """[B, G, g, t, n] float32, unscaled: what queries think of the landmarks; −∞ for blocks that are not there, or may not be read."""
+        here = queries.here()
+        scores = self.store.score(here.to(self.store.summaries.dtype))
+        slots = queries.layout.scored_at(self.ordinals, self.cached).masked_fill(~self.present, 0)
+        if not (few := int((slots > 0).sum(-1).max())):
             return scores
-        numbers = torch.arange(n, device=slots.device).expand_as(slots)
-        recent = numbers.masked_fill(slots == 0, -1).topk(min(n, top), -1).values  # few: the others all stand at slot 0
+        numbers = torch.arange(slots.shape[-1], device=slots.device).expand_as(slots)
+        recent = numbers.masked_fill(slots == 0, -1).topk(few, -1).values  # all others stand at slot 0
         at = recent.clamp_min(0)
-        landmarks = parts.gather(self.store.summaries, at.unsqueeze(1).expand(-1, heads, -1)).float()
-        queries = turned.gather(4, slots.gather(1, at)[:, None, None, None, :, None].expand(-1, heads, group, new, -1, size))
-        theirs = torch.matmul(queries.unsqueeze(-2), landmarks[:, :, None, None, :, :, None]).flatten(-3)
-        place = at[:, None, None, None].expand(rows, heads, group, new, -1)
-        hidden = ~parts.gather(self.store.readable, at.unsqueeze(1).expand(-1, heads, -1))[:, :, None, None]
-        there = (recent >= 0)[:, None, None, None]
-        theirs = torch.where(there, theirs.masked_fill(hidden, -torch.inf), scores.gather(-1, place))
+        spread = at.unsqueeze(1).expand(-1, len(self.heads), -1)
+        landmarks = parts.gather(self.store.summaries, spread).float()
+        theirs = (queries.seeing(slots.gather(1, at)[:, None, None, None]) * landmarks[:, :, None, None]).sum(-1)
+        theirs = theirs.masked_fill(~parts.gather(self.store.readable, spread)[:, :, None, None], -torch.inf)
+        place = at[:, None, None, None].expand_as(theirs)
+        theirs = torch.where((recent >= 0)[:, None, None, None], theirs, scores.gather(-1, place))
         return scores.scatter(-1, place, theirs)
 
     def bring(self, picked: Tensor) -> Brought:

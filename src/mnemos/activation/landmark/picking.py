@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mnemos.activation.landmark.part import Blocks
+from mnemos.activation.landmark.positions import Queries
 from mnemos.activation.shadow.selection import places
 
 EACH, TOKEN, HEAD = "each", "token", "head"
@@ -15,11 +16,10 @@ ROUNDING = 4 * torch.finfo(torch.float32).eps
 turned there and back: without it, noise would choose."""
 
 
-def pick(blocks: Blocks, turned: Tensor, top: int, level: str, scaling: float) -> Tensor:
-    """The blocks that queries `turned` [B, G, g, t, slots, d] bring back: [B, G, g or 1, t or 1, k], ascending, `ABSENT` where there are fewer. Of
-    equal scores, the oldest."""
-    scores = blocks.scores(turned, top)
-    tolerance = ROUNDING * turned[..., 0, :].norm(dim=-1, keepdim=True) * blocks.largest[:, :, None, None, None]
+def pick(blocks: Blocks, queries: Queries, level: str, scaling: float) -> Tensor:
+    """The blocks that queries bring back: [B, G, g or 1, t or 1, k], ascending, `ABSENT` where there are fewer. Of equal scores, the oldest."""
+    scores = blocks.scores(queries)
+    tolerance = ROUNDING * queries.states.norm(dim=-1, keepdim=True) * blocks.largest[:, :, None, None, None]
     if level != EACH:  # heads have scales of their own: what they share is how they divide their attention
         shares = (scores * scaling).softmax(-1)  # no number where nothing may be read
         scores = torch.where(scores > -torch.inf, shares, -torch.inf)
@@ -27,7 +27,7 @@ def pick(blocks: Blocks, turned: Tensor, top: int, level: str, scaling: float) -
         tolerance = (tolerance * scaling).amax(over, keepdim=True)
         scores = scores.amax(over, keepdim=True)
         tolerance = tolerance * scores.amax(-1, keepdim=True).clamp_min(0)
-    picked = best(scores, min(top, scores.shape[-1]), tolerance).expand(-1, turned.shape[1], -1, -1, -1)
+    picked = best(scores, min(queries.layout.top, scores.shape[-1]), tolerance).expand(-1, len(blocks.heads), -1, -1, -1)
     blocks.statistics.note(blocks, picked)
     return picked
 

@@ -7,24 +7,67 @@ k are retrieved. Below, N is `cached` [B] and k is `top`; an ordinal is the plac
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-
-def first(cached: Tensor, top: int, block: int) -> Tensor:
-    """[B]: the position of the oldest local token."""
-    return cached.clamp_max(top + 1) * (block + 1)
+from mnemos.activation.rotary import Rotary
 
 
-def scored_at(ordinals: Tensor, cached: Tensor, top: int) -> Tensor:
-    """Ordinals [B, n] → the slots at which landmarks are scored: the last `top` blocks at slots 1 … top, in their true order, all older ones at slot
-    0; each at its own where there are no more than fit."""
-    return (ordinals - (cached - top - 1).clamp_min(0).unsqueeze(-1)).clamp_min(0)
+@dataclass(frozen=True)
+class Layout:
+    """Where blocks and local tokens are put. `stingy` False: each where it stood, which shows what stinginess is for."""
+
+    block: int
+    """ℓ."""
+    top: int
+    """k."""
+    stingy: bool = True
+
+    @property
+    def slot(self) -> int:
+        """Positions of a slot."""
+        return self.block + 1
+
+    def first(self, cached: Tensor) -> Tensor:
+        """[B]: the position of the oldest local token."""
+        return (cached.clamp_max(self.top + 1) if self.stingy else cached) * self.slot
+
+    def scored_at(self, ordinals: Tensor, cached: Tensor) -> Tensor:
+        """Ordinals [B, n] → the slots at which landmarks are scored: the last k blocks at slots 1 … k, in their true order, all older ones at slot 0;
+        each at its own where there are no more than fit."""
+        return (ordinals - (cached - self.top - 1).clamp_min(0).unsqueeze(-1)).clamp_min(0) if self.stingy else ordinals
+
+    def attended_at(self, ordinals: Tensor, cached: Tensor) -> Tensor:
+        """Ordinals [B, …, m] of blocks that were retrieved, ascending → the slots at which they are attended to: the r-th at slot r, and one further
+        where it is of the last k, so that what is recent stands where it did; each at its own where all can be retrieved."""
+        if not self.stingy:
+            return ordinals
+        shaped = cached.view(-1, *[1] * (ordinals.dim() - 1))
+        ranks = torch.arange(ordinals.shape[-1], device=ordinals.device).expand_as(ordinals)
+        return torch.where(shaped <= self.top, ordinals, ranks + (ordinals >= shaped - self.top).long()).clamp(0, self.top)
 
 
-def attended_at(ordinals: Tensor, cached: Tensor, top: int) -> Tensor:
-    """Ordinals [B, …, m] of blocks that were retrieved, ascending → the slots at which they are attended to: the r-th at slot r, and one further
-    where it is of the last `top`, so that what is recent stands where it did; each at its own where all can be retrieved."""
-    shaped = cached.view(-1, *[1] * (ordinals.dim() - 1))
-    ranks = torch.arange(ordinals.shape[-1], device=ordinals.device).expand_as(ordinals)
-    return torch.where(shaped <= top, ordinals, ranks + (ordinals >= shaped - top).long()).clamp(0, top)
+@dataclass(frozen=True)
+class Queries:
+    """Queries before rotation, [B, G, g, t, d], at positions [B, t]. Only distances count: a block always lies as in slot 0, and a query that sees it
+    in another slot comes so much nearer."""
+
+    states: Tensor
+    positions: Tensor
+    rotary: Rotary
+    layout: Layout
+
+    def here(self) -> Tensor:
+        """As they see local tokens, and blocks in slot 0: [B, G, g, t, d]."""
+        return self.rotary.rotate(self.states, self.positions[:, None, None])
+
+    def seeing(self, slots: Tensor) -> Tensor:
+        """As they see blocks in these slots [B, 1 or G, 1 or g, 1 or t, m]: [B, G, g, t, m, d]."""
+        distances = (self.positions[:, None, None, :, None] - slots * self.layout.slot).clamp_min(0)
+        return self.rotary.rotate(self.states.unsqueeze(-2), distances)
+
+    def some(self, where: slice) -> Queries:
+        """Those of some tokens."""
+        return Queries(self.states[:, :, :, where], self.positions[:, where], self.rotary, self.layout)

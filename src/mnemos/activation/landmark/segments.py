@@ -27,6 +27,7 @@ def segmentwise(
     level: str = EACH,
     trained: int | None = None,
     blocks: int | None = None,
+    stingy: bool = True,
     keep: int | None = None,
     memory: KVMemory | None = None,
 ) -> tuple[Tensor, KVMemory]:
@@ -43,7 +44,7 @@ def segmentwise(
     if block is None:
         raise Invalid("this model was not prepared for landmarks: give block and landmarks, or see mnemos.activation.landmark.attention.install")
     if memory is None:
-        memory = KVMemory.of(model, policy("landmark", block=block, top=top, level=level, trained=trained, blocks=blocks))
+        memory = KVMemory.of(model, policy("landmark", block=block, top=top, level=level, trained=trained, blocks=blocks, stingy=stingy))
     count, done = tokens.shape[1], memory.get_seq_length()
     kept = count if keep is None else min(keep, count)
     logits = []

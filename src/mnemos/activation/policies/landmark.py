@@ -15,6 +15,7 @@ from torch import Tensor
 from mnemos.activation.chunks import Disk, Host
 from mnemos.activation.landmark.attending import LANDMARKS, Settings, attend
 from mnemos.activation.landmark.picking import EACH, HEAD, TOKEN
+from mnemos.activation.landmark.positions import Layout
 from mnemos.activation.policy import Policy
 from mnemos.base.errors import Invalid
 
@@ -37,6 +38,8 @@ class Landmark(Policy):
     """Tokens that the model was trained on at once: segments are as long as these leave room for beside the slots of k + 1 blocks. None: a block."""
     blocks: int | None = None
     """Blocks that are kept, the newest; None: all."""
+    stingy: bool = True
+    """Whether blocks are put at the few positions that the model was trained on; False: where they stood, which is for ablations."""
     folder: str | None = None
     """Where blocks lie on disk; None: in the host's memory."""
     name = "landmark"
@@ -63,7 +66,7 @@ class Landmark(Policy):
 
     def attend(self, layer: MemoryLayer, queries: Tensor, mask: Tensor | None) -> Tensor | None:
         place = Host() if self.folder is None else Disk(self.folder)
-        return attend(layer, Settings(self.block, self.top, self.level, self.segment, self.blocks, place), queries, mask)
+        return attend(layer, Settings(Layout(self.block, self.top, self.stingy), self.level, self.segment, self.blocks, place), queries, mask)
 
     def describe(self) -> dict[str, Any]:
         return {"policy": self.name, **{name: value for name, value in vars(self).items() if name != "folder"}}

@@ -162,8 +162,10 @@ class LocalModel:
         return self.shapes.kv_bytes(tokens)
 
     def new_cache(self) -> Any:
-        """An empty cache as the library would use it: everything, in layers with a window what the window needs."""
-        return DynamicCache(config=self._module.config)
+        """An empty cache: the module's own, where it has a `new_cache`; otherwise as the library would use it: everything, in layers with a window
+        what the window needs."""
+        own = getattr(self._module, "new_cache", None)
+        return DynamicCache(config=self._module.config) if own is None else own()
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """The tokens of `text`; with `special`, those that the tokenizer puts around a text as well. Raises `Invalid` without a tokenizer."""
