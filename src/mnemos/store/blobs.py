@@ -14,7 +14,7 @@ from mnemos.base.errors import Corrupt, NotFound, StoreFull, StoreUnavailable
 
 
 class Blobs(Protocol):
-    """Bytes by name. The name is what a cube's content says; `names`, `check`, `remove` and `tidy` speak of files, which are called by the name
+    """Bytes by name. The name is what a cube's content says; `names`, `check`, `remove`, `stray` and `tidy` speak of files, which are called by the name
     itself where the store is not sealed."""
 
     def put(self, data: bytes) -> str: ...
@@ -22,6 +22,7 @@ class Blobs(Protocol):
     def check(self, name: str) -> bytes: ...
     def remove(self, names: Iterable[str]) -> None: ...
     def names(self) -> Iterator[str]: ...
+    def stray(self, kept: Collection[str]) -> bool: ...
     def tidy(self, kept: Collection[str]) -> None: ...
 
 
@@ -49,6 +50,9 @@ class MemoryBlobs:
 
     def names(self) -> Iterator[str]:
         return iter(sorted(self._data))
+
+    def stray(self, kept: Collection[str]) -> bool:
+        return any(name not in kept for name in self._data)
 
     def tidy(self, kept: Collection[str]) -> None:
         self._data = {name: data for name, data in self._data.items() if name in kept}
@@ -140,6 +144,10 @@ class FileBlobs:
                     f"{path}: cannot be removed ({error.strerror}), though what it belonged to is forgotten; check its permissions and open the "
                     "store again, which removes it"
                 ) from error
+
+    def stray(self, kept: Collection[str]) -> bool:
+        """Whether there are files that `tidy` would remove."""
+        return any(name not in kept for name in self.names()) or any(self._folder.glob("??/.*.tmp"))
 
     def tidy(self, kept: Collection[str]) -> None:
         """Remove what a killed process left: half-written files, and blobs that no row speaks of. Nobody else may use the store meanwhile."""

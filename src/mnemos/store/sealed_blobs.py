@@ -32,7 +32,7 @@ def _key(secret: bytes, name: str) -> bytes:
 
 
 class SealedBlobs(FileBlobs):
-    """Blobs as sealed files. `names`, `check`, `remove` and `tidy` speak of files, as a sealed store's rows do."""
+    """Blobs as sealed files. `names`, `check`, `remove`, `stray` and `tidy` speak of files, as a sealed store's rows do."""
 
     def __init__(self, folder: str, ring: Callable[[], Ring]) -> None:
         super().__init__(folder)

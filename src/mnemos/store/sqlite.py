@@ -183,8 +183,9 @@ class SqliteStore:
                     sqlite_erase.cut_log(self._db)
                     sqlite_erase.clear_index(self._db)
                 sqlite_jobs.release_all(self._db)
-                if unclean or self._erasing.left:
-                    self.blobs.tidy(self._reading(self._db).blob_names())
+                reader = self._reading(self._db)  # who dies between a payload and its row may have written nothing else
+                if unclean or self._erasing.left or self.blobs.stray(reader.blob_names(searched=False)):
+                    self.blobs.tidy(reader.blob_names())
                 self._erasing.catch_up(self._db, self.path)
         except StoreFull:
             pass  # a full disk must not keep anybody from reading; the next erase, or the next open, goes on
@@ -593,22 +594,6 @@ class SqliteStore:
         doing = "erasing what was forgotten"
         with self._alone(doing), explained(self.path, doing, outcome):
             self._erasing.erase(self._db, self.path, texts, self._local.__dict__.pop("forgets", []))
-
-    def clear_blobs(self) -> int:
-        """Remove the large payloads that no version speaks of (a write that failed may leave some), where nobody else has the store open; give how
-        many. Nothing may be written meanwhile. Raises `StoreUnavailable`."""
-        if self.witness is None:
-            return 0
-        try:
-            if not self.witness.alone():
-                return 0
-            with self._alone("removing what no memory speaks of"):
-                kept = self._reading(self._db).blob_names()
-                stray = [name for name in self.blobs.names() if name not in kept]
-                self.blobs.tidy(kept)
-        finally:  # also where it was refused: to ask for the lock alone gives up that which was held
-            self.witness.share()
-        return len(stray)
 
     def when_durable(self, act: Callable[[], object]) -> None:
         """Call `act` now, or, inside a transaction of this thread, once that is durable: never where it is undone."""

@@ -359,10 +359,11 @@ class Reader(JobReader):
             out.setdefault(UUID(bytes=cube), State(orjson.loads(self._body(seq, body))["from"]))
         return out
 
-    def blob_names(self) -> set[str]:
-        """The blobs that versions speak of."""
-        rows = self._db.execute("SELECT DISTINCT more ->> '$.blob' FROM version WHERE more IS NOT NULL AND more ->> '$.blob' IS NOT NULL")
-        return {name for (name,) in rows}
+    def blob_names(self, searched: bool = True) -> set[str]:
+        """The files of the blobs that versions speak of; without `searched` those of what no search finds, which are as good as all, and found at
+        once."""
+        where = "more IS NOT NULL AND more ->> '$.blob' IS NOT NULL" if searched else self._has_payload
+        return {name for (name,) in self._db.execute(f"SELECT DISTINCT more ->> '$.blob' FROM version WHERE {where}")}
 
     def payloads(self, space: int | None = None) -> list[int]:
         """The positions of the versions that speak of a large payload, in a space or in all, ascending."""

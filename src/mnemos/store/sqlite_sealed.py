@@ -189,8 +189,7 @@ class _Sealed(Reader):
         named = (self._rules(cube, acl) or {}).get("read")
         return named is None or not set(readers).isdisjoint(named)
 
-    def blob_names(self) -> set[str]:
-        """The files of the blobs that versions speak of."""
+    def blob_names(self, searched: bool = True) -> set[str]:
         return {name for (name,) in self._db.execute("SELECT DISTINCT blob FROM version WHERE blob IS NOT NULL")}
 
     def index_rows(self, space: int, since: int) -> Iterator[tuple[Any, ...]]:
