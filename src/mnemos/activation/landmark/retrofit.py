@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class LoRA:
     rank: int = 16
     alpha: float = 16.0
     dropout: float = 0.0
-    targets: Sequence[str] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     """The modules that they are added to, by the ends of their names."""
 
 
@@ -92,7 +92,7 @@ class Retrofit:
         card = card_of(folder)
         try:
             learnt_on, block = Fingerprint(**card["base"]), int(card["block"])
-            lora = None if card["lora"] is None else LoRA(**card["lora"])
+            lora = None if card["lora"] is None else LoRA(**{**card["lora"], "targets": tuple(card["lora"]["targets"])})
             digest = str(card["sha256"])
         except (KeyError, TypeError, ValueError) as error:
             raise Corrupt(f"{folder / CARD} is no card of a landmark model ({error!r}): save it again") from error

@@ -79,7 +79,9 @@ def loss(model: Any, batch: Batch, recipe: Recipe, kept_blocks: Tensor | None = 
     weights = torch.where(marked, 1.0, weights) if recipe.landmark_loss else weights.masked_fill(marked, 0.0)
     weights[:, 0] = 0.0
     rows, places = torch.nonzero(weights, as_tuple=True)
-    more = {} if batch.positions is None else {"position_ids": batch.positions}
+    more = {}
+    if batch.positions is not None:  # with the mask, for without one transformers takes rows whose positions jump for several sequences
+        more = {"position_ids": batch.positions, "attention_mask": torch.ones_like(batch.ids)}
     if kept_blocks is not None:
         more["kept_blocks"] = kept_blocks
     with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=recipe.bfloat16):

@@ -1,0 +1,66 @@
+"""Our reference model with landmarks: how it learnt them, and how to load it. `python -m mnemos.activation.landmark` trains and publishes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnemos.activation.landmark import tokens
+from mnemos.activation.landmark.retrofit import Retrofit, card_of
+from mnemos.activation.landmark.training import Batch, Recipe
+from mnemos.models import reference
+from mnemos.models.reference import language
+from mnemos.models.reference.training.batches import Books
+from mnemos.models.reference.training.batches import batch as drawn
+from mnemos.models.reference.training.plan import PLAN, TEXT, Plan, Stage
+
+BLOCK = 15
+LANDMARK = len(language.VOCABULARY)
+"""The id of its landmark, the first behind its vocabulary."""
+
+TRAINED = tokens.length_with(512, BLOCK)
+"""Tokens, landmarks included, of the longest rows that it learnt on."""
+
+RECIPE = Recipe(steps=1500, rate=2e-3, warmup=0.03, weight_decay=0.02, accumulation=1, bfloat16=True, muon=True)
+_MIXTURE = {"kv": 2, "copy": 1.5, "needle": 1, "rule": 1, "world": 1.5, "span": 1.5, "chain": 1.5, "code": 1, "run": 1, "list": 0.5, TEXT: 0.7}
+LESSONS = Plan(stages=(Stage(0, {128: 1, 256: 1, 512: 1.5}, 4096, _MIXTURE),), steps=RECIPE.steps, cooldown=1, seed=15, longest=PLAN.longest)
+"""The rows that it learnt on: the tasks that its base had learnt, of at most 512 words, other ones."""
+
+
+def folder() -> Path:
+    """Where its weights and its card are; what `Retrofit.load` takes."""
+    with as_file(files(reference) / "landmark") as path:
+        return path
+
+
+def card() -> dict[str, Any]:
+    """What its card says."""
+    return card_of(folder())
+
+
+def load() -> tuple[Any, Any]:
+    """The model, ready to read with `KVMemory` and `policy("landmark", block=BLOCK, …)`, and the tokenizer of its base. Raises as
+    `mnemos.models.reference.load` and `Retrofit.load` do."""
+    base, tokenizer = reference.load()
+    return Retrofit.load(base, folder()).merged(), tokenizer
+
+
+def lessons(books: Books) -> Callable[[int], Batch]:
+    """The batch of a number."""
+
+    def numbered(number: int) -> Batch:
+        rows = drawn(LESSONS, number, books)
+        ids, weights = tokens.in_training(torch.from_numpy(rows.ids), BLOCK, LANDMARK, torch.from_numpy(rows.weights))
+        return Batch(ids, weights)
+
+    return numbered
+
+
+def recipe(steps: int | None = None) -> Recipe:
+    """`RECIPE`, or a shorter one."""
+    return RECIPE if steps is None else replace(RECIPE, steps=steps)
