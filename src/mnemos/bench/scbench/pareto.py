@@ -44,7 +44,7 @@ def points(results: Sequence[SessionResult], rng: np.random.Generator, counted: 
         rows = [row for row in kept if row.turn or sessions[0].mode != MULTI_TURN] or kept
         if rows:
             times = [seconds for row in rows if (seconds := _seconds(row)) is not None]
-            near, whole = float(np.median([_near(row) for row in rows])), float(np.median([row.bytes for row in rows]))
+            near, whole = float(np.median([near_bytes(row) for row in rows])), float(np.median([row.bytes for row in rows]))
             out.append(Point(name, mean(rows, rng), near, whole, float(np.median(times)) if times else None, sessions[0].query_aware))
     return out
 
@@ -116,7 +116,8 @@ def latency(point: Point) -> float | None:
     return point.seconds
 
 
-def _near(row: TurnRow) -> int:
+def near_bytes(row: TurnRow) -> int:
+    """Bytes near the compute; of a method that keeps nothing there, all of its bytes."""
     return row.resident.get("device", row.bytes)
 
 
