@@ -44,14 +44,14 @@ def by_hand(model: Any, prompt: list[int], count: int) -> list[int]:
     for one in prompt:
         logits = read(one)
         if grid.insert([one])[-1] == LANDMARK:
-            read(LANDMARK)
+            logits = read(LANDMARK)
     for _ in range(count):
         wanted += int(logits.argmax()) == LANDMARK
         logits[LANDMARK] = -torch.inf
         out.append(int(logits.argmax()))
         logits = read(out[-1])
         if grid.insert([out[-1]])[-1] == LANDMARK:
-            read(LANDMARK)
+            logits = read(LANDMARK)
     assert wanted
     return out
 
@@ -80,7 +80,7 @@ def test_a_batch_is_its_rows_and_chunks_are_the_whole() -> None:
     assert together[1] == local.generate(prompts[1], max_tokens=9, chunk=5).run()[0].tokens
 
 
-def test_logits_are_of_the_tokens_that_were_given() -> None:
+def test_logits_say_what_comes_after_a_token_and_its_landmark() -> None:
     model, prompt = with_landmarks(), ids(21)
     local = LocalModel(Landmarked(model, top=9))
     (found,) = local.logits(prompt)
@@ -88,7 +88,7 @@ def test_logits_are_of_the_tokens_that_were_given() -> None:
     with torch.no_grad():
         expected = model(torch.tensor([wide]), cache=KVMemory.of(model, policy("landmark", block=BLOCK, top=9)),
                          landmarks=torch.tensor([wide]) == LANDMARK).logits[0]  # fmt: skip
-    expected = expected[[place for place, one in enumerate(wide) if one != LANDMARK]]
+    expected = expected[[place for place, _ in enumerate(wide) if [*wide, 1][place + 1] != LANDMARK]]
     assert found.shape == (21, WORDS)
     assert torch.allclose(found[:, :LANDMARK], expected[:, :LANDMARK], atol=1e-4)
     assert bool((found[:, LANDMARK] == -torch.inf).all())

@@ -79,8 +79,8 @@ class Landmarked(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None, cache: Any = None,
                 use_cache: bool | None = True, logits_to_keep: int = 0, **more: Any) -> Any:  # fmt: skip
         """As the model's, of ids [B, t] without landmarks: `position_ids` [B, t], −1 for padding, and `attention_mask` [B, all tokens so far] leave
-        them out, too; so do the logits, of which the landmark has none. Raises `Invalid` for ids with landmarks, and caches that are not of
-        `new_cache`."""
+        them out, too; so do the logits, which say what comes after a token and the landmark behind it, and have none for it. Raises `Invalid` for ids
+        with landmarks, and caches that are not of `new_cache`."""
         memory = self.new_cache() if cache is None else cache
         if not isinstance(memory, KVMemory) or memory.policy.describe() != self.policy.describe():
             raise Invalid("a model with landmarks keeps its past in what its own new_cache() makes: give that as the cache, or none")
@@ -110,7 +110,8 @@ class Landmarked(nn.Module):
 
 
 class _Wide:
-    """Rows with their landmarks, padded before: `ids` and `positions` [B, m], −1 for padding; `columns` [B, t]: where each token of before stands."""
+    """Rows with their landmarks, padded before: `ids` and `positions` [B, m], −1 for padding; `columns` [B, t]: where what comes after each token of
+    before is predicted, its own place or, as in training, that of the landmark behind it."""
 
     def __init__(self, ids: list[list[int]], positions: list[list[int]], columns: list[list[int]]) -> None:
         self.ids, self.positions, self.columns = ids, positions, columns
@@ -122,10 +123,10 @@ class _Wide:
             out: list[tuple[int, int]] = []
             at = []
             for one, place in zip(row, its, strict=True):
-                at.append(len(out))
                 out.append((one, -1 if place < 0 else place_of(place, block)))
                 if place >= 0 and (place + 1) % block == 0:
                     out.append((token, place_of(place, block) + 1))
+                at.append(len(out) - 1)
             made.append((out, at))
         width = max(len(out) for out, _ in made)
         padded = [[(0, -1)] * (width - len(out)) + out for out, _ in made]
