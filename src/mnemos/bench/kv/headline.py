@@ -1,24 +1,35 @@
 """`mnemos bench kv`: what is still answered in later turns, for how many measured bytes, by every policy, on the reference model.
 
 One context, five questions (SCBench, arXiv 2412.10319, its multi-turn mode): the reference answer is put into the history, what was generated is
-taken back. Only tasks are asked that the full cache answers. Bytes are those of the tensors near the compute, as a share of the full cache's.
+taken back. Only tasks count that the full cache answers. Bytes are those of the tensors near the compute, as a share of the full cache's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
 
+from mnemos.activation.landmark import reference as landmark
+from mnemos.activation.landmark.module import Landmarked
+from mnemos.activation.memory import KVMemory
+from mnemos.activation.policies import policy
+from mnemos.activation.policy import Policy
+from mnemos.activation.quantised import Quantise
+from mnemos.base.errors import MnemosError
 from mnemos.base.stats import Interval, bootstrap_difference
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
 from mnemos.bench.scbench import on_models
+from mnemos.bench.scbench.clients import TokenClient
 from mnemos.bench.scbench.harness import MULTI_TURN, SessionResult
 from mnemos.bench.scbench.harness import run as ask
+from mnemos.bench.scbench.hf import CacheMethod
+from mnemos.bench.scbench.methods import COMPACT_TEMPLATE, CompactCodec
 from mnemos.bench.threads import one_thread
 
 EIGHTH = 1 / 8
@@ -28,58 +39,104 @@ more than it."""
 MASTERED = 0.8
 """A task counts where the full cache answers so much of it."""
 TASKS = ("kv", "summary", "summary_needles", "many_shot", "qa_english")
-LENGTH, TURNS = 1024, 5
+LENGTH, TURNS, SESSIONS = 1024, 5, 12
+"""Words of a context; its questions; sessions of each task in a full run."""
+FULL = "full"
 NOTES = (
-    "The reference model of this project (1.4 million parameters), contexts of about 1,024 tokens in its compact language; answers count as SCBench "
-    "counts them.",
+    "The reference model of this project (1.4 million parameters, float32), contexts of about 1,024 tokens in its compact language; answers count as "
+    "SCBench counts them.",
     "`near ÷ full`: bytes of all tensors near the compute after the last turn, room to spare, positions and kept queries included, in multiples of "
-    "the full cache's keys and values. What lies far (ShadowKV's values) is in the column beside it.",
+    "the full cache's keys and values. What lies far (keys and values that are brought back) is in the column beside it. Few bits are few of 32: of "
+    "a model in 16 bits they are twice as large a share.",
+    "A policy that brings back is at an eighth where all that is near is; one that only evicts, where its budget is, whatever it holds beside that.",
+    "Intervals are bootstrapped by session; settings were chosen on sessions of other seeds.",
 )
+
+
+class Kind(Enum):
+    """What a policy does with tokens that it has no room for."""
+
+    KEEPS = "keeps all"
+    EVICTS = "only evicts"
+    ROUNDS = "rounds"
+    BRINGS = "brings back"
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One policy at one setting. `brings_back`: what was put aside can be attended to again."""
+    """One policy at one setting."""
 
     name: str
-    policy: str
-    options: Mapping[str, Any]
-    brings_back: bool = False
+    make: Callable[[], Policy]
+    kind: Kind
+    share: float = 1.0
+    """Of the tokens: its budget, where it evicts."""
+
+    def client(self, model: Any) -> TokenClient:
+        """Raises where the model that it needs is not there."""
+        return _client(CacheMethod(model, lambda: KVMemory.of(model, self.make()), self.name))
+
+
+@dataclass(frozen=True)
+class Trained(Arm):
+    """One that works on a model of its own: the reference model that has learnt landmarks."""
+
+    def client(self, model: Any) -> TokenClient:
+        """Of the other model. Raises `MnemosError` where its weights are not there."""
+        own = Landmarked(landmark.load()[0], **vars(self.make()))
+        return _client(CacheMethod(own, own.new_cache, self.name))
+
+
+def _client(method: CacheMethod) -> TokenClient:
+    return TokenClient(method, CompactCodec(), COMPACT_TEMPLATE, verify=False)
+
+
+def _arm(name: str, kind: Kind, which: str, **options: Any) -> Arm:
+    return Arm(name, lambda: policy(which, **options), kind, options.get("share", 1.0) if kind is Kind.EVICTS else 1.0)
 
 
 def _evicting(share: float) -> tuple[Arm, ...]:
     said = f"1/{round(1 / share)}"
     return (
-        Arm(f"window {said}", "window", {"share": share}),
-        Arm(f"SnapKV {said}", "snapkv", {"share": share, "window": 16}),
-        Arm(f"H2O {said}", "h2o", {"share": share, "recent": 16}),
-        Arm(f"TOVA {said}", "tova", {"share": share}),
-        Arm(f"KNorm {said}", "knorm", {"share": share}),
-        Arm(f"KeyDiff {said}", "keydiff", {"share": share}),
-        Arm(f"Expected Attention {said}", "expected", {"share": share}),
-        Arm(f"R-KV {said}", "rkv", {"share": share}),
+        _arm(f"window {said}", Kind.EVICTS, "window", share=share),
+        _arm(f"SnapKV {said}", Kind.EVICTS, "snapkv", share=share, window=16),
+        _arm(f"H2O {said}", Kind.EVICTS, "h2o", share=share, recent=16),
+        _arm(f"TOVA {said}", Kind.EVICTS, "tova", share=share),
+        _arm(f"KNorm {said}", Kind.EVICTS, "knorm", share=share),
+        _arm(f"KeyDiff {said}", Kind.EVICTS, "keydiff", share=share),
+        _arm(f"Expected Attention {said}", Kind.EVICTS, "expected", share=share),
+        _arm(f"R-KV {said}", Kind.EVICTS, "rkv", share=share),
     )
 
 
+def _then(first: Policy, *codecs: Any) -> Policy:
+    return first.then(*codecs)  # type: ignore[attr-defined, no-any-return]
+
+
+_FEW: dict[str, Any] = {"chunk": 1, "share": 1 / 32, "local": 4, "bits": 4, "landmark_bits": 2, "outliers": 0.0, "residual": 0.5, "reuse": False}
 ARMS: Sequence[Arm] = (
-    Arm("full", "full", {}),
-    *_evicting(1 / 2),
-    *_evicting(1 / 4),
+    *_evicting(1 / 2)[:3],
     *_evicting(1 / 8),
-    Arm("KIVI, 4 bits", "kivi", {"bits": 4}),
-    Arm("KIVI, 2 bits", "kivi", {"bits": 2}),
-    Arm("ThinK .4", "think", {"share": 0.4}),
-    Arm("ShadowKV, chunks of 8", "shadowkv", {"share": 1 / 16, "rank": 0.125, "chunk": 8, "local": 2}, True),
-    Arm("ShadowKV, chunks of 2", "shadowkv", {"share": 1 / 16, "rank": 0.25, "chunk": 2, "local": 2}, True),
+    _arm("KIVI, 4 bits", Kind.ROUNDS, "kivi", bits=4),
+    _arm("KIVI, 2 bits", Kind.ROUNDS, "kivi", bits=2),
+    _arm("ThinK .4", Kind.ROUNDS, "think", share=0.4),
+    Arm("ThinK .4, in 4 bits", lambda: _then(policy("think", share=0.4), Quantise(4)), Kind.ROUNDS),
+    Arm("ThinK .5, in 2 bits", lambda: _then(policy("think", share=0.5), Quantise(2)), Kind.ROUNDS),
+    Arm("SnapKV 1/2, in 4 bits", lambda: _then(policy("snapkv", share=1 / 2, window=16), Quantise(4)), Kind.ROUNDS),
+    _arm("ShadowKV, chunks of 8", Kind.BRINGS, "shadowkv", share=1 / 16, rank=0.125, chunk=8, local=2),
+    _arm("ShadowKV, chunks of 2", Kind.BRINGS, "shadowkv", share=1 / 16, rank=0.25, chunk=2, local=2),
+    _arm("ShadowKV, few bits, rank .5", Kind.BRINGS, "shadowkv", rank=0.5, most_rank=0.5, **_FEW),
+    _arm("ShadowKV, few bits, rank .25", Kind.BRINGS, "shadowkv", rank=0.25, most_rank=0.25, **_FEW),
+    _arm("blocks of 1, in 2 bits", Kind.BRINGS, "blocks", block=1, bits=2, share=1 / 32, local=4),
+    Trained("Landmark", lambda: policy("landmark", block=landmark.BLOCK, trained=landmark.TRAINED), Kind.BRINGS),
 )
-QUICK = ("full", "window 1/8", "SnapKV 1/8", "H2O 1/8", "KIVI, 2 bits", "ThinK .4", "ShadowKV, chunks of 8", "ShadowKV, chunks of 2")
+QUICK = ("window 1/8", "SnapKV 1/8", "KIVI, 2 bits", "ShadowKV, few bits, rank .25", "blocks of 1, in 2 bits")
 
 
 @dataclass(frozen=True)
 class Turns:
-    """An arm's answers: `scores` by session and turn, in one row for each; bytes as shares of the full cache's."""
+    """Answers of an arm: `scores` by session and turn, in one row for each; bytes as shares of the full cache's."""
 
-    arm: Arm
     scores: Sequence[Sequence[float]]
     near: float
     far: float
@@ -89,31 +146,58 @@ class Turns:
         return [float(np.mean(row[1:])) for row in self.scores]
 
 
+Found = Mapping[str, Mapping[str, Turns]]
+"""By task and name of an arm; only `FULL` where the full cache does not answer."""
+
+
 def run(benchmark: Benchmark, options: Options) -> Result:
     """Measures. Raises `ModelUnavailable` where the reference model is not there."""
     with one_thread():
-        return in_parts(benchmark, options, (turns,), NOTES)
+        clients, absent = clients_of(options.quick)
+
+        def turns(options: Options) -> Measured:
+            """Every arm on every task that the full cache answers."""
+            return measured(asked(clients, options), options)
+
+        return in_parts(benchmark, options, (turns,), [*NOTES, *absent])
 
 
-def turns(options: Options) -> Measured:
-    """Every arm on every task that the full cache answers."""
+def measured(found: Found, options: Options) -> Measured:
+    """Checks and tables of what was found."""
+    return _checks(found, options), _tables(found, options)
+
+
+def clients_of(quick: bool) -> tuple[dict[str, TokenClient], list[str]]:
+    """(By name, the full cache first; why others are not there.)"""
     model, _ = on_models.model()
-    n = 4 if options.quick else 20
-    arms = [arm for arm in ARMS if not options.quick or arm.name in QUICK]
-    records = {task: on_models.sessions(task, n, options.seed, LENGTH, TURNS) for task in (TASKS[:2] if options.quick else TASKS)}
+    clients, absent = {FULL: on_models.client(model, "full", verify=False)}, []
+    for arm in ARMS:
+        if not quick or arm.name in QUICK:
+            try:
+                clients[arm.name] = arm.client(model)
+            except MnemosError as error:
+                absent.append(f"{arm.name} is not measured: {error}")
+    return clients, absent
+
+
+def asked(clients: Mapping[str, TokenClient], options: Options) -> Found:
+    """What all answered."""
+    n = 4 if options.quick else SESSIONS
     found: dict[str, dict[str, Turns]] = {}
-    for task, asked in records.items():
+    for task in TASKS[:1] if options.quick else TASKS:
+        records = on_models.sessions(task, n, options.seed, LENGTH, TURNS)
         options.say(task)
-        full = ask(on_models.client(model, "full", verify=False), asked, MULTI_TURN)
+        full = ask(clients[FULL], records, MULTI_TURN)
         whole = float(np.mean([_bytes(result)[0] for result in full]))
-        rows = {ARMS[0].name: Turns(ARMS[0], _scores(full), 1.0, 0.0)}
-        if np.mean(rows["full"].later()) >= MASTERED:
-            for arm in arms[1:]:
-                results = ask(on_models.client(model, arm.policy, arm.name, verify=False, **arm.options), asked, MULTI_TURN)
-                near, far = np.mean([_bytes(result) for result in results], 0) / whole
-                rows[arm.name] = Turns(arm, _scores(results), float(near), float(far))
-        found[task] = rows
-    return _checks(found, options), _tables(found)
+        found[task] = {FULL: Turns(_scores(full), 1.0, 0.0)}
+        if np.mean(found[task][FULL].later()) >= MASTERED:
+            for name, client in clients.items():
+                if name != FULL:
+                    options.say(f"{task}: {name}")
+                    results = ask(client, records, MULTI_TURN)
+                    near, far = np.mean([_bytes(result) for result in results], 0) / whole
+                    found[task][name] = Turns(_scores(results), float(near), float(far))
+    return found
 
 
 def _scores(results: Sequence[SessionResult]) -> list[list[float]]:
@@ -125,34 +209,53 @@ def _bytes(result: SessionResult) -> tuple[float, float]:
     return float(resident.get("device", 0)), float(resident.get("host", 0))
 
 
-def _checks(found: Mapping[str, Mapping[str, Turns]], options: Options) -> list[Check]:
+@dataclass(frozen=True)
+class Over:
+    """An arm over all tasks that count: means of turns 2 and on by session, what it loses to the full cache, and the bytes near."""
+
+    arm: Arm
+    later: Sequence[float]
+    lost: Interval
+    near: float
+
+    @property
+    def at_an_eighth(self) -> bool:
+        """Whether it counts there."""
+        return self.near <= EIGHTH if self.arm.kind is Kind.BRINGS else self.arm.share <= EIGHTH
+
+
+def _over(found: Found, options: Options) -> list[Over]:
+    used = [rows for rows in found.values() if len(rows) > 1]
+    out = []
+    for arm in ARMS:
+        if used and all(arm.name in rows for rows in used):
+            full, later = ([value for rows in used for value in rows[name].later()] for name in (FULL, arm.name))
+            lost = bootstrap_difference(full, later, range(len(full)), options.rng())
+            out.append(Over(arm, later, lost, float(np.mean([rows[arm.name].near for rows in used]))))
+    return out
+
+
+def _checks(found: Found, options: Options) -> list[Check]:
     """At an eighth of the bytes: the loss of the best policy that brings back, and how much more the best loses that only evicts."""
-    used = {task: rows for task, rows in found.items() if len(rows) > 1}
-    checks = [Check("tasks that the full cache answers, of those asked", float(len(used)), n=len(found))]
-    kinds = {True: "brings back", False: "only evicts"}
-    losses: dict[bool, list[tuple[float, str, Interval]]] = {True: [], False: []}
-    names = [arm.name for arm in ARMS if used and all(arm.name in rows for rows in used.values()) and arm.policy not in ("full", "kivi", "think")]
-    for name in names:
-        ours = [value for rows in used.values() for value in rows[name].later()]
-        theirs = [value for rows in used.values() for value in rows["full"].later()]
-        near = float(np.mean([rows[name].near for rows in used.values()]))
-        arm = next(arm for arm in ARMS if arm.name == name)
-        if near <= EIGHTH * 1.05:
-            losses[arm.brings_back].append((near, name, bootstrap_difference(theirs, ours, range(len(ours)), options.rng())))
-    for brings_back, bound in ((True, LOST), (False, None)):
-        least = min(losses[brings_back], key=lambda loss: loss[2].value, default=None)
+    over = _over(found, options)
+    checks = [Check("tasks that the full cache answers, of those asked", float(sum(len(rows) > 1 for rows in found.values())), n=len(found))]
+    best: dict[Kind, Over | None] = {}
+    for kind, bound in ((Kind.BRINGS, LOST), (Kind.EVICTS, None)):
+        said = f"points lost by the best that {kind.value}"
+        fit = [each for each in over if each.arm.kind is kind and each.at_an_eighth]
+        least = best[kind] = min(fit, key=lambda each: each.lost.value, default=None)
         if least is None:
-            checks.append(Check(f"points lost by the best that {kinds[brings_back]}, at 1/8 of the bytes (none is that small)", float("nan"), bound,
-                                at_least=False))  # fmt: skip
+            checks.append(Check(f"{said}, at 1/8 of the bytes (none is that small)", float("nan"), bound, at_least=False))
         else:
-            checks.append(Check.of(f"points lost by the best that {kinds[brings_back]} ({least[1]}), turns 2 on, at {least[0]:.3f} of the bytes",
-                                   least[2], bound, at_least=False))  # fmt: skip
-    best = [min((loss[2].value for loss in losses[kind]), default=float("nan")) for kind in (False, True)]
-    checks.append(Check("points that the best which only evicts loses more", best[0] - best[1], MORE))
-    return checks
+            checks.append(Check.of(f"{said} ({least.arm.name}), turns 2 on, at {least.near:.3f} of the bytes", least.lost, bound, at_least=False))
+    brings, evicts = best[Kind.BRINGS], best[Kind.EVICTS]
+    more = "points that the best which only evicts loses more"
+    if brings is None or evicts is None:
+        return [*checks, Check(more, float("nan"), MORE)]
+    return [*checks, Check.of(more, bootstrap_difference(brings.later, evicts.later, range(len(brings.later)), options.rng()), MORE)]
 
 
-def _tables(found: Mapping[str, Mapping[str, Turns]]) -> dict[str, Any]:
+def _tables(found: Found, options: Options) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     for task, rows in found.items():
         tables[f"{task}: score by turn"] = {
@@ -160,4 +263,8 @@ def _tables(found: Mapping[str, Mapping[str, Turns]]) -> dict[str, Any]:
                    **{f"turn {number + 1}": float(np.mean([row[number] for row in each.scores])) for number in range(len(each.scores[0]))}}
             for name, each in rows.items()
         }  # fmt: skip
+    tables["Lost in turns 2 on, all tasks that count"] = {
+        each.arm.name: {"kind": each.arm.kind.value, "near ÷ full": each.near, "lost": each.lost.value, "from": each.lost.low, "to": each.lost.high}
+        for each in _over(found, options)
+    }  # fmt: skip
     return tables

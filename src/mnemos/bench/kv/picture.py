@@ -1,6 +1,7 @@
 """The picture of `mnemos bench kv`: answers of later turns against bytes, and turn by turn. Needs matplotlib, of the [dev] extra.
 
-`mnemos bench kv --json > RESULT.json`, then `python -m mnemos.bench.kv.picture TASK RESULT.json OUT.svg`.
+`mnemos bench kv --json > RESULT.json`, then `python -m mnemos.bench.kv.picture RESULT.json OUT.svg`: a row of panels for each
+task that the full cache answers.
 """
 
 from __future__ import annotations
@@ -15,22 +16,30 @@ import orjson
 from mnemos.base.errors import Invalid, ModelUnavailable, NotFound
 
 KINDS = {"full": "#1f2933", "window": "#8ecae6", "SnapKV": "#66738a", "H2O": "#f4a261", "TOVA": "#b5838d", "KNorm": "#84a59d", "KeyDiff": "#6d6875",
-         "Expected": "#457b9d", "R-KV": "#bc6c25",
-         "KIVI": "#e76f51", "ThinK": "#d4a373", "ShadowKV": "#0f766e", "UNComp": "#9b5de5"}  # fmt: skip
-"""Colours of the policies, by the first word of an arm's name."""
+         "Expected": "#457b9d", "R-KV": "#bc6c25", "KIVI": "#e76f51", "ThinK": "#d4a373", "ThinK in few bits": "#a98467",
+         "SnapKV in few bits": "#3d405b", "ShadowKV": "#5eb5ad", "ShadowKV in few bits": "#0f766e", "blocks": "#7b2cbf",
+         "Landmark": "#d00000"}  # fmt: skip
+"""Colours of the policies, by `kind_of` an arm."""
+BRINGS = ("ShadowKV", "ShadowKV in few bits", "blocks", "Landmark")
+"""Those that bring back, drawn as squares."""
 
 Rows = Mapping[str, Mapping[str, Any]]
 
 
-def rows_of(result: Mapping[str, Any], task: str) -> Rows:
-    """The arms of a task. Raises `Invalid` where the result has none."""
+def kind_of(arm: str) -> str:
+    """The first word of an arm's name, and whether what is usually kept as it is was put in few bits."""
+    first = arm.split(",")[0].split(" ")[0]
+    return f"{first} in few bits" if " bits" in arm and f"{first} in few bits" in KINDS else first
+
+
+def tasks_of(result: Mapping[str, Any]) -> dict[str, Rows]:
+    """The arms of each task that has some. Raises `Invalid` where none has."""
     tables = result.get("details", {}).get("tables", {})
-    found = tables.get(f"{task}: score by turn")
-    if not found or len(found) < 2:
-        tasks = [title.partition(":")[0] for title, rows in tables.items() if len(rows) > 1]
-        raise Invalid(f"picture: the result has no arms for {task!r}; it has {', '.join(tasks) or 'none'}")
-    rows: Rows = found
-    return rows
+    ending = ": score by turn"
+    found = {title.removesuffix(ending): rows for title, rows in tables.items() if title.endswith(ending) and len(rows) > 1}
+    if not found:
+        raise Invalid("picture: the result has no arms for any task: give one of `mnemos bench kv --json`")
+    return found
 
 
 def turns_of(row: Mapping[str, Any]) -> list[float]:
@@ -38,9 +47,9 @@ def turns_of(row: Mapping[str, Any]) -> list[float]:
     return [float(value) for name, value in row.items() if name.startswith("turn ")]
 
 
-def draw(rows: Rows, task: str, out: Path) -> None:
-    """Two panels: the mean of turns 2 and on against bytes near the compute, and the score of each turn. Raises `ModelUnavailable` without
-    matplotlib."""
+def draw(tasks: Mapping[str, Rows], out: Path) -> None:
+    """For each task two panels: the mean of turns 2 and on against bytes near the compute, and the score of each turn. Raises `ModelUnavailable`
+    without matplotlib."""
     try:
         import matplotlib
     except ModuleNotFoundError as error:
@@ -49,50 +58,63 @@ def draw(rows: Rows, task: str, out: Path) -> None:
     from matplotlib import pyplot
 
     matplotlib.rcParams["svg.hashsalt"] = "kv"  # the same numbers give the same file
-    figure, (by_bytes, by_turn) = pyplot.subplots(1, 2, figsize=(10.4, 4.6), dpi=160)
-    lines: dict[str, list[tuple[float, float]]] = {}
-    for name, row in rows.items():
-        turns = turns_of(row)
-        kind = name.split(",")[0].split(" ")[0]
-        lines.setdefault(kind, []).append((float(row["near ÷ full"]), sum(turns[1:]) / max(1, len(turns) - 1)))
-    for kind, points in lines.items():
-        points.sort()
-        by_bytes.plot(*zip(*points, strict=True), marker="o", markersize=5, color=KINDS.get(kind, "#999999"), label=kind)
-    shown: dict[str, str] = {}
-    for name in rows:  # of each policy the arm with the fewest bytes
-        kind = name.split(",")[0].split(" ")[0]
-        if kind not in shown or rows[name]["near ÷ full"] < rows[shown[kind]]["near ÷ full"]:
-            shown[kind] = name
-    for kind, name in shown.items():
-        turns = turns_of(rows[name])
-        by_turn.plot(range(1, len(turns) + 1), turns, marker="o", markersize=4, color=KINDS.get(kind, "#999999"))
-    by_bytes.axvline(1 / 8, color="#cccccc", linewidth=1, zorder=0)
-    by_bytes.set_xscale("log", base=2)
-    ticks = [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]
-    by_bytes.set_xticks(ticks, ["1/16", "1/8", "1/4", "1/2", "1"])
-    by_bytes.set_title("answers of turns 2 and on, by bytes near ÷ full", loc="left", fontsize=10)
-    by_turn.set_title("answers by turn, each policy at its fewest bytes", loc="left", fontsize=10)
-    by_turn.set_xticks(range(1, 1 + max(len(turns_of(row)) for row in rows.values())))
-    for axes in (by_bytes, by_turn):
-        axes.set_ylim(-0.03, 1.05)
-        axes.grid(color="#e8e8e8", linewidth=0.6)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-    figure.suptitle(f"{task}: one context, several questions, the reference model", fontsize=11)
-    figure.legend(loc="lower center", ncol=6, frameon=False, fontsize=8)
-    figure.tight_layout(rect=(0, 0.1, 1, 0.97))
+    figure, panels = pyplot.subplots(len(tasks), 2, figsize=(10.4, 3.2 * len(tasks) + 1.4), dpi=160, squeeze=False)
+    handles: dict[str, Any] = {}
+    for (task, rows), (by_bytes, by_turn) in zip(tasks.items(), panels, strict=True):
+        handles |= _by_bytes(by_bytes, rows)
+        _by_turn(by_turn, rows)
+        by_bytes.set_title(f"{task}: answers of turns 2 and on, by bytes near ÷ full", loc="left", fontsize=10)
+        by_turn.set_title(f"{task}: by turn, each policy at its fewest bytes", loc="left", fontsize=10)
+        for axes in (by_bytes, by_turn):
+            axes.set_ylim(-0.03, 1.05)
+            axes.grid(color="#e8e8e8", linewidth=0.6)
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+    figure.suptitle("One context, several questions, the reference model", fontsize=11)
+    figure.legend(handles.values(), handles.keys(), loc="lower center", ncol=6, frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0.9 / figure.get_figheight(), 1, 0.99))
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
     pyplot.close(figure)
 
 
+def _by_bytes(axes: Any, rows: Rows) -> dict[str, Any]:
+    """Gives what the legend shows, by kind."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for name, row in rows.items():
+        turns = turns_of(row)
+        lines.setdefault(kind_of(name), []).append((float(row["near ÷ full"]), sum(turns[1:]) / max(1, len(turns) - 1)))
+    handles = {}
+    for kind, points in lines.items():
+        points.sort()
+        marker = "s" if kind in BRINGS else "o"
+        (handles[kind],) = axes.plot(*zip(*points, strict=True), marker=marker, markersize=5, color=KINDS.get(kind, "#999999"), label=kind)
+    axes.axvline(1 / 8, color="#cccccc", linewidth=1, zorder=0)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([1 / 16, 1 / 8, 1 / 4, 1 / 2, 1], ["1/16", "1/8", "1/4", "1/2", "1"])
+    return handles
+
+
+def _by_turn(axes: Any, rows: Rows) -> None:
+    shown: dict[str, str] = {}
+    for name in rows:  # of each policy the arm with the fewest bytes
+        kind = kind_of(name)
+        if kind not in shown or rows[name]["near ÷ full"] < rows[shown[kind]]["near ÷ full"]:
+            shown[kind] = name
+    for kind, name in shown.items():
+        turns = turns_of(rows[name])
+        marker = "s" if kind in BRINGS else "o"
+        axes.plot(range(1, len(turns) + 1), turns, marker=marker, markersize=4, color=KINDS.get(kind, "#999999"))
+    axes.set_xticks(range(1, 1 + max(len(turns_of(row)) for row in rows.values())))
+
+
 def main() -> None:
     """The command. Raises `NotFound` for a file that is not there, `Invalid` for one that is no result."""
-    if len(sys.argv) != 4:
-        raise SystemExit(f"usage: python -m {__spec__.name} TASK RESULT.json OUT.svg")
-    task, source, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    if len(sys.argv) != 3:
+        raise SystemExit(f"usage: python -m {__spec__.name} RESULT.json OUT.svg")
+    source, out = (Path(name) for name in sys.argv[1:])
     if not source.is_file():
         raise NotFound(f"picture: {source} is not there")
-    draw(rows_of(orjson.loads(source.read_bytes()), task), task, out)
+    draw(tasks_of(orjson.loads(source.read_bytes())), out)
 
 
 if __name__ == "__main__":
