@@ -16,6 +16,7 @@ SUITE_SESSIONS, QUICK_SUITE_SESSIONS = 4, 1
 FINDING_SESSIONS, QUICK_FINDING_SESSIONS = 100, 6
 FRONT_SESSIONS, QUICK_FRONT_SESSIONS = 10, 1
 QUICK_FRONT_TASKS = ("kv", "many_shot")
+CHANGE_SESSIONS, QUICK_CHANGE_SESSIONS = 5, 2
 MEMORY_SESSIONS, QUICK_MEMORY_SESSIONS = 4, 1
 SEED = 1000
 """Sessions of models begin here, after those that generators are judged on."""
@@ -69,7 +70,7 @@ def run(benchmark: Benchmark, options: Options) -> Result:
             tables[f"Suite, {mode}: scores"] = score_table(its, rng, counted)
     tables["Text memory, multi-turn: scores"] = score_table(remembered, rng)
     if reads:
-        from mnemos.bench.scbench.findings import FRONT_TASKS, compared, findings, fronts
+        from mnemos.bench.scbench.findings import FRONT_TASKS, changes, compared, findings, fronts
 
         found = findings(model, QUICK_FINDING_SESSIONS if quick else FINDING_SESSIONS, seed, rng, options.say)
         tables["Findings, KV and many-shot: scores"] = {
@@ -80,7 +81,9 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         shown, areas = fronts(compare, rng)
         tables |= shown
         tables["Front: costs"] = transposed(system_table(compare))
-        checks += [*found.checks, *areas]
+        changed, apart = changes(model, QUICK_CHANGE_SESSIONS if quick else CHANGE_SESSIONS, seed, options.say)
+        tables["Facts corrected and deleted, tenants apart, KV"] = changed
+        checks += [*found.checks, *areas, *apart]
         notes += found.notes
     else:
         notes.append(CANNOT_READ)

@@ -44,6 +44,10 @@ class Conversation(Protocol):
         """Puts an answer into the history."""
         ...
 
+    def change(self, record: Record) -> None:
+        """The context is now that of `record`. What was said is dropped, but by a text memory, which keeps what it was told."""
+        ...
+
     def fork(self) -> Conversation: ...
     def digest(self) -> str | None: ...
     def close(self) -> None: ...
@@ -116,6 +120,21 @@ class TokenConversation:
     def settle(self, answer: str) -> None:
         self._client.method.append(self._handle, self._client.codec.encode(answer + self._client.around.after_answer))
 
+    def change(self, record: Record) -> None:
+        """Keeps what both contexts begin with, where the method can take back what follows; else reads all anew."""
+        method, client = self._client.method, self._client
+        before = client.codec.encode(client.around.before_context + self._record.context)
+        now = client.codec.encode(client.around.before_context + record.context)
+        same = next((i for i, (old, new) in enumerate(zip(before, now, strict=False)) if old != new), min(len(before), len(now)))
+        rewind = getattr(method, "rewind", None)
+        if rewind is not None and 0 < same < len(now) and rewind(self._handle, same):
+            method.append(self._handle, now[same:])
+        else:
+            method.release(self._handle)
+            self._handle = method.prefill(now)
+        self._record, self._known = record, None
+        self._places = client.codec.places(client.around.before_context + record.context)
+
     def fork(self) -> TokenConversation:
         return TokenConversation(self._client, self._record, self._client.method.fork(self._handle), self._known)
 
@@ -165,6 +184,10 @@ class ChatConversation:
 
     def settle(self, answer: str) -> None:
         self._messages.append({"role": "assistant", "content": answer})
+
+    def change(self, record: Record) -> None:
+        system = [message for message in self._messages if message["role"] == "system"]
+        self._context, self._messages = self._client.around.before_context + record.context, system
 
     def fork(self) -> ChatConversation:
         return ChatConversation(self._client, self._context, self._messages)

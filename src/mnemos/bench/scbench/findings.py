@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+import mnemos
 from mnemos.bench.result import Check
-from mnemos.bench.scbench import checks, pareto
+from mnemos.bench.scbench import changing, checks, pareto
 from mnemos.bench.scbench.clients import Client
 from mnemos.bench.scbench.curves import MASTERED, answered, mastered
 from mnemos.bench.scbench.harness import MULTI_REQUEST, MULTI_TURN, run
@@ -94,6 +95,18 @@ def compared(model: Any, n: int, seed: int, say: Callable[[str], None], tasks: S
             say(f"front: {task}, {each.name}")
             results += run(each, records)
     return results
+
+
+def changes(model: Any, n: int, seed: int, say: Callable[[str], None]) -> tuple[dict[str, dict[str, Any]], list[Check]]:
+    """What correcting and deleting facts costs, and whether tenants stay apart, by methods of every kind; text memory keeps all in one store."""
+    with mnemos.open(":memory:") as store:
+        clients: list[Client] = [
+            client(model, "full", verify=False),
+            client(model, "snapkv", "SnapKV 1/8", verify=False, **KNOWS),
+            client(model, "shadowkv", "loads 1/8", verify=False, **LOADS),
+            ReadingClient(client(model, "full", verify=False), store=store),
+        ]
+        return changing.table(clients, sessions("kv", n, seed), say)
 
 
 def fronts(results: Results, rng: np.random.Generator) -> tuple[dict[str, dict[str, dict[str, Any]]], list[Check]]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.saving import dump
 from mnemos.base.errors import Invalid
@@ -95,6 +96,17 @@ class CacheMethod:
         if tokens:
             self._read(handle, tokens)
             self._settle(handle)
+
+    def rewind(self, handle: Handle, length: int) -> bool:
+        """Takes back what was read after the first `length` tokens, where the cache still has them all as they came; else gives False, and nothing
+        happened. What comes next is known when a token was read again."""
+        layers = handle.cache.layers
+        if not all(layer.is_croppable if isinstance(layer, MemoryLayer) else type(layer).__name__ == "DynamicLayer" for layer in layers):
+            return False
+        for layer in layers:
+            layer.crop(length - handle.length)
+        handle.length, handle.logits = length, None
+        return True
 
     def generate(self, handle: Handle, n: int, stop: Collection[int] = ()) -> Generation:
         start = perf_counter()

@@ -17,6 +17,7 @@ from mnemos.bench.scbench.records import Record, Span, Turn
 from mnemos.kernel.space import Space
 from mnemos.text.tokens import count_tokens
 
+PAGE = 500
 PIECE_TOKENS = 60
 """Tokens of a document, about: sentences are put together until they are as long."""
 _SENTENCE = re.compile(r".+?(?:[.!?](?=\s)|[。;](?=\s|$|[^\s])|, (?=\")|\n|$)", re.DOTALL)
@@ -39,24 +40,35 @@ def pieces(text: str, tokens: int = PIECE_TOKENS) -> list[Span]:
     return out
 
 
+def _document(text: str, span: Span) -> dict[str, Any]:
+    """A piece of the context as a memory that knows where it stood."""
+    return {"text": text, "type": "document", "metadata": {"span": list(span)}}
+
+
 class MemoryClient:
-    """A space of its own for each session. `embedder` and `strategy` as `mnemos.open` and `space` take them; with `chat` a model reads the finds."""
+    """A space of its own for each session. `embedder` and `strategy` as `mnemos.open` and `space` take them; with `chat` a model reads the finds.
+    `store`: an open memory in which all sessions lie, each in its space; None: each has a store of its own."""
 
     query_aware = False
 
-    def __init__(self, embedder: Any = None, strategy: str = "plain", chat: ChatModel | None = None) -> None:
-        self.embedder, self.strategy, self.chat = embedder, strategy, chat
+    def __init__(
+        self, embedder: Any = None, strategy: str = "plain", chat: ChatModel | None = None, store: mnemos.Mnemos | None = None
+    ) -> None:
+        self.embedder, self.strategy, self.chat, self.store = embedder, strategy, chat, store
+        self._opened = 0
         self.name = f"memory {strategy}" + (f", {chat.fingerprint}" if chat else ", rules")
         self.template = hashlib.sha256(f"memory\x1f{PIECE_TOKENS}\x1f{self.name}".encode()).hexdigest()[:16]
 
     def open(self, record: Record, query: Turn | None = None) -> MemoryConversation:
-        memory = mnemos.open(":memory:", embedder=self.embedder)
+        memory = self.store or mnemos.open(":memory:", embedder=self.embedder)
+        self._opened += 1
         try:
-            space = memory.space("scbench", strategy=self.strategy)
+            space = memory.space(f"session-{self._opened}", strategy=self.strategy)
             spans = self.split(record)
-            space.add_many({"text": record.context[start:end], "type": "document", "metadata": {"span": [start, end]}} for start, end in spans)
+            space.add_many(_document(record.context[start:end], (start, end)) for start, end in spans)
         except BaseException:
-            memory.close()
+            if self.store is None:
+                memory.close()
             raise
         return self.conversation(record, memory, space)
 
@@ -66,7 +78,7 @@ class MemoryClient:
 
     def conversation(self, record: Record, memory: mnemos.Mnemos, space: Space) -> MemoryConversation:
         """Over a space that has read the context."""
-        return MemoryConversation(self, memory, space, len(record.context.encode()))
+        return MemoryConversation(self, memory, space, len(record.context.encode()), owner=self.store is None)
 
 
 class MemoryConversation:
@@ -96,6 +108,25 @@ class MemoryConversation:
     def settle(self, answer: str) -> None:
         """The question and its answer become a memory, too."""
         self._space.add(f"{self._asked}\n{answer}", type="turn")
+
+    def change(self, record: Record) -> None:
+        """Forgets the documents that are no longer there, and adds those that are new."""
+        spans = self._client.split(record)
+        now = {record.context[start:end]: (start, end) for start, end in spans}
+        before: set[str] = set()
+        gone: list[Any] = []
+        cursor: str | None = None
+        while True:
+            page = self._space.list(types=["document"], limit=PAGE, cursor=cursor)
+            before |= {cube.text for cube in page}
+            gone += [cube.id for cube in page if cube.text not in now]
+            cursor = page.cursor
+            if cursor is None:
+                break
+        if gone:
+            self._space.forget(ids=gone, reason="the context has changed")
+        self._space.add_many(_document(text, span) for text, span in now.items() if text not in before)
+        self._size = len(record.context.encode())
 
     def fork(self) -> MemoryConversation:
         return MemoryConversation(self._client, self._memory, self._space, self._size, owner=False)

@@ -22,10 +22,11 @@ MOST_HITS = 50
 class ReadingClient(MemoryClient):
     """Text memory whose finds a model reads. `tokens`: what it reads of them at most, the best first; `piece`: tokens of a document, about."""
 
-    def __init__(self, reader: TokenClient, tokens: int = 64, piece: int = 20, embedder: Any = None, strategy: str = "plain") -> None:
+    def __init__(self, reader: TokenClient, tokens: int = 64, piece: int = 20, embedder: Any = None, strategy: str = "plain",
+                 store: mnemos.Mnemos | None = None) -> None:  # fmt: skip
         if tokens < 1 or piece < 1:
             raise Invalid(f"text memory that a model reads: tokens={tokens} and piece={piece} have to be 1 or more")
-        super().__init__(embedder, strategy)
+        super().__init__(embedder, strategy, store=store)
         self.reader, self.tokens, self.piece = reader, tokens, piece
         self.name = f"text memory, reads {tokens} tokens"
         self.template = hashlib.sha256(f"{self.template}\x1f{reader.template}\x1f{tokens}\x1f{piece}".encode()).hexdigest()[:16]
@@ -34,7 +35,7 @@ class ReadingClient(MemoryClient):
         return pieces(record.context, self.piece)
 
     def conversation(self, record: Record, memory: mnemos.Mnemos, space: Space) -> ReadingConversation:
-        return ReadingConversation(self, record, memory, space)
+        return ReadingConversation(self, record, memory, space, owner=self.store is None)
 
 
 class ReadingConversation(MemoryConversation):
@@ -60,6 +61,10 @@ class ReadingConversation(MemoryConversation):
             stats=Stats({"text": self._size, **held.resident}, held.moved, held.length, peak=self._size + (held.peak or 0)), reused=0.0,
             rolled_back=before == self.digest(),
         )  # fmt: skip
+
+    def change(self, record: Record) -> None:
+        super().change(record)
+        self._record = record
 
     def fork(self) -> ReadingConversation:
         return ReadingConversation(self._reading, self._record, self._memory, self._space, owner=False)
