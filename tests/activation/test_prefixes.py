@@ -48,13 +48,13 @@ def test_what_is_stored_does_not_change_while_it_is_used(tmp_path: Path) -> None
     context = tokens(1, 50)
     store = PrefixStore(tmp_path, "it", chunk=16)
     store.put(context[0].tolist(), read(context))
-    before = {path: path.read_bytes() for path in store.folder.iterdir()}
+    before = {path: path.read_bytes() for path in store.place.path.iterdir()}
     one, _ = store.take(MODEL, [*context[0].tolist(), 1])
     two, known = store.take(MODEL, [*context[0].tolist(), 2])
     alone, _ = answer(two.fork(), tokens(1, 60, seed=3), known)
     answer(one, tokens(1, 60, seed=2), known)
     assert answer(two, tokens(1, 60, seed=3), known)[0] == alone
-    assert {path: path.read_bytes() for path in store.folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in store.place.path.iterdir()} == before
 
 
 @settings(max_examples=25, deadline=None)
@@ -99,7 +99,7 @@ def test_a_flipped_bit_is_found_and_the_text_read_again(tmp_path: Path) -> None:
     ids = tokens(1, 64)
     store = PrefixStore(tmp_path, "it", chunk=16)
     store.put(ids[0].tolist(), read(ids))
-    middle = store._path(store.chunks()[2].key)
+    middle = store.place.file(store.chunks()[2].key)
     rng = torch.Generator().manual_seed(0)
     for _ in range(20):
         whole = bytearray(middle.read_bytes())
@@ -127,7 +127,7 @@ def test_a_folder_stays_within_its_bytes_and_nothing_hangs_in_the_air(tmp_path: 
     assert store.match(ids[0].tolist()).length > 0
     known = {chunk.key for chunk in store.chunks()}
     assert all(chunk.parent in known or chunk.parent == "" for chunk in store.chunks())
-    assert {path.name.removesuffix(".safetensors") for path in store.folder.iterdir()} == known
+    assert {path.name.removesuffix(".safetensors") for path in store.place.path.iterdir()} == known
 
 
 def test_what_a_policy_shaped_is_not_stored_as_a_prefix(tmp_path: Path) -> None:

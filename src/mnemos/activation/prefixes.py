@@ -15,10 +15,10 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -50,6 +50,70 @@ class Chunk:
     children: set[str] = field(default_factory=set)
 
 
+class Place(Protocol):
+    """Where chunks lie, by key. To describe or read what is not there raises `FileNotFoundError`."""
+
+    def keys(self) -> Iterable[str]: ...
+    def describe(self, key: str) -> tuple[Mapping[str, Any], int]:
+        """What a chunk says of itself (parent and tokens), and its bytes; its tensors are looked at when they are asked for. Raises `Corrupt`."""
+        ...
+
+    def read(self, key: str) -> bytes: ...
+    def write(self, chunk: Chunk, data: bytes) -> None:
+        """Raises `StoreFull`."""
+        ...
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Without error for what is not there."""
+        ...
+
+    def name(self, key: str) -> str:
+        """What messages call it."""
+        ...
+
+
+class Folder:
+    """Chunks as files, each written whole or not at all. Files that are no chunks are left alone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    def keys(self) -> list[str]:
+        return [path.name.removesuffix(_SUFFIX) for path in self.path.glob(f"*{_SUFFIX}")]
+
+    def file(self, key: str) -> Path:
+        """Where a chunk lies."""
+        return self.path / f"{key}{_SUFFIX}"
+
+    def name(self, key: str) -> str:
+        return str(self.file(key))
+
+    def describe(self, key: str) -> tuple[Mapping[str, Any], int]:
+        with self.file(key).open("rb") as file:
+            size, length = os.fstat(file.fileno()).st_size, file.read(8)
+            return header_of(length + file.read(min(int.from_bytes(length, "little"), size)), self.name(key)), size
+
+    def read(self, key: str) -> bytes:
+        return self.file(key).read_bytes()
+
+    def write(self, chunk: Chunk, data: bytes) -> None:
+        temporary = self.file(chunk.key).with_suffix(f".{os.getpid()}.{threading.get_ident()}.new")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.file(chunk.key))
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise StoreFull(f"a chunk of {len(data):,} bytes could not be written into {self.path}: {error}; free some room") from error
+
+    def remove(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self.file(key).unlink(missing_ok=True)
+
+
 @dataclass(frozen=True)
 class Match:
     """What of a prompt is stored: `length` tokens, in these chunks; the last one may hold more than the prompt shares with it."""
@@ -59,15 +123,17 @@ class Match:
 
 
 class PrefixStore:
-    """A folder of chunks of one namespace, read by one model. Threads of a process may share one; processes may share the folder."""
+    """Chunks of one namespace, read by one model, in a folder or any other place. Threads may share one; processes may share the place."""
 
-    def __init__(self, folder: Path | str, fingerprint: str, namespace: str = "", chunk: int = 128, evict: EvictionPolicy | None = None) -> None:
-        """`evict` keeps the folder within its capacity, in bytes; None: it grows as it is given. Raises `Invalid` for a chunk of no tokens."""
+    def __init__(
+        self, place: Path | str | Place, fingerprint: str, namespace: str = "", chunk: int = 128, evict: EvictionPolicy | None = None
+    ) -> None:
+        """Of a folder, a folder in it is taken that no other namespace and no other model has. `evict` keeps it within its capacity, in bytes; None:
+        it grows as it is given. Raises `Invalid` for a chunk of no tokens."""
         if chunk < 1:
             raise Invalid(f"chunks hold {chunk} tokens; give at least 1")
         self.fingerprint, self.namespace, self.chunk = fingerprint, namespace, chunk
-        self.folder = Path(folder) / _digest(namespace, fingerprint)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.place: Place = Folder(Path(place) / _digest(namespace, fingerprint)) if isinstance(place, (str, Path)) else place
         self.hits = self.misses = 0
         """Tokens that were found, and that were not."""
         self._evict, self._lock = evict, threading.RLock()
@@ -76,17 +142,18 @@ class PrefixStore:
         self.refresh()
 
     def refresh(self) -> None:
-        """Takes up what other processes have stored or dropped meanwhile. Files that are no chunks are left alone and not used."""
+        """Takes up what other processes have stored or dropped meanwhile. What is no chunk is left alone and not used."""
         with self._lock:
-            there = {path.name.removesuffix(_SUFFIX): path for path in self.folder.glob(f"*{_SUFFIX}")}
-            for key in [key for key in self._chunks if key not in there]:
-                self._forget(key)
+            there = set(self.place.keys())
+            for gone in self._chunks.keys() - there:
+                for key in list(self._below(gone)):  # what followed it is found again when it is back
+                    self._forget(key)
             after: dict[str, list[Chunk]] = {}
-            for key, path in there.items():
-                if key not in self._chunks:
-                    with contextlib.suppress(Corrupt, FileNotFoundError):
-                        each = self._described(path)
-                        after.setdefault(each.parent, []).append(each)
+            for key in there - self._chunks.keys():
+                with contextlib.suppress(Corrupt, FileNotFoundError):
+                    about, size = self.place.describe(key)
+                    self._check(about, key)
+                    after.setdefault(about["parent"], []).append(Chunk(key, about["parent"], 0, tuple(about["tokens"]), size))
             waiting = [each for parent in (ROOT, *self._chunks) for each in after.get(parent, ())]
             while waiting:
                 each = waiting.pop()
@@ -158,10 +225,10 @@ class PrefixStore:
     def drop(self, key: str) -> int:
         """Drops a chunk and all that follows it; gives the bytes that are free now. No error where it is not there."""
         with self._lock:
-            freed = 0
-            for each in self._below(key):
-                freed += self._chunks[each].nbytes
-                self._path(each).unlink(missing_ok=True)
+            below = list(self._below(key))
+            freed = sum(self._chunks[each].nbytes for each in below)
+            self.place.remove(below)
+            for each in below:
                 self._forget(each)
             return freed
 
@@ -199,47 +266,28 @@ class PrefixStore:
         for number, (keys, values) in enumerate(states):
             tensors[f"{number}.keys"] = keys[:, chunk.start : end].contiguous()
             tensors[f"{number}.values"] = values[:, chunk.start : end].contiguous()
-        about = {"parent": chunk.parent, "tokens": chunk.tokens, "digest": _digest_of(tensors)}
+        about = {"key": chunk.key, "parent": chunk.parent, "tokens": chunk.tokens, "digest": _digest_of(tensors)}  # by the key no two are equal bytes
         data = write_tensors(tensors, {_KEY: json.dumps(about)})
         chunk.nbytes = len(data)
-        temporary = self._path(chunk.key).with_suffix(f".{os.getpid()}.{threading.get_ident()}.new")
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path(chunk.key))
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StoreFull(f"a chunk of {len(data):,} bytes could not be written into {self.folder}: {error}; free some room") from error
+        self.place.write(chunk, data)
         self._know(chunk)
 
     def _read(self, key: str) -> list[tuple[Tensor, Tensor]]:
-        path = self._path(key)
-        data = path.read_bytes()
-        about, tensors = self._about(path, data), _tensors(path, data)
+        data, name = self.place.read(key), self.place.name(key)
+        about, tensors = header_of(data, name), _tensors(name, data)
+        self._check(about, key)
         if _digest_of(tensors) != about["digest"]:
-            raise Corrupt(f"{path} has changed since it was written: it is dropped, and the text read again")
+            raise Corrupt(f"{name} has changed since it was written: it is dropped, and the text read again")
         return [(tensors[f"{number}.keys"], tensors[f"{number}.values"]) for number in range(len(tensors) // 2)]
 
-    def _described(self, path: Path) -> Chunk:
-        """What a file is; its tensors are looked at when they are asked for."""
-        with path.open("rb") as file:
-            length = file.read(8)
-            about = self._about(path, length + file.read(min(int.from_bytes(length, "little"), path.stat().st_size)))
-        return Chunk(path.name.removesuffix(_SUFFIX), about["parent"], 0, tuple(about["tokens"]), path.stat().st_size)
-
-    def _about(self, path: Path, data: bytes) -> dict[str, Any]:
-        """What a file's header says. Raises `Corrupt` where it is none, or not that of the chunk whose key is the file's name."""
+    def _check(self, about: Mapping[str, Any], key: str) -> None:
+        """Raises `Corrupt` where a chunk is not the one that this key stands for."""
         try:
-            length = int.from_bytes(data[:8], "little")
-            about: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
-            key = _digest(self.namespace, self.fingerprint, about["parent"], json.dumps(about["tokens"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise Corrupt(f"{path} is no chunk of a prefix: {error}") from error
-        if key != path.name.removesuffix(_SUFFIX):
-            raise Corrupt(f"{path} holds another chunk than its name says: it is dropped, and the text read again")
-        return about
+            own = _digest(self.namespace, self.fingerprint, about["parent"], json.dumps(list(about["tokens"])))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Corrupt(f"{self.place.name(key)} is no chunk of a prefix: {error}") from error
+        if own != key:
+            raise Corrupt(f"{self.place.name(key)} holds another chunk than its name says: it is dropped, and the text read again")
 
     def _drop_damaged(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -248,9 +296,6 @@ class PrefixStore:
             except (Corrupt, FileNotFoundError):
                 self.drop(key)
                 return
-
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}{_SUFFIX}"
 
     def _children(self, key: str) -> set[str]:
         return self._roots if key == ROOT else self._chunks[key].children
@@ -309,12 +354,22 @@ def _shared(left: Sequence[int], right: Sequence[int]) -> int:
     return min(len(left), len(right))
 
 
-def _tensors(path: Path, data: bytes) -> dict[str, Tensor]:
+def header_of(data: bytes, name: str) -> dict[str, Any]:
+    """What the header of a chunk's bytes says. Raises `Corrupt` where it is none."""
+    try:
+        length = int.from_bytes(data[:8], "little")
+        about: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"{name} is no chunk of a prefix: {error}") from error
+    return about
+
+
+def _tensors(name: str, data: bytes) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = read_tensors(data)
         return tensors
     except SafetensorError as error:
-        raise Corrupt(f"{path} is damaged: {error}") from error
+        raise Corrupt(f"{name} is damaged: {error}") from error
 
 
 def _states(memory: KVMemory, length: int) -> list[tuple[Tensor, Tensor]]:

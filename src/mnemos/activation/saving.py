@@ -27,8 +27,9 @@ FORMAT = 1
 _KEY = "mnemos.kv"
 
 
-def dump(memory: KVMemory, fingerprint: str) -> bytes:
-    """The memory, and the fingerprint of the model that read it (weights, tokenizer, template, positions)."""
+def dump(memory: KVMemory, fingerprint: str, of: str | None = None) -> bytes:
+    """The memory, and the fingerprint of the model that read it (weights, tokenizer, template, positions). `of`: what it is of, where nobody shall be
+    able to tell by the bytes that something else reads the same."""
     tensors: dict[str, Tensor] = {}
     layers = []
     for number, layer in enumerate(memory.layers):
@@ -37,6 +38,8 @@ def dump(memory: KVMemory, fingerprint: str) -> bytes:
         layers.append(plain)
         tensors |= {f"{number}.{name}": tensor.contiguous() for name, tensor in its.items()}
     header = {"format": FORMAT, "fingerprint": fingerprint, "policy": memory.policy.describe(), "layers": layers}
+    if of is not None:
+        header["of"] = of
     data: bytes = write_tensors(_unshared(tensors), {_KEY: json.dumps(header, sort_keys=True)})
     return data
 

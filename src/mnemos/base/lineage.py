@@ -14,7 +14,7 @@ DREW_ON = "drew_on"
 VIEW_OF = "view_of"
 """A view says what its sources say, in another form, so that they are found better: a note, a summary, a relation. Plain searches leave it out."""
 KV_OF = "kv_of"
-"""The keys and values of a language model that has read the text: stale with it, and gone with it."""
+"""The keys and values of a language model that has read the text, by itself or as a part of a prompt: stale with it, and gone with it."""
 
 ASSOCIATIONS = frozenset({SUPERSEDES, ABSORBS, "related", "contradicts", "mentions"})
 """Relations that carry no content from one memory to the other: what happens to one does not make the other stale, or gone."""

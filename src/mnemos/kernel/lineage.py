@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mnemos.kernel.space import Space
 
 
+KV = "kv"
+"""The kind of memories that are keys and values of a language model."""
+PROMPT = "prompt"
+"""The key of `metadata` under which one says which part of which prompt it is of, where it is not of a text."""
 _DEEPEST = 100
 _CHUNK = 1000
 
@@ -52,8 +56,8 @@ def _reached(start: UUID, step: Callable[[UUID], Iterable[UUID]]) -> list[UUID]:
 
 
 def is_reading(content: Content) -> bool:
-    """Whether a memory is what a language model has read of a text: its keys and values, which can be made again from the text."""
-    return any(link.relation == KV_OF for link in content.derived_from)
+    """Whether a memory is what a language model has read of a text or a prompt: its keys and values, which can be made again from it."""
+    return content.kind == KV and (PROMPT in content.metadata or any(link.relation == KV_OF for link in content.derived_from))
 
 
 def readings(snapshot: Snapshot, space: int | None = None) -> list[VersionRow]:

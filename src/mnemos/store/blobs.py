@@ -14,8 +14,8 @@ from mnemos.base.errors import Corrupt, NotFound, StoreFull, StoreUnavailable
 
 
 class Blobs(Protocol):
-    """Bytes by name. The name is what a cube's content says; `names`, `check`, `remove`, `stray` and `tidy` speak of files, which are called by the name
-    itself where the store is not sealed."""
+    """Bytes by name. The name is what a cube's content says; `names`, `check`, `remove`, `stray` and `tidy` speak of files, which are called by the
+    name itself where the store is not sealed."""
 
     def put(self, data: bytes) -> str: ...
     def get(self, name: str) -> bytes: ...

@@ -38,7 +38,7 @@ def spoken_of(mem: mnemos.Mnemos) -> set[str]:
 
 
 def killed(path: Path, id: str, point: int, **options: Any) -> bool:
-    """Keeps a text in another process, which dies before it writes for the time number `point` after the text is read; False where it ended before."""
+    """Keeps a text in another process, which dies at the write of that number after the text is read; False where it ended before that."""
     pid = os.fork()
     if not pid:
         with contextlib.suppress(BaseException):

@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mnemos.activation.fragments import Fragment, put_together
 from mnemos.activation.memory import KVMemory
-from mnemos.activation.prefixes import PrefixStore
+from mnemos.activation.prefixes import Folder, PrefixStore
 from mnemos.base.errors import ModelUnavailable
 from mnemos.base.stats import bootstrap_ratio
 from mnemos.bench.parts import Measured, in_parts
@@ -202,4 +202,5 @@ def _greedy(model: Any, memory: KVMemory, logits: Tensor, count: int) -> list[in
 
 
 def _files(store: PrefixStore) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in store.folder.iterdir()}
+    assert isinstance(store.place, Folder)
+    return {path.name: path.read_bytes() for path in store.place.path.iterdir()}

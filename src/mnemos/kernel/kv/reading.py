@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mnemos.base.cube import MemCube
+from mnemos.base.cube import Json, MemCube
 from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import KV_OF
 from mnemos.base.protocols import LanguageModel
-from mnemos.kernel.life import lifecycle
+from mnemos.kernel.lineage import KV
+from mnemos.kernel.rights.governance import common_rules
 from mnemos.kernel.scheduling.costs import Cost
 from mnemos.kernel.transforms import gates
 from mnemos.kernel.transforms.gates import Checked, Gate, Product, Source, Trial
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from mnemos.activation.fragments import Fragment
     from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
-
-KIND = "kv"
-
 
 @dataclass(frozen=True, slots=True)
 class Read:
@@ -80,29 +78,36 @@ def _make(system: Mnemos, sources: Sequence[Source], options: Mapping[str, Any])
     model = language_model(system)
     done = read(model, sources[0].text)
     start = time.perf_counter()
-    payload = dump(done.fragment.memory, model.fingerprint)
+    payload = dump(done.fragment.memory, model.fingerprint, of=str(sources[0].content.id))  # nobody can tell that another text has the same bytes
     dumped = time.perf_counter()
     load(model.module, payload, model.fingerprint)
     loaded = time.perf_counter()
     cost = Cost(build=done.seconds + dumped - start, without=done.seconds, within=loaded - dumped, bytes=len(payload))
     about = {"tokens": len(done.fragment.tokens), "head": done.fragment.head}
-    return Product(payload=payload, kind=KIND, fingerprint=model.fingerprint, fields={"type": KIND, "metadata": about}, cost=cost)
+    return Product(payload=payload, kind=KV, fingerprint=model.fingerprint, fields={"type": KV, "metadata": about}, cost=cost)
 
 
 def _write(space: Space, product: Product, fields: Mapping[str, Any]) -> MemCube:
-    """Stores the payload as a file of the store, and the memory that names it."""
-    system = space.system
     assert product.payload is not None
+    return stored(space, product.payload, product.fingerprint, fields)
+
+
+def stored(space: Space, payload: bytes, fingerprint: str | None, fields: Mapping[str, Any], rules: Json | None = None) -> MemCube:
+    """Stores a payload as a file of the store, and the memory that names it, under the rules that all that it is derived from, and `rules`, have in
+    common. Raises what `Space.add` does."""
+    system = space.system
     space.admit("write")
-    words = draft(KIND, fields, system.clock(), system.new_id)
-    name = system.store.blobs.put(product.payload)
-    content = replace(words, text=None, kind=product.kind, fingerprint=product.fingerprint, blob=name)
+    words = draft(KV, fields, system.clock(), system.new_id)
+    name = system.store.blobs.put(payload)
+    content = replace(words, text=None, kind=KV, fingerprint=fingerprint, blob=name)
     try:
         with system.transaction(), system.writing() as transaction:
-            standing = transaction.standing(content.derived_from[0].id)
-            acl = None if standing is None else standing.acl
+            standings = [transaction.standing(link.id) for link in content.derived_from]
+            acl = common_rules([*(standing.acl for standing in standings if standing is not None), rules])
             cube = writes.store(space, Batch([content], [1], [NewVersion(content)]), [None])[0]
-            return cube if acl is None else lifecycle.set_acl(space, parse_id(cube.id), acl)
+            if acl is not None:
+                transaction.set_acl(parse_id(cube.id), acl)
+            return cube
     except BaseException:
         with system.writing() as transaction:
             transaction.discard_blob(name)
@@ -116,5 +121,5 @@ def _pays(trial: Trial, bound: float | None) -> Checked:
 
 READ = Transformation(
     "read", "the keys and values of the store's language model after reading a text, so that it need not read it again", _make, relation=KV_OF,
-    kind=KIND, before=(gates.sources_in_use,), after=(gates.fingerprint_given, Gate(gates.pays.name, _pays)), options=(), write=_write,
+    kind=KV, before=(gates.sources_in_use,), after=(gates.fingerprint_given, Gate(gates.pays.name, _pays)), options=(), write=_write,
 )  # fmt: skip

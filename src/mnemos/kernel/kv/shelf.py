@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from mnemos.base.cube import State
-from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound, PermissionDenied, QuotaExceeded, shown
+from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound, PermissionDenied, QuotaExceeded, StoreFull, shown
 from mnemos.base.ids import parse_id
-from mnemos.base.protocols import LanguageModel
+from mnemos.base.protocols import LanguageModel, Message, Piece
 from mnemos.kernel.forgetting import Certificate
 from mnemos.kernel.kv.reading import READ, Read, language_model, read, tokens_of
-from mnemos.kernel.kv.tier import TIER, in_use, readings_of, size_of, source_of, tier_of
+from mnemos.kernel.kv.tier import TIER, in_use, prompt_of, readings_of, size_of, source_of, texts_of, tier_of
 from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.lineage import readings
 from mnemos.kernel.reading.viewing import Viewing
@@ -30,6 +30,7 @@ from mnemos.store.base import Snapshot, VersionRow
 if TYPE_CHECKING:
     from mnemos.activation.fragments import Fragment
     from mnemos.activation.memory import KVMemory
+    from mnemos.kernel.kv.prompts import Begun, Prompts
     from mnemos.kernel.space import Space
 
 if READ.name not in TRANSFORMATIONS.names():
@@ -38,12 +39,13 @@ if READ.name not in TRANSFORMATIONS.names():
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One KV memory: its id, the text that it is of, and whether it can be used now: by which model it was made, and whether the text has changed
-    since. `bytes` in the store, `tokens` with those that begin any text. `state`: "ready", "stale", "other model", or that of a text (or KV memory)
-    that is out of use: "archived", "merged", "expired", "quarantined". One that is `frozen` never gives way."""
+    """One KV memory: its id, the text that it is of (None: a part of a prompt, from its token `start` on), and whether it can be used now: by which
+    model it was made, and whether the text has changed since. `bytes` in the store, `tokens` with those that begin any text. `state`: "ready",
+    "stale", "other model", or that of a text (or KV memory) that is out of use: "archived", "merged", "expired", "quarantined". One that is `frozen`
+    never gives way."""
 
     id: str
-    source: str
+    source: str | None
     fingerprint: str
     tokens: int
     bytes: int
@@ -52,9 +54,12 @@ class Entry:
     """Whether the store's language model is the one that made it; None where it was opened without one."""
     state: str
     frozen: bool
+    start: int | None = None
+    sources: tuple[str, ...] = ()
+    """The memories whose texts it has read: that of which it is, or those that begin in a part of a prompt."""
 
     def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__slots__} | {"sources": list(self.sources)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class KVShelf:
     def __init__(self, space: Space) -> None:
         self.space = space
         self._tier = tier_of(space.system)
+        self._kept: Prompts | None = None
 
     def warm(self, ids: Iterable[str | UUID] | str | UUID, *, uses: int | None = None) -> list[Outcome]:
         """Lets the model read texts, and keeps what comes out. `uses`: how often each will be needed; where that does not save what building costs,
@@ -164,20 +170,57 @@ class KVShelf:
 
     def inspect(self, id: str | UUID) -> Entry:
         """One of them. Raises `NotFound`."""
-        wanted = str(parse_id(id))
-        for entry in self.entries():
+        wanted, entries = str(parse_id(id)), self.entries()
+        for entry in entries:
             if wanted in (entry.id, entry.source):
                 return entry
         raise NotFound(f"space {self.space.name!r} has no KV memory {wanted}, and none of a text of that id; `mnemos kv list` shows those there are")
 
     def drop(self, id: str | UUID) -> Certificate:
-        """Lets go of a KV memory, named by its own id or by that of its text, which stays. Raises `NotFound`, `Frozen`, `PermissionDenied`."""
+        """Lets go of a KV memory, named by its own id or by that of its text, which stays; of a part of a prompt with all that follow. Raises
+        `NotFound`, `Frozen`, `PermissionDenied`."""
         entry = self.inspect(id)
         certificate = self.space.forget([entry.id], reason="KV memory let go of")
-        key = entry.source if entry.fingerprint == self._tier.fingerprint else entry.id
-        self.space.system.scheduler.drop(TIER, key)
-        self._tier.keep(key)  # what is kept of the text later is another
+        for cube in certificate.cubes:
+            key = entry.source if entry.source and entry.fingerprint == self._tier.fingerprint else cube.id
+            self.space.system.scheduler.drop(TIER, key)
+            self._tier.keep(key)  # what is kept of the text later is another
         return certificate
+
+    # -- whole prompts --
+    def prefix(self, prompt: str | Sequence[int] | Sequence[Message]) -> Begun:
+        """A prompt (a text, messages, or tokens) with what of its beginning was read before, to the token: a memory of its own, and what is still to
+        be read, which is one token at least. Raises `ModelUnavailable`, `Invalid`, `PermissionDenied`."""
+        self.space.admit("read")
+        return self._prompts().begin(prompt)
+
+    def keep(self, tokens: Sequence[int], memory: KVMemory, sources: Iterable[str | UUID] = ()) -> int:
+        """Keeps what a memory, of the full policy, has read of a prompt, in whole chunks; gives how many tokens were not kept yet. `sources`: the
+        memories whose texts the prompt contains: what follows the beginning of one of them is forgotten with it. Where room is short, what is worth
+        least gives way, which may be this. Raises `ModelUnavailable`, `NotFound`, `Invalid`, `PermissionDenied`, `StoreFull`, `QuotaExceeded`."""
+        return self._prompts().keep(tokens, memory, [parse_id(id) for id in sources])
+
+    def generate(self, prompt: str | Sequence[int] | Sequence[Message], *, sources: Iterable[str | UUID] = (), keep: bool = True,
+                 **settings: Any) -> Iterator[Piece]:  # fmt: skip
+        """What the store's language model says to a prompt, as its own `generate` does (`settings` are its), but for what was read before, which is
+        not read again. The prompt is kept (see `keep`) where the caller may write and there is room, unless `keep` is False."""
+        model, begun = language_model(self.space.system), self.prefix(prompt)
+        context = model.prefill(begun.rest, begun.memory)
+        if keep and self._may_write():
+            with contextlib.suppress(StoreFull):  # to keep it is a help, and no more: the answer does not wait for room
+                self.keep(begun.tokens, begun.memory, sources)
+        return model.generate((), context, **settings)
+
+    def _prompts(self) -> Prompts:
+        from mnemos.kernel.kv.prompts import Prompts  # torch, only where it is needed
+
+        model = language_model(self.space.system)
+        with self._tier.building:
+            if self._kept is None or self._kept.fingerprint != model.fingerprint:
+                self._kept = Prompts(self.space, self._tier, model)
+            return self._kept
+
+    # -- texts --
 
     def _text(self, source: UUID, archived: bool = False) -> str:
         """The text of a memory that is in use. Raises `NotFound`, `Conflict`."""
@@ -261,14 +304,17 @@ class KVShelf:
     def _entry(self, snapshot: Snapshot, row: VersionRow) -> Entry:
         content, model = row.content, self.space.system.language_model
         fits = None if model is None else model.fingerprint == content.fingerprint
-        text = snapshot.standing(source_of(row))
+        texts, about = texts_of(row), prompt_of(row)
         state = "ready" if fits is not False else "other model"
         if row.stale is not None:
             state = "stale"
-        if not in_use(snapshot, row) and text is not None:
-            state = (row.state if row.state not in VISIBLE else text.state).word
-        return Entry(str(content.id), str(source_of(row)), content.fingerprint or "", int(content.metadata.get("tokens", 0)), size_of(row),
-                     row.stale is not None, fits, state, row.frozen)  # fmt: skip
+        if not in_use(snapshot, row):
+            standings = [standing.state for text in texts if (standing := snapshot.standing(text)) is not None]
+            state = next(state for state in (row.state, *standings) if state not in VISIBLE).word
+        source = source_of(row)
+        return Entry(str(content.id), None if source is None else str(source), content.fingerprint or "", int(content.metadata.get("tokens", 0)),
+                     size_of(row), row.stale is not None, fits, state, row.frozen, None if about is None else int(about["start"]),
+                     tuple(str(text) for text in texts))  # fmt: skip
 
     def _replaced(self, source: UUID, keep: str | None) -> None:
         """Forgets what the newest KV memory of a text takes the place of: those that are stale. Those of other models stay, and what is frozen."""

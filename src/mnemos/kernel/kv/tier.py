@@ -1,8 +1,8 @@
 """The tier "kv" of a store's scheduler: what KV memories take together, what gives way, and what never does.
 
-The scheduler knows a KV memory of the store's language model by the id of its text, any other (of another model) by its own. What is in the store
-is the truth: at first use, and whenever room is short, the tier tells the scheduler what there is, coldest first. A frozen KV memory is pinned; that
-of a text that is out of use counts as never used.
+The scheduler knows a KV memory of the store's language model by the id of its text, any other (of another model, of a prompt) by its own. What is in
+the store is the truth: at first use, and whenever room is short, the tier tells the scheduler what there is, coldest first. A frozen KV memory is
+pinned; that of a text that is out of use counts as never used.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from mnemos.base.cube import State
 from mnemos.base.errors import Conflict, Frozen, PermissionDenied
 from mnemos.base.ids import parse_id
+from mnemos.base.lineage import KV_OF
 from mnemos.kernel.life import heat
 from mnemos.kernel.life.lifecycle import VISIBLE
-from mnemos.kernel.lineage import is_reading, readings
+from mnemos.kernel.lineage import PROMPT, is_reading, readings
 from mnemos.kernel.scheduling.decisions import Key
 from mnemos.store.base import Snapshot, VersionRow
 
@@ -29,14 +31,26 @@ TIER = "kv"
 LEAST_HITS = 2
 
 
+def prompt_of(row: VersionRow) -> Mapping[str, Any] | None:
+    """Which part of which prompt a KV memory is of: its key, that of the part before it, where it begins, its tokens. None for one of a text."""
+    found: Mapping[str, Any] | None = row.content.metadata.get(PROMPT)
+    return found
+
+
 def size_of(row: VersionRow) -> int:
     """Bytes of a KV memory in the store."""
-    return int(row.content.metadata.get("transformation", {}).get("bytes_out", 0))
+    about = prompt_of(row)
+    return int(row.content.metadata.get("transformation", {}).get("bytes_out", 0) if about is None else about["bytes"])
 
 
-def source_of(row: VersionRow) -> UUID:
-    """The text that it is of."""
-    return row.content.derived_from[0].id
+def source_of(row: VersionRow) -> UUID | None:
+    """The text that it is of; None for a part of a prompt."""
+    return row.content.derived_from[0].id if prompt_of(row) is None else None
+
+
+def texts_of(row: VersionRow) -> list[UUID]:
+    """The memories whose text it has read: that which it is of, or those that begin in a part of a prompt."""
+    return [link.id for link in row.content.derived_from if link.relation == KV_OF]
 
 
 class KVTier:
@@ -77,17 +91,17 @@ class KVTier:
 
     def key(self, row: VersionRow) -> str:
         """What the scheduler knows a KV memory by."""
-        return str(source_of(row) if row.content.fingerprint == self.fingerprint else row.content.id)
+        return str((source_of(row) if row.content.fingerprint == self.fingerprint else None) or row.content.id)
 
     def know(self, system: Mnemos) -> None:
         """Tells the scheduler what is in the store: what other processes have made or forgotten, what is frozen, what is out of use."""
         scheduler = system.scheduler
         with system.snapshot() as snapshot:
             rows = readings(snapshot)
-            heats = snapshot.heat([source_of(row) for row in rows])
+            heats = snapshot.heat([source for row in rows if (source := source_of(row)) is not None])
             idle = {self.key(row) for row in rows if not in_use(snapshot, row)}
         now = system.clock()
-        warmth = {self.key(row): heat.at(heats[source_of(row)], now) if source_of(row) in heats else 0.0 for row in rows}
+        warmth = {self.key(row): heat.at(heats.get(source_of(row) or row.content.id, heat.COLD), now) for row in rows}
         sizes: Counter[str] = Counter()
         for row in rows:
             sizes[self.key(row)] += size_of(row)
@@ -139,20 +153,22 @@ class KVTier:
 
 
 def readings_of(snapshot: Snapshot, cube: UUID) -> list[VersionRow]:
-    """The KV memories of a text, or the one of that id."""
+    """The KV memories of a text by itself, or the one of that id."""
     out = []
     for one in dict.fromkeys([cube, *(child for child, _, _ in snapshot.children(cube))]):
         standing = snapshot.standing(one)
         row = None if standing is None else snapshot.versions([standing.seq])[standing.seq]
-        if row is not None and is_reading(row.content):
+        if row is not None and is_reading(row.content) and (one == cube or prompt_of(row) is None):
             out.append(row)
     return out
 
 
 def in_use(snapshot: Snapshot, row: VersionRow) -> bool:
-    """Whether a KV memory and its text are neither in the archive nor otherwise set aside."""
-    text = snapshot.standing(source_of(row))
-    return row.state in VISIBLE and text is not None and text.state in VISIBLE
+    """Whether a KV memory and its text are neither in the archive nor otherwise set aside. A prompt says itself what it wants to use: what it has of
+    the archive, too."""
+    allowed = VISIBLE if prompt_of(row) is None else (*VISIBLE, State.ARCHIVED, State.MERGED)
+    texts = [snapshot.standing(cube) for cube in texts_of(row)]
+    return row.state in VISIBLE and all(text is not None and text.state in allowed for text in texts)
 
 
 _tiers = threading.Lock()

@@ -1,0 +1,208 @@
+"""Whole prompts that a space's language model has read: what a new prompt begins with, chunk by chunk, is taken from them to the token.
+
+A chunk is a KV memory of kind "kv" under the digest of its tokens and all before them (`mnemos.activation.prefixes`). It is derived from the chunk
+before it, and from the memories whose texts begin in it: so it is forgotten, with all that follow, when one of those is, and stale when one changes.
+Each space has its own, and each principal in it: what others have asked is neither found nor looked at, and has other bytes in the store.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from mnemos.activation.prefixes import Chunk, PrefixStore
+from mnemos.base.cube import Link
+from mnemos.base.errors import Invalid, NotFound
+from mnemos.base.lineage import DERIVED_FROM, KV_OF
+from mnemos.base.protocols import LanguageModel
+from mnemos.kernel.kv.reading import stored
+from mnemos.kernel.kv.tier import TIER, KVTier, in_use, prompt_of, size_of
+from mnemos.kernel.lineage import KV, PROMPT, readings
+from mnemos.kernel.reading.viewing import Viewing
+from mnemos.store.base import VersionRow
+
+if TYPE_CHECKING:
+    from mnemos.activation.memory import KVMemory
+    from mnemos.base.protocols import Message
+    from mnemos.kernel.space import Space
+
+CHUNK = 64
+"""Tokens of a chunk: what follows the last whole one of a prompt is not kept."""
+_MARGIN = 4
+"""Characters by which a text may begin before the place where it was found: tokens join what stands side by side."""
+_LOOK = 200
+"""Characters of a text by which its place is found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A prompt of `tokens`, the first of which `memory` holds already: its owner goes on from there, and `rest` is what is still to be read."""
+
+    memory: KVMemory
+    tokens: list[int]
+    rest: list[int]
+
+    @property
+    def taken(self) -> int:
+        """How many tokens need not be read."""
+        return len(self.tokens) - len(self.rest)
+
+
+class Prompts:
+    """The prompts of a space, as far as the caller may see them. Safe to use from many threads."""
+
+    def __init__(self, space: Space, tier: KVTier, model: LanguageModel) -> None:
+        self._space, self._tier, self._model = space, tier, model
+        self._lock = threading.RLock()
+        self._place = _Rows(space, model.fingerprint)
+        self._store = PrefixStore(self._place, model.fingerprint, f"{space.name}\n{space.system.principal or ''}", CHUNK)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model that reads them."""
+        return self._model.fingerprint
+
+    def begin(self, prompt: str | Sequence[int] | Sequence[Message]) -> Begun:
+        """See `KVShelf.prefix`."""
+        tokens = tokens_of_prompt(self._model, prompt)
+        with self._lock:
+            self._store.refresh()
+            memory, known = self._store.take(self._model.module, tokens)
+            used = [self._place.rows[key] for key in self._store.match(tokens[:known]).keys]
+        for row in used:
+            self._space.system.scheduler.use(TIER, self._tier.key(row), size_of(row))
+        return Begun(memory, tokens, tokens[known:])
+
+    def keep(self, tokens: Sequence[int], memory: KVMemory, sources: Iterable[UUID]) -> int:
+        """See `KVShelf.keep`."""
+        whole = tokens[: len(tokens) // CHUNK * CHUNK]
+        if not whole or len(memory.managed) != len(memory.layers):  # layers with a sliding window do not hold the beginning any more
+            return 0
+        with self._lock:
+            self._store.refresh()
+            self._place.begins = [(_place_of(self._model, tokens, text), cube) for cube, text in self._texts(sources)]
+            stored = self._store.put(whole, memory)
+            written = self._place.taken_up()
+        for id, size in written:
+            self._space.system.scheduler.adopt(TIER, id, size)
+        self._tier.let_go(self._space.system)
+        return stored
+
+    def _texts(self, sources: Iterable[UUID]) -> list[tuple[UUID, str]]:
+        with self._space.system.snapshot() as snapshot:
+            viewing = Viewing.of(self._space, snapshot)
+            return [(cube, viewing.text(viewing.current(cube))) for cube in sources]
+
+
+class _Rows:
+    """The place of chunks that is the store: each a memory, its tensors a payload."""
+
+    def __init__(self, space: Space, fingerprint: str) -> None:
+        self._space, self._fingerprint = space, fingerprint
+        self.rows: dict[str, VersionRow] = {}
+        self.begins: list[tuple[int, UUID]] = []
+        """Of the prompt that is written: at which token which memory's text begins."""
+        self._hidden: dict[str, list[VersionRow]] = {}
+        """Chunks that are stale or set aside: one that is written takes their place."""
+        self._written: list[tuple[str, int]] = []
+
+    def keys(self) -> list[str]:
+        self.rows, self._hidden = {}, {}
+        with self._space.system.snapshot() as snapshot:
+            viewing = Viewing.of(self._space, snapshot)
+            for found in readings(snapshot, self._space.num):
+                if (about := prompt_of(found)) is None or found.content.fingerprint != self._fingerprint:
+                    continue
+                try:
+                    row = viewing.current(found.content.id)
+                except NotFound:
+                    continue
+                if row.stale is None and in_use(snapshot, row):
+                    self.rows[about["key"]] = row
+                else:
+                    self._hidden.setdefault(about["key"], []).append(row)
+        return list(self.rows)
+
+    def describe(self, key: str) -> tuple[Mapping[str, Any], int]:
+        row = self.rows[key]
+        return prompt_of(row) or {}, size_of(row)
+
+    def read(self, key: str) -> bytes:
+        try:
+            return self._space.system.store.blobs.get(str(self.rows[key].content.blob))
+        except (KeyError, NotFound) as error:
+            raise FileNotFoundError(self.name(key)) from error
+
+    def write(self, chunk: Chunk, data: bytes) -> None:
+        links = [Link(cube, self._version(cube), KV_OF) for place, cube in self.begins if chunk.start <= place < chunk.start + len(chunk.tokens)]
+        if chunk.parent:
+            before = self.rows[chunk.parent].content
+            links.append(Link(before.id, before.version, DERIVED_FROM))
+        about = {"key": chunk.key, "parent": chunk.parent, "start": chunk.start, "tokens": list(chunk.tokens), "bytes": len(data)}
+        fields = {"type": KV, "metadata": {"tokens": len(chunk.tokens), PROMPT: about}, "derived_from": links}
+        self._forget(self._hidden.pop(chunk.key, []))
+        principal = self._space.system.principal
+        cube = stored(self._space, data, self._fingerprint, fields, None if principal is None else {"read": [principal]})
+        with self._space.system.snapshot() as snapshot:
+            self.rows[chunk.key] = Viewing.of(self._space, snapshot).current(UUID(cube.id))
+        self._written.append((cube.id, len(data)))
+
+    def remove(self, keys: Sequence[str]) -> None:
+        self._forget([row for key in keys if (row := self.rows.pop(key, None)) is not None])
+
+    def name(self, key: str) -> str:
+        row = self.rows.get(key)
+        return f"KV memory {key if row is None else row.content.id}"
+
+    def taken_up(self) -> list[tuple[str, int]]:
+        """What was written since this was called last: id and bytes."""
+        written, self._written = self._written, []
+        return written
+
+    def _version(self, cube: UUID) -> int:
+        with self._space.system.snapshot() as snapshot:
+            return Viewing.of(self._space, snapshot).current(cube).content.version
+
+    def _forget(self, rows: Sequence[VersionRow]) -> None:
+        with self._space.system.snapshot() as snapshot:
+            there = [str(row.content.id) for row in rows if (standing := snapshot.standing(row.content.id)) is not None and not standing.frozen]
+        if there:
+            self._space.forget(there, reason="KV memory let go of")
+
+
+def tokens_of_prompt(model: LanguageModel, prompt: str | Sequence[int] | Sequence[Message]) -> list[int]:
+    """The tokens of a prompt: given as they are, as a text, or as messages, which the model's template joins. Raises `Invalid`."""
+    if isinstance(prompt, str):
+        return model.encode(prompt)
+    if all(isinstance(each, Mapping) for each in prompt) and prompt:
+        encode = getattr(model, "encode_chat", None)
+        if encode is None:
+            raise Invalid("this language model has no template for messages: give the prompt as a text, or as tokens")
+        messages: list[int] = encode(prompt)
+        return messages
+    if not prompt or not all(isinstance(each, int) for each in prompt):
+        raise Invalid("a prompt is a text, a list of messages, or a list of tokens, and has at least one")
+    return [token for token in prompt if isinstance(token, int)]
+
+
+def _place_of(model: LanguageModel, tokens: Sequence[int], text: str) -> int:
+    """The token in which a text begins, or one before it; 0 where it is not found. Blanks do not count: tokenizers and templates change them."""
+
+    def said(count: int) -> str:
+        return "".join(model.decode(tokens[:count]).split())
+
+    place = said(len(tokens)).find("".join(text.split())[:_LOOK])
+    if place < 0:
+        return 0
+    low, high = 0, len(tokens)
+    while low < high:  # the fewest tokens whose text reaches that far
+        middle = (low + high) // 2
+        if len(said(middle)) + _MARGIN > place:
+            high = middle
+        else:
+            low = middle + 1
+    return max(0, low - 1)
+
