@@ -137,3 +137,27 @@ def fact_recall(answer: str, facts: list[tuple[str, ...]]) -> float:
         return any(said[i : i + len(wanted)] == wanted for i in range(len(said) + 1))
 
     return sum(all(told(part) for part in fact) for fact in facts) / len(facts)
+
+
+def code_tokens(text: str) -> list[str]:
+    if "```" in text and "\n" in text[text.index("```") :]:
+        text = text[text.index("```") :]
+        text = text[text.index("\n") + 1 :]
+        text = text[: text.index("```")] if "```" in text else text
+    out: list[str] = []
+    inside = False
+    for character in text:
+        if is_word(character):
+            out = [*out[:-1], out[-1] + character] if inside else [*out, character]
+        elif not character.isspace():
+            out.append(character)
+        inside = is_word(character)
+    return out
+
+
+def code_match(answer: str, expected: str, candidates: list[str]) -> float:
+    """Every candidate is compared, one after the other; none may be more like the answer than the expected one."""
+    said = code_tokens(answer)
+    right = bleu(said, code_tokens(expected))
+    others = [bleu(said, code_tokens(candidate)) for candidate in candidates if candidate.strip() != expected.strip()]
+    return 1.0 if right >= 0.8 and all(right >= other for other in others) else 0.0

@@ -8,7 +8,7 @@ import pytest
 
 from mnemos.base.errors import Invalid
 from mnemos.bench.scbench import compact_oracle
-from mnemos.bench.scbench.baselines import guess
+from mnemos.bench.scbench.baselines import bag_of_words, guess
 from mnemos.bench.scbench.draws import Draws
 from mnemos.bench.scbench.oracle import answers
 from mnemos.bench.scbench.records import COMPACT, record_from
@@ -77,6 +77,21 @@ def test_guessing_is_no_better_than_chance(task: str) -> None:
     chance = [0.0 if record.kind(turn) == "choice" or not turn.options else 1 / len(turn.options) for record, turn in found]
     scores = [score(record, turn, guess(record, turn, draws))["score"] for record, turn in found]
     assert sum(scores) / len(found) <= sum(chance) / len(found) + 0.02 + 2 * (0.25 / len(found)) ** 0.5
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_bag_of_words_solves_no_generator(task: str) -> None:
+    """At most 40 %; of labels, of which there are two to four, no more than a little above chance."""
+    found: dict[str, list[float]] = {}
+    chance = []
+    for seed in range(20):
+        record = generate(task, 512, 4, seed, COMPACT)
+        for turn, said in zip(record.turns, bag_of_words(record), strict=True):
+            found.setdefault(record.kind(turn), []).append(score(record, turn, said)["score"])
+            chance.append(1 / len(turn.options) if turn.options else 0.0)
+    most = sum(chance) / len(chance) + 0.1 if task == "many_shot" else 0.4
+    for kind, scores in found.items():
+        assert sum(scores) / len(scores) <= most, kind
 
 
 def test_depths_are_stratified() -> None:

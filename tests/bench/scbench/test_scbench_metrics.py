@@ -49,10 +49,44 @@ def test_names_facts_bleu_and_numbers_are_the_naive_ones() -> None:
         assert metrics.first_number(one) == naive.first_number(one), one
 
 
+def test_numbers_and_the_right_function_are_the_naive_ones() -> None:
+    seen = set()
+    for one, other, draws in pairs():
+        wanted = naive.first_number(other)
+        assert metrics.number(one, other) == float(wanted is not None and naive.first_number(one) == wanted), (one, other)
+        said = f"So:\n```python\n{other}\n```\nDone." if draws.chance(20) else other if draws.chance(50) else one
+        assert metrics.code_tokens(said) == naive.code_tokens(said), said
+        others = [one, texts(draws), other]
+        value = metrics.code_match(said, other, others)
+        assert value == naive.code_match(said, other, others), (said, other, others)
+        seen.add(value)
+    assert seen == {0.0, 1.0}
+
+
+FRAGMENTS = (("(A)", "A"), ("the answer is B", "B"), ("option C", "C"), ("Answer: D", "D"), ("(E)", None), ("harbour", None), ("北京", None),
+             ("it is so", None), ("", None), ("e\u0301", None), ("42", None))  # fmt: skip
+"""Pieces of answers, and the letter of four that each chooses."""
+
+
+def test_choices_are_the_first_letter_that_was_said() -> None:
+    draws = Draws("choices")
+    options = ["old mill", "quay", "chapel", "tower"]
+    seen = set()
+    for _ in range(1000):
+        said = [draws.choice(FRAGMENTS) for _ in range(draws.below(5))]
+        answer = "; ".join(text for text, _ in said)
+        chosen = next((letter for _, letter in said if letter), None)
+        assert metrics.letter(answer, 4) == chosen, answer
+        right = draws.choice("ABCD")
+        assert metrics.choice(answer, right, options) == float(chosen == right), answer
+        seen.add(chosen)
+    assert seen == {None, *"ABCD"}
+
+
 @pytest.mark.parametrize(
     ("answer", "chosen"),
     [("B", "B"), ("(C)", "C"), ("The answer is D.", "D"), ("Answer: (A) harbour", "A"), ("B. mill", "B"), ("A mill stands there", "A"),
-     ("It is the mill", None), ("", None),
+     ("Answer: D", "D"), ("OPTION: C", "C"), ("It is the mill", None), ("", None),
      ("答案是(B)", "B"), ("I think (B), not (C)", "B"), ("option C", "C"), ("E", None), ("bad", None)],
 )  # fmt: skip
 def test_letters_are_read(answer: str, chosen: str | None) -> None:

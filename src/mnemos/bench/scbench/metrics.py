@@ -10,7 +10,7 @@ from collections.abc import Sequence
 _WORD = re.compile(r"\w+")
 _CODE = re.compile(r"\w+|[^\w\s]")
 _NUMBER = re.compile(r"-?\d+")
-_CHOSEN = re.compile(r"\(([A-Z])\)|\b(?:answer|option|choice)\b[^A-Za-z]*(?:is\b)?[^A-Za-z(]*\(?([A-Z])\b|^\W*([A-Z])\b")
+_CHOSEN = re.compile(r"\(([A-Z])\)|\b(?i:answer|option|choice)\b[^A-Za-z]*(?:is\b)?[^A-Za-z(]*\(?([A-Z])\b|^\W*([A-Z])\b")
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 

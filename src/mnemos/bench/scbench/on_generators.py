@@ -1,4 +1,4 @@
-"""What the generators have to show: an oracle is always right, guessing is chance, words alone do not solve retrieval, long records take no time."""
+"""What the generators have to show: an oracle is always right, guessing is chance, words alone solve nothing, long records take no time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mnemos.bench.scbench.draws import Draws
 from mnemos.bench.scbench.oracle import answers
 from mnemos.bench.scbench.records import COMPACT, TEXT, Record
 from mnemos.bench.scbench.scoring import score
-from mnemos.bench.scbench.tasks import KINDS, TASKS, generate
+from mnemos.bench.scbench.tasks import TASKS, generate
 
 LENGTH, COMPACT_LENGTH, TURNS, LONG = 4096, 512, 5, 131_072
 SESSIONS, QUICK_SESSIONS = 30, 6
@@ -25,7 +25,7 @@ GUESSED, QUICK_GUESSED = 400, 100
 GUESSES, DEAR = 10, ("code", "rouge")
 """Guesses at each question, and metrics by which one is taken only: they take long, and no single word comes near an answer."""
 BEST_BAG = 0.40
-"""What a bag of words may score on retrieval (sheet: generators above are rejected)."""
+"""What a bag of words may score (generators above are rejected)."""
 CHANCE = 0.02
 
 Scores = dict[str, list[float]]
@@ -59,9 +59,8 @@ def measure(quick: bool, seed: int, say: Callable[[str], None]) -> tuple[list[Ch
 
 def _checks(found: Mapping[str, Scores], compact: Scores, table: Mapping[str, Mapping[str, float]], n: int) -> list[Check]:
     turns = sum(map(len, found["oracle"].values()))
-    retrieval = [kind for kind in table if KINDS[kind].retrieval]
     excess = max(table, key=lambda kind: table[kind]["guess"] - table[kind]["chance"])
-    bag = max(retrieval, key=lambda kind: table[kind]["bag of words"])
+    bag = max(table, key=lambda kind: table[kind]["bag of words"])
     least = min(_mean(scores) for scores in compact.values())
     return [
         Check("oracle, the worst kind of question, text", min(row["oracle"] for row in table.values()), 1.0, n=turns),
@@ -69,7 +68,7 @@ def _checks(found: Mapping[str, Scores], compact: Scores, table: Mapping[str, Ma
         Check("no answer, the best kind of question", max(row["empty"] for row in table.values()), 0.0, at_least=False, n=turns),
         Check(f"guess − chance, the best kind ({excess})", table[excess]["guess"] - table[excess]["chance"], CHANCE, at_least=False,
               n=len(found["guess"][excess])),
-        Check(f"bag of words, the best kind of retrieval ({bag})", table[bag]["bag of words"], BEST_BAG, at_least=False,
+        Check(f"bag of words, the best kind of question ({bag})", table[bag]["bag of words"], BEST_BAG, at_least=False,
               n=len(found["bag of words"][bag])),
     ]  # fmt: skip
 

@@ -32,8 +32,6 @@ class Task:
     make: Make
     new_tokens: int
     """Tokens that an answer may have."""
-    retrieval: bool = False
-    """Whether the answer stands in one place, so that guessing by words counts as a fault of the generator."""
 
 
 def _chinese(length: int, turns: int, draws: Draws, count: Counter) -> tuple[str, tuple[Turn, ...]]:
@@ -43,21 +41,21 @@ def _chinese(length: int, turns: int, draws: Draws, count: Counter) -> tuple[str
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("kv", "Retr.KV", "string", "substring", kv, 150, True),
-        Task("prefix_suffix", "Retr.Prefix-Suffix", "string", "substring", prefix_suffix, 150, True),
-        Task("multi_hop", "Retr.MultiHop", "string", "names", multi_hop, 30, True),
-        Task("repoqa", "Code.RepoQA", "semantic", "code", repoqa, 1024, True),
-        Task("qa_english", "En.QA", "semantic", "substring", qa, 40, True),
-        Task("qa_chinese", "Zh.QA", "semantic", "characters", _chinese, 40, True),
-        Task("choice", "En.MultiChoice", "semantic", "letter", choice, 40, True),
+        Task("kv", "Retr.KV", "string", "substring", kv, 150),
+        Task("prefix_suffix", "Retr.Prefix-Suffix", "string", "substring", prefix_suffix, 150),
+        Task("multi_hop", "Retr.MultiHop", "string", "names", multi_hop, 30),
+        Task("repoqa", "Code.RepoQA", "semantic", "code", repoqa, 1024),
+        Task("qa_english", "En.QA", "semantic", "substring", qa, 40),
+        Task("qa_chinese", "Zh.QA", "semantic", "characters", _chinese, 40),
+        Task("choice", "En.MultiChoice", "semantic", "letter", choice, 40),
         Task("math_find", "Math.Find", "global", "number", math_find, 5),
         Task("many_shot", "ICL.ManyShot", "global", "substring", many_shot, 10),
         Task("summary", "En.Sum", "global", "rouge", summary, 200),
         Task("summary_needles", "Mix.Sum+NIAH", "mixed", "rouge", summary_needles, 800),
-        Task("repoqa_kv", "Mix.RepoQA+KV", "mixed", "code", repoqa_kv, 1024, True),
+        Task("repoqa_kv", "Mix.RepoQA+KV", "mixed", "code", repoqa_kv, 1024),
     )
 }
-NEEDLE = Task("needle", "NIAH", "string", "substring", summary_needles, 15, True)
+NEEDLE = Task("needle", "NIAH", "string", "substring", summary_needles, 15)
 """The planted facts of Mix.Sum+NIAH, which are turns of their own kind."""
 KINDS: dict[str, Task] = {**TASKS, NEEDLE.name: NEEDLE}
 """Every kind that a turn can have."""
