@@ -12,6 +12,7 @@ import inspect
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -58,6 +59,10 @@ class Rotary:
         """Whether it changes anything."""
         return self.layout.size > 0
 
+    @cached_property
+    def _stretches(self) -> bool:
+        return bool((self.scaling != 1).any())
+
     def rotate(self, states: Tensor, positions: Tensor, sets: Tensor | None = None) -> Tensor:
         """States [..., d] at integer positions [...], rotated as the model does it; `sets` [...] says which row of frequencies each token was
         rotated by, None: the first."""
@@ -73,7 +78,7 @@ class Rotary:
         which = 0 if sets is None or len(self.frequencies) == 1 else sets.long()
         angles = positions.unsqueeze(-1).float() * self.frequencies[which]
         cosines, sines = angles.cos(), angles.sin()
-        if bool((self.scaling != 1).any()):
+        if self._stretches:
             scaling = self.scaling[which].unsqueeze(-1) if isinstance(which, Tensor) else self.scaling[0]
             stretch = 1 / scaling if back else scaling
             cosines, sines = cosines * stretch, sines * stretch

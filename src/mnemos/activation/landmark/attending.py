@@ -87,8 +87,8 @@ class _Local:
 
     def pieces(self) -> Iterator[tuple[int, int]]:
         """Where segments of some row begin and end among the new tokens; after each, the blocks that it completed are stored."""
-        ends = self._ends.any(0).nonzero().squeeze(1) + 1
-        for start, stop in pairwise(sorted({0, self._new, *ends.tolist()})):
+        ends = (self._ends.any(0).nonzero().squeeze(1) + 1).tolist() if self._new > 1 else []
+        for start, stop in pairwise(sorted({0, self._new, *ends})):
             yield start, stop
             if bool((done := self._ends[:, stop - 1]).any()):
                 self._store(done, self._length - self._new + stop)
@@ -97,7 +97,7 @@ class _Local:
         """What new tokens `start` to before `stop` get, [B, H, stop − start, d]."""
         settings, upto = self._settings, self._length - self._new + stop
         there = (self._places[:, :upto] >= 0) & ~self._gone[:, :upto]
-        lo = int(there.any(0).int().argmax())
+        lo = 0 if bool(there[:, 0].any()) else int(there.any(0).int().argmax())
         there, span = there[:, lo:], slice(lo, upto)
         blocks = self._blocks
         cached = there.new_zeros(len(there), dtype=torch.long) if blocks is None else blocks.cached
@@ -121,33 +121,29 @@ class _Local:
 
     def _mixed(self, queries: Queries, blocks: Blocks | None, picked: Tensor | None, local: _Tokens, mine: Tensor, seen: Tensor) -> Tensor:
         """The grouped softmax over what is brought and what is local: [B, G, g, t, d]."""
-        rows, heads, group, new = queries.states.shape[:4]
-        before = 0 if picked is None else picked.shape[-1]
-        logits = product(queries.here(), local.keys.transpose(-1, -2))
-        numbers = local.numbers[:, None] + before + 1
-        groups = torch.where(mine.unsqueeze(-1) == local.numbers[:, None], OWN, numbers)[:, None, None]
-        landmarks, mask = local.landmarks[:, None, None, None], seen.unsqueeze(2).expand(-1, heads, group, -1, -1)
+        own = self._scaled(product(queries.here, local.keys.transpose(-1, -2)))
         brought = None
         if blocks is not None and picked is not None:
             brought = blocks.bring(picked)
             theirs = queries.seeing(queries.layout.attended_at(blocks.ordinals_of(picked), blocks.cached))
-            inner = torch.matmul(brought.keys.float(), theirs.unsqueeze(-1)).squeeze(-1)
-            gates = (brought.landmarks.float() * theirs).sum(-1, keepdim=True)
-            wide = torch.cat([brought.there, brought.there.any(-1, keepdim=True)], -1).expand(rows, heads, group, new, -1, -1).flatten(-2)
-            logits = torch.cat([torch.cat([inner, gates], -1).flatten(-2), logits], -1)
-            its = torch.arange(1, before + 1, device=groups.device).repeat_interleave(blocks.block + 1).expand(rows, 1, 1, new, -1)
-            ends = (torch.arange(before * (blocks.block + 1), device=groups.device) % (blocks.block + 1) == blocks.block).expand(rows, 1, 1, 1, -1)
-            groups, landmarks, mask = torch.cat([its, groups], -1), torch.cat([ends, landmarks], -1), torch.cat([wide, mask], -1)
-        logits = logits * self._layer.scaling
-        if self._layer.softcap is not None:
-            logits = self._layer.softcap * torch.tanh(logits / self._layer.softcap)
-        weights = grouped_softmax(logits, groups, landmarks, mask)
-        count = logits.shape[-1] - local.keys.shape[2]
-        mixed = product(weights[..., count:], local.values)
-        if brought is not None and blocks is not None:
-            shares = weights[..., :count].unflatten(-1, (before, blocks.block + 1))[..., :-1].flatten(-2)
-            mixed = mixed + torch.matmul(shares.unsqueeze(-2), brought.values.float().flatten(-3, -2)).squeeze(-2)
+            inner = self._scaled(torch.matmul(brought.keys.float(), theirs.unsqueeze(-1)).squeeze(-1))
+            gates = self._scaled((brought.landmarks.float() * theirs).sum(-1))
+            there = brought.there
+        else:
+            gates, there = own[..., :0], None
+            inner = gates.unsqueeze(-1)
+        if int(local.numbers.max()) == 0:  # of the local tokens all are of the own block
+            shares, weights = _of_one_block(inner, gates, own, there, (seen & ~local.landmarks[:, None, None]).unsqueeze(2))
+        else:
+            shares, weights = _of_several(inner, gates, own, there, seen.unsqueeze(2), local, mine)
+        mixed = product(weights, local.values)
+        if brought is not None:
+            mixed = mixed + torch.matmul(shares.unsqueeze(-2), brought.values.float()).squeeze(-2).sum(-2)
         return mixed
+
+    def _scaled(self, products: Tensor) -> Tensor:
+        logits, cap = products * self._layer.scaling, self._layer.softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def _store(self, done: Tensor, upto: int) -> None:
         """Moves the blocks that landmarks among the first `upto` tokens have ended into the store, of the rows `done` [B]."""
@@ -203,6 +199,33 @@ class _Tokens:
     values: Tensor
     numbers: Tensor
     landmarks: Tensor
+
+
+def _of_one_block(inner: Tensor, gates: Tensor, own: Tensor, there: Tensor | None, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """The grouped softmax where no local block but the own one is seen. Logits of brought tokens [B, G, g, t, k, ℓ], of their landmarks [B, G, g, t,
+    k], and of local tokens [B, G, g, t, n]; what of them there is (None: all) → weights of the brought, and of the local tokens."""
+    if there is not None:
+        inner, gates = inner.masked_fill(~there, -torch.inf), gates.masked_fill(~there.any(-1), -torch.inf)
+    outer = torch.cat([gates, own.masked_fill(~seen, -torch.inf)], -1).softmax(-1).nan_to_num(0.0)  # queries in padded places see nothing
+    opened, shares = outer[..., : gates.shape[-1], None], inner.softmax(-1)
+    return (shares * opened if there is None else torch.where(opened > 0, shares * opened, 0.0)), outer[..., gates.shape[-1] :]
+
+
+def _of_several(inner: Tensor, gates: Tensor, own: Tensor, there: Tensor | None, seen: Tensor, local: _Tokens,
+                mine: Tensor) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The same for any layout of local blocks, which are numbered in `local`, and in `mine` [B, t] for queries."""
+    rows, heads, group, new, before, block = inner.shape
+    wide = torch.cat([inner, gates.unsqueeze(-1)], -1).flatten(-2)
+    if there is not None:
+        hidden = ~torch.cat([there, there.any(-1, keepdim=True)], -1).expand(rows, heads, group, new, -1, -1).flatten(-2)
+        wide = wide.masked_fill(hidden, -torch.inf)
+    logits = torch.cat([wide, own.masked_fill(~seen, -torch.inf)], -1)
+    groups = torch.where(mine.unsqueeze(-1) == local.numbers[:, None], OWN, local.numbers[:, None] + before + 1)[:, None, None]
+    slots = torch.arange(before * (block + 1), device=groups.device)
+    groups = torch.cat([(slots // (block + 1) + 1).expand(rows, 1, 1, new, -1), groups], -1)
+    landmarks = torch.cat([(slots % (block + 1) == block).expand(rows, 1, 1, 1, -1), local.landmarks[:, None, None, None]], -1)
+    weights = grouped_softmax(logits, groups, landmarks)
+    return weights[..., : len(slots)].unflatten(-1, (before, block + 1))[..., :-1], weights[..., len(slots) :]
 
 
 def _scattered(at: Tensor, values: Tensor, where: Tensor, size: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mnemos.activation import parts
 from mnemos.activation.chunks import Place
-from mnemos.activation.landmark.positions import Queries
+from mnemos.activation.landmark.positions import Layout, Queries
 from mnemos.activation.landmark.store import BlockStore
 from mnemos.activation.parts import Bytes, Marks, Part, product, size_of
 from mnemos.activation.rotary import Rotary
@@ -42,12 +42,12 @@ class Statistics:
 @dataclass
 class Brought:
     """Blocks for u choices of k: keys [B, G, u, k, ℓ, d], values [B, G, u, k, ℓ, e], landmarks [B, G, u, k, d], and `there` [B, G, u, k, ℓ], True for
-    tokens that are; u stands for two dimensions, query heads of a key-value head and queries, each of which may be 1 for all."""
+    tokens that are (None: all); u stands for two dimensions, query heads of a key-value head and queries, each of which may be 1 for all."""
 
     keys: Tensor
     values: Tensor
     landmarks: Tensor
-    there: Tensor
+    there: Tensor | None
 
 
 @dataclass
@@ -63,6 +63,7 @@ class Blocks:
     rotary: Rotary
     statistics: Statistics = field(default_factory=Statistics)
     marks: Marks = field(default_factory=dict)
+    _near: dict[Layout, tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor] | None] = field(default_factory=dict, init=False, repr=False)
     kind = "landmark blocks"
 
     @classmethod
@@ -94,9 +95,19 @@ class Blocks:
         return self.places.flatten(1).unsqueeze(1)
 
     @cached_property
+    def there(self) -> Tensor:
+        """[B, n, ℓ]: whether there is a token."""
+        return self.places >= 0
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether all rows have all blocks, all full, and all may be read."""
+        return bool(self.there.all()) and bool(self.store.readable.all())
+
+    @cached_property
     def present(self) -> Tensor:
         """[B, n]: whether a row has a block there."""
-        return (self.places >= 0).any(-1)
+        return self.there.any(-1)
 
     @cached_property
     def ordinals(self) -> Tensor:
@@ -115,6 +126,8 @@ class Blocks:
 
     def ordinals_of(self, picked: Tensor) -> Tensor:
         """Of blocks [B, …, k]."""
+        if self.whole:
+            return picked.clamp_max(self.ordinals.shape[1] - 1)
         spread = self.ordinals.view(len(self.ordinals), *[1] * (picked.dim() - 2), -1).expand(*picked.shape[:-1], -1)
         return spread.gather(-1, picked.clamp_max(self.ordinals.shape[1] - 1))
 
@@ -154,45 +167,66 @@ class Blocks:
 
     def scores(self, queries: Queries) -> Tensor:
         """[B, G, g, t, n] float32, unscaled: what queries think of the landmarks; −∞ for blocks that are not there, or may not be read."""
-        here = queries.here()
-        scores = self.store.score(here.to(self.store.summaries.dtype))
-        slots = queries.layout.scored_at(self.ordinals, self.cached).masked_fill(~self.present, 0)
-        if not (few := int((slots > 0).sum(-1).max())):
+        scores = self.store.score(queries.here.to(self.store.summaries.dtype))
+        nearer = self._nearer(queries.layout)
+        if nearer is None:
             return scores
-        numbers = torch.arange(slots.shape[-1], device=slots.device).expand_as(slots)
-        recent = numbers.masked_fill(slots == 0, -1).topk(few, -1).values  # all others stand at slot 0
-        at = recent.clamp_min(0)
-        spread = at.unsqueeze(1).expand(-1, len(self.heads), -1)
-        landmarks = parts.gather(self.store.summaries, spread).float()
-        theirs = (queries.seeing(slots.gather(1, at)[:, None, None, None]) * landmarks[:, :, None, None]).sum(-1)
-        theirs = theirs.masked_fill(~parts.gather(self.store.readable, spread)[:, :, None, None], -torch.inf)
-        place = at[:, None, None, None].expand_as(theirs)
-        theirs = torch.where((recent >= 0)[:, None, None, None], theirs, scores.gather(-1, place))
-        return scores.scatter(-1, place, theirs)
+        at, slots, there, landmarks, readable = nearer
+        theirs = (queries.seeing(slots) * landmarks).sum(-1).masked_fill(~readable, -torch.inf)
+        place = at.expand_as(theirs)
+        return scores.scatter(-1, place, theirs if there is None else torch.where(there, theirs, scores.gather(-1, place)))
+
+    def _nearer(self, layout: Layout) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor] | None:
+        """The blocks that are scored at another slot than 0, m of each row: places [B, 1, 1, 1, m], slots, whether there is one (None: everywhere),
+        landmarks [B, G, 1, 1, m, d], whether they may be read [B, G, 1, 1, m]; None where there are none."""
+        if layout not in self._near:
+            slots = layout.scored_at(self.ordinals, self.cached).masked_fill(~self.present, 0)
+            few = int((slots > 0).sum(-1).max()) if slots.numel() else 0
+            numbers = torch.arange(slots.shape[-1], device=slots.device).expand_as(slots)
+            found = numbers.masked_fill(slots == 0, -1).topk(few, -1).values
+            at = found.clamp_min(0)
+            spread = at.unsqueeze(1).expand(-1, len(self.heads), -1)
+            landmarks = parts.gather(self.store.summaries, spread).float()[:, :, None, None]
+            there = None if bool((found >= 0).all()) else (found >= 0)[:, None, None, None]
+            readable = parts.gather(self.store.readable, spread)[:, :, None, None]
+            its = at[:, None, None, None], slots.gather(1, at)[:, None, None, None], there, landmarks, readable
+            self._near[layout] = its if few else None
+        return self._near[layout]
 
     def bring(self, picked: Tensor) -> Brought:
         """The blocks [B, G, g or 1, t or 1, k], `ABSENT` where there is none."""
         rows, heads, n = self.store.readable.shape
-        present = picked < ABSENT
-        line = (torch.arange(rows * heads, device=picked.device).view(rows, heads, 1, 1, 1) * n + picked).masked_fill(~present, -1)
-        unique, inverse = line.unique(return_inverse=True)
-        wanted = unique[unique >= 0]
+        size, present = self.store.summaries.shape[-1], picked < ABSENT
+        line = torch.arange(rows * heads, device=picked.device).view(rows, heads, 1, 1, 1) * n + picked
+        once = picked.shape[2] * picked.shape[3] == 1 and (self.whole or bool(present.all()))
+        if once:  # ascending, and each but once
+            wanted = line.flatten()
+        else:
+            unique, inverse = line.masked_fill(~present, -1).unique(return_inverse=True)
+            wanted = unique[unique >= 0]
         before = self.store.copied
-        fetched = self.store.fetch(wanted // (heads * n), wanted // n % heads, wanted % n)
+        payload = self.store.fetch(wanted // (heads * n), wanted // n % heads, wanted % n)
+        landmarks = self.store.summaries.flatten(0, 2).index_select(0, wanted)
         self.statistics.fetched += len(wanted)
         self.statistics.copied += self.store.copied - before
-        inverse = (inverse - (len(unique) - len(wanted))).clamp_min(0)
-        size = self.store.summaries.shape[-1]
-        if len(wanted):
-            payload = fetched.index_select(0, inverse.flatten()).view(*picked.shape, -1)
-            landmarks = self.store.summaries.flatten(0, 2).index_select(0, wanted).index_select(0, inverse.flatten()).view(*picked.shape, size)
-        else:
-            payload = self.store.summaries.new_zeros(*picked.shape, self.store.payloads[0].shape[-1])
-            landmarks = self.store.summaries.new_zeros(*picked.shape, size)
-        at = torch.arange(rows, device=picked.device).view(rows, 1, 1, 1, 1) * n + picked.clamp_max(n - 1)
-        there = (self.places >= 0).flatten(0, 1).index_select(0, at.flatten()).view(*picked.shape, self.block) & present.unsqueeze(-1)
-        split = self.block * size
-        return Brought(payload[..., :split].unflatten(-1, (self.block, size)), payload[..., split:].unflatten(-1, (self.block, -1)), landmarks, there)
+        if not once:
+            spread = (inverse - (len(unique) - len(wanted))).clamp_min(0).flatten()
+            blank = landmarks.new_zeros(int(not len(wanted)))  # where nothing may be read at all
+            payload, landmarks = (torch.cat([its, blank[:, None].expand(-1, its.shape[1])]).index_select(0, spread) for its in (payload, landmarks))
+        there = None
+        if not self.whole:
+            at = torch.arange(rows, device=picked.device).view(rows, 1, 1, 1, 1) * n + picked.clamp_max(n - 1)
+            there = self.there.flatten(0, 1).index_select(0, at.flatten()).view(*picked.shape, self.block) & present.unsqueeze(-1)
+        payload, split = payload.view(*picked.shape, -1), self.block * size
+        return Brought(payload[..., :split].unflatten(-1, (self.block, size)), payload[..., split:].unflatten(-1, (self.block, -1)),
+                       landmarks.view(*picked.shape, size), there)  # fmt: skip
+
+    def by_means(self) -> Blocks:
+        """The same blocks, found by the means of their keys: what landmarks are measured against."""
+        keys = self.store.whole()[..., : self.block * self.store.summaries.shape[-1]].unflatten(-1, (self.block, -1))
+        there = (self.places >= 0)[:, None, :, :, None]
+        means = keys.masked_fill(~there, 0).sum(3) / there.sum(3).clamp_min(1)
+        return Blocks(self.store.found_by(means.to(keys.dtype)), self.places, self.rotary)
 
     # Leaving out
 
@@ -232,7 +266,9 @@ class Blocks:
         return product(weights.to(values.dtype), values)
 
     def nbytes(self) -> Bytes:
-        return self.store.nbytes() + Bytes(size_of(self.places, self.rotary.frequencies, self.rotary.scaling))
+        derived = [value for value in vars(self).values() if isinstance(value, Tensor)]
+        nearer = [tensor for its in self._near.values() for tensor in its or ()]
+        return self.store.nbytes() + Bytes(size_of(*derived, *nearer, self.rotary.frequencies, self.rotary.scaling))
 
     def rows(self, index: Tensor) -> Blocks:
         store = BlockStore(self.store.place)

@@ -19,7 +19,7 @@ turned there and back: without it, noise would choose."""
 def pick(blocks: Blocks, queries: Queries, level: str, scaling: float) -> Tensor:
     """The blocks that queries bring back: [B, G, g or 1, t or 1, k], ascending, `ABSENT` where there are fewer. Of equal scores, the oldest."""
     scores = blocks.scores(queries)
-    tolerance = ROUNDING * queries.states.norm(dim=-1, keepdim=True) * blocks.largest[:, :, None, None, None]
+    tolerance = torch.linalg.vector_norm(queries.states, dim=-1, keepdim=True) * (ROUNDING * blocks.largest)[:, :, None, None, None]
     if level != EACH:  # heads have scales of their own: what they share is how they divide their attention
         shares = (scores * scaling).softmax(-1)  # no number where nothing may be read
         scores = torch.where(scores > -torch.inf, shares, -torch.inf)
@@ -35,7 +35,10 @@ def pick(blocks: Blocks, queries: Queries, level: str, scaling: float) -> Tensor
 def best(scores: Tensor, count: int, tolerance: Tensor) -> Tensor:
     """The places [..., count] of the largest of [..., n], ascending, `ABSENT` where all others are −∞. What is no further than `tolerance` [..., 1]
     from the last that is taken counts as equal to it, and of equals the first are taken."""
-    bound = scores.topk(count, -1).values[..., -1:]
+    top = scores.topk(count, -1)
+    bound = top.values[..., -1:]
+    if bool((((scores >= bound - tolerance).sum(-1, keepdim=True) == count) & (bound > -torch.inf)).all()):
+        return top.indices.sort(-1).values
     above = scores > bound + tolerance
     level = (scores >= bound - tolerance) & (scores > -torch.inf) & ~above
     chosen = above | (level & (level.cumsum(-1) <= count - above.sum(-1, keepdim=True)))

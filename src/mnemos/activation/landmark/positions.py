@@ -8,6 +8,7 @@ k are retrieved. Below, N is `cached` [B] and k is `top`; an ordinal is the plac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -59,15 +60,29 @@ class Queries:
     rotary: Rotary
     layout: Layout
 
+    @property
     def here(self) -> Tensor:
         """As they see local tokens, and blocks in slot 0: [B, G, g, t, d]."""
-        return self.rotary.rotate(self.states, self.positions[:, None, None])
+        return self._turned[..., 0, :]
 
-    def seeing(self, slots: Tensor) -> Tensor:
-        """As they see blocks in these slots [B, 1 or G, 1 or g, 1 or t, m]: [B, G, g, t, m, d]."""
+    @cached_property
+    def _turned(self) -> Tensor:
+        """As they see the slots that there are, 0 … k: [B, G, g, t, k + 1, d]; where blocks stand anywhere, slot 0 alone."""
+        slots = torch.arange(self.layout.top + 1 if self.layout.stingy else 1, device=self.positions.device)
+        return self._in(slots.expand(1, 1, 1, 1, -1))
+
+    def _in(self, slots: Tensor) -> Tensor:
         distances = (self.positions[:, None, None, :, None] - slots * self.layout.slot).clamp_min(0)
         return self.rotary.rotate(self.states.unsqueeze(-2), distances)
 
+    def seeing(self, slots: Tensor) -> Tensor:
+        """As they see blocks in these slots [B, 1 or G, 1 or g, 1 or t, m]: [B, G, g, t, m, d]."""
+        if not self.layout.stingy:
+            return self._in(slots)
+        rows, heads, group, new, size = self.states.shape
+        return self._turned.gather(4, slots.unsqueeze(-1).expand(rows, heads, group, new, -1, size))
+
     def some(self, where: slice) -> Queries:
         """Those of some tokens."""
-        return Queries(self.states[:, :, :, where], self.positions[:, where], self.rotary, self.layout)
+        return self if self.states[:, :, :, where].shape == self.states.shape else Queries(self.states[:, :, :, where], self.positions[:, where],
+                                                                                         self.rotary, self.layout)  # fmt: skip

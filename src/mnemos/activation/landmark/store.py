@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from mnemos.activation import coding
 from mnemos.activation.chunks import ChunkStore
 
@@ -20,6 +22,12 @@ class BlockStore(ChunkStore):
                 pieces.append(self.place.hold(piece[:, :, count:].contiguous()) if count else piece)
             count = max(0, count - length)
         self.payloads = pieces
+
+    def found_by(self, summaries: Tensor) -> BlockStore:
+        """The same, its blocks found by other summaries [B, G, n, d]."""
+        other = self.fork()
+        other._near = coding.coded(summaries, self.bits)
+        return other
 
     def fork(self) -> BlockStore:
         """A store that goes on by itself; what never changes is shared."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mnemos.activation.layer import MemoryLayer
 
 
-SMALL = Budget(share=1 / 20)
-"""5 % of the tokens seen."""
+SMALL = Budget(share=1 / 32)
+"""3.1 % of the tokens seen."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Blocks(Policy):
 
     budget: Budget = SMALL
     """Tokens that each key-value head brings for a query."""
-    block: int = 2
-    """Tokens that are picked together."""
-    bits: int | None = 4
+    block: int = 1
+    """Tokens that are picked together: facts of few tokens want small blocks, whose keys are kept in fewer bits."""
+    bits: int | None = 2
     """In which what stands for a block is kept: 2, 4 or 8; None: as keys come."""
     by: str = MEAN
     """What stands for a block: the "mean" of its keys, or their "bounds", twice as many numbers."""
-    local: int = 16
+    local: int = 8
     """Newest tokens that stay as they are."""
     flush: int = 64
     """Generated tokens after which those before the local ones are moved."""
@@ -81,7 +81,7 @@ class Blocks(Policy):
 
 
 def make(top: int | None = None, share: float | None = None, **options: Any) -> Policy:
-    """Brings `top` blocks for each head and query, or a `share` of the tokens seen (1/20 where neither is given); options are those of `Blocks`.
+    """Brings `top` blocks for each head and query, or a `share` of the tokens seen (1/32 where neither is given); options are those of `Blocks`.
     Raises `Invalid`."""
     if top is None and share is None:
         return Blocks(**options)
