@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from cli_outcome import Mnemos
 
 from kernel.kv.byte_llama import model
+from mnemos import open as opened
+from mnemos.kernel.kv import prompts
+from mnemos.kernel.life.heat import COLD
 from mnemos.models.local.model import LocalModel
 
 
@@ -28,7 +33,37 @@ def test_a_text_is_warmed_once_listed_and_dropped(mnemos: Mnemos, text: str, mon
     assert mnemos("kv", "inspect", text, "--json").json["fits"] is True
     assert entry["fingerprint"] == LocalModel.load("model").fingerprint
     assert "text is still there" in mnemos("kv", "drop", entry["id"]).out
-    assert mnemos("kv", "list").out.splitlines()[-1] == "0 KV memories, 0 bytes."
+    assert mnemos("kv", "list").out.splitlines()[-2:] == ["0 KV memories, 0 B.", "Make some: mnemos kv warm IDS --model PATH"]
+
+
+def test_a_list_says_what_each_is_of_and_whether_it_can_be_used(mnemos: Mnemos, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "CHUNK", 16)
+    mnemos("kv", "warm", text, "--model", "model")
+    with opened("memory.db", embedder="none", language_model=LocalModel.load("model")) as mem:
+        space = mem.space("default")
+        space.kv.generate("Answer in one word, or in two. Alice moved to Lisbon in May.", sources=[text], max_tokens=1).run()
+        uses = mem.tracker.peek(UUID(text)).hits
+    rows = [line.split("\t") for line in mnemos("kv", "list").out.splitlines()]
+    assert rows[0] == ["id", "text", "tokens", "bytes", "state", "model", "of"]
+    assert [(row[1], row[4], row[6]) for row in rows[1:-1]] == [
+        (text, "ready", "Alice moved to Lisbon in May."), ("", "ready", "a prompt's tokens 0 to 16"),
+        ("", "ready", "a prompt's tokens 16 to 32, with 1 text of memories"), ("", "ready", "a prompt's tokens 32 to 48"),
+    ]  # fmt: skip
+    assert mnemos("kv", "drop", rows[3][0]).out == "Dropped, with 1 part that follows.\n"
+    assert ["memory", text] in [line.split("\t") for line in mnemos("kv", "inspect", text).out.splitlines()]
+    mnemos("archive", text)
+    assert mnemos("kv", "list", "--json").json["kv"][0]["state"] == "archived"
+    assert "restore it" in mnemos("kv", "warm", text, "--model", "model", "--json").error["message"]
+    with opened("memory.db", embedder="none") as mem, mem.snapshot() as snapshot:  # to list is no use
+        assert snapshot.heat([UUID(text)]).get(UUID(text), COLD).hits <= uses
+
+
+def test_what_gives_way_for_room_is_said(mnemos: Mnemos, text: str) -> None:
+    other = mnemos("add", "The boat leaves at seven.").out.strip()
+    mnemos("kv", "warm", text, "--model", "model")
+    assert "1 KV memory gave way" in mnemos("kv", "warm", other, "--model", "model", "--room", "12k").out
+    assert [entry["source"] for entry in mnemos("kv", "list", "--json").json["kv"]] == [other]
+    assert "8 tons" in mnemos("kv", "warm", other, "--model", "model", "--room", "8 tons", "--json").error["message"]
 
 
 def test_what_is_missing_is_said(mnemos: Mnemos, text: str) -> None:

@@ -9,17 +9,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mnemos.base.errors import NotFound
-from mnemos.cli.output import counted, print_json, table
+from mnemos.cli.output import counted, print_json, shortened, size, table
 from mnemos.cli.session import Session, command
+from mnemos.kernel.vector_memory import bytes_of
 
 if TYPE_CHECKING:
+    from mnemos.kernel.kv import Entry
+    from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
 
-VARIABLE = "MNEMOS_LANGUAGE_MODEL"
+VARIABLE, ROOM = "MNEMOS_LANGUAGE_MODEL", "MNEMOS_KV_MEMORY"
+_SAYS = 200
+"""Characters of a text that are shown."""
 
 ModelOption = Annotated[
-    str | None, typer.Option("--model", help=f"Folder of the local language model; {VARIABLE} where it is left out.", metavar="PATH")
+    str | None, typer.Option("--model", help=f"Folder of the local language model. Else {VARIABLE}.", metavar="PATH")
 ]
+RoomOption = Annotated[
+    str | None,
+    typer.Option("--room", help=f"What all KV memories of the store may take, such as 8G; those worth least give way. Else {ROOM}, else 2 GiB.",
+                 metavar="SIZE"),
+]  # fmt: skip
 IdArgument = Annotated[str, typer.Argument(help="The id of a KV memory, or of its text.", metavar="ID")]
 
 
@@ -34,33 +44,58 @@ def _with_model(mem: Mnemos, model: str | None, needed: bool = False) -> None:
         raise NotFound(f"no language model is named: give --model PATH, or set {VARIABLE}")
 
 
+def _of(space: Space, entry: Entry) -> str:
+    """What a KV memory is of, for reading: how its text begins, or which part of a prompt it is."""
+    if entry.source is None:
+        start = entry.start or 0
+        texts = f", with {counted(len(entry.sources), 'text', 'texts')} of memories" if entry.sources else ""
+        return f"a prompt's tokens {start} to {start + entry.tokens}{texts}"
+    return shortened(space.get(entry.source).text, _SAYS)
+
+
+def _state(entry: Entry) -> str:
+    return f"{entry.state}, frozen" if entry.frozen else entry.state
+
+
 @command
 def list_(session: Session, model: ModelOption = None) -> None:
-    """List the texts that a language model need not read again, with what they take; with a model, whether it is the one that has read them."""
+    """List what a language model need not read again: texts, and the beginnings of prompts. `state` says whether it can be used."""
     with session.open() as mem:
         _with_model(mem, model)
-        entries = session.view(mem).kv.entries()
-        fits = mem.language_model is not None
+        space = session.view(mem)
+        entries = space.kv.entries()
+        then = space.at(mem.position())  # to look at a text so is no use of it
+        shown = [] if session.json else [_of(then, entry) for entry in entries]
+    total = sum(entry.bytes for entry in entries)
     if session.json:
-        print_json({"kv": [entry.as_json() for entry in entries], "bytes": sum(entry.bytes for entry in entries)})
+        print_json({"kv": [entry.as_json() for entry in entries], "bytes": total})
         return
-    columns = ("id", "text", "tokens", "bytes", "model", "stale", *(("fits",) if fits else ()))
-    rows = [(e.id, e.source, e.tokens, f"{e.bytes:,}", e.fingerprint, "yes" if e.stale else "", *(("yes" if e.fits else "",) if fits else ()))
-            for e in entries]  # fmt: skip
-    table(session.out, columns, rows, flexible="model")
-    session.tell(f"{counted(len(entries), 'KV memory', 'KV memories')}, {sum(entry.bytes for entry in entries):,} bytes.")
+    if entries and session.out.is_terminal:
+        rows = [(e.id, f"{e.tokens:,}", size(e.bytes), _state(e), of) for e, of in zip(entries, shown, strict=True)]
+        table(session.out, ("id", "tokens", "size", "state", "of"), rows, flexible="of")
+    elif not session.out.is_terminal:
+        columns = ("id", "text", "tokens", "bytes", "state", "model", "of")
+        table(session.out, columns, [(e.id, e.source or "", e.tokens, e.bytes, _state(e), e.fingerprint, of)
+                                     for e, of in zip(entries, shown, strict=True)])  # fmt: skip
+    session.tell(f"{counted(len(entries), 'KV memory', 'KV memories')}, {size(total)}.")
+    if not entries:
+        session.tell("Make some: mnemos kv warm IDS --model PATH")
 
 
 @command
 def inspect(session: Session, id: IdArgument, model: ModelOption = None) -> None:
-    """Show one KV memory: its text, its model, what it takes, and whether it can be used."""
+    """Show one KV memory: what it is of, its model, what it takes, and whether it can be used."""
     with session.open() as mem:
         _with_model(mem, model)
-        entry = session.view(mem).kv.inspect(id)
+        space = session.view(mem)
+        entry = space.kv.inspect(id)
+        of = _of(space.at(mem.position()), entry)
     if session.json:
         print_json(entry.as_json())
         return
-    table(session.out, ("what", "value"), [(name, str(value)) for name, value in entry.as_json().items()])
+    rows = [("id", entry.id), ("of", of), *(("memory", source) for source in entry.sources), ("tokens", f"{entry.tokens:,}"),
+            ("size", f"{size(entry.bytes)} ({entry.bytes:,} bytes)"), ("state", _state(entry)), ("model", entry.fingerprint)]  # fmt: skip
+    table(session.out, ("what", "value"), rows, flexible="value")
 
 
 @command
@@ -69,32 +104,41 @@ def warm(
     ids: Annotated[list[str], typer.Argument(help="The ids of texts.", metavar="IDS")],
     model: ModelOption = None,
     uses: Annotated[int | None, typer.Option("--uses", help="How often each will be needed; what does not pay then is declined.", min=0)] = None,
+    room: RoomOption = None,
 ) -> None:
-    """Let a local language model read texts, and keep its keys and values."""
+    """Let a local language model read texts, and keep its keys and values: `Space.kv.take` need not read them again."""
     with session.open() as mem:
+        if said := room or os.environ.get(ROOM):
+            mem.kv_memory = bytes_of(said, "room")
         _with_model(mem, model, needed=True)
-        outcomes = session.view(mem).kv.warm(ids, uses=uses)
+        kv = session.view(mem).kv
+        before = {entry.id for entry in kv.entries()}
+        outcomes = kv.warm(ids, uses=uses)
+        gone = len(before - {entry.id for entry in kv.entries()})
     if session.json:
-        print_json({"warmed": [outcome.as_json() for outcome in outcomes], "kept already": len(ids) - len(outcomes)})
+        print_json({"warmed": [outcome.as_json() for outcome in outcomes], "kept already": len(ids) - len(outcomes), "gave way": gone})
         return
     for outcome in outcomes:
         if outcome.accepted and outcome.cube is not None:
-            session.tell(f"{outcome.cube.id}: {outcome.spent.bytes_out:,} bytes, {outcome.spent.seconds:.2f} s.")
+            session.tell(f"{outcome.cube.id}: {size(outcome.spent.bytes_out)}, {outcome.spent.seconds:.2f} s.")
         else:
             session.tell(f"Declined: {'; '.join(outcome.reasons)}.")
     if kept := len(ids) - len(outcomes):
         session.tell(f"{counted(kept, 'text was', 'texts were')} kept already.")
+    if gone:
+        session.tell(f"{counted(gone, 'KV memory', 'KV memories')} gave way: out of date, or for room ({size(mem.kv_memory)}).")
 
 
 @command
 def drop(session: Session, id: IdArgument) -> None:
-    """Let go of a KV memory; its text stays."""
+    """Let go of a KV memory; its text stays. A prompt's part goes with all that follow it."""
     with session.open() as mem:
         certificate = session.view(mem).kv.drop(id)
     if session.json:
         print_json(certificate.as_json())
         return
-    session.tell("Dropped. The text is still there.")
+    more = len(certificate.cubes) - 1
+    session.tell(f"Dropped, with {counted(more, 'part that follows', 'parts that follow')}." if more else "Dropped. The text is still there.")
 
 
 app = typer.Typer(name="kv", help="What a local language model has read, kept so that it need not read it again.", no_args_is_help=True)

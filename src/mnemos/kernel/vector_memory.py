@@ -11,11 +11,11 @@ MEMORY = 512 * 2**20
 """Bytes of vectors of one space that are held in memory; beyond, they go to disk."""
 
 
-def bytes_of(text: str) -> int:
-    """The bytes that a text says: "300000000", "512M", "2G", "1.5 GiB". Raises `Invalid`."""
+def bytes_of(text: str, what: str = "vector memory") -> int:
+    """The bytes that a text says: "300000000", "512M", "2G", "1.5 GiB". `what` it is for. Raises `Invalid`."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
     if found is None:
-        raise Invalid(f"vector memory: {shown(text)} is no number of bytes; say for example 512M, or 2G")
+        raise Invalid(f"{what}: {shown(text)} is no number of bytes; say for example 512M, or 2G")
     return int(float(found[1]) * 1024 ** " kmgt".index(found[2] or " "))
 
 
