@@ -84,7 +84,7 @@ class Shadow:
     @property
     def heads(self) -> tuple[int, ...]:
         """All of the layer."""
-        return tuple(range(self._first.shape[1]))
+        return tuple(range(self._stored.shape[1]))
 
     @property
     def basis(self) -> Tensor:
@@ -92,7 +92,8 @@ class Shadow:
         return coding.decoded(self.directions)
 
     @property
-    def _first(self) -> Tensor:
+    def _stored(self) -> Tensor:
+        """[B, G, R, …]: of what takes room for the directions, the first."""
         return coding.tensors(self.directions)[0]
 
     @property
@@ -103,7 +104,7 @@ class Shadow:
     @property
     def rank(self) -> int:
         """R: directions of the basis."""
-        return int(self._first.shape[2])
+        return int(self._stored.shape[2])
 
     @property
     def length(self) -> int:
@@ -309,7 +310,7 @@ class Shadow:
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         layout, rotation = self.rotary.state()
         tensors = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
-        tensors |= coding.state(self.directions, "directions")
+        tensors |= coding.state(self.directions, "basis")
         for number, piece in enumerate(self.coefficients):
             tensors |= coding.state(piece, f"coefficients.{number}")
         tensors |= {f"store.{name}": tensor for name, tensor in self.store.state().items()}
@@ -338,7 +339,7 @@ def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Shadow:
     store = ChunkStore.from_state(of("store"))
     dtype = store.payloads[0].dtype
     coefficients = tuple(coding.from_state(pieces, str(each), dtype) for each in range(number))
-    directions = coding.from_state(tensors, "directions", dtype)
+    directions = coding.from_state(tensors, "basis", dtype)
     rotary = Rotary.from_state(plain["rotary"], of("rotary"))
     return Shadow(store, tensors["places"], coefficients, directions, rotary, tensors["counts"], tensors["loss"],
                   tensors.get("sets"), tensors.get("strays"), plain["reuse"])  # fmt: skip

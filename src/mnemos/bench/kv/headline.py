@@ -39,7 +39,7 @@ more than it."""
 MASTERED = 0.8
 """A task counts where the full cache answers so much of it."""
 TASKS = ("kv", "summary", "summary_needles", "many_shot", "qa_english")
-LENGTH, TURNS, SESSIONS = 1024, 5, 12
+LENGTH, TURNS, SESSIONS = 1024, 5, 8
 """Words of a context; its questions; sessions of each task in a full run."""
 FULL = "full"
 NOTES = (
