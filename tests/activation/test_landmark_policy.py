@@ -19,6 +19,7 @@ from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.activation.rotary import Rotary
 from mnemos.activation.saving import dump, load
+from mnemos.activation.shadow import sources
 from mnemos.activation.shadow.selection import ABSENT
 from mnemos.base.errors import Invalid
 
@@ -166,6 +167,22 @@ def test_forgetting_overwrites_the_blocks_of_a_source_and_their_landmarks() -> N
     assert bool((left.store.summaries[0, :, 2:4] == 0).all())
     assert torch.equal(keys[0, :, : 2 * BLOCK], part.dense()[0][0, :, : 2 * BLOCK])
     assert left.cached.tolist() == [int(part.cached) - 2]
+
+
+def test_a_source_is_found_hidden_and_forgotten_wherever_its_blocks_lie() -> None:
+    model, given, more = with_landmarks(), row(41), row(40, 9)[:, :8]
+    _, memory = segmentwise(model, given, top=3)
+    start, first, last = given.shape[1], 2 * SLOT + 1, 4 * SLOT
+    sources.label(memory, "a letter", first, last)
+    sources.label(memory, "its end", start - 1, start)
+    assert sources.chunks_of(memory, "a letter") == [[(0, 2), (0, 3)]] * 2
+    reader = memory.fork()
+    sources.hide(reader, "a letter")
+    assert sources.forget(memory, "a letter") == last - first - 2  # but for two landmarks
+    assert torch.equal(one_by_one(model, memory.fork(), more, start), one_by_one(model, reader, more, start))
+    assert sources.forget(memory, "its end") == 1
+    assert not set(range(first, last)) & memory.held()[0][0][0]
+    assert start - 1 not in memory.held()[0][0][0]
 
 
 def test_a_block_scores_alike_in_any_slot_that_is_as_far() -> None:

@@ -7,15 +7,14 @@ stay, read again without it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from mnemos.activation.chunks import ChunkStore
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.parts import Dense, Part
-from mnemos.activation.shadow.folding import shadow_of
-from mnemos.activation.shadow.part import Shadow
 from mnemos.base.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
@@ -24,6 +23,19 @@ if TYPE_CHECKING:
 NAMES, SPANS = "sources", "source_spans"
 """The notes of a layer that say it: names, and [B, m, 3] int32 of (number of the name, first position, position after the last), −1 where there is
 none; both go with a memory into files, forks and batches."""
+
+
+@runtime_checkable
+class Chunked(Protocol):
+    """A part whose tokens lie in a store of chunks, of which some can be left out: a shadow, far blocks, landmarks' blocks."""
+
+    store: ChunkStore
+    places: Tensor
+    """[B, n, c]: where the tokens of each chunk stood."""
+
+    def without(self, row: int, start: int, stop: int, erase: bool) -> Part:
+        """The same without a row's tokens at positions from `start` to before `stop`, overwritten or no more than never read again."""
+        ...
 
 
 def label(memory: KVMemory, source: str, start: int, stop: int, row: int = 0) -> None:
@@ -48,9 +60,8 @@ def chunks_of(memory: KVMemory, source: str) -> list[list[tuple[int, int]]]:
     """For each layer, the (row, chunk) that hold tokens of a source, beside those that are kept as they are. Raises `NotFound`."""
     found = []
     for layer in memory.managed:
-        shadow = shadow_of(layer)
-        spans = list(_spans(layer, source))
-        found.append([] if shadow is None else [(row, chunk) for row, start, stop in spans for chunk in shadow.store.within(row, start, stop)])
+        spans, chunked = list(_spans(layer, source)), [part for part in layer.parts if isinstance(part, Chunked)]
+        found.append([(row, chunk) for part in chunked for row, start, stop in spans for chunk in part.store.within(row, start, stop)])
     return found
 
 
@@ -89,9 +100,7 @@ def _left(layer: MemoryLayer, source: str, erase: bool) -> int:
     """Leaves the layer without a source; gives how many tokens of it there were."""
     held = 0
     for row, start, stop in list(_spans(layer, source)):
-        shadow = shadow_of(layer)
-        if shadow is not None:
-            held += int(((shadow.places[row] >= start) & (shadow.places[row] < stop)).sum())
+        held += sum(int(_within(part.places[row], start, stop).sum()) for part in layer.parts if isinstance(part, Chunked))
         tail = layer.tail.part()
         held += int(_within(tail.positions[row, 0], start, stop).sum())
         layer.parts = [_without(part, row, start, stop, erase) for part in layer.parts]
@@ -104,7 +113,7 @@ def _within(positions: Tensor, start: int, stop: int) -> Tensor:
 
 
 def _without(part: Part, row: int, start: int, stop: int, erase: bool) -> Part:
-    if isinstance(part, Shadow):
+    if isinstance(part, Chunked):
         return part.without(row, start, stop, erase)
     if isinstance(part, Dense):
         return _without_dense(part, row, start, stop)

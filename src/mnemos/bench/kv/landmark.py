@@ -1,8 +1,8 @@
 """`mnemos bench kv-landmark`: what landmarks bring back and what it costs (arXiv 2305.16300), and block retrieval without training beside them.
 
 Blocks: answers in later turns at an eighth of the full cache's bytes, on the reference model, by what stands for a block. Landmarks: the time of a
-decoding step at 16K tokens against dense attention; and, with the model that learnt them, what each level of selection answers and costs, and how
-often a landmark finds the block that holds the answer where the mean of the block's keys does not.
+decoding step at 16K tokens against dense attention; and, with the model that learnt them, what each level of selection answers and costs. How often
+a landmark finds what the mean of its block's keys does not, `mnemos bench landmark` measures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from mnemos.activation.landmark.part import Blocks
 from mnemos.activation.landmark.picking import EACH, HEAD, TOKEN
 from mnemos.activation.landmark.segments import segmentwise
 from mnemos.activation.layer import MemoryLayer
-from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.activation.rotary import Layout, Rotary, Source
 from mnemos.base.errors import ModelUnavailable, NotFound
@@ -46,7 +45,6 @@ FASTER = 3.0
 CONTEXT = 16384
 HEADS, SIZE, BLOCK, TOP, MANY = 8, 64, 50, 2, 5
 """Of the timed layer: heads, numbers of each; the paper's blocks, and how many are brought in its comparisons and by LLaMA."""
-FOUND = 0.97
 LENGTH, TURNS = 1024, 5
 CURVE: Mapping[str, Mapping[str, Any]] = {
     "as it comes": {},
@@ -66,21 +64,19 @@ NOTES = (
     "`near ÷ full`: bytes of all tensors near the compute after the last turn, blocks kept from the last step, room to spare and positions included, "
     "in multiples of the full cache's keys and values, which are float32 here: of a model in bfloat16 what is kept in few bits is twice that share.",
     "Times are CPU seconds of one thread in this process, dense and landmark steps in turns; the dense step is torch's own, of a contiguous cache.",
-    "`hit`: of the head that found most on half of the questions, the share of the other half whose answer lies in a block that it brings when the "
-    "answer's first word is due.",
+    "Levels: notes in twice the words that landmarks were learnt on, read in segments of as many tokens as were trained on with room for the blocks.",
 )
 
 
 def run(benchmark: Benchmark, options: Options) -> Result:
-    """Measures all parts; those of taught landmarks only where the model that learnt them is there. Raises `ModelUnavailable` without a reference
-    model."""
+    """Measures all parts; levels only where the model that learnt landmarks is there. Raises `ModelUnavailable` without a reference model."""
     parts: list[Callable[[Options], Measured]] = [curve, speed]
     notes = [*NOTES]
     try:
         taught.load()
-        parts += [levels, hits]
+        parts.append(levels)
     except (ModelUnavailable, NotFound) as error:
-        notes.append(f"Levels and hits are not measured: {error}")
+        notes.append(f"Levels of selection are not measured: {error}")
     with one_thread():
         return in_parts(benchmark, options, parts, notes)
 
@@ -157,8 +153,9 @@ def speed(options: Options) -> Measured:
     def dense(query: Tensor, *_: Tensor) -> None:
         scaled_dot_product_attention(query, keys, values)
 
+    ways: list[Callable[..., None]] = [dense, *steps.values()]
     for _ in range(rounds):
-        for name, step in zip(spent, (dense, *steps.values()), strict=True):
+        for name, step in zip(spent, ways, strict=True):
             begun = time.thread_time()
             for new in torch.randn(BLOCK + 1, 3, 1, HEADS, 1, SIZE, generator=generator):
                 step(*new)
@@ -178,8 +175,8 @@ def speed(options: Options) -> Measured:
 
 
 def _sessions(options: Options, count: int) -> list[tuple[list[int], Any]]:
-    """Contexts of four times what landmarks were learnt on, with four questions each; not those of training."""
-    made = [tasks.make("kv", 2048, 4, f"kv-landmark {options.seed} {number}") for number in range(count)]
+    """Contexts of twice the words that landmarks were learnt on, with eight questions each; not those of training."""
+    made = [tasks.make("needle", 1024, 8, f"kv-landmark {options.seed} {number}") for number in range(count)]
     return [(language.encode(session.words()), session) for session in made]
 
 
@@ -194,7 +191,7 @@ def levels(options: Options) -> Measured:
         right[level], brought, copied, begun, count = [], 0, 0, time.process_time(), 0
         for ids, session in asked:
             given = torch.tensor([tokens.insert(ids, taught.BLOCK, taught.LANDMARK)])
-            logits, memory = segmentwise(model, given, top=2, level=level, trained=taught.TRAINED)
+            logits, memory = segmentwise(model, given, top=TOP, level=level, trained=taught.TRAINED)
             right[level].append(float(np.mean(_answered(logits[0], ids, session))))
             for layer in memory.managed:
                 part = blocks_of(layer)
@@ -208,7 +205,7 @@ def levels(options: Options) -> Measured:
     for level in (TOKEN, HEAD):
         gained = bootstrap_difference(right[EACH], right[level], range(len(asked)), options.rng())
         checks.append(Check(f"answers by {EACH} − by {level}, upper end of the interval (not less, within noise)", gained.high, 0.0, n=len(asked)))
-    return checks, {"Levels of selection, 2,048 words, 2 blocks brought": rows}
+    return checks, {f"Levels of selection, 1,024 words, {TOP} blocks brought": rows}
 
 
 def _answered(logits: Tensor, ids: Sequence[int], session: Any) -> list[bool]:
@@ -220,50 +217,3 @@ def _answered(logits: Tensor, ids: Sequence[int], session: Any) -> list[bool]:
         places = [tokens.place_of(place, taught.BLOCK) for place in range(start, at)]
         out.append(all(int(logits[place - 1, : taught.LANDMARK].argmax()) == ids[start + number] for number, place in enumerate(places)))
     return out
-
-
-def hits(options: Options) -> Measured:
-    """How often the block that holds the answer is brought when the answer is due, by landmarks and by the means of the same blocks' keys."""
-    model, _ = taught.load()
-    asked = _sessions(options, 6 if options.quick else 24)
-    found: dict[str, list[Tensor]] = {"landmarks": [], "mean keys": []}
-    for ids, session in asked:
-        turn = session.turns[0]
-        prompt = tokens.insert(ids[: len(session.context) + len(turn.question)], taught.BLOCK, taught.LANDMARK)
-        if prompt[-1] == taught.LANDMARK:
-            prompt.pop()  # the word before it is what the answer follows
-        given = torch.tensor([prompt])
-        _, memory = segmentwise(model, given[:, :-1], top=2, trained=taught.TRAINED, keep=1)
-        said, (start, stop) = turn.answer[:-1], turn.evidence[0]
-        wanted = next(place for place in range(start, stop) if session.context[place : place + len(said)] == said) // taught.BLOCK
-        for name, each in (("landmarks", memory), ("mean keys", _by_means(memory.fork()))):
-            for layer in each.managed:
-                part = blocks_of(layer)
-                assert part is not None
-                part.statistics.picks = []
-            segmentwise(model, given[:, -1:], top=2, memory=each, keep=1)
-            picks = [blocks_of(layer).statistics.picks[-1][0, :, :, 0] for layer in each.managed]  # type: ignore[union-attr, index]
-            found[name].append(torch.stack([(its == wanted).any(-1) for its in picks]).flatten())
-    rates = {name: _best_head(torch.stack(its).float()) for name, its in found.items()}
-    rows = {name: {"hit": hit, "of any head": of_any, "mean over heads": float(torch.stack(found[name]).float().mean())}
-            for name, (hit, of_any) in rates.items()}  # fmt: skip
-    return [
-        Check("answers whose block landmarks find", rates["landmarks"][0], FOUND, n=len(asked) // 2),
-        Check("answers whose block the mean keys of the same model find (lower)", rates["mean keys"][0], rates["landmarks"][0], at_least=False,
-              n=len(asked) // 2),
-    ], {"Blocks that hold the answer, 2,048 words, 2 of 136 brought": rows}
-
-
-def _best_head(found: Tensor) -> tuple[float, float]:
-    """Of [questions, heads]: what the head that finds most on every second question finds of the others; how many some head finds."""
-    head = int(found[::2].mean(0).argmax())
-    return float(found[1::2, head].mean()), float(found[1::2].amax(1).mean())
-
-
-def _by_means(memory: KVMemory) -> KVMemory:
-    """The same where each block is found by the mean of its keys."""
-    for layer in memory.managed:
-        part = blocks_of(layer)
-        assert part is not None
-        layer.parts = [part.by_means()]
-    return memory
