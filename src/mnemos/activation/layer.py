@@ -164,6 +164,11 @@ class MemoryLayer(CacheLayerMixin):
         fused = own is None and not self.parts and softcap is None
         if own is not None:
             output = own
+        elif watched and fused and decodes and mask is None:
+            weights = self._row(queries)
+            self.policy.observe(self, self.pieces(), [weights.unsqueeze(3)])
+            if self.tail.length <= self.seen:  # something was dropped: what comes out need not be the full cache's to the bit
+                output, fused = torch.matmul(weights.to(values.dtype), self.tail.values).reshape(queries.shape), False
         elif watched or not fused:
             output = self._merged(queries, mask, watched)
         if fused:  # also where it was computed to be watched: the same numbers come out of the same kernel, watched or not
@@ -203,7 +208,7 @@ class MemoryLayer(CacheLayerMixin):
         """Over the tail alone, by torch's own kernel."""
         new, length, rows = queries.shape[2], self.tail.length, queries.shape[0]
         keys, values = self.tail.keys, self.tail.values
-        absent = bool((self.tail.positions < 0).any())
+        absent = not self.tail.whole
         if new == length and not absent and mask is None:
             return scaled_dot_product_attention(queries, keys, values, is_causal=new > 1, scale=self.scaling, enable_gqa=True)
         if new == 1 and not absent:  # the query heads that share a key-value head stand as if they were tokens: no copy of keys
@@ -216,6 +221,14 @@ class MemoryLayer(CacheLayerMixin):
         if seen.shape[1] not in (1, queries.shape[1]):
             seen = seen.repeat_interleave(queries.shape[1] // seen.shape[1], 1)
         return scaled_dot_product_attention(queries, keys, values, attn_mask=seen, scale=self.scaling, enable_gqa=True)
+
+    def _row(self, queries: Tensor) -> Tensor:
+        """[B, G, g, n] float32: what one new query [B, H, 1, d] attends to in the tail."""
+        grouped = queries.reshape(queries.shape[0], self.tail.heads, -1, queries.shape[-1])
+        scores = torch.matmul(grouped * self.scaling, self.tail.keys.mT).float()
+        if self.tail.whole:
+            return scores.softmax(-1)
+        return scores.masked_fill((self.tail.positions < 0).unsqueeze(2), -torch.inf).softmax(-1).nan_to_num()
 
     def _in_blocks(self, queries: Tensor, before: int) -> Tensor:
         """Queries that follow `before` tokens, block by block: each looks at what stands up to its end, and not at what none of it can see."""
@@ -281,13 +294,13 @@ class MemoryLayer(CacheLayerMixin):
         """All parts, and the tail as the last of them."""
         return [*self.parts, self.tail.part()]
 
-    def marked(self, name: str) -> list[Tensor]:
-        """The mark of that name of each piece, [B, h, n] float32, to be written to; zeros where it is new."""
+    def marked(self, name: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        """The mark of that name of each piece, [B, h, n], to be written to; zeros of that type where it is new."""
         for part in self.parts:
             if name not in part.marks:
                 shape = (part.positions.shape[0], len(part.heads), part.length)
-                part.marks[name] = torch.zeros(shape, device=part.positions.device)
-        return [*(part.marks[name] for part in self.parts), self.tail.mark(name)]
+                part.marks[name] = torch.zeros(shape, dtype=dtype, device=part.positions.device)
+        return [*(part.marks[name] for part in self.parts), self.tail.mark(name, dtype)]
 
     @property
     def stored(self) -> int:
@@ -320,8 +333,7 @@ class MemoryLayer(CacheLayerMixin):
             self.settled, self.generated, self.ends_prompt = True, 0, False
             self.policy.settle(self)
             if self._queries is not None and self._query_positions is not None and self.policy.prompt_window > self.policy.query_window:
-                window = self.policy.query_window
-                self._queries, self._query_positions = self._queries[:, :, -window:].clone(), self._query_positions[:, -window:].clone()
+                self._queries, self._query_positions = _newest(self._queries, self._query_positions, self.policy.query_window)
 
     # What owners use
 
@@ -358,6 +370,11 @@ class MemoryLayer(CacheLayerMixin):
             other.tail = self.tail.fork()
             other.parts = [fork_part(part) for part in self.parts]
         return other
+
+
+def _newest(queries: Tensor, positions: Tensor, window: int) -> tuple[Tensor | None, Tensor | None]:
+    """Copies of the newest `window` queries and their positions; none of 0."""
+    return (queries[:, :, -window:].clone(), positions[:, -window:].clone()) if window else (None, None)
 
 
 def fork_part(part: Part) -> Part:

@@ -112,8 +112,9 @@ def gather(tensor: Tensor, index: Tensor) -> Tensor:
     """Along the tokens: [B, h, n, …] or [B, 1, n, …] with an index [B, h, m] gives [B, h, m, …]."""
     if tensor.shape[1] != index.shape[1]:
         tensor = tensor.expand(-1, index.shape[1], *tensor.shape[2:])
-    if tensor.dim() == 4:
-        index = index.unsqueeze(-1).expand(-1, -1, -1, tensor.shape[-1])
+    if tensor.dim() == 4:  # whole vectors at a time, which gather would copy number by number
+        rows, heads, device = tensor.shape[0], tensor.shape[1], index.device
+        return tensor[torch.arange(rows, device=device)[:, None, None], torch.arange(heads, device=device)[None, :, None], index]
     return tensor.gather(2, index)
 
 

@@ -18,6 +18,7 @@ class Tail:
         """Begins with these tokens; nothing is shared with them."""
         self._keys, self._values, self._positions, self._marks = keys.clone(), values.clone(), positions.clone(), dict(marks or {})
         self.length = int(keys.shape[2])
+        self._whole: bool | None = None
 
     @property
     def heads(self) -> int:
@@ -27,17 +28,24 @@ class Tail:
     @property
     def keys(self) -> Tensor:
         """[B, G, length, d], a view."""
-        return self._keys[:, :, : self.length]
+        return self._keys.narrow(2, 0, self.length)
 
     @property
     def values(self) -> Tensor:
         """[B, G, length, d], a view."""
-        return self._values[:, :, : self.length]
+        return self._values.narrow(2, 0, self.length)
 
     @property
     def positions(self) -> Tensor:
         """[B, 1 or G, length], a view."""
-        return self._positions[:, :, : self.length]
+        return self._positions.narrow(2, 0, self.length)
+
+    @property
+    def whole(self) -> bool:
+        """Whether a token is at each place: no padding."""
+        if self._whole is None:
+            self._whole = bool((self.positions >= 0).all())
+        return self._whole
 
     def append(self, keys: Tensor, values: Tensor, positions: Tensor) -> None:
         """Adds tokens: keys and values [B, G, t, d], positions [B, t]; marks of theirs are 0."""
@@ -48,6 +56,7 @@ class Tail:
         for mark in self._marks.values():
             mark[:, :, start:end] = 0
         self.length = end
+        self._whole = self._whole and bool((positions >= 0).all())
 
     def _grow(self, least: int) -> None:
         block = BLOCK if least > BLOCK else SMALL
@@ -60,11 +69,11 @@ class Tail:
         """The mark of that name [B, G, length], a view that may be written to; zeros where it is new."""
         if name not in self._marks:
             self._marks[name] = torch.zeros(self._keys.shape[:3], dtype=dtype, device=self._keys.device)
-        return self._marks[name][:, :, : self.length]
+        return self._marks[name].narrow(2, 0, self.length)
 
     def part(self) -> Dense:
         """All of it as a part, views of the tail's own memory; its marks are the tail's, and may be written to."""
-        marks = {name: mark[:, :, : self.length] for name, mark in self._marks.items()}
+        marks = {name: mark.narrow(2, 0, self.length) for name, mark in self._marks.items()}
         return Dense(self.keys, self.values, self.positions, range(self.heads), marks)
 
     def cut(self, keep: int, block: int) -> Dense | None:
@@ -83,14 +92,15 @@ class Tail:
         self.hold(whole.take(kept))
         return part
 
-    def hold(self, part: Dense) -> None:
-        """Holds these tokens instead, without room to spare."""
+    def hold(self, part: Dense, spare: int = 0) -> None:
+        """Holds these tokens instead, all but the last `spare`, whose places are room."""
         self._keys, self._values, self._positions = part.keys, part.values, part.positions
-        self._marks, self.length = dict(part.marks), part.length
+        self._marks, self.length, self._whole = dict(part.marks), part.length - spare, None
 
     def crop(self, count: int) -> None:
         """Drops the last `count` tokens."""
         self.length -= count
+        self._whole = self._whole or None
 
     def fork(self) -> Tail:
         """A copy that shares nothing."""

@@ -15,16 +15,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.parts import Part
 from mnemos.activation.policies.snapkv import Window
-from mnemos.activation.policy import Budget, Observes, Policy, Pruning
+from mnemos.activation.policy import UNIFORM, Budget, Observes, Policy, Pruning
+from mnemos.activation.tail import BLOCK
 from mnemos.activation.view import View
 from mnemos.base.errors import Invalid
 
 LAST, GAP = "lazy.last", "lazy.gap"
-"""Marks: the step of the last activation (0: not known yet), and the longest gap between two."""
+"""Marks, int32: the step of the last activation (0: nothing was generated since the token came), and the longest gap between two."""
 PROMPT = "lazy.prompt"
 """The note that says up to which position [B] the prompt of each row reaches."""
 WINDOW = "lazy.window"
@@ -34,19 +36,18 @@ LEAST_WINDOW, QUANTILE, LONGEST = 32, 0.8, 8
 
 
 def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float | Tensor, step: int) -> None:
-    """Notes, in place, which tokens [B, h, n] were attended to above the threshold in this step; those of which nothing is known begin with it."""
-    new, active = last == 0, attention > threshold
-    torch.maximum(gap, (step - last).masked_fill_(~active | new, 0), out=gap)
-    last.masked_fill_(active | new, step)
+    """Notes, in place, which tokens [B, h, n] were attended to above the threshold in this step. A new token's `last` has to be this step already."""
+    active = attention > threshold
+    torch.maximum(gap, (step - last).mul_(active), out=gap)
+    last.masked_fill_(active, step)
 
 
 def recurrence_scores(last: Tensor, gap: Tensor, step: int, interval: bool = True, age: bool = True) -> Tensor:
     """The score of each token [...]; without `interval` or `age`, which ablations leave out, without that term."""
-    ages = (step - last).float()
-    came_back = gap > 0
-    first = 2 * torch.sigmoid(-ages / gap.clamp_min(1))
-    second = torch.where(came_back, 2 * torch.sigmoid(-1 / gap.clamp_min(1)), 0.0)
-    return first * age + second * interval
+    lengths = gap.clamp_min(1).float()
+    first = torch.sigmoid((last - step) / lengths)
+    second = torch.sigmoid(-1 / lengths) * (gap > 0)
+    return 2 * (first * age + second * interval)
 
 
 @dataclass(frozen=True)
@@ -67,32 +68,48 @@ class Recurrence:
 
     def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
         """Takes note of what the newest token attended to."""
-        held = layer.held_tokens()
-        for piece, last, gap, paid in zip(pieces, layer.marked(LAST), layer.marked(GAP), weights, strict=True):
-            threshold = self.share / held[:, list(piece.heads), None] if self.threshold is None else self.threshold
-            activate(last, gap, paid[..., -1, :].amax(2), threshold, layer.seen)
+        lasts, gaps, step = layer.marked(LAST, torch.int32), layer.marked(GAP, torch.int32), layer.seen
+        if layer.generated:
+            lasts[-1].narrow(2, -1, 1).fill_(step)
+        else:  # the prompt's tokens, too, begin with the first step
+            for last in lasts:
+                last.masked_fill_(last == 0, step)
+        for piece, last, gap, paid in zip(pieces, lasts, gaps, weights, strict=True):
+            activate(last, gap, paid[..., -1, :].amax(2), self._least(layer, piece), step)
+
+    def _least(self, layer: MemoryLayer, piece: Part) -> float | Tensor:
+        """Attention above which a token is active; [B, h, 1] where rows or heads hold unequally many tokens."""
+        if self.threshold is not None:
+            return self.threshold
+        if not layer.parts and layer.tail.whole:
+            return self.share / layer.tail.length
+        return self.share / layer.held_tokens()[:, list(piece.heads), None]
 
     def score(self, view: View) -> Tensor:
         if LAST not in view.marks:  # nothing was generated yet: the newer, the better
             return -view.ranks.float()
         gaps = view.marks[GAP].clamp_max(self.longest)
         scores = recurrence_scores(view.marks[LAST], gaps, view.layer.seen, self.interval, self.age)
-        return scores.masked_fill(view.positions < view.layer.notes[PROMPT][:, None, None], torch.inf) if self.protect else scores
+        return scores.masked_fill(view.positions < view.layer.notes[PROMPT][:, None, None], 10.0) if self.protect else scores  # others are under 4
 
 
 @dataclass(frozen=True)
 class Lazy(Pruning):
     """Evicts every `every` steps; 0: as often as the gaps say, the `QUANTILE` of those that were seen, within `LEAST_WINDOW` and a third of the
-    budget, the rows of a batch together. A prompt that is over the budget is compressed once, by the attention of its last queries."""
+    budget, the rows of a batch together. A prompt that is over the budget is compressed once, by the attention of its last queries.
+
+    Without codecs, what is kept stands in the tail, where it is attended to and tracked in one piece."""
 
     @property
-    def query_window(self) -> int:  # type: ignore[override]
+    def prompt_window(self) -> int:
         return Window().query_window
 
     def settle(self, layer: MemoryLayer) -> None:
         assert self.budget is not None
         window = min(Window().query_window, self._room(layer))
         Pruning(Window(window), self.budget, self.planner, self.codecs, window, self.sinks, block=self.block).settle(layer)
+        if layer.parts and not self.codecs:
+            layer.replace([], layer.view().part)
         layer.notes[PROMPT], layer.notes["lazy.waited"] = layer.view().positions.amax((1, 2)) + 1, 0
 
     def step(self, layer: MemoryLayer) -> None:
@@ -107,6 +124,20 @@ class Lazy(Pruning):
             if bool((gaps > 0).any()):
                 layer.notes[WINDOW] = self._within(int(gaps[gaps > 0].float().quantile(QUANTILE)), layer)
         replace(self, recent=window)._choose(layer)
+
+    def _choose(self, layer: MemoryLayer) -> bool:
+        if self.codecs or self.planner is not UNIFORM or self.budget is None or self.scorer is None:
+            return super()._choose(layer)
+        budget = self.budget.of(layer.seen)
+        if layer.stored <= budget:
+            return False
+        view = layer.view()
+        stays = (view.ranks < self.recent) | (view.ages < self.sinks)
+        best = self.scorer.score(view).masked_fill(stays, torch.inf).masked_fill(view.positions < 0, -torch.inf).topk(budget, -1)
+        index = best.indices.masked_fill(best.values == -torch.inf, -1).sort(-1).values
+        layer.parts = []
+        layer.tail.hold(view.part.take(pad(index, (0, BLOCK), value=-1)), BLOCK)  # room for the next tokens, so that nothing is copied twice
+        return True
 
     def _within(self, window: int, layer: MemoryLayer) -> int:
         assert self.budget is not None

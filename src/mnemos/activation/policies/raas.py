@@ -18,7 +18,7 @@ class LastActivation(Recurrence):
     name = "raas"
 
     def score(self, view: View) -> Tensor:
-        return view.marks[LAST] if LAST in view.marks else -view.ranks.float()
+        return view.marks[LAST].float() if LAST in view.marks else -view.ranks.float()
 
 
 def make(tokens: int | None = None, share: float | None = None, recent: int = 32, every: int = 1, threshold: float | None = None) -> Policy:

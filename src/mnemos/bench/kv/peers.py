@@ -42,6 +42,8 @@ LENGTH, TURNS = 1024, 5
 SHARES = (1 / 2, 1 / 4, 1 / 8)
 WINDOW = 32
 """Queries that SnapKV and ThinK look at, on both sides (kvpress' default for SnapKV is 64)."""
+RECENT = 8
+"""Newest tokens that ours keeps in any case: it chooses again when a question was read, and must not drop it. kvpress chooses once."""
 CHANNELS = 0.4
 """Share of the channels of keys that ThinK does without."""
 ANSWERS, COSTS = "answers", "costs"
@@ -50,7 +52,8 @@ BEHIND = 0.02
 NOTES = (
     "The reference model, contexts of about 1,024 tokens, keys looked up; one torch thread on both sides. Bytes are those of all tensors behind the "
     "cache after the context was read, in multiples of kvpress' full cache; `prefill` is processor time of reading the context.",
-    "`kept by both`: of the tokens that either side keeps, by layer and head, those that both do. Ours keeps the newest token in any case.",
+    "`kept by both`: of the tokens that either side keeps, by layer and head, those that both do. Ours chooses again after each question that it "
+    "reads, and keeps the newest 8 tokens in any case so as not to drop it; kvpress chooses once.",
     "kvpress' pipeline takes question and answer out of its cache before it asks the next: it has no turns. `mnemos bench kv` has them.",
 )
 
@@ -75,9 +78,9 @@ def dropping(share: float) -> list[Arm]:
     """The methods that drop tokens, at a share."""
     methods: tuple[tuple[str, str, dict[str, Any], str, dict[str, Any]], ...] = (
         ("SnapKV", "SnapKVPress", {"window_size": WINDOW}, "snapkv", {"window": WINDOW}),
-        ("KNorm", "KnormPress", {}, "knorm", {"recent": 1}),
-        ("KeyDiff", "KeyDiffPress", {}, "keydiff", {"recent": 1}),
-        ("Expected Attention", "ExpectedAttentionPress", {}, "expected", {"recent": 1}),
+        ("KNorm", "KnormPress", {}, "knorm", {"recent": RECENT}),
+        ("KeyDiff", "KeyDiffPress", {}, "keydiff", {"recent": RECENT}),
+        ("Expected Attention", "ExpectedAttentionPress", {}, "expected", {"recent": RECENT}),
         ("TOVA", "TOVAPress", {}, "tova", {"every": 0}),
         ("StreamingLLM", "StreamingLLMPress", {}, "window", {"every": 0}),
     )

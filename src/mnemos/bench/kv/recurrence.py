@@ -142,6 +142,7 @@ def hit_rate(trace: Trace, score: Score, budget: int, window: int | None, thresh
         hits += int(np.isin(returns, held.tokens.numpy()).sum())
         found += len(returns)
         attention = torch.from_numpy(row)[held.tokens].float()
+        held.last.masked_fill_(held.last == 0, step)
         activate(held.last, held.gap, attention, threshold, step)
         held.mass += attention
         held.newest = attention
