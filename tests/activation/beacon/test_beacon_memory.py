@@ -6,11 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from transformers import (
+    AutoModelForCausalLM,
+    DynamicCache,
+    Gemma2Config,
+    LlamaForCausalLM,
+    MistralConfig,
+    Phi3Config,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
 from activation.beacon import by_hand
 from activation.tiny_llama import greedy, llama, run, tokens
-from transformers import AutoModelForCausalLM, DynamicCache, Gemma2Config, LlamaForCausalLM, MistralConfig, Phi3Config, PretrainedConfig
-from transformers import Qwen2Config, Qwen3Config
-
 from mnemos.activation.beacon.beacons import Beacons
 from mnemos.activation.beacon.windows import Windows, smallest_ratio
 from mnemos.base.errors import Invalid

@@ -26,14 +26,16 @@ OUTPUTS = ("o_proj", "dense", "out_proj")
 
 
 class Beacons(nn.Module):
-    """`embedding` [width], and in `projections`, by the layer's number and the projection's name, copies to begin with of the model's own.
+    """`embedding` [width], and in `projections`, by the layer's number and the projection's name, what begins as copies of the model's own. In
+    `adapted` there may be such copies for ordinary tokens: they stand in for the model's own where a BeaconMemory is read with, and nowhere else.
 
     Everything here is trained, saved and moved by itself (`parameters()`); nothing of it is part of the model.
     """
 
-    def __init__(self, model: Any, output: bool = True) -> None:
-        """Joins a model (`…ForCausalLM`). `output`: whether memory tokens have a projection of their own after attention, too. Raises `Invalid` for
-        models with beacons already, with layers of limited sight, without known projections, or whose positions are no rotation."""
+    def __init__(self, model: Any, output: bool = True, adapted: bool = False) -> None:
+        """Joins a model (`…ForCausalLM`). `output`: whether memory tokens have a projection of their own after attention, too; `adapted`: whether
+        ordinary tokens have projections of their own, too. Raises `Invalid` for models with beacons already, with layers of limited sight, without
+        known projections, or whose positions are no rotation."""
         super().__init__()
         if _has_beacons(model):
             raise Invalid("this model has memory tokens already: remove() those first")
@@ -52,17 +54,20 @@ class Beacons(nn.Module):
         ends = config.eos_token_id if config.eos_token_id is not None else config.bos_token_id
         first = ends[0] if isinstance(ends, (list, tuple)) else ends
         self.embedding = nn.Parameter(model.get_input_embeddings().weight[0 if first is None else first].detach().float().clone())
-        self.projections = nn.ModuleDict()
+        self.projections, self.adapted = nn.ModuleDict(), nn.ModuleDict()
         self._hooks: list[Any] = []
         found = _attentions(model)
         if len(found) != config.num_hidden_layers:
-            raise Invalid(f"{type(model).__name__} has attention projections that are not known here ({len(found)} of {config.num_hidden_layers} layers "
-                          f"have them): memory tokens need layers with {', '.join(INPUTS[:4])}")  # fmt: skip
+            raise Invalid(f"{len(found)} of {config.num_hidden_layers} layers of {type(model).__name__} have projections that are known here: memory "
+                          f"tokens need layers with {', '.join(INPUTS)}")  # fmt: skip
         for number, attention in enumerate(found):
             for name in (*INPUTS, *(OUTPUTS if output else ())):
                 if isinstance(module := getattr(attention, name, None), nn.Linear):
                     self.projections[f"{number}_{name}"] = own = _copy(module)
-                    self._hooks.append(module.register_forward_hook(self._projected(own)))
+                    if adapted:
+                        self.adapted[f"{number}_{name}"] = _copy(module)
+                    others = self.adapted[f"{number}_{name}"] if adapted else None
+                    self._hooks.append(module.register_forward_hook(self._projected(own, others)))
         base = model.base_model
         self._hooks.append(base.register_forward_pre_hook(self._enter, with_kwargs=True))
         self._hooks.append(base.register_forward_hook(self._leave, with_kwargs=True, always_call=True))
@@ -90,7 +95,7 @@ class Beacons(nn.Module):
 
     def close(self, memory: BeaconMemory) -> None:
         """Makes memory of windows that are begun and not full, with ⌈tokens / ratio⌉ memory tokens each: what is read next begins a window."""
-        if any(cursor.filled for cursor in memory.cursors):
+        if any(cursor.filled for cursor in memory.cursors) and not memory.close_without_reading():
             self._now.closing = True
             try:
                 nothing = torch.zeros(len(memory.cursors), 0, dtype=torch.long, device=self.embedding.device)
@@ -145,14 +150,18 @@ class Beacons(nn.Module):
             output.hidden_states = tuple(taken(states) for states in output.hidden_states)
         return output
 
-    def _projected(self, own: nn.Linear) -> Any:
-        """A hook on a projection: memory tokens go through theirs."""
+    def _projected(self, own: nn.Linear, others: Any) -> Any:
+        """A hook on a projection: memory tokens go through theirs, and ordinary tokens through `others`, where there are such."""
 
         def hook(module: Any, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
             layout: Layout | None = getattr(self._now, "layout", None)
-            if layout is None or layout.memory_places is None:
+            if layout is None:
                 return None
-            return output.index_put(layout.memory_places, own(args[0][layout.memory_places].to(own.weight.dtype)).to(output.dtype))
+            if others is not None:
+                output = others(args[0])
+            if layout.memory_places is None:
+                return output
+            return output.index_put(layout.memory_places, own(args[0][layout.memory_places]).to(output.dtype))
 
         hook.beacons = True  # type: ignore[attr-defined]
         return hook

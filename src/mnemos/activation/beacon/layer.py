@@ -27,8 +27,8 @@ class Reading(Protocol):
 
 
 class BeaconLayer(CacheLayerMixin):
-    """`remembered` and `tail`: keys and values [B, G, m, d] and [B, G, t, d]. Rows with less memory have nothing at its end, those with a shorter tail
-    nothing at its beginning. The tensors are never changed in place, so that snapshots share them."""
+    """`remembered` and `tail`: keys and values [B, G, m, d] and [B, G, t, d]. Rows with less memory have zeros at its end, those with a shorter tail
+    at its beginning. The tensors are never changed in place, so that snapshots share them."""
 
     is_sliding = False
     supports_early_init = False
@@ -78,6 +78,11 @@ class BeaconLayer(CacheLayerMixin):
         if self.is_initialized:
             self.hold(*((keys.index_select(0, index), values.index_select(0, index)) for keys, values in (self.remembered, self.tail)))
 
+    def settle(self, layout: Layout) -> None:
+        """Moves from the tail to the memory what a layout without slots says."""
+        keys, values = self.tail
+        self.hold(self._remembered(layout, keys, values), (_picked(keys, layout.left), _picked(values, layout.left)))
+
     # What attention calls
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scaling: float, positions: Tensor | None,
@@ -112,7 +117,7 @@ class BeaconLayer(CacheLayerMixin):
         for row, (base, cursor) in enumerate(zip(layout.bases, layout.after, strict=True)):
             index[row, :base] = torch.arange(base)
             index[row, base : cursor.base] = torch.arange(had, had + cursor.base - base)
-        return tuple(_picked(torch.cat([old, more], 2), index) for old, more in zip(self.remembered, new, strict=True))  # type: ignore[return-value]
+        return tuple(_picked(torch.cat([old, more], 2), index) for old, more in zip(self.remembered, new, strict=True))
 
     def nbytes(self) -> Bytes:
         """Of the tensors."""

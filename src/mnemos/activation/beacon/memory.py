@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,8 +33,8 @@ class Snapshot:
 
 
 class BeaconMemory(Cache):
-    """Make one by `Beacons.memory`; give it as `cache`. What it has read is compressed window by window as tokens come, also those generated: fork it,
-    or take a `snapshot`, before a question that the next one shall not see.
+    """Make one by `Beacons.memory`; give it as `cache`. What comes is compressed window by window, also what is generated: fork it, or take a
+    `snapshot`, before a question that the next one shall not see.
 
     `positions`: how many the model was made for; None: unknown."""
 
@@ -64,6 +63,16 @@ class BeaconMemory(Cache):
         check_room(layout, self.positions)
         self.layout, self._broken = layout, True
         return layout
+
+    def close_without_reading(self) -> bool:
+        """Makes memory of the windows that are begun, where no memory token has to be read for that; whether it was so."""
+        layout = Layout(self.windows, self.cursors, [()] * len(self.cursors), self.layers[0].tail[0].device, closing=True)
+        if layout.count:
+            return False
+        for layer in self.layers:
+            layer.settle(layout)
+        self.cursors = tuple(layout.after)
+        return True
 
     def finish(self, given: int) -> None:
         """The pass has reached the end of the model: what it read is read."""
@@ -137,7 +146,15 @@ class BeaconMemory(Cache):
         self.reset()
         for layer, (remembered, tail) in zip(self.layers, snapshot.layers, strict=False):
             layer.hold(remembered, tail)
-        self.cursors, self._slots = snapshot.cursors, snapshot.slots
+        self.take_up(snapshot.cursors, snapshot.slots)
+
+    def take_up(self, cursors: Sequence[Cursor], slots: int) -> None:
+        """Says how far what the layers hold is read: `slots` places were given. Raises `Invalid` where they hold something else."""
+        there = [(layer.remembered[0].shape, layer.tail[0].shape) for layer in self.layers if layer.is_initialized]
+        wanted = (len(cursors), max((cursor.base for cursor in cursors), default=0), max(map(self._tail_of, cursors), default=0))
+        if cursors and any((held[0], held[2], tail[2]) != wanted for held, tail in there):
+            raise Invalid(f"the layers hold {[tuple(map(tuple, shapes)) for shapes in there[:1]]}, not {wanted} sequences, positions and tokens")
+        self.cursors, self._slots, self._broken, self.layout = tuple(cursors), slots, False, None
 
     def fork(self) -> BeaconMemory:
         """A memory that goes on by itself from here."""

@@ -21,7 +21,7 @@ class Windows:
 
     size: int = 2048
     """MemoRAG's; its configuration files say 1024."""
-    ratio: int | None | tuple[int | None, ...] = 4
+    ratio: int | tuple[int | None, ...] | None = 4
     """Tokens for which one memory token stands; None: the window stays as it is, and nothing is lost. Several: in turn, or by chance."""
     random: bool = False
     """Whether each window draws its ratio from several, rather than taking the next."""
@@ -40,8 +40,6 @@ class Windows:
     """First tokens of the stream that stay as they are in any case, before the first window (arXiv 2309.17453)."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.ratio, list):
-            object.__setattr__(self, "ratio", tuple(self.ratio))
         if self.size < 1 or self.sinks < 0:
             raise Invalid(f"windows of {self.size} tokens after {self.sinks} sinks cannot be: size has to be 1 or more, sinks 0 or more")
         if not self.ratios or any(ratio is not None and (ratio < 1 or self.size % ratio) for ratio in self.ratios):
@@ -86,8 +84,14 @@ class Windows:
         return held + tokens + (tokens // ratio if early else 0)  # type: ignore[operator]
 
     def describe(self) -> dict[str, Any]:
-        """Plain values, from which `Windows(**values)` is made again."""
+        """Plain values, as JSON has them."""
         return asdict(self) | {"ratio": list(self.ratio) if isinstance(self.ratio, tuple) else self.ratio}
+
+    @classmethod
+    def described(cls, values: dict[str, Any]) -> Windows:
+        """Undoes `describe`."""
+        ratio = values["ratio"]
+        return cls(**{**values, "ratio": tuple(ratio) if isinstance(ratio, list) else ratio})
 
 
 def smallest_ratio(tokens: int, positions: int, size: int = 2048, ratios: Sequence[int] = RATIOS) -> int | None:

@@ -1,0 +1,194 @@
+"""Memory tokens of the reference model: `python -m mnemos.activation.beacon.reference --out DIR` trains them, `load` brings those of the package.
+
+They are trained to recall keys and values (the task "kv") through windows of 64 and 128 tokens. At first they alone are; then the attention's
+projections for ordinary tokens, too, which stand in for the model's own only where a compressed memory is read with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnemos.activation.beacon import saving
+from mnemos.activation.beacon.beacons import Beacons
+from mnemos.activation.beacon.training import Batch, Plan, Trainer, fit
+from mnemos.activation.beacon.windows import Windows
+from mnemos.base.errors import Corrupt, ModelUnavailable
+from mnemos.models import reference
+from mnemos.models.local.context import Settling
+from mnemos.models.reference import language, tasks
+from mnemos.models.reference.training.batches import Books, batch
+from mnemos.models.reference.training.plan import Plan as Mixture
+from mnemos.models.reference.training.plan import Stage
+
+WEIGHTS, CARD = "memory.safetensors", "card.json"
+LENGTH, TOKENS = 512, 2048
+"""Tokens of a row, and of a step."""
+ALONE = Plan(ratios=(2, 4, 4, 8), sizes=(64, 128), rate=1e-2, imitation=1 / 3)
+TOGETHER = Plan(ratios=(2, 4, 4, 4, 8), sizes=(64, 128), rate=1e-2, model_rate=3e-3)
+SECONDS = (150.0, 600.0)
+"""Of the processor, for the two."""
+
+
+def folder() -> Path:
+    """Where the trained memory tokens are. Raises `ModelUnavailable` where the package came without them."""
+    with as_file(files("mnemos.models.reference") / "memory") as path:
+        if not (path / WEIGHTS).is_file():
+            raise ModelUnavailable(f"{path} holds no {WEIGHTS}: install mnemos again, or train it (python -m mnemos.activation.beacon.reference)")
+        return path
+
+
+def card() -> dict[str, Any]:
+    """How they were trained, their digest, and their scores."""
+    return dict(json.loads((folder() / CARD).read_text(encoding="utf-8")))
+
+
+def load(model: Any) -> Beacons:
+    """The trained memory tokens, joined to the reference model (`reference.load()[0]`). Raises `ModelUnavailable`, `Corrupt` where they are not the
+    card's, `FingerprintMismatch` for another model."""
+    path = folder() / WEIGHTS
+    if hashlib.sha256(path.read_bytes()).hexdigest() != card()["sha256"]:
+        raise Corrupt(f"{path} is not what its card says: install mnemos again")
+    beacons = Beacons(model, adapted=True)
+    try:
+        saving.load_beacons(beacons, path)
+    except BaseException:
+        beacons.remove()
+        raise
+    return beacons
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of questions asked one by one of a memory, how many were answered word for word; of words, how many were right; and the mean loss of a word."""
+
+    right: tuple[bool, ...]
+    words: float
+    loss: float
+
+    @property
+    def accuracy(self) -> float:
+        return sum(self.right) / len(self.right)
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(self.loss)
+
+
+def score(model: Any, memory: Callable[[], Any], sessions: Iterable[tasks.Session], fork: Callable[[Any], Any]) -> Score:
+    """Each session's context is read into a new memory, and each of its questions asked of a `fork` of that, as if it were the first. An answer is
+    right where each of its words is the likeliest after the true ones before it."""
+    right, hits, losses = [], [], []
+    for session in sessions:
+        with torch.no_grad():
+            context = memory()
+            model.base_model(input_ids=torch.tensor([language.encode(session.context)]), cache=context, use_cache=True)
+            if isinstance(context, Settling):
+                context.settle()
+            for turn in session.turns:
+                words = language.encode([*turn.question, *turn.answer])
+                logits = model(torch.tensor([words]), cache=fork(context)).logits[0].float()
+                expected, wanted = logits[len(turn.question) - 1 : -1], torch.tensor(words[len(turn.question) :])
+                losses += torch.nn.functional.cross_entropy(expected, wanted, reduction="none").tolist()
+                same = (expected.argmax(-1) == wanted).tolist()
+                hits += same
+                right.append(all(same))
+    return Score(tuple(right), sum(hits) / len(hits), sum(losses) / len(losses))
+
+
+def compressed(beacons: Beacons, windows: Windows, sessions: Iterable[tasks.Session]) -> Score:
+    """The score through a compressed memory."""
+    return score(beacons.model, lambda: beacons.memory(windows), sessions, lambda memory: memory.fork())
+
+
+def recall_sessions(size: int, count: int, seed: int | str = 0, turns: int = 5, windows: int = 8) -> list[tasks.Session]:
+    """Held-out sessions of "kv" whose contexts are about so many windows of `size` tokens long."""
+    return [tasks.make("kv", windows * size + turns * 8, turns, f"memory {seed} {number}") for number in range(count)]
+
+
+def batches(mixture: dict[str, float], seed: int) -> Callable[[int], Batch]:
+    """The batch of a step; nothing but the seed and the step decide it."""
+    plan = Mixture(stages=(Stage(0, {LENGTH: 1}, TOKENS, mixture),), steps=1, cooldown=1, seed=seed)
+    books = Books(None)
+
+    def drawn(step: int) -> Batch:
+        made = batch(plan, step, books)
+        return Batch(torch.from_numpy(made.ids), torch.from_numpy(made.weights))
+
+    return drawn
+
+
+def train(out: Path, seconds: Sequence[float] = SECONDS, hear: Callable[[str], None] = print) -> tuple[Beacons, list[int]]:
+    """Trains for so many seconds of the processor, alone and together, and gives the memory tokens and the steps of the two; what is reached is
+    written to `out` every hundred steps."""
+    out.mkdir(parents=True, exist_ok=True)
+    model, _ = reference.load()
+    torch.manual_seed(0)
+    beacons, steps = Beacons(model, adapted=True), list[int]()
+    base = saving.base_of(beacons)
+    losses: dict[str, list[float]] = {}
+
+    def told(step: int, said: dict[str, float]) -> None:
+        for name, value in said.items():
+            if name != "ratio":
+                losses.setdefault(f"{name}, {said['ratio']:g}", []).append(value)
+        if (step + 1) % 50 == 0:
+            hear(f"{step + 1} " + json.dumps({name: round(sum(values) / len(values), 3) for name, values in sorted(losses.items())}))
+            losses.clear()
+        if (step + 1) % 100 == 0:
+            saving.save_beacons(beacons, out / WEIGHTS, base=base)
+
+    sessions = [tasks.make("kv" if number % 4 else "chain", LENGTH, 3, f"fit{number}") for number in range(24)]
+    fit(beacons, torch.tensor([language.encode(session.context)[: LENGTH - 64] for session in sessions]), Windows(64, 4))
+    for plan, mixture, seed, adapted in ((ALONE, {"kv": 3.0, "chain": 1.0}, 77, False), (TOGETHER, {"kv": 1.0}, 78, True)):
+        length = seconds[len(steps)]
+        steps.append(Trainer(beacons, plan, adapted, autocast=torch.bfloat16).train(batches(mixture, seed), length, hear=told))
+    saving.save_beacons(beacons, out / WEIGHTS, base=base)
+    return beacons, steps
+
+
+def publish(beacons: Beacons, to: Path, said: dict[str, Any], count: int = 40) -> dict[str, Any]:
+    """Writes the weights in half precision, and their card, scored as they are then; gives the card."""
+    to.mkdir(parents=True, exist_ok=True)
+    size = saving.save_beacons(beacons, to / WEIGHTS, torch.float16)
+    saving.load_beacons(beacons, to / WEIGHTS)
+    scores: dict[str, Any] = {}
+    for window in (64, 128):
+        sessions = recall_sessions(window, count // (window // 64))
+        for ratio in (None, 2, 4, 8, 16):
+            found = compressed(beacons, Windows(window, ratio), sessions)
+            scores[f"windows of {window}, ratio {ratio or 'none'}"] = {
+                "exact": round(found.accuracy, 3), "words": round(found.words, 3), "perplexity": round(found.perplexity, 3), "n": len(found.right),
+            }  # fmt: skip
+    told = {
+        "name": "mnemos-reference-memory", "licence": "Apache-2.0", "sha256": hashlib.sha256((to / WEIGHTS).read_bytes()).hexdigest(), "bytes": size,
+        "base": saving.base_of(beacons), "parameters": sum(weight.numel() for weight in beacons.parameters()), "storage": "float16",
+        "training": {"alone": asdict(ALONE), "together": asdict(TOGETHER), **said}, "scores": scores,
+        "data": "generated sessions (mnemos.models.reference.tasks)", "versions": {"torch": torch.__version__},
+    }  # fmt: skip
+    (to / CARD).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return told
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser("python -m mnemos.activation.beacon.reference", description="Train the reference model's memory tokens.")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the weights and their card")
+    parser.add_argument("--seconds", type=float, nargs=2, default=SECONDS, help="of the processor: memory tokens alone, and all together")
+    parser.add_argument("--threads", type=int, default=1)
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(asked.threads)
+    beacons, steps = train(asked.out, asked.seconds)
+    publish(beacons, asked.out, {"seconds": list(asked.seconds), "steps": steps})
+
+
+if __name__ == "__main__":
+    main()

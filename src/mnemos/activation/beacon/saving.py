@@ -1,0 +1,114 @@
+"""Memory tokens, and what they remember, as safetensors: nothing in a file is ever run, and each names the weights that it belongs to.
+
+What goes on from a loaded memory is what would have gone on from the saved one, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import Tensor
+
+from mnemos.activation.beacon.beacons import Beacons
+from mnemos.activation.beacon.layout import Cursor
+from mnemos.activation.beacon.memory import BeaconMemory
+from mnemos.activation.beacon.windows import Windows
+from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid, shown
+from mnemos.models.local.fingerprint import fingerprint_of
+
+FORMAT = 1
+_KEY = "mnemos.beacon"
+
+
+def base_of(beacons: Beacons) -> str:
+    """The fingerprint of the model that memory tokens have joined: weights, positions, precision; the tokenizer is not part of it."""
+    return str(fingerprint_of(beacons.model, None))
+
+
+def fingerprint(beacons: Beacons) -> str:
+    """What a memory depends on: the model, and the weights of its memory tokens."""
+    digest = hashlib.sha256(base_of(beacons).encode())
+    for name, weight in sorted(beacons.state_dict().items()):
+        digest.update(f"{name}{tuple(weight.shape)}{weight.dtype}".encode())
+        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return f"beacon:{digest.hexdigest()[:32]}"
+
+
+def save_beacons(beacons: Beacons, path: Path | str, dtype: torch.dtype | None = None, base: str | None = None) -> int:
+    """Writes the weights of the memory tokens, and none of the model's, as `dtype` (None: as they are); gives the bytes. `base`: the fingerprint of
+    the model, where it is known."""
+    weights = {name: weight.detach().to(dtype or weight.dtype).contiguous() for name, weight in beacons.state_dict().items()}
+    header = {"format": FORMAT, "kind": "beacons", "base": base or base_of(beacons)}
+    data = write_tensors(weights, {_KEY: json.dumps(header, sort_keys=True)})
+    Path(path).write_bytes(data)
+    return len(data)
+
+
+def load_beacons(beacons: Beacons, path: Path | str) -> None:
+    """Gives memory tokens the weights of a file. Raises `Corrupt` for what is no such file, `FingerprintMismatch` where they were trained on another
+    model, `Invalid` where they have other projections."""
+    header, weights = _read(Path(path).read_bytes(), "beacons", ("base",))
+    if header["base"] != (base := base_of(beacons)):
+        raise FingerprintMismatch(f"the memory tokens in {path} were trained on the model {header['base']}, this one is {base}: load that model")
+    own = beacons.state_dict()
+    if weights.keys() != own.keys() or any(weights[name].shape != own[name].shape for name in own):
+        strange = sorted(weights.keys() ^ own.keys()) or [name for name in own if weights[name].shape != own[name].shape]
+        raise Invalid(f"the memory tokens in {path} have other projections ({', '.join(strange[:3])}, …): make Beacons with the same `output` and "
+                      "`adapted`")  # fmt: skip
+    beacons.load_state_dict({name: weight.to(own[name].dtype) for name, weight in weights.items()})
+
+
+def dump(memory: BeaconMemory, fingerprint: str) -> bytes:
+    """The memory, and the `fingerprint` of what it depends on. Raises `Invalid` after a pass that was broken off."""
+    point = memory.snapshot()
+    tensors = {f"{number}.{name}": tensor.detach().contiguous() for number, states in enumerate(point.layers)
+               for name, tensor in zip(_NAMES, (*states[0], *states[1]), strict=True)}  # fmt: skip
+    header = {
+        "format": FORMAT, "kind": "memory", "fingerprint": fingerprint, "windows": memory.windows.describe(), "slots": point.slots,
+        "cursors": [asdict(cursor) for cursor in point.cursors], "layers": len(memory.layers),
+    }  # fmt: skip
+    data: bytes = write_tensors(tensors, {_KEY: json.dumps(header, sort_keys=True)})
+    return data
+
+
+def load(beacons: Beacons, data: bytes, fingerprint: str) -> BeaconMemory:
+    """The memory that `dump` wrote. Raises `Corrupt` for bytes that are no such file, `FingerprintMismatch` where another model, or other memory
+    tokens, made it."""
+    header, tensors = _read(data, "memory", ("fingerprint", "windows", "slots", "cursors", "layers"))
+    if header["fingerprint"] != fingerprint:
+        raise FingerprintMismatch(f"the memory was made by {header['fingerprint']}, this is {fingerprint}: memorise the text again")
+    try:
+        memory = beacons.memory(Windows.described(header["windows"]))
+        if header["layers"] != len(memory.layers):
+            raise Corrupt(f"the memory has {header['layers']} layers, and the model of its fingerprint {len(memory.layers)}")
+        for number, layer in enumerate(memory.layers if tensors else []):
+            keys, values, tail_keys, tail_values = (tensors[f"{number}.{name}"].to(beacons.embedding.device) for name in _NAMES)
+            layer.hold((keys, values), (tail_keys, tail_values))
+        memory.take_up([Cursor(**cursor) for cursor in header["cursors"]], header["slots"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise Corrupt(f"these bytes are no memory of memory tokens: {type(error).__name__}: {error}") from error
+    return memory
+
+
+_NAMES = ("keys", "values", "tail.keys", "tail.values")
+
+
+def _read(data: bytes, kind: str, needed: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
+    try:
+        tensors = read_tensors(data)
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise Corrupt(f"these bytes are no file of memory tokens: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT or header.get("kind") != kind or any(name not in header for name in needed):
+        raise Corrupt(f"these bytes are no {kind} of memory tokens that this version reads: their header is {shown(header, 100)}")
+    return header, tensors
