@@ -267,9 +267,14 @@ class SqliteStore:
                 if self.witness is not None:
                     self.witness.close()
 
+    @property
+    def inside(self) -> bool:
+        """Whether this thread is inside a transaction: nobody else writes then, and whoever holds a lock may be waiting to."""
+        return getattr(self._local, "writer", None) is not None
+
     def _refuse_inside(self, doing: str) -> None:
         """Raise `Invalid` inside a transaction of this thread, which `doing` would tear apart."""
-        if getattr(self._local, "writer", None) is not None:
+        if self.inside:
             raise Invalid(f"{self.path}: {doing} is not possible inside a transaction; end it first")
 
     def _check_open(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -240,4 +242,31 @@ def test_what_is_damaged_is_read_again(tmp_path: Path) -> None:
         assert space.kv.prefix(PROMPT).taken == 2 * CHUNK
         assert said(space.kv.generate(PROMPT, sources=ids, max_tokens=12)) == alone(PROMPT)
         assert space.kv.prefix(PROMPT).taken == tokens(PROMPT) // CHUNK * CHUNK
+        assert mem.verify().ok
+
+
+def test_threads_in_and_out_of_transactions_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    with opened(tmp_path) as mem:
+        space, ids = remembered(mem)
+        wrong: list[BaseException] = []
+
+        def work(number: int) -> None:
+            try:
+                for turn in range(3):
+                    prompt = f"{SYSTEM}{number} {turn} {QUESTION}"
+                    with mem.transaction() if (number + turn) % 2 else contextlib.nullcontext():
+                        assert said(space.kv.generate(prompt, sources=ids[:1], max_tokens=3)) == alone(prompt, 3)
+                        space.kv.warm(space.add(f"Text number {number} of turn {turn}.").id)
+            except BaseException as error:
+                wrong.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert (wrong, [thread.is_alive() for thread in threads]) == ([], [False] * 3)
+        with mem.transaction(), pytest.raises(Invalid, match="transaction"):
+            space.kv.keep(MODEL.encode(PROMPT), space.kv.prefix(PROMPT).memory)
+        assert len({entry.source for entry in space.kv.entries() if entry.source}) == 9
         assert mem.verify().ok

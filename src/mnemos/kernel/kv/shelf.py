@@ -98,7 +98,7 @@ class KVShelf:
 
     def _warm(self, model: LanguageModel, source: UUID, uses: int | None, size: int) -> list[Outcome]:
         """`size`: bytes that are to have room in any case; 0 where the scheduler has made room."""
-        with self._tier.building:  # or two threads would keep the same text twice
+        with self._tier.building(self.space.system):  # or two threads would keep the same text twice
             mine = [entry for entry in self._of(source) if not entry.stale and entry.fingerprint == model.fingerprint]
             if any(entry.state == "ready" for entry in mine):
                 return []
@@ -197,16 +197,20 @@ class KVShelf:
     def keep(self, tokens: Sequence[int], memory: KVMemory, sources: Iterable[str | UUID] = ()) -> int:
         """Keeps what a memory, of the full policy, has read of a prompt, in whole chunks; gives how many tokens were not kept yet. `sources`: the
         memories whose texts the prompt contains: what follows the beginning of one of them is forgotten with it. Where room is short, what is worth
-        least gives way, which may be this. Raises `ModelUnavailable`, `NotFound`, `Invalid`, `PermissionDenied`, `StoreFull`, `QuotaExceeded`."""
+        least gives way, which may be this. Raises `ModelUnavailable`, `NotFound`, `Invalid` (also inside a transaction), `PermissionDenied`,
+        `StoreFull`, `QuotaExceeded`."""
+        if self.space.system.store.inside:
+            raise Invalid("a prompt is kept chunk by chunk, and not inside a transaction: keep it when that has ended")
         return self._prompts().keep(tokens, memory, [parse_id(id) for id in sources])
 
     def generate(self, prompt: str | Sequence[int] | Sequence[Message], *, sources: Iterable[str | UUID] = (), keep: bool = True,
                  **settings: Any) -> Iterator[Piece]:  # fmt: skip
         """What the store's language model says to a prompt, as its own `generate` does (`settings` are its), but for what was read before, which is
-        not read again. The prompt is kept (see `keep`) where the caller may write and there is room, unless `keep` is False."""
+        not read again. The prompt is kept (see `keep`) where the caller may write and there is room, unless `keep` is False, or inside a
+        transaction."""
         model, begun = language_model(self.space.system), self.prefix(prompt)
         context = model.prefill(begun.rest, begun.memory)
-        if keep and self._may_write():
+        if keep and self._may_write() and not self.space.system.store.inside:
             with contextlib.suppress(StoreFull):  # to keep it is a help, and no more: the answer does not wait for room
                 self.keep(begun.tokens, begun.memory, sources)
         return model.generate((), context, **settings)
@@ -215,10 +219,11 @@ class KVShelf:
         from mnemos.kernel.kv.prompts import Prompts  # torch, only where it is needed
 
         model = language_model(self.space.system)
-        with self._tier.building:
-            if self._kept is None or self._kept.fingerprint != model.fingerprint:
-                self._kept = Prompts(self.space, self._tier, model)
-            return self._kept
+        if self.space.system.store.inside:  # what others have may be locked by one who waits for this transaction to end
+            return Prompts(self.space, self._tier, model)
+        if self._kept is None or self._kept.fingerprint != model.fingerprint:
+            self._kept = Prompts(self.space, self._tier, model)
+        return self._kept
 
     # -- texts --
 

@@ -66,8 +66,7 @@ class KVTier:
         """Of what is frozen, when it was looked at last."""
         self.fingerprint: str | None = None
         """Of the model whose KV memories go by their texts' ids."""
-        self.building = threading.RLock()
-        """Held while a text is read to be kept."""
+        self._building = threading.RLock()
 
     def drop(self, key: Key) -> None:
         with self._lock:
@@ -77,6 +76,12 @@ class KVTier:
         """Does not forget what was to be dropped."""
         with self._lock:
             self._dropped = [each for each in self._dropped if each != key]
+
+    @contextlib.contextmanager
+    def building(self, system: Mnemos) -> Iterator[None]:
+        """One thread keeps texts at a time. Without a lock inside a transaction: who holds it may be waiting for that to end."""
+        with contextlib.nullcontext() if system.store.inside else self._building:
+            yield
 
     @contextlib.contextmanager
     def using(self, key: Key) -> Iterator[None]:

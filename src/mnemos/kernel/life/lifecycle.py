@@ -201,7 +201,7 @@ def _merged(rows: Sequence[VersionRow], text: str, fields: Mapping[str, Any], no
     if any(row.acl != rows[0].acl for row in rows):
         raise Conflict("merge: the memories have different rules of who may read them; give them the same first (`set_acl`)")
     for row in rows:
-        if row.content.kind != "text":
+        if row.content.blob is not None:
             raise Invalid(f"cube {row.content.id} is of kind {row.content.kind!r}: merge is for texts")
         if row.frozen:
             raise Frozen(f"cube {row.content.id} is frozen; unfreeze it before it can change")

@@ -101,7 +101,7 @@ def transform(
     if len(sources) < transformation.fewest:
         raise Invalid(f"{name}: takes {transformation.fewest} or more memories, {len(sources)} are chosen")
     for source in sources:
-        if source.content.kind != transformation.source_kind:
+        if source.content.blob is not None and source.content.kind != transformation.source_kind:
             kind, wanted = source.content.kind, transformation.source_kind
             raise Invalid(f"{name}: cube {source.content.id} is of kind {kind!r}; it takes those of kind {wanted!r}")
     made = _made(space.system, transformation, sources, chosen, given)

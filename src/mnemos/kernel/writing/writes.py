@@ -167,7 +167,7 @@ def revise(space: Space, cube: UUID, fields: dict[str, Any]) -> MemCube:
         viewing = Viewing.of(space, snapshot)
         current = viewing.changeable(cube)
         was = viewing.text(current)
-    if current.content.kind != "text":
+    if current.content.blob is not None:
         raise Invalid(f"cube {cube} is of kind {current.content.kind!r}, which is made from other memories and does not change: change those")
     if expected is not None and expected != current.content.version:
         raise Conflict(f"cube {cube} is at version {current.content.version}, not {shown(expected)}; read it again and repeat the change")
