@@ -37,9 +37,9 @@ LEAST_WINDOW, QUANTILE, LONGEST = 32, 0.8, 8
 
 def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float | Tensor, step: int) -> None:
     """Notes, in place, which tokens [B, h, n] were attended to above the threshold in this step. A new token's `last` has to be this step already."""
-    active = attention > threshold
-    torch.maximum(gap, (step - last).mul_(active), out=gap)
-    last.masked_fill_(active, step)
+    since = (step - last).mul_(attention > threshold)
+    torch.maximum(gap, since, out=gap)
+    last.add_(since)
 
 
 def recurrence_scores(last: Tensor, gap: Tensor, step: int, interval: bool = True, age: bool = True) -> Tensor:
