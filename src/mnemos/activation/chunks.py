@@ -98,9 +98,10 @@ class ChunkStore:
             near = coding.each(lambda *both: torch.cat(both, 2), self._near, near)
             readable, spans = torch.cat([self.readable, readable], 2), torch.cat([self.spans, spans], 1)
         self._near, self.readable, self.spans = near, readable, spans
-        while self.payloads and self.payloads[-1].shape[2] <= payload.shape[2]:  # each number is copied once for each doubling
-            payload = torch.cat([self.payloads.pop().to(payload.device), payload], 2)
-        self.payloads = [*self.payloads, self.place.hold(payload)]
+        pieces = list(self.payloads)  # forks share the list, too
+        while pieces and pieces[-1].shape[2] <= payload.shape[2]:  # each number is copied once for each doubling
+            payload = torch.cat([pieces.pop().to(payload.device), payload], 2)
+        self.payloads = [*pieces, self.place.hold(payload)]
 
     def score(self, queries: Tensor, allowed: Tensor | None = None) -> Tensor:
         """[B, G, g, t, d] → [B, G, g, t, n] float32: products with the summaries; −∞ for chunks that are not readable, or that `allowed`

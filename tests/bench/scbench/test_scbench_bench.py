@@ -12,8 +12,9 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from mnemos.bench.registry import find
-from mnemos.bench.scbench import findings, on_generators, on_models
+from mnemos.bench.registry import Options, find
+from mnemos.bench.result import Check
+from mnemos.bench.scbench import benchmark, findings, on_generators, on_models
 from mnemos.bench.scbench.draws import Draws
 from mnemos.bench.scbench.tasks import TASKS, generate
 from mnemos.models.reference.model import config
@@ -90,6 +91,30 @@ def test_what_the_full_cache_does_not_answer_does_not_count(small: Any, monkeypa
     assert all(check.threshold is None and "does not count: the full cache answers" in check.metric for check in found.checks)
     assert sum("do not count" in note for note in found.notes) == 2
     assert findings.fronts(found.results["full"], np.random.default_rng(0)) == ({}, [])
+
+
+def test_the_benchmark_puts_its_parts_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reference model and the smallest of everything: checks of all parts, and tables that say what counts."""
+    check = Check("x", 1.0, 1.0)
+    monkeypatch.setattr(on_generators, "measure", lambda quick, seed, say: ([check], {}))
+    monkeypatch.setattr(on_generators, "speed", lambda say: (check, {}))
+    monkeypatch.setattr(on_models, "memory", lambda n, seed, say: [])
+    for module in (on_models, findings):
+        monkeypatch.setattr(module, "sessions", lambda task, n, seed, length=160, turns=2: SESSIONS(task, n, seed, min(length, 300), turns))
+    monkeypatch.setattr(on_models, "TASKS", ("kv", "repoqa"))
+    monkeypatch.setattr(benchmark, "QUICK_FINDING_SESSIONS", 1)
+    monkeypatch.setattr(benchmark, "QUICK_FRONT_TASKS", ("kv",))
+    result = benchmark.run(find("scbench"), Options(quick=True))
+    metrics = [each["metric"] for each in result.details["checks"]]
+    assert len(metrics) == len(set(metrics) - {"x"}) + 2
+    for part in ("reused prefix", "12 tasks", "question known", "two bits", "many-shot", "area under the front", "deleted facts", "tenant"):
+        assert any(part in metric for metric in metrics), part
+    tables = result.details["tables"]
+    assert tables["Does the full cache answer it?"]["kv"] == {"answered": 1.0, "counts": "yes"}
+    assert "repoqa (does not count)" in tables["Suite, multi-turn: scores"]
+    assert tables["Suite, multi-turn: scores"]["average"]["full cache"].startswith("1.000")
+    assert len(tables["Front, turns 2 on, questions that the full cache answers"]) == 14
+    assert set(tables["Facts corrected and deleted, tenants apart, KV"]) == {"full cache", "SnapKV 1/8", "loads 1/8", "text memory, reads 64 tokens"}
 
 
 def test_the_example_of_the_page_gives_what_it_says() -> None:

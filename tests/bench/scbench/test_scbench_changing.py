@@ -13,6 +13,8 @@ from chat_server import ChatServer
 from mnemos.base.errors import Invalid
 from mnemos.bench.scbench import changing, on_models
 from mnemos.bench.scbench.clients import ChatClient, TokenConversation
+from mnemos.bench.scbench.findings import LOADS
+from mnemos.bench.scbench.harness import MULTI_REQUEST, run_session
 from mnemos.bench.scbench.hf import CacheMethod
 from mnemos.bench.scbench.memory_client import MemoryClient
 from mnemos.bench.scbench.oracle import answers
@@ -58,12 +60,10 @@ def test_every_way_answers_what_is_true_now(model: Any) -> None:
         clients = [
             on_models.client(model, "full"), on_models.client(model, "window", share=0.5), ReadingClient(on_models.client(model, "full"), store=store)
         ]  # fmt: skip
-        for client in clients[::2]:
-            found = changing.change(client, records())
-            assert (found.right, found.still, found.n) == (1.0, 0.0, 4)
         rows, checks = changing.table(clients, records(), lambda _: None)
     assert [check.holds for check in checks] == [True, True]
-    assert rows["full cache"]["corrected, right"] == 1
+    for name in ("full cache", "text memory, reads 64 tokens"):
+        assert (rows[name]["corrected, right"], rows[name]["deleted, still said"], rows[name]["n"]) == (1.0, 0.0, 4)
     assert all(row["leaked"] == row["changed by others"] == 0 for row in rows.values())
 
 
@@ -92,6 +92,19 @@ def test_the_full_cache_reads_only_what_comes_after_a_change(model: Any) -> None
         same = client.open(record)
         same.change(record)
         assert same.digest() == client.open(record).digest()
+
+
+def test_a_fork_that_loads_leaves_its_parent_as_it_was(model: Any) -> None:
+    """What a fork folds in is put into pieces of its own: the parent still has all that it had."""
+    client = on_models.client(model, "shadowkv", **LOADS)
+    (record,) = records(1, 160)
+    parent = client.open(record)
+    before = parent.digest()
+    fork = parent.fork()
+    fork.settle(record.turns[1].reference)
+    fork.ask(record.turns[0], 6)
+    assert parent.digest() == before
+    assert [row.score for row in run_session(client, record, MULTI_REQUEST).rows] == [1, 1]
 
 
 def test_what_crosses_over_is_noticed(model: Any) -> None:

@@ -93,7 +93,7 @@ def test_what_is_not_there_is_refused_with_what_there_is(own: dict[str, str], sa
 
 
 def test_caches_and_text_memory_stand_on_one_table(tmp_path: Path) -> None:
-    found = result(tasks="kv,needle", methods="full,window:share=1/8,memory", length="256", turns="2", sessions="2", save=str(tmp_path / "s.jsonl"))
+    found = result(tasks="kv,needle", methods="full,window:share=1/8,memory", length="256", turns="2", sessions="1", save=str(tmp_path / "s.jsonl"))
     names = ("full cache", "window share=0.125", "text memory, reads 32 tokens")
     assert set(scores(found)) == {f"{name}, {mode}" for name in names for mode in ("multi-turn", "multi-request")}
     assert found["holds"] is None
@@ -105,7 +105,7 @@ def test_caches_and_text_memory_stand_on_one_table(tmp_path: Path) -> None:
     assert tables["multi-turn: costs"]["text KiB"]["text memory, reads 32 tokens"] > 0
     assert tables["multi-turn: costs"]["prompt reused"]["full cache"] > 0.9
     saved = read_results(tmp_path / "s.jsonl")
-    assert len(saved) == 2 * 2 * 3 * 2
+    assert len(saved) == 2 * 2 * 3
     assert {row.task for each in saved for row in each.rows} == {"kv", "needle"}
 
 
