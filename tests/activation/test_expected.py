@@ -85,6 +85,14 @@ def test_queries_count_alike_however_they_come() -> None:
                 assert torch.allclose(layer.notes[name][row], its.notes[name][0], rtol=1e-3, atol=1e-4)
 
 
+def test_the_mean_alone_keeps_no_covariance() -> None:
+    model = llama()
+    memory = KVMemory.of(model, policy("expected", tokens=20, recent=8, covariance=False))
+    run(model, memory, tokens(1, LENGTH), chunk=11)
+    memory.settle()
+    assert all(layer.notes.keys() == {COUNT, MEAN} and layer.stored == 20 for layer in memory.managed)
+
+
 def test_the_first_tokens_stay_and_what_was_heard_cannot_be_taken_back() -> None:
     model = llama()
     memory = KVMemory.of(model, policy("expected", tokens=20, recent=8))

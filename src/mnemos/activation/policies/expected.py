@@ -18,7 +18,8 @@ from mnemos.activation.view import View
 from mnemos.base.errors import Invalid
 
 COUNT, MEAN, SPREAD = "expected.count", "expected.mean", "expected.spread"
-"""Notes: how many queries were read [B], their mean [B, H, d], and the sum of outer products of what they deviate from it [B, H, d, d]."""
+"""Notes: how many queries were read [B], their mean [B, H, d], and, where it counts, the sum of outer products of what they deviate from it
+[B, H, d, d]."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,13 @@ class ExpectedAttention:
 
     def score(self, view: View) -> Tensor:
         notes, heads = view.layer.notes, view.heads
-        count = notes[COUNT].clamp_min(1)[:, None, None]
+        if COUNT not in notes:  # what is stored was not read here: the newer, the better
+            return -view.ranks.float()
         turns = self._mean_rotation(view)
         mean = (notes[MEAN] @ turns).unflatten(1, (heads, -1))
-        spread = (turns.mT.unsqueeze(1) @ (notes[SPREAD].float() / count.unsqueeze(-1)) @ turns.unsqueeze(1)).unflatten(1, (heads, -1))
+        if self.covariance:
+            spread = notes[SPREAD].float() / notes[COUNT].clamp_min(1)[:, None, None, None]
+            spread = (turns.mT.unsqueeze(1) @ spread @ turns.unsqueeze(1)).unflatten(1, (heads, -1))
         keys, aside = view.keys.float(), (view.positions < 0) | (view.ages < self.sinks)
         shares = torch.zeros_like(view.positions, dtype=torch.float32)
         for head in range(mean.shape[2]):
@@ -71,18 +75,18 @@ class Expected(Pruning):
         plain = rotary.unrotate(queries.float(), positions[:, None].clamp_min(0), newest)
         count = counted.sum((1, 2, 3))
         mean = (plain * counted).sum(2) / count.clamp_min(1)[:, None, None]
-        apart = (plain - mean.unsqueeze(2)) * counted
-        spread = apart.mT @ apart
-        if COUNT in layer.notes:
-            before, both = layer.notes[COUNT], (layer.notes[COUNT] + count).clamp_min(1)
-            gap, share = mean - layer.notes[MEAN], (count / both)[:, None, None]
-            spread += layer.notes[SPREAD].float() + gap.unsqueeze(-1) * gap.unsqueeze(-2) * (share * before[:, None, None]).unsqueeze(-1)
-            mean, count = layer.notes[MEAN] + gap * share, before + count
-        layer.notes.update({COUNT: count, MEAN: mean, SPREAD: spread})
+        before, known = layer.notes.get(COUNT, torch.zeros_like(count)), layer.notes.get(MEAN, torch.zeros_like(mean))
+        gap, share = mean - known, (count / (before + count).clamp_min(1))[:, None, None]
+        if isinstance(self.scorer, ExpectedAttention) and self.scorer.covariance:
+            apart = (plain - mean.unsqueeze(2)) * counted
+            between = gap.unsqueeze(-1) * gap.unsqueeze(-2) * (share * before[:, None, None]).unsqueeze(-1)
+            layer.notes[SPREAD] = apart.mT @ apart + between + (layer.notes[SPREAD].float() if SPREAD in layer.notes else 0)
+        layer.notes.update({COUNT: before + count, MEAN: known + gap * share})
 
     def settle(self, layer: MemoryLayer) -> None:
         super().settle(layer)
-        layer.notes[SPREAD] = layer.notes[SPREAD].to(torch.bfloat16)  # between turns; half the bytes
+        if SPREAD in layer.notes:
+            layer.notes[SPREAD] = layer.notes[SPREAD].to(torch.bfloat16)  # between turns; half the bytes
 
 
 def make(tokens: int | None = None, share: float | None = None, recent: int = 32, sinks: int = 4, every: int = 0, future: int = 512,

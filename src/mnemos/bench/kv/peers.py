@@ -51,7 +51,8 @@ BEHIND = 0.02
 """What our answers may lose to kvpress' of the same method and share, on average."""
 NOTES = (
     "The reference model, contexts of about 1,024 tokens, keys looked up; one torch thread on both sides. Bytes are those of all tensors behind the "
-    "cache after the context was read, in multiples of kvpress' full cache; `prefill` is processor time of reading the context.",
+    "cache after the context was read, in multiples of kvpress' full cache (of ours where it was not measured); `prefill` is processor time of "
+    "reading the context.",
     "`kept by both`: of the tokens that either side keeps, by layer and head, those that both do. Ours chooses again after each question that it "
     "reads, and keeps the newest 8 tokens in any case so as not to drop it; kvpress chooses once.",
     "kvpress' pipeline takes question and answer out of its cache before it asks the next: it has no turns. `mnemos bench kv` has them.",
