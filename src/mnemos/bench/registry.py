@@ -417,6 +417,14 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("kv.memorag"),
         ),
         Benchmark(
+            "landmark",
+            "Landmark attention, arXiv 2305.16300",
+            "A model that learnt landmarks on 512 words finds at least 95 % of notes in 1,024 and 4,096 words and 90 % in 16,384 by two blocks a "
+            "query, attending to less than 5 % of them; landmarks find 97 % of the blocks, without them at most half of the notes are found, and 20 "
+            "points fewer at true positions.",
+            _at("landmark"),
+        ),
+        Benchmark(
             "kv-lazyeviction",
             "LazyEviction, arXiv 2506.15969",
             "Of tokens that come back after gaps of about 150 steps, at least 90 % are still held at a budget of 200, 15 points more than with RaaS "

@@ -90,7 +90,8 @@ class Segmentwise:
             landmarks = self._turn(k[marks], [slot * width + self.block for slot in slots]) if marks else k[:0]
             for row in range(q.shape[1]):
                 scores = landmarks @ own[row]
-                chosen = sorted(torch.argsort(scores, descending=True, stable=True)[: self.top].tolist())
+                ranked = sorted((-round(score, 4), number) for number, score in enumerate(scores.tolist()))  # of equals the oldest
+                chosen = sorted(number for _, number in ranked[: self.top])
                 self.picked[layer].setdefault(start + row, []).append(chosen)
                 places, spots = [], []
                 for rank, number in enumerate(chosen):

@@ -1,19 +1,35 @@
-"""`python -m mnemos.activation.landmark --out DIR --text FOLDER [--minutes M] [--publish]`: teach the reference model landmarks, or go on."""
+"""`python -m mnemos.activation.landmark --out DIR --text FOLDER [--minutes M] [--until STEP]`: teach the reference model landmarks, or go on.
+
+With `--publish` the state that DIR has reached becomes the weights that `mnemos.activation.landmark.reference.load` gives, with their card.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import platform
 import signal
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
 
-from mnemos.activation.landmark.reference import BLOCK, RECIPE, lessons
-from mnemos.activation.landmark.retrofit import Retrofit
+from mnemos.activation.landmark.module import Landmarked
+from mnemos.activation.landmark.reference import BLOCK, LESSONS, RECIPE, TRAINED, folder, lessons
+from mnemos.activation.landmark.retrofit import CARD, Retrofit
 from mnemos.activation.landmark.training import STATE, Training
 from mnemos.models import reference
+from mnemos.models.reference import tasks
+from mnemos.models.reference.score import accuracy
 from mnemos.models.reference.training.batches import Books
+
+SCORED = (("kv", "needle", "rule"), (512, 1024), (2, 4))
+"""Tasks, lengths and numbers of blocks brought back that the card has scores of; of the other tasks it has those at the first length."""
+QUESTIONS = 40
+"""Of each score."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,18 +39,55 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--text", type=Path, required=True, help="folder with the plain texts (shared/data/text)")
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after so long, saved; call again to go on")
     parser.add_argument("--until", type=int, default=RECIPE.steps, help="stop at this step, saved")
+    parser.add_argument("--publish", action="store_true", help="train no more: score the state, and put it where it is loaded from")
+    parser.add_argument("--to", type=Path, default=folder(), help="the folder to publish into")
+    parser.add_argument("--machine", default="", help="what the card says of the machine that trained")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     retrofit = Retrofit(reference.load()[0], BLOCK)
     training = Training(retrofit.model.train(), RECIPE, lessons(Books(asked.text)))
     if (asked.out / STATE).exists():
         training.restore(asked.out)
+    if asked.publish:
+        publish(retrofit, training.step, asked.to, asked.machine)
+        return
 
     def stop(*_: object) -> None:
         training.stop = True
 
     signal.signal(signal.SIGTERM, stop)
     training.train_to(asked.out, asked.until, 60 * asked.minutes)
+
+
+def publish(retrofit: Retrofit, steps: int, to: Path, machine: str) -> None:
+    """Writes what was learnt, loads it as anybody would, and writes what that answers into its card."""
+    said = {
+        "name": "mnemos-reference-landmark",
+        "licence": "Apache-2.0",
+        "storage": "float16, differences from the weights of the reference model, the landmark's embedding from the mean of all others",
+        "training": {"steps": steps, "recipe": asdict(RECIPE), "lessons": asdict(LESSONS)},
+        "data": "generated tasks (mnemos.models.reference.tasks), eight public-domain novels and the State of the Union addresses",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__},
+        "machine": machine,
+    }
+    card = retrofit.save(to, **said)
+    card["scores"] = scores(Retrofit.load(reference.load()[0], to).merged())
+    (to / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+
+def scores(model: Any, questions: int = QUESTIONS) -> dict[str, dict[str, dict[str, float]]]:
+    """By task, length, and blocks brought back: the share of held-out questions answered word for word, read segment by segment."""
+    (named, lengths, tops), found = SCORED, {}
+    for name in tasks.NAMES:
+        turns = min(4, tasks.most_turns(name, lengths[0]))
+        found[name] = {
+            str(length): {
+                f"k = {top}": round(accuracy(Landmarked(model, top=top, trained=TRAINED), name, length, turns, questions // 4).accuracy, 3)
+                for top in tops
+            }
+            for length in (lengths if name in named else lengths[:1])
+        }
+    return found
 
 
 if __name__ == "__main__":

@@ -1,0 +1,58 @@
+"""The benchmark of landmarks, on sessions that are short enough for a test."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mnemos.activation.landmark import reference as taught
+from mnemos.activation.landmark import tokens
+from mnemos.bench import landmark
+from mnemos.bench.registry import Options, find
+
+
+def test_all_parts_measure_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landmark, "LENGTHS", {560: 0.95})
+    monkeypatch.setattr(landmark, "SESSIONS", {560: 1})
+    monkeypatch.setattr(landmark, "FAR", 560)
+    monkeypatch.setattr(landmark, "BASE_LENGTH", 500)
+    monkeypatch.setattr(landmark, "WINDOW", 60)
+    heard: list[str] = []
+    result = find("landmark").run(Options(say=heard.append))
+    assert heard[0] == "notes"
+    checks = {check["metric"]: check["measured"] for check in result.details["checks"]}
+    assert checks["notes found in 560 words by 2 blocks"] >= 0.7
+    assert checks["notes found in 560 words without landmarks"] >= 0.9  # here it is within what it was trained on
+    assert checks["… with a window of 60, 560 words"] <= 0.3
+    assert 0.02 < checks["tokens that a query attends to at most, share of 560"] <= 1.0
+    assert all(len(part) >= 1 for part in result.details["tables"].values())
+
+
+def test_questions_are_on_blocks_that_hold_their_answers() -> None:
+    (one,) = landmark.lookups(300, 3, 1, taught.BLOCK)
+    plain = tokens.strip(one.ids, taught.LANDMARK)
+    assert tokens.insert(plain, taught.BLOCK, taught.LANDMARK) == one.ids
+    for places, home in zip(one.places, one.homes, strict=True):
+        said = one.ids[places[0]]
+        assert said in one.ids[home * (taught.BLOCK + 1) : (home + 1) * (taught.BLOCK + 1)]
+        assert home * (taught.BLOCK + 1) < one.asked < places[0]
+    (bare,) = landmark.lookups(300, 3, 1, 1000)
+    assert bare.ids == plain
+
+
+def test_true_positions_with_all_blocks_brought_are_training_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landmark, "TOP", 99)
+    monkeypatch.setattr(landmark, "segment", lambda: 32)
+    model, _ = taught.load()
+    (one,) = landmark.lookups(300, 1, 1, taught.BLOCK)
+    ids = torch.tensor([one.ids])
+    with torch.no_grad():
+        wanted = model(ids, use_cache=False).logits
+        model.set_attn_implementation(landmark._TRUE)
+        got = model(ids, use_cache=False).logits
+    torch.testing.assert_close(got, wanted, atol=1e-3, rtol=0)
+
+
+def test_the_layer_that_finds_most_is_chosen_on_other_questions_than_it_is_counted_on() -> None:
+    hits = torch.tensor([[1, 0], [0, 1], [1, 0], [1, 1]], dtype=torch.bool)
+    assert landmark.Read([], hits, 0).hit == 0.5
