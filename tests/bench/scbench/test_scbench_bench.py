@@ -101,7 +101,7 @@ def test_the_benchmark_puts_its_parts_together(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(on_models, "memory", lambda n, seed, say: [])
     for module in (on_models, findings):
         monkeypatch.setattr(module, "sessions", lambda task, n, seed, length=160, turns=2: SESSIONS(task, n, seed, min(length, 300), turns))
-    monkeypatch.setattr(on_models, "TASKS", ("kv", "repoqa"))
+    monkeypatch.setattr(on_models, "TASKS", ("kv", "math_find"))
     monkeypatch.setattr(benchmark, "QUICK_FINDING_SESSIONS", 1)
     monkeypatch.setattr(benchmark, "QUICK_FRONT_TASKS", ("kv",))
     result = benchmark.run(find("scbench"), Options(quick=True))
@@ -111,7 +111,7 @@ def test_the_benchmark_puts_its_parts_together(monkeypatch: pytest.MonkeyPatch) 
         assert any(part in metric for metric in metrics), part
     tables = result.details["tables"]
     assert tables["Does the full cache answer it?"]["kv"] == {"answered": 1.0, "counts": "yes"}
-    assert "repoqa (does not count)" in tables["Suite, multi-turn: scores"]
+    assert "math_find (does not count)" in tables["Suite, multi-turn: scores"]
     assert tables["Suite, multi-turn: scores"]["average"]["full cache"].startswith("1.000")
     assert len(tables["Front, turns 2 on, questions that the full cache answers"]) == 14
     assert set(tables["Facts corrected and deleted, tenants apart, KV"]) == {"full cache", "SnapKV 1/8", "loads 1/8", "text memory, reads 64 tokens"}
