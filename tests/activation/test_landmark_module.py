@@ -56,7 +56,7 @@ def by_hand(model: Any, prompt: list[int], count: int) -> list[int]:
     return out
 
 
-@pytest.mark.parametrize("length", [3, 4, 5, 30])
+@pytest.mark.parametrize("length", [3, 4, 21])
 def test_generation_never_shows_a_landmark_and_goes_on_as_landmarks_by_hand(length: int) -> None:
     model, prompt = fond_of_landmarks(), ids(length)
     local = LocalModel(Landmarked(model, top=2))
@@ -69,12 +69,12 @@ def test_generation_never_shows_a_landmark_and_goes_on_as_landmarks_by_hand(leng
 
 def test_sampled_text_has_none_either() -> None:
     local = LocalModel(Landmarked(fond_of_landmarks(), top=2))
-    (written,) = local.generate(ids(9), max_tokens=40, sampling=Sampling(temperature=3.0, seed=1)).run()
+    (written,) = local.generate(ids(9), max_tokens=25, sampling=Sampling(temperature=3.0, seed=1)).run()
     assert LANDMARK not in written.tokens
 
 
 def test_a_batch_is_its_rows_and_chunks_are_the_whole() -> None:
-    local, prompts = LocalModel(Landmarked(with_landmarks(), top=2)), [ids(7, 1), ids(26, 2)]
+    local, prompts = LocalModel(Landmarked(with_landmarks(), top=2)), [ids(7, 1), ids(18, 2)]
     together = [written.tokens for written in local.generate(prompts, max_tokens=9).run()]
     assert together == [local.generate(prompt, max_tokens=9).run()[0].tokens for prompt in prompts]
     assert together[1] == local.generate(prompts[1], max_tokens=9, chunk=5).run()[0].tokens

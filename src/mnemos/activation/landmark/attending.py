@@ -106,7 +106,9 @@ class _Local:
         keys = self._rotary.rotate(self._keys[:, :, span], places.unsqueeze(1))
         numbers = self._landmarks[:, span].long().cumsum(-1) - self._landmarks[:, span].long()
         mine = numbers[:, start - stop :]
-        seen = self._layer.tail_mask(self._mask, start, stop, self._new, self._length)[..., span] & there[:, None, None]
+        seen = there[:, None, None]
+        if self._new > 1 or self._mask is not None:
+            seen = seen & self._layer.tail_mask(self._mask, start, stop, self._new, self._length)[..., span]
         local = _Tokens(keys, self._tail.values[:, :, span].float(), numbers, self._landmarks[:, span])
         if blocks is None or not blocks.length:
             return self._mixed(queries, None, None, local, mine, seen).flatten(1, 2)

@@ -35,10 +35,10 @@ def pick(blocks: Blocks, queries: Queries, level: str, scaling: float) -> Tensor
 def best(scores: Tensor, count: int, tolerance: Tensor) -> Tensor:
     """The places [..., count] of the largest of [..., n], ascending, `ABSENT` where all others are −∞. What is no further than `tolerance` [..., 1]
     from the last that is taken counts as equal to it, and of equals the first are taken."""
-    top = scores.topk(count, -1)
-    bound = top.values[..., -1:]
-    if bool((((scores >= bound - tolerance).sum(-1, keepdim=True) == count) & (bound > -torch.inf)).all()):
-        return top.indices.sort(-1).values
+    top = scores.topk(min(count + 1, scores.shape[-1]), -1)
+    bound = top.values[..., count - 1 : count]
+    if scores.shape[-1] > count and bool((top.values[..., count:] < bound - tolerance).all()):  # no two are near each other there
+        return top.indices[..., :count].sort(-1).values
     above = scores > bound + tolerance
     level = (scores >= bound - tolerance) & (scores > -torch.inf) & ~above
     chosen = above | (level & (level.cumsum(-1) <= count - above.sum(-1, keepdim=True)))

@@ -46,8 +46,8 @@ class Layout:
         if not self.stingy:
             return ordinals
         shaped = cached.view(-1, *[1] * (ordinals.dim() - 1))
-        ranks = torch.arange(ordinals.shape[-1], device=ordinals.device).expand_as(ordinals)
-        return torch.where(shaped <= self.top, ordinals, ranks + (ordinals >= shaped - self.top).long()).clamp(0, self.top)
+        placed = torch.arange(ordinals.shape[-1], device=ordinals.device) + (ordinals >= shaped - self.top)
+        return torch.where(shaped <= self.top, ordinals, placed).clamp_max(self.top)
 
 
 @dataclass(frozen=True)
