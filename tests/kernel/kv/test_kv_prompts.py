@@ -12,11 +12,13 @@ import torch
 
 import mnemos
 from kernel.kv.byte_llama import model
-from mnemos.errors import Invalid, NotFound, PermissionDenied
+from mnemos.base.clock import from_micros
+from mnemos.errors import Conflict, Invalid, MnemosError, NotFound, PermissionDenied
 from mnemos.kernel.exchange import export_archive
 from mnemos.kernel.forgetting import verify_certificate
 from mnemos.kernel.kv import prompts
 from mnemos.kernel.space import Space
+from support import HandClock
 
 torch.set_num_threads(1)
 MODEL = model()
@@ -199,6 +201,41 @@ def test_principals_of_a_space_do_not_see_what_others_asked(tmp_path: Path) -> N
             eve.keep(MODEL.encode(PROMPT), bob.prefix(PROMPT).memory)
 
 
+def test_who_may_not_see_a_memory_any_more_sees_nothing_of_what_was_read_of_it(tmp_path: Path) -> None:
+    with opened(tmp_path) as mem:
+        shared = mem.as_principal("alice").space("shared", acl={"read": ["bob"], "write": ["bob"]})
+        bob = mem.as_principal("bob").space("shared").kv
+        ids = [shared.add(text.strip()).id for text in (ALICE, BOB)]
+        shared.kv.warm(ids)
+        said(bob.generate(PROMPT, sources=ids, max_tokens=1))
+        assert {entry.source for entry in bob.entries()} >= set(ids)
+        shared.set_acl(ids[0], {"read": ["alice"]})
+        assert {entry.source for entry in bob.entries()} == {None, ids[1]}
+        assert bob.prefix(PROMPT).taken <= tokens(SYSTEM)
+        before = [entry.id for entry in shared.kv.entries()]
+        shared.set_acl(ids[0], None)  # nor does it come back to who did not ask
+        assert mem.as_principal("alice").space("shared").kv.prefix(PROMPT).taken == 0
+        assert [entry.id for entry in shared.kv.entries()] == before
+        said(mem.space("shared").kv.generate(PROMPT, max_tokens=1))  # what the program itself asks is for nobody else
+        assert len(bob.entries()) < len(before)
+
+
+def test_labels_and_ends_of_memories_hold_for_prompts_with_them(tmp_path: Path) -> None:
+    clock = HandClock()
+    with opened(tmp_path, clock=clock) as mem:
+        space = mem.space("alice")
+        secret = space.add(ALICE.strip(), sensitivity="secret", expires_at=from_micros(clock.now + 3_600_000_000)).id
+        space.kv.warm(secret)
+        said(space.kv.generate(PROMPT, sources=[secret], max_tokens=1))
+        labels = [space.get(entry.id).sensitivity for entry in space.kv.entries() if entry.start is not None]
+        assert labels == sorted(labels, key=lambda label: label is not None)
+        assert (labels[0], labels[-1]) == (None, "secret")
+        clock.now += 2 * 3_600_000_000
+        assert space.kv.prefix(PROMPT).taken <= tokens(SYSTEM)
+        with pytest.raises(Conflict, match="expired"):
+            space.kv.take([secret])
+
+
 def test_it_is_sealed_with_the_store(tmp_path: Path) -> None:
     with opened(tmp_path, key=bytes(range(32))) as mem:
         space, ids = remembered(mem)
@@ -257,7 +294,7 @@ def test_threads_in_and_out_of_transactions_do_not_wait_for_each_other(tmp_path:
                     with mem.transaction() if (number + turn) % 2 else contextlib.nullcontext():
                         assert said(space.kv.generate(prompt, sources=ids[:1], max_tokens=3)) == alone(prompt, 3)
                         space.kv.warm(space.add(f"Text number {number} of turn {turn}.").id)
-            except BaseException as error:
+            except (MnemosError, AssertionError) as error:
                 wrong.append(error)
 
         threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(3)]

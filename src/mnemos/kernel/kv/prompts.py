@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from mnemos.activation.prefixes import Chunk, PrefixStore
-from mnemos.base.cube import Link
+from mnemos.base.clock import optional_datetime
+from mnemos.base.cube import Content, Link
 from mnemos.base.errors import Invalid, NotFound
 from mnemos.base.lineage import DERIVED_FROM, KV_OF
 from mnemos.base.protocols import LanguageModel
 from mnemos.kernel.kv.reading import stored
-from mnemos.kernel.kv.tier import TIER, KVTier, in_use, prompt_of, size_of
+from mnemos.kernel.kv.tier import TIER, KVTier, in_use, is_over, prompt_of, size_of
 from mnemos.kernel.lineage import KV, PROMPT, readings
 from mnemos.kernel.reading.viewing import Viewing
+from mnemos.kernel.rights.governance import LABELS, label_level
 from mnemos.store.base import VersionRow
 
 if TYPE_CHECKING:
@@ -110,7 +112,7 @@ class _Rows:
         self._written: list[tuple[str, int]] = []
 
     def keys(self) -> list[str]:
-        self.rows, self._hidden = {}, {}
+        self.rows, self._hidden, now = {}, {}, self._space.system.clock()
         with self._space.system.snapshot() as snapshot:
             viewing = Viewing.of(self._space, snapshot)
             for found in readings(snapshot, self._space.num):
@@ -120,7 +122,7 @@ class _Rows:
                     row = viewing.current(found.content.id)
                 except NotFound:
                     continue
-                if row.stale is None and in_use(snapshot, row):
+                if row.stale is None and in_use(snapshot, row) and not is_over(row, now):
                     self.rows[about["key"]] = row
                 else:
                     self._hidden.setdefault(about["key"], []).append(row)
@@ -137,15 +139,20 @@ class _Rows:
             raise FileNotFoundError(self.name(key)) from error
 
     def write(self, chunk: Chunk, data: bytes) -> None:
-        links = [Link(cube, self._version(cube), KV_OF) for place, cube in self.begins if chunk.start <= place < chunk.start + len(chunk.tokens)]
-        if chunk.parent:
-            before = self.rows[chunk.parent].content
-            links.append(Link(before.id, before.version, DERIVED_FROM))
+        starting = [self._content(cube) for place, cube in self.begins if chunk.start <= place < chunk.start + len(chunk.tokens)]
+        before = [self.rows[chunk.parent].content] if chunk.parent else []
+        links = [Link(content.id, content.version, KV_OF) for content in starting]
+        links += [Link(content.id, content.version, DERIVED_FROM) for content in before]
         about = {"key": chunk.key, "parent": chunk.parent, "start": chunk.start, "tokens": list(chunk.tokens), "bytes": len(data)}
-        fields = {"type": KV, "metadata": {"tokens": len(chunk.tokens), PROMPT: about}, "derived_from": links}
+        level = max((label_level(content.sensitivity) for content in (*starting, *before)), default=0)
+        fields = {
+            "type": KV, "metadata": {"tokens": len(chunk.tokens), PROMPT: about}, "derived_from": links,
+            "sensitivity": LABELS[level] if level else None,
+            "expires_at": optional_datetime(min((c.expires_at for c in (*starting, *before) if c.expires_at is not None), default=None)),
+        }  # fmt: skip
         self._forget(self._hidden.pop(chunk.key, []))
         principal = self._space.system.principal
-        cube = stored(self._space, data, self._fingerprint, fields, None if principal is None else {"read": [principal]})
+        cube = stored(self._space, data, self._fingerprint, fields, {"read": [] if principal is None else [principal]})
         with self._space.system.snapshot() as snapshot:
             self.rows[chunk.key] = Viewing.of(self._space, snapshot).current(UUID(cube.id))
         self._written.append((cube.id, len(data)))
@@ -162,9 +169,9 @@ class _Rows:
         written, self._written = self._written, []
         return written
 
-    def _version(self, cube: UUID) -> int:
+    def _content(self, cube: UUID) -> Content:
         with self._space.system.snapshot() as snapshot:
-            return Viewing.of(self._space, snapshot).current(cube).content.version
+            return Viewing.of(self._space, snapshot).current(cube).content
 
     def _forget(self, rows: Sequence[VersionRow]) -> None:
         with self._space.system.snapshot() as snapshot:

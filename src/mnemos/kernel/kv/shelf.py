@@ -19,7 +19,7 @@ from mnemos.base.ids import parse_id
 from mnemos.base.protocols import LanguageModel, Message, Piece
 from mnemos.kernel.forgetting import Certificate
 from mnemos.kernel.kv.reading import READ, Read, language_model, read, tokens_of
-from mnemos.kernel.kv.tier import TIER, in_use, prompt_of, readings_of, size_of, source_of, texts_of, tier_of
+from mnemos.kernel.kv.tier import TIER, in_use, is_over, prompt_of, readings_of, size_of, source_of, texts_of, tier_of
 from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.lineage import readings
 from mnemos.kernel.reading.viewing import Viewing
@@ -238,6 +238,8 @@ class KVShelf:
         if row.state not in VISIBLE and not (archived and row.state in (State.ARCHIVED, State.MERGED)):
             do = "restore it, or take it with archived=True" if row.state in (State.ARCHIVED, State.MERGED) else "it is not given to a model"
             raise Conflict(f"cube {source} is {row.state.word}: {do}")
+        if self.space.position is None and is_over(row, self.space.system.clock()):
+            raise Conflict(f"cube {source} is expired: it is not given to a model")
         return viewing.text(row)
 
     def _fragment(self, model: LanguageModel, source: UUID, archived: bool) -> tuple[Fragment, bool]:

@@ -176,6 +176,11 @@ def in_use(snapshot: Snapshot, row: VersionRow) -> bool:
     return row.state in VISIBLE and all(text is not None and text.state in allowed for text in texts)
 
 
+def is_over(row: VersionRow, now: int) -> bool:
+    """Whether the time of a memory is over, marked or not."""
+    return row.content.expires_at is not None and row.content.expires_at <= now
+
+
 _tiers = threading.Lock()
 
 

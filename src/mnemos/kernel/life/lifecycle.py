@@ -13,8 +13,9 @@ from uuid import UUID
 
 from mnemos.base.cube import Content, Json, Link, MemCube, State
 from mnemos.base.errors import Conflict, Frozen, Invalid, PermissionDenied
-from mnemos.base.lineage import ABSORBS, MERGED, SUPERSEDES, VIEW_OF
+from mnemos.base.lineage import ABSORBS, KV_OF, MERGED, SUPERSEDES, VIEW_OF
 from mnemos.kernel.life.reasons import check_reason, refuse_repetition, strings_of
+from mnemos.kernel.lineage import is_reading
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.rights.governance import LABELS, check_rules, common_rules, label_level
 from mnemos.kernel.rights.limits import use_quota
@@ -141,6 +142,7 @@ def set_acl(space: Space, cube: UUID, acl: Any) -> MemCube:
             if one.acl != rules:
                 transaction.set_acl(one.id, rules)
                 _narrow_views(transaction, one.id)
+                _narrow_readings(transaction, one.id)
         row = transaction.versions([standing.seq])[standing.seq]
         return viewing.cube(row)
 
@@ -160,6 +162,22 @@ def _narrow_views(transaction: Writer, source: UUID) -> None:
                 transaction.set_acl(view, rules)
                 changed.append(view)
                 seen.add(view)
+
+
+def _narrow_readings(transaction: Writer, source: UUID) -> None:
+    """Let nobody see what a language model has read of a memory, or of a prompt from there on, who may not see the memory. Nobody comes to see more:
+    a prompt may be of more memories, and belongs to who asked it."""
+    changed = [source]
+    for cube in changed:
+        above = transaction.standing(cube)
+        for child, _, relation in transaction.children(cube):
+            standing = transaction.standing(child) if relation == KV_OF or cube != source else None
+            if standing is None or above is None or not is_reading(transaction.versions([standing.seq])[standing.seq].content):
+                continue
+            rules = common_rules([standing.acl, above.acl])
+            if rules != standing.acl:
+                transaction.set_acl(child, rules)
+                changed.append(child)
 
 
 # ---- several memories as one ----------------------------------------------------------------------------------------
