@@ -17,6 +17,7 @@ from mnemos.activation.landmark.positions import Layout, Queries
 from mnemos.activation.landmark.segments import segmentwise
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
+from mnemos.activation.rotary import Layout as Turned
 from mnemos.activation.rotary import Rotary
 from mnemos.activation.saving import dump, load
 from mnemos.activation.shadow import sources
@@ -194,9 +195,14 @@ def test_a_source_is_found_hidden_and_forgotten_wherever_its_blocks_lie() -> Non
     assert start - 1 not in memory.held()[0][0][0]
 
 
-def test_a_block_scores_alike_in_any_slot_that_is_as_far() -> None:
+PARTIAL = Rotary(Turned(8, 16, True), 1.0 / 100.0 ** (torch.arange(0, 16, 2)[None] / 16), torch.tensor([1.2]))
+
+
+@pytest.mark.parametrize("rotary", [Rotary.default(32), PARTIAL, Rotary.identity()], ids=["whole", "partly", "not at all"])
+@pytest.mark.parametrize("stingy", [True, False])
+def test_a_block_scores_alike_in_any_slot_that_is_as_far(rotary: Rotary, stingy: bool) -> None:
     generator = torch.Generator().manual_seed(0)
-    layout, rotary = Layout(15, 3), Rotary.default(32)
+    layout = Layout(15, 3, stingy)
     states, keys = torch.randn(1, 1, 1, 4, 32, generator=generator), torch.randn(16, 32, generator=generator)
     stored = rotary.rotate(keys, torch.arange(16))
     for slot in range(4):

@@ -73,7 +73,7 @@ class Queries:
 
     def _in(self, slots: Tensor) -> Tensor:
         distances = (self.positions[:, None, None, :, None] - slots * self.layout.slot).clamp_min(0)
-        return self.rotary.rotate(self.states.unsqueeze(-2), distances)
+        return self.rotary.rotate(self.states.unsqueeze(-2).expand(*self.states.shape[:4], slots.shape[-1], -1), distances)
 
     def seeing(self, slots: Tensor) -> Tensor:
         """As they see blocks in these slots [B, 1 or G, 1 or g, 1 or t, m]: [B, G, g, t, m, d]."""
@@ -84,5 +84,6 @@ class Queries:
 
     def some(self, where: slice) -> Queries:
         """Those of some tokens."""
-        return self if self.states[:, :, :, where].shape == self.states.shape else Queries(self.states[:, :, :, where], self.positions[:, where],
-                                                                                         self.rotary, self.layout)  # fmt: skip
+        if where.stop - where.start == self.positions.shape[1]:
+            return self
+        return Queries(self.states[:, :, :, where], self.positions[:, where], self.rotary, self.layout)
