@@ -74,8 +74,11 @@ class Prompts:
             self._store.refresh()
             memory, known = self._store.take(self._model.module, tokens)
             used = [self._place.rows[key] for key in self._store.match(tokens[:known]).keys]
+        scheduler = self._space.system.scheduler
         for row in used:
-            self._space.system.scheduler.use(TIER, self._tier.key(row), size_of(row))
+            scheduler.adopt(TIER, self._tier.key(row), size_of(row))
+            scheduler.use(TIER, self._tier.key(row), size_of(row))
+        self._tier.let_go(self._space.system)
         return Begun(memory, tokens, tokens[known:])
 
     def keep(self, tokens: Sequence[int], memory: KVMemory, sources: Iterable[UUID]) -> int:

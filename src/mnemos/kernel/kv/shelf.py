@@ -104,6 +104,7 @@ class KVShelf:
                 return []
             if (cold := next((entry for entry in mine if entry.state == State.ARCHIVED.word), None)) is not None:
                 self.space.restore(cold.id)
+                self._account(source, stays=bool(size))
                 return []
             if size:
                 self._make_room(size)
@@ -170,8 +171,8 @@ class KVShelf:
 
     def inspect(self, id: str | UUID) -> Entry:
         """One of them. Raises `NotFound`."""
-        wanted, entries = str(parse_id(id)), self.entries()
-        for entry in entries:
+        wanted = str(parse_id(id))
+        for entry in self.entries():
             if wanted in (entry.id, entry.source):
                 return entry
         raise NotFound(f"space {self.space.name!r} has no KV memory {wanted}, and none of a text of that id; `mnemos kv list` shows those there are")
@@ -317,7 +318,7 @@ class KVShelf:
             state = "stale"
         if not in_use(snapshot, row):
             standings = [standing.state for text in texts if (standing := snapshot.standing(text)) is not None]
-            state = next(state for state in (row.state, *standings) if state not in VISIBLE).word
+            state = next((state for state in (row.state, *standings) if state not in VISIBLE), State.ARCHIVED).word
         source = source_of(row)
         return Entry(str(content.id), None if source is None else str(source), content.fingerprint or "", int(content.metadata.get("tokens", 0)),
                      size_of(row), row.stale is not None, fits, state, row.frozen, None if about is None else int(about["start"]),
