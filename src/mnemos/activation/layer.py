@@ -165,10 +165,11 @@ class MemoryLayer(CacheLayerMixin):
         if own is not None:
             output = own
         elif watched and fused and decodes and mask is None:
-            weights = self._row(queries)
-            self.policy.observe(self, self.pieces(), [weights.unsqueeze(3)])
-            if self.tail.length <= self.seen:  # something was dropped: what comes out need not be the full cache's to the bit
-                output, fused = torch.matmul(weights.to(values.dtype), self.tail.values).reshape(queries.shape), False
+            whole = self.tail.part()
+            weights = self._row(queries, whole)
+            self.policy.observe(self, [whole], [weights.unsqueeze(3)])
+            if whole.length <= self.seen:  # something was dropped: what comes out need not be the full cache's to the bit
+                output, fused = torch.matmul(weights.to(values.dtype), whole.values).reshape(queries.shape), False
         elif watched or not fused:
             output = self._merged(queries, mask, watched)
         if fused:  # also where it was computed to be watched: the same numbers come out of the same kernel, watched or not
@@ -222,13 +223,13 @@ class MemoryLayer(CacheLayerMixin):
             seen = seen.repeat_interleave(queries.shape[1] // seen.shape[1], 1)
         return scaled_dot_product_attention(queries, keys, values, attn_mask=seen, scale=self.scaling, enable_gqa=True)
 
-    def _row(self, queries: Tensor) -> Tensor:
+    def _row(self, queries: Tensor, tail: Dense) -> Tensor:
         """[B, G, g, n] float32: what one new query [B, H, 1, d] attends to in the tail."""
         grouped = queries.reshape(queries.shape[0], self.tail.heads, -1, queries.shape[-1])
-        scores = torch.matmul(grouped * self.scaling, self.tail.keys.mT).float()
+        scores = torch.matmul(grouped * self.scaling, tail.keys.mT).float()
         if self.tail.whole:
             return scores.softmax(-1)
-        return scores.masked_fill((self.tail.positions < 0).unsqueeze(2), -torch.inf).softmax(-1).nan_to_num()
+        return scores.masked_fill((tail.positions < 0).unsqueeze(2), -torch.inf).softmax(-1).nan_to_num()
 
     def _in_blocks(self, queries: Tensor, before: int) -> Tensor:
         """Queries that follow `before` tokens, block by block: each looks at what stands up to its end, and not at what none of it can see."""

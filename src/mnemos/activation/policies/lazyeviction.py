@@ -68,7 +68,11 @@ class Recurrence:
 
     def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
         """Takes note of what the newest token attended to."""
-        lasts, gaps, step = layer.marked(LAST, torch.int32), layer.marked(GAP, torch.int32), layer.seen
+        if all(GAP in piece.marks for piece in pieces):
+            lasts, gaps = [piece.marks[LAST] for piece in pieces], [piece.marks[GAP] for piece in pieces]
+        else:
+            lasts, gaps = layer.marked(LAST, torch.int32), layer.marked(GAP, torch.int32)
+        step = layer.seen
         if layer.generated:
             lasts[-1].narrow(2, -1, 1).fill_(step)
         else:  # the prompt's tokens, too, begin with the first step
