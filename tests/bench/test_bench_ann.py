@@ -322,6 +322,9 @@ def test_a_replacement_is_followed_step_by_step(tmp_path: Path, monkeypatch: pyt
     home = worlds.replaced(tmp_path / "world", 300, 3, 8, np.random.default_rng(0), dimensions=32)
     assert (home.n, len(worlds.mapped(home.vectors)), len(home.asked())) == (300, 600, 32)
     assert replacing.alive(300, 3, 1).tolist() == list(range(100, 400))
+    same = worlds.replaced(tmp_path / "same", 300, 3, 8, np.random.default_rng(0), dimensions=32, drifting=False)
+    assert same.name == "replaced 300, no drift"
+    assert (len(worlds.mapped(same.vectors)), len(same.asked())) == (600, 32)
     changing = GOOD.replace("    def close", """    def insert(self, row, vector, attribute):
         self.rows[row] = vector
 
@@ -345,6 +348,7 @@ def test_a_replacement_is_followed_step_by_step(tmp_path: Path, monkeypatch: pyt
     assert course.column("recall") == [1, 1, 1, 1]
     assert course.column("space") == [1.5] * 4
     assert (course.wrong, course.problems, course.curve) == (0, 0, [(1, 5)])
+    assert course.curves == {step: [(1, 5)] for step in (0, 1, 2, 3)}
     assert len(replacing.table(course)) == 4
     forgetful = changing.replace("self.rows.pop(row)", "pass")
     course = replacing.run(arm(tmp_path, forgetful), home, 3, EFFORT, lambda _: None, verify=False)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from index.spann.mixtures import mixture
 from mnemos.base.errors import Invalid
-from mnemos.index.spann.closure import assign, assign_all
+from mnemos.index.spann.closure import assign, assign_all, assign_among
 from mnemos.index.spann.heads import Heads
 
 
@@ -75,6 +75,17 @@ def test_all_at_once_gives_what_each_alone_gives_for_any_number_of_workers() -> 
     assert np.mean(np.all(once == exact, axis=1)) >= 0.99
     alone = np.concatenate([assign(vector[None], heads) for vector in vectors[:500]])
     assert np.mean(alone[:, 0] == exact[:500, 0]) >= 0.99
+
+
+@given(st.integers(1, 40), st.integers(0, 2**31), st.integers(8, 40), st.sampled_from([0.3, 10.0]), st.sampled_from([0.9, 1.0, np.inf]))
+def test_among_given_heads_it_is_the_same_rule(count: int, seed: int, candidates: int, epsilon: float, rng_factor: float) -> None:
+    rng = np.random.default_rng(seed)
+    heads = rng.standard_normal((count, 6)).astype(np.float32) + np.float32(20)
+    vectors = np.concatenate([rng.standard_normal((9, 6)).astype(np.float32) + np.float32(20), heads[:1]])
+    found = assign_among(vectors, heads, candidates=candidates, epsilon=epsilon, rng_factor=rng_factor, replicas=8)
+    wanted = assign(vectors, Heads(heads), candidates=candidates, epsilon=epsilon, rng_factor=rng_factor, replicas=8)
+    np.testing.assert_array_equal(found[:, 0], wanted[:, 0])
+    assert (found != wanted).mean() < 0.02  # where two distances differ by rounding
 
 
 def test_of_identical_heads_one_is_taken() -> None:

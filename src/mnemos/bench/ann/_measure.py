@@ -6,7 +6,7 @@ build    reads the vectors, leaves an index in the folder
 serve    opens it and asks, one query after the other, at each setting and filter
 clients  opens it and asks from one thread for each core
 change   opens it, inserts and deletes one by one
-replace  opens it, replaces every vector once, asks in between, and at every setting at the end
+replace  opens it, replaces every vector once, asks in between, and at every setting before, after each quarter and at the end
 
 What was said before a phase dies or is ended stays said.
 """
@@ -207,7 +207,8 @@ class Phases:
         return list(rows[: len(took)])
 
     def replace(self) -> None:
-        """Deletes row i and inserts row count + i, for every i, in steps; after each step the queries are asked at the first setting. `tend` is what
+        """Deletes row i and inserts row count + i, for every i, in steps; after each step the queries are asked at the first setting, after
+        each quarter at all. `tend` is what
         the index does in the background: it runs between the steps and its time stands apart."""
         queries = self.open()
         vectors, count = np.load(self.request["vectors"], mmap_mode="r"), self.request["count"]
@@ -215,6 +216,7 @@ class Phases:
         of_step = np.array_split(queries, len(steps) + 1)
         setting = self.request["settings"][0]
         self.ask(of_step[0], setting, None, "step-0", {"event": "step", "step": 0, **self.space()})
+        self.quarter(of_step[0], 0)
         for number, rows in enumerate(steps, 1):
             took, background = np.zeros(len(rows)), 0.0
             for i, row in enumerate(rows.tolist()):
@@ -231,9 +233,15 @@ class Phases:
             if number == len(steps) or self.request["verify"]:
                 self.say({"event": "verified", "step": number, "problems": len(self.index.verify())})
             self.ask(of_step[number], setting, None, f"step-{number}", {"event": "step", "step": number, **inserts, **self.space()})
-        for number, setting in enumerate(self.request["settings"]):
-            self.ask(of_step[-1], setting, None, f"end-{number}", {"event": "end of it", "setting": number})
+            if number in [round(len(steps) * share) for share in (0.25, 0.5, 0.75)]:
+                self.quarter(of_step[number], number)
+        self.quarter(of_step[-1], len(steps))
         self.index.close()
+
+    def quarter(self, queries: Any, step: int) -> None:
+        """Asks at every setting."""
+        for number, setting in enumerate(self.request["settings"]):
+            self.ask(queries, setting, None, f"quarter-{step}-{number}", {"event": "quarter", "step": step, "setting": number})
 
     def space(self) -> dict[str, float]:
         return {name: float(value) for name, value in self.index.space().items()}

@@ -106,12 +106,13 @@ class _Bench:
         return self.mixture(10_000_000, 500, replace(self.effort, phase_seconds=4 * 3600))
 
     def replacement(self, options: Options) -> Part:
-        """All vectors replaced once: a hundred steps at the sheet's size, and, in full, ten at the claim's."""
+        """All vectors replaced once, while they drift and by their like: a hundred steps at the sheet's size, and, in full, ten at the claim's."""
         checks: list[Check] = []
         tables: dict[str, Any] = {}
-        for n, steps in ((2000, 4),) if options.quick else ((100_000, 100), (1_000_000, 10)):
+        sizes = ((2000, 4, True),) if options.quick else ((100_000, 100, True), (100_000, 20, False), (1_000_000, 10, True))
+        for n, steps, drifting in sizes:
             with tempfile.TemporaryDirectory(dir=self.home) as folder:
-                world = worlds.replaced(Path(folder, "world"), n, steps, 100, options.rng())
+                world = worlds.replaced(Path(folder, "world"), n, steps, 100 if options.quick else 600, options.rng(), drifting=drifting)
                 courses = {name: replacing.run(arm, world, steps, self.effort, options.say, n <= 100_000) for name, arm in replacing.arms().items()}
                 fresh = replacing.fresh_recall(world, steps, self.effort, options.say)
                 checks += replacing.checks(world.name, courses, fresh, n)

@@ -105,18 +105,21 @@ def generated(folder: Path, n: int, queries: int, rng: np.random.Generator, furt
     return _finished(f"mixture {n:,}", folder, n, mixture.sample(queries, rng), rng)
 
 
-def replaced(folder: Path, n: int, steps: int, queries: int, rng: np.random.Generator, dimensions: int = DIMENSIONS) -> World:
-    """A mixture of `n` vectors, and `n` further ones that replace them in their order while the mixture drifts. Of the queries, the first `queries`
-    are meant for the start, the next for the time after the first of `steps` equal steps, and so on; each is drawn as the vectors that stand then."""
+def replaced(
+    folder: Path, n: int, steps: int, queries: int, rng: np.random.Generator, dimensions: int = DIMENSIONS, drifting: bool = True
+) -> World:
+    """A mixture of `n` vectors, and `n` further ones that replace them in their order, while the mixture drifts or stays what it is. Of the queries,
+    the first `queries` are meant for the start, the next for the time after the first of `steps` equal steps, and so on; each is drawn as the vectors
+    that stand then."""
     folder.mkdir(parents=True)
     mixture = Mixture(dimensions, clusters_of(n), rng)
-    mixture.write(folder / "vectors.npy", n, rng, drifting=n)
+    mixture.write(folder / "vectors.npy", n if drifting else 2 * n, rng, drifting=n if drifting else 0)
     asked = []
     for step in range(steps + 1):
         for old in np.linspace(step / steps - 1, step / steps, 4):  # those of before the drift stand at 0
-            mixture.drift(max(0.0, float(old)))
+            mixture.drift(max(0.0, float(old)) if drifting else 0.0)
             asked.append(mixture.sample(queries // 4, rng))
-    return _finished(f"replaced {n:,}", folder, n, np.concatenate(asked), rng)
+    return _finished(f"replaced {n:,}{'' if drifting else ', no drift'}", folder, n, np.concatenate(asked), rng)
 
 
 def pictures(data: Path, folder: Path, queries: int, rng: np.random.Generator, further: int = 0) -> World:

@@ -90,6 +90,32 @@ def assign_all(
     return out
 
 
+def assign_among(vectors: Floats, heads: Floats, *, candidates: int, epsilon: float, rng_factor: float, replicas: int) -> Ints:
+    """As `assign` with none but `heads` (h, d) to choose from: rows of these (m, `replicas`), the nearest first, -1 where there are fewer. For many
+    `vectors` (m, d) near the same heads, at about a sixth of the work; of distances that differ by rounding either is the nearer."""
+    middle = heads.mean(axis=0)  # from which all is seen, so that no digits are lost far from the origin
+    vectors, heads = vectors - middle, heads - middle
+    lengths = np.einsum("ij,ij->i", heads, heads)
+    squares = np.einsum("ij,ij->i", vectors, vectors)[:, None] + lengths - 2 * (vectors @ heads.T)
+    np.maximum(squares, 0, out=squares)
+    between = lengths[:, None] + lengths - 2 * (heads @ heads.T)
+    left = np.where(squares <= (1 + epsilon) * squares.min(axis=1, keepdims=True), squares, np.float32(np.inf))
+    if len(heads) > candidates:
+        left[squares > np.partition(squares, candidates - 1, axis=1)[:, candidates - 1, None]] = np.inf
+    out = np.full((len(vectors), replicas), -1, dtype=np.int64)
+    rows = np.arange(len(vectors))
+    for place in range(replicas):
+        best = left.argmin(axis=1)
+        held = left[rows, best] < np.inf
+        if not held.any():
+            break
+        out[held, place] = best[held]
+        if np.isfinite(rng_factor):
+            left[held[:, None] & (rng_factor * between[best] <= squares)] = np.inf
+        left[rows, best] = np.inf
+    return out
+
+
 def sparing_factor(vectors: Floats, heads: HeadIndex, *, candidates: int = 64, epsilon: float = 10.0, replicas: int = 8) -> float:
     """The largest `rng_factor` up to 1, of those from 0.7 on, with which `vectors` (m, d) are in few enough lists: at most 0.78 times as many as
     without the rule, so that it spares the fifth that it should also where other vectors are a little different. Raises `Invalid`."""

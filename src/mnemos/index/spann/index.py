@@ -144,7 +144,7 @@ class SpannIndex:
 
     @property
     def backlog(self) -> int:
-        """What waits for `tend`: splits and merges, a sweep of what is stale, choosing `settings` anew. 0 where nothing does."""
+        """What waits for `tend`: splits, merges and renewals, a sweep of what is stale, choosing `settings` anew. 0 where nothing does."""
         return len(self._parts.waiting) + self._updater.stale + self._outdated
 
     @property
@@ -180,6 +180,7 @@ class SpannIndex:
             "splits": lire.splits,
             "merges": lire.merges,
             "followed": lire.followed,
+            "renewed": self._updater.renewer.renewed,
             "reassigned": lire.reassigned,
             "mended": self._mender.mended,
         }
@@ -300,8 +301,8 @@ class SpannIndex:
         self._checkpoint_if_due()
 
     def tend(self, steps: int = 1) -> int:
-        """Do at most so many steps of what waits: splits, merges, lists written anew, and, when much has changed since, `calibrate`; how many were
-        done."""
+        """Do at most so many steps of what waits: splits, merges, new heads, lists written anew, and, when much has changed since, `calibrate`; how
+        many were done."""
         with self._changing():
             pass  # or it is refused here; each step takes the lock for itself
         done = self._updater.tend(steps)
@@ -381,13 +382,7 @@ class SpannIndex:
         parts = self._parts
         with parts.lock:
             self._meta["settings"] = parts.settings.to_json()
-            groups = Table(np.int32)
-            groups.resize(len(parts.lists.table))
-            if len(parts.heads):
-                groups.set(parts.heads.numbers(), parts.heads.groups())
-            tables = {"rotation": self._rotation, "lists": parts.lists.table, "groups": groups, **parts.slots.tables()}
-            if self._queries is not None:
-                tables["queries"] = self._queries
+            tables = opening.tables(parts, self._rotation, self._queries)
             begun = self._checkpoints.begin(tables, self._meta, [self._extents], [VECTORS])
             slots = parts.slots.begin()
         self._checkpoints.finish(begun)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mnemos.index.spann.closure import assign_among
 from mnemos.index.spann.codes import Bytes, Floats
 from mnemos.index.spann.kmeans import balanced_kmeans
 from mnemos.index.spann.list_writer import ListWriter
@@ -17,6 +19,8 @@ _SAME = 1e-6
 _DIVISIBLE = 4
 """A list is divided by what is at home there where that makes so many a part, and by all that is in it where it does not."""
 _DRIFTED = 1.5
+_FULL = 0.75
+"""A list that was too long, and is longer than this share of what it may be, lets go of what does not belong there any more."""
 
 
 class Lire:
@@ -27,19 +31,25 @@ class Lire:
         self.splits = self.followed = self.merges = self.reassigned = 0
 
     def split(self, number: int) -> None:
-        """Make a list that is too long two, or what it takes; then move the vectors around that are nearer to another head now."""
+        """Make a list that is too long two, or what it takes; then move the vectors around that are nearer to another head now. Where it is long only
+        by what is stale, or does not belong there any more, it lets go of that."""
         parts = self._parts
         if number not in parts.heads:
             return
         live, count = self._writer.held(number)
         limit = parts.limit
-        if len(live) <= limit:
+        if len(live) <= _FULL * limit:
             if len(live) < count:
                 self._writer.rewrite(number, live)
                 self._follow(number, live)
             return
         slots = parts.entries.slots(live).astype(np.int64)
         rotated = self._mender.vectors(slots)
+        belongs = self._belonging(number, slots, rotated)
+        if belongs.sum() <= _FULL * limit or len(live) <= limit:
+            self._writer.rewrite(number, live[belongs])
+            self._writer.recount(slots[~belongs], np.full(int((~belongs).sum()), -1))
+            return
         old = parts.heads.vector(number)
         ways = max(2, -(-2 * len(live) // limit))
         rng = np.random.default_rng([parts.options.seed, number, len(live)])
@@ -83,6 +93,23 @@ class Lire:
             farther = to_old < exact_squares(rotated[at_home], heads[nearest[at_home]])
             self._reassign(slots[at_home][farther], rotated[at_home][farther])
             self._draw(old, new)
+
+    def _belonging(self, number: int, slots: Numbers, rotated: Floats) -> NDArray[np.bool_]:
+        """Which of the vectors (m, d) in `slots` (m,) belong to a list that holds them: those at home there, and those that the rule would give it
+        now. Heads that came since may stand between."""
+        parts, options = self._parts, self._parts.options
+        homes = parts.slots.homes.view()[slots].astype(np.int64)
+        near = parts.heads.near(parts.heads.vector(number)[None], min(options.candidates, len(parts.heads)))
+        rivals = np.union1d(np.append(near[near >= 0], number), homes)
+        chosen = assign_among(
+            rotated,
+            parts.heads.vectors(rivals),
+            candidates=options.candidates,
+            epsilon=options.epsilon,
+            rng_factor=parts.rng_factor,
+            replicas=options.replicas,
+        )
+        return np.asarray((homes == number) | (chosen == np.searchsorted(rivals, number)).any(axis=1))
 
     def _draw(self, old: Floats, fresh: Numbers) -> None:
         """Move vectors of neighbouring lists that are nearer to one of the `fresh` heads than to their own (condition 2)."""

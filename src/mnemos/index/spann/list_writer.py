@@ -61,6 +61,7 @@ class ListWriter:
         except BaseException:
             parts.heads.remove(number)
             raise
+        parts.turnover.forget(np.array([number]))
         return number
 
     def drop(self, number: int) -> None:
@@ -83,6 +84,13 @@ class ListWriter:
         self._parts.lists.create(number, self._parts.heads.vector(number), live)
         self.dead.pop(number, None)
         self.rewritten += 1
+
+    def recount(self, slots: Numbers, more: Numbers) -> None:
+        """So many `more` lists hold `slots` (m,), which may stand there several times."""
+        held = self._parts.slots
+        slots, where = np.unique(slots, return_inverse=True)
+        copies = held.copies.view()[slots] + np.bincount(where, weights=more).astype(np.int64)
+        held.move(slots, held.homes.view()[slots], np.clip(copies, 1, np.iinfo(np.uint8).max))
 
     def write_anew(self, slots: Numbers, rotated: Floats) -> None:
         """Put entries of the vectors in `slots` into all lists that they belong to, under a new stamp: no other entry of theirs counts any more."""

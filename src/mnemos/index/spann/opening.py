@@ -22,6 +22,7 @@ from mnemos.index.spann.options import Options
 from mnemos.index.spann.parts import Parts, Settings, Source, random_rotation
 from mnemos.index.spann.slots import Slots
 from mnemos.index.spann.tables import Table
+from mnemos.index.spann.turnover import Turnover
 from mnemos.index.spann.vector_file import VectorFile
 
 LISTS, VECTORS = "lists.dat", "vectors.dat"
@@ -109,6 +110,7 @@ def _assembled(
         vectors=VectorFile(disk, VECTORS, inside.dimensions),
         settings=Settings.from_json(meta["settings"]) if "settings" in meta else Settings(),
         source=source,
+        turnover=Turnover(tables.get("turnover")),
     )
     parts.building = "building" in meta
     mender = Mender(parts)
@@ -138,3 +140,13 @@ def _load_heads(parts: Parts, mender: Mender, groups: Table | None) -> None:
     parts.heads = head_index(parts.kernel, heads, numbers=numbers, groups=known, seed=parts.options.seed)
     if damaged:
         mender.make_again(damaged)
+
+
+def tables(parts: Parts, rotation: Table, queries: Table | None) -> dict[str, Table]:
+    """What a checkpoint holds of an index, by name. Whoever calls holds `parts.lock`."""
+    groups = Table(np.int32)
+    groups.resize(len(parts.lists.table))
+    if len(parts.heads):
+        groups.set(parts.heads.numbers(), parts.heads.groups())
+    kept = {"rotation": rotation, "lists": parts.lists.table, "turnover": parts.turnover.table, "groups": groups, **parts.slots.tables()}
+    return kept if queries is None else {**kept, "queries": queries}

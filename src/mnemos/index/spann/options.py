@@ -45,6 +45,8 @@ class Options:
     """Entries of a list; a longer one is split, or lets go of the copies that are farthest."""
     merge_below: int = 10
     """A list with fewer live entries is merged with a neighbour."""
+    renew_after: float = 1.0
+    """A list gets a new head, and those next to it, when so many vectors have come and gone there as this share of those at home; 0: never."""
     reassign_heads: int = 64
     """After a split, vectors of so many neighbouring lists are looked at."""
     recall: float = 0.95
@@ -64,6 +66,7 @@ class Options:
             ("rng_factor", self.rng_factor is None or (self.rng_factor >= 0 and isfinite(self.rng_factor)), "0 or more, and finite"),
             ("list_limit", 8 <= self.list_limit <= 65536, "8 to 65,536"),
             ("merge_below", 0 <= self.merge_below <= self.list_limit // 4, "at most a quarter of `list_limit`"),
+            ("renew_after", self.renew_after >= 0 and isfinite(self.renew_after), "0 or more, and finite"),
             ("reassign_heads", self.reassign_heads >= 0, "0 or more"),
             ("seed", self.seed >= 0, "0 or more"),
             ("recall", 0 < self.recall < 1, "between 0 and 1"),

@@ -18,11 +18,12 @@ from mnemos.index.spann.metric import Measure
 from mnemos.index.spann.options import Options
 from mnemos.index.spann.sketches import Sketches
 from mnemos.index.spann.slots import Slots
+from mnemos.index.spann.turnover import Turnover
 from mnemos.index.spann.vector_file import VectorFile
 from mnemos.index.spann.whole import Whole
 
 Numbers = NDArray[np.int64]
-Task = Literal["split", "merge"]
+Task = Literal["split", "merge", "renew"]
 Source = Callable[[Numbers], Floats]
 """The vectors (m, d) of ids, from where they are kept for good."""
 
@@ -76,6 +77,7 @@ class Parts:
     slots: Slots
     vectors: VectorFile
     settings: Settings = field(default_factory=Settings)
+    turnover: Turnover = field(default_factory=Turnover)
     source: Source | None = None
     kernel: ChosenKernel = "numpy"
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -86,7 +88,7 @@ class Parts:
     doomed: Floats = field(init=False)
     """Vectors (m, dimensions), as heads have them, whose erasing was begun: heads that are one of them have to go."""
     waiting: OrderedDict[int, Task] = field(default_factory=OrderedDict)
-    """Lists that have to be split or merged, the oldest first."""
+    """Lists that have to be split, merged or renewed, the oldest first."""
 
     sketches: Sketches = field(init=False)
     whole: Whole = field(init=False)
@@ -119,7 +121,7 @@ class Parts:
     @property
     def nbytes(self) -> int:
         """Bytes in memory of what grows with the vectors, what is `held` left out."""
-        return self.heads.nbytes + self.lists.nbytes + self.slots.nbytes + 2 * self.rotation.nbytes
+        return self.heads.nbytes + self.lists.nbytes + self.turnover.nbytes + self.slots.nbytes + 2 * self.rotation.nbytes
 
     @property
     def typical(self) -> float:
@@ -140,7 +142,7 @@ class Parts:
     @property
     def bytes_of_a_head(self) -> int:
         """Bytes in memory that one more list takes: the head, spare room of its group, and where it is."""
-        return int(4 * self.measure.dimensions * SPARE + self.lists.table.dtype.itemsize + 8)
+        return int(4 * self.measure.dimensions * SPARE + self.lists.table.dtype.itemsize + 12)
 
     def rotate(self, vectors: Floats) -> Floats:
         """Vectors (m, dimensions) as heads and lists have them: turned so that no component says more than another."""

@@ -8,7 +8,8 @@ from mnemos.index.spann.codes import Floats
 from mnemos.index.spann.lire import Lire
 from mnemos.index.spann.list_writer import ListWriter
 from mnemos.index.spann.mending import Mender
-from mnemos.index.spann.parts import Numbers, Parts
+from mnemos.index.spann.parts import Numbers, Parts, Task
+from mnemos.index.spann.renewing import Renewer
 
 _STALE = 0.3
 """A list of which more is thought to be stale is written anew."""
@@ -22,6 +23,7 @@ class Updater:
         self._parts = parts
         self.writer = ListWriter(parts, mender)
         self.lire = Lire(parts, mender, self.writer)
+        self.renewer = Renewer(parts, mender, self.writer)
         self._cursor, self._before = 0, -1  # of a sweep: the next list; lists written anew before this round
         self.changed = 0
         """Vectors that came since `settings` were chosen."""
@@ -46,6 +48,7 @@ class Updater:
                 parts.slots.give_back(slots)
                 raise
             parts.slots.take(slots, ids, homes, copies)
+            self._turned(*np.unique(homes, return_counts=True))
             self.changed += len(ids)
             if (before >= 0).any():
                 self._release(before[before >= 0])
@@ -64,11 +67,24 @@ class Updater:
         parts = self._parts
         homes, counts = np.unique(parts.slots.homes.view()[slots].astype(np.int64), return_counts=True)
         parts.slots.release(slots)
+        self._turned(homes, counts)
         for number, count in zip(homes.tolist(), counts.tolist(), strict=True):
             dead = self.writer.dead[number] = self.writer.dead.get(number, 0) + count
             # Copies of others die as often as the vectors at home do.
             if dead * parts.lists.total > _STALE * int(parts.lists.table.view()["count"][number]) * max(1, len(parts.slots)):
                 parts.waiting.setdefault(number, "merge")
+
+    def _turned(self, homes: Numbers, counts: Numbers) -> None:
+        """So many vectors came to lists, or went: where that is much of what is at home there, the list is to be renewed."""
+        parts, after = self._parts, self._parts.options.renew_after
+        turned = parts.turnover.count(homes, counts)
+        if not after:
+            return
+        # About as many of its entries are at home in a list as elsewhere.
+        due = turned * parts.lists.total > after * parts.lists.counts_of(homes) * max(1, len(parts.slots))
+        for number in homes[due].tolist():
+            if parts.waiting.get(number) != "split":
+                parts.waiting[number] = "renew"  # which lets go of what is stale, too
 
     # -- what waits --
     def tend(self, steps: int) -> int:
@@ -83,11 +99,17 @@ class Updater:
                     return done - 1
                 number, task = self._parts.waiting.popitem(last=False)
                 try:
-                    self.lire.split(number) if task == "split" else self.lire.merge(number)
+                    self._do(task, number)
                 except BaseException:
                     self._parts.waiting.setdefault(number, task)
                     raise
         return done
+
+    def _do(self, task: Task, number: int) -> None:
+        if task == "split":
+            self.lire.split(number)
+        elif task == "merge" or not self.renewer.renew(number):
+            self.lire.merge(number)
 
     @property
     def stale(self) -> bool:
