@@ -13,8 +13,12 @@ from activation.tiny_llama import greedy, llama, run, tokens
 from mnemos.activation.beacon import saving
 from mnemos.activation.beacon.beacons import Beacons
 from mnemos.activation.beacon.library import Library
+from mnemos.activation.beacon.plain import gists, lite, remembered
 from mnemos.activation.beacon.windows import Windows
+from mnemos.activation.prefixes import PrefixStore
 from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid, NotFound
+from mnemos.models import reference
+from mnemos.models.local.model import LocalModel
 
 torch.set_num_threads(1)
 DOCUMENTS = {name: tokens(1, length, seed=number)[0].tolist() for number, (name, length) in enumerate({"a": 40, "b": 23, "c": 64}.items())}
@@ -159,3 +163,19 @@ def test_a_document_that_does_not_fit_leaves_the_library_as_it_was(beacons: Beac
     assert library.dump() == before
     with pytest.raises(Invalid, match="no tokens"):
         library.memorise("empty", [])
+
+
+def test_plain_memories_of_everything_and_of_gists_are_kept(tmp_path: Path) -> None:
+    module, tokenizer = reference.load()
+    model = LocalModel(module, tokenizer)
+    store, text = PrefixStore(tmp_path, model.fingerprint), model.encode("<s> boze bupa : febe fiti ; febe fiti : bupa boze ;", special=False)
+    first = remembered(model, store, text)
+    again = remembered(model, PrefixStore(tmp_path, model.fingerprint), text)
+    question = model.encode("<q> key boze bupa <a>", special=False)
+    assert model.generate(question, again, max_tokens=3).run() == model.generate(question, first, max_tokens=3).run()
+    assert [len(model.encode(gist)) <= 5 for gist in gists(model, text, chunk=7, most=5)] == [True] * 4
+    told, memory = lite(model, store, text, chunk=7, most=5)
+    assert memory.get_seq_length() == len(told)
+    assert store.match(told).length == len(told)
+    with pytest.raises(Invalid, match="nothing to remember"):
+        remembered(model, store, [])

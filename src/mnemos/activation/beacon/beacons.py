@@ -27,7 +27,8 @@ OUTPUTS = ("o_proj", "dense", "out_proj")
 
 class Beacons(nn.Module):
     """`embedding` [width], and in `projections`, by the layer's number and the projection's name, what begins as copies of the model's own. In
-    `adapted` there may be such copies for ordinary tokens: they stand in for the model's own where a BeaconMemory is read with, and nowhere else.
+    `adapted` there may be such copies for ordinary tokens: they stand in for the model's own where a memory that compresses is read with, and
+    nowhere else.
 
     Everything here is trained, saved and moved by itself (`parameters()`); nothing of it is part of the model.
     """
@@ -157,7 +158,7 @@ class Beacons(nn.Module):
             layout: Layout | None = getattr(self._now, "layout", None)
             if layout is None:
                 return None
-            if others is not None:
+            if others is not None and layout.windows.compresses:
                 output = others(args[0])
             if layout.memory_places is None:
                 return output

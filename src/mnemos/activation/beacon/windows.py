@@ -57,6 +57,11 @@ class Windows:
         """All that a window may have."""
         return self.ratio if isinstance(self.ratio, tuple) else (self.ratio,)
 
+    @property
+    def compresses(self) -> bool:
+        """Whether any window may become memory tokens."""
+        return any(ratio is not None for ratio in self.ratios)
+
     def size_of(self, window: int) -> int:
         """Tokens of a window, by its number; where there are sinks, they are window 0."""
         return self.sinks if self.sinks and not window else self.size
