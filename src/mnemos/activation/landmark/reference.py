@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import torch
 
 from mnemos.activation.landmark import tokens
-from mnemos.activation.landmark.retrofit import Retrofit, card_of
+from mnemos.activation.landmark.retrofit import WEIGHTS, Retrofit, card_of
 from mnemos.activation.landmark.training import Batch, Recipe
+from mnemos.base.errors import ModelUnavailable
 from mnemos.models import reference
 from mnemos.models.reference import language
 from mnemos.models.reference.training.batches import Books
@@ -27,6 +27,7 @@ TRAINED = tokens.length_with(512, BLOCK)
 """Tokens, landmarks included, of the longest rows that it learnt on."""
 
 RECIPE = Recipe(steps=1500, rate=2e-3, warmup=0.03, weight_decay=0.02, accumulation=1, bfloat16=True, muon=True)
+"""How it learnt. The published weights are those of step 1,218, as their card says (`--until 1218`)."""
 _MIXTURE = {"kv": 2, "copy": 1.5, "needle": 1, "rule": 1, "world": 1.5, "span": 1.5, "chain": 1.5, "code": 1, "run": 1, "list": 0.5, TEXT: 0.7}
 LESSONS = Plan(stages=(Stage(0, {128: 1, 256: 1, 512: 1.5}, 4096, _MIXTURE),), steps=RECIPE.steps, cooldown=1, seed=15, longest=PLAN.longest)
 """The rows that it learnt on: the tasks that its base had learnt, of at most 512 words, other ones."""
@@ -46,6 +47,8 @@ def card() -> dict[str, Any]:
 def load() -> tuple[Any, Any]:
     """The model, ready to read with `KVMemory` and `policy("landmark", block=BLOCK, …)`, and the tokenizer of its base. Raises as
     `mnemos.models.reference.load` and `Retrofit.load` do."""
+    if not (folder() / WEIGHTS).is_file():
+        raise ModelUnavailable(f"{folder()} holds no {WEIGHTS}: install mnemos again as a wheel or from its repository")
     base, tokenizer = reference.load()
     return Retrofit.load(base, folder()).merged(), tokenizer
 
@@ -59,8 +62,3 @@ def lessons(books: Books) -> Callable[[int], Batch]:
         return Batch(ids, weights)
 
     return numbered
-
-
-def recipe(steps: int | None = None) -> Recipe:
-    """`RECIPE`, or a shorter one."""
-    return RECIPE if steps is None else replace(RECIPE, steps=steps)
