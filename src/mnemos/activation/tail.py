@@ -54,7 +54,7 @@ class Tail:
             self._grow(end)
         self._keys[:, :, start:end], self._values[:, :, start:end], self._positions[:, :, start:end] = keys, values, positions.unsqueeze(1)
         for mark in self._marks.values():
-            mark[:, :, start:end] = 0
+            mark.narrow(2, start, end - start).zero_()
         self.length = end
         self._whole = self._whole and bool((positions >= 0).all())
 

@@ -79,7 +79,7 @@ class Recurrence:
             for last in lasts:
                 last.masked_fill_(last == 0, step)
         for piece, last, gap, paid in zip(pieces, lasts, gaps, weights, strict=True):
-            activate(last, gap, paid[..., -1, :].amax(2), self._least(layer, piece), step)
+            activate(last, gap, paid.select(3, -1).amax(2), self._least(layer, piece), step)
 
     def _least(self, layer: MemoryLayer, piece: Part) -> float | Tensor:
         """Attention above which a token is active; [B, h, 1] where rows or heads hold unequally many tokens."""
