@@ -9,7 +9,7 @@ import torch
 
 from activation.landmark.landmark_dense import Segmentwise
 from activation.landmark.landmark_llama import BLOCK, LANDMARK, ids, with_landmarks
-from mnemos.activation.landmark import tokens
+from mnemos.activation.landmark import attending, tokens
 from mnemos.activation.landmark.attention import NAME
 from mnemos.activation.landmark.part import Blocks
 from mnemos.activation.landmark.picking import best
@@ -48,6 +48,13 @@ def blocks_of(memory: KVMemory, layer: int = 0) -> Blocks:
     (part,) = memory.managed[layer].parts
     assert isinstance(part, Blocks)
     return part
+
+
+def test_far_positions_are_turned_to_small_ones_with_the_same_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, given = with_landmarks(), row(30)
+    expected, _ = segmentwise(model, given, top=2)
+    monkeypatch.setattr(attending, "FAR", 12)
+    assert torch.allclose(segmentwise(model, given, top=2)[0], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("trained", [None, 100])

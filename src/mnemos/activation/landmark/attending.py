@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,11 @@ LANDMARKS = "landmarks"
 """The keyword of a forward pass, and the mark of tokens, that says which are landmarks."""
 NUMBERS_AT_ONCE = 2**22
 """Numbers of brought blocks that are held at a time while many queries are answered."""
+
+
+FAR = 2**16
+"""Positions from which on float32 tells angles so coarsely that local keys are turned to small positions before they are compared; below, distances
+are the same and nothing is turned."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +79,17 @@ class _Local:
         marks = self._tail.marks
         self._landmarks = marks[LANDMARKS][:, 0].bool() if LANDMARKS in marks else torch.zeros_like(self._places, dtype=torch.bool)
         self._gone = torch.zeros_like(self._landmarks)
-        sets = marks["rotation"][:, 0] if "rotation" in marks else None
-        self._keys = self._plain(self._tail.keys, self._places, sets)
-        new = self._places[:, -self._new :]
-        rows, heads = queries.shape[0], self._tail.keys.shape[1]
-        self._queries = self._plain(queries, new, None if sets is None else sets[:, -self._new :]).view(rows, heads, -1, *queries.shape[2:])
+        self._sets = sets = marks["rotation"][:, 0] if "rotation" in marks else None
+        new, shape = self._places[:, -self._new :], (queries.shape[0], self._tail.keys.shape[1], -1, *queries.shape[2:])
+        self._queries = self._plain(queries, new, None if sets is None else sets[:, -self._new :]).view(shape)
+        self._turned = queries.float().view(shape) if sets is None and int(self._places.max()) < FAR else None
         self._ends = (new >= 0) & ((new + 1) % settings.segment == 0)
         self._blocks = blocks_of(layer)
+
+    @cached_property
+    def _keys(self) -> Tensor:
+        """[B, G, L, d], before rotation."""
+        return self._plain(self._tail.keys, self._places, self._sets)
 
     def _plain(self, states: Tensor, places: Tensor, sets: Tensor | None) -> Tensor:
         """[B, h, n, d] as they were before the model turned them, float32."""
@@ -103,27 +113,31 @@ class _Local:
         cached = there.new_zeros(len(there), dtype=torch.long) if blocks is None else blocks.cached
         places = settings.layout.first(cached).unsqueeze(-1) + (there.long().cumsum(-1) - 1).clamp_min(0)
         queries = Queries(self._queries[:, :, :, start:stop], places[:, start - stop :], self._rotary, settings.layout)
-        keys = self._rotary.rotate(self._keys[:, :, span], places.unsqueeze(1))
+        if self._turned is None:
+            asking, keys = queries.here, self._rotary.rotate(self._keys[:, :, span], places.unsqueeze(1))
+        else:
+            asking, keys = self._turned[:, :, :, start:stop], self._tail.keys[:, :, span].float()
         numbers = self._landmarks[:, span].long().cumsum(-1) - self._landmarks[:, span].long()
         mine = numbers[:, start - stop :]
         seen = there[:, None, None]
         if self._new > 1 or self._mask is not None:
             seen = seen & self._layer.tail_mask(self._mask, start, stop, self._new, self._length)[..., span]
-        local = _Tokens(keys, self._tail.values[:, :, span].float(), numbers, self._landmarks[:, span])
+        local = _Tokens(asking, keys, self._tail.values[:, :, span].float(), numbers, self._landmarks[:, span])
         if blocks is None or not blocks.length:
-            return self._mixed(queries, None, None, local, mine, seen).flatten(1, 2)
+            return self._mixed(queries, None, None, local, slice(0, stop - start), mine, seen).flatten(1, 2)
         picked = pick(blocks, queries, settings.level, self._layer.scaling)
         step = max(1, NUMBERS_AT_ONCE // (picked[:, :, :, 0].numel() * blocks.block * 2 * keys.shape[-1]))
         outputs = []
         for at in range(0, stop - start, step):
             some = slice(at, min(at + step, stop - start))
             part = picked if picked.shape[3] == 1 else picked[:, :, :, some]
-            outputs.append(self._mixed(queries.some(some), blocks, part, local, mine[:, some], seen[:, :, some]))
+            outputs.append(self._mixed(queries.some(some), blocks, part, local, some, mine[:, some], seen[:, :, some]))
         return torch.cat(outputs, 3).flatten(1, 2)
 
-    def _mixed(self, queries: Queries, blocks: Blocks | None, picked: Tensor | None, local: _Tokens, mine: Tensor, seen: Tensor) -> Tensor:
-        """The grouped softmax over what is brought and what is local: [B, G, g, t, d]."""
-        own = self._scaled(product(queries.here, local.keys.transpose(-1, -2)))
+    def _mixed(self, queries: Queries, blocks: Blocks | None, picked: Tensor | None, local: _Tokens, some: slice, mine: Tensor,
+               seen: Tensor) -> Tensor:  # fmt: skip
+        """The grouped softmax over what is brought and what is local, for `some` of the queries: [B, G, g, t, d]."""
+        own = self._scaled(product(local.queries[:, :, :, some], local.keys.transpose(-1, -2)))
         brought = None
         if blocks is not None and picked is not None:
             brought = blocks.bring(picked)
@@ -187,7 +201,7 @@ class _Local:
         kept = (self._places >= 0) & ~self._gone
         width = int(kept.sum(-1).max())
         columns = torch.arange(self._length, device=kept.device).expand_as(kept).masked_fill(~kept, -1).sort(-1).values[:, self._length - width :]
-        tail: Dense = self._tail.take(columns.unsqueeze(1).expand(-1, self._keys.shape[1], -1))
+        tail: Dense = self._tail.take(columns.unsqueeze(1).expand(-1, len(self._tail.heads), -1))
         tail.positions = tail.positions[:, :1].clone()
         others = [part for part in self._layer.parts if not isinstance(part, Blocks)]
         self._layer.replace([*others, *([] if self._blocks is None else [self._blocks])], tail)
@@ -195,8 +209,10 @@ class _Local:
 
 @dataclass(frozen=True)
 class _Tokens:
-    """Local tokens: keys [B, G, n, d], values [B, G, n, e], `numbers` [B, n] of their blocks, `landmarks` [B, n]."""
+    """Local tokens: keys [B, G, n, d] and the queries [B, G, g, t, d] that they are compared with, values [B, G, n, e], `numbers` [B, n] of their
+    blocks, `landmarks` [B, n]."""
 
+    queries: Tensor
     keys: Tensor
     values: Tensor
     numbers: Tensor
