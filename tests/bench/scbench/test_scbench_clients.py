@@ -115,7 +115,7 @@ def test_a_text_memory_answers_what_a_sentence_tells_and_stays_as_it_is() -> Non
         result = run_session(MemoryClient(), record, mode)
         assert [row.read for row in result.rows] == [1, 1]
         assert all(row.rolled_back for row in result.rows)
-        assert result.rows[0].resident == {"text": len(context)}
+        assert result.rows[0].resident == {"text": len(context), "vectors": 4 * 384 * len(pieces(context))}
 
 
 def test_a_chat_model_may_read_what_memory_finds() -> None:

@@ -187,7 +187,7 @@ def _brought(cache: Any) -> int:
 
 def _hits(cache: Any) -> float | None:
     """Of the chunks that decoding asked for, the share that was near already; None where nothing lies far."""
-    told = [its for part in _parts(cache) if hasattr(its := getattr(part, "statistics", None), "asked")]
+    told: list[Any] = [its for part in _parts(cache) if hasattr(its := getattr(part, "statistics", None), "asked")]
     asked = sum(each.asked for each in told)
     return sum(each.kept for each in told) / asked if asked else None
 

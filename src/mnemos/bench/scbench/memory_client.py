@@ -78,14 +78,15 @@ class MemoryClient:
 
     def conversation(self, record: Record, memory: mnemos.Mnemos, space: Space) -> MemoryConversation:
         """Over a space that has read the context."""
-        return MemoryConversation(self, memory, space, len(record.context.encode()), owner=self.store is None)
+        return MemoryConversation(self, memory, space, record, owner=self.store is None)
 
 
 class MemoryConversation:
     """The space with the context. Asking reads only, so that a fork is the same space."""
 
-    def __init__(self, client: MemoryClient, memory: mnemos.Mnemos, space: Space, size: int, owner: bool = True) -> None:
-        self._client, self._memory, self._space, self._size, self._owner = client, memory, space, size, owner
+    def __init__(self, client: MemoryClient, memory: mnemos.Mnemos, space: Space, record: Record, owner: bool = True) -> None:
+        self._client, self._memory, self._space, self._record, self._owner = client, memory, space, record, owner
+        self._size, self._documents = len(record.context.encode()), len(client.split(record))
         self._asked = ""
 
     def ask(self, turn: Turn, n: int) -> Answered:
@@ -95,8 +96,15 @@ class MemoryConversation:
         seconds = perf_counter() - start
         self._asked = turn.input
         read = self._read(turn, [tuple(hit.cube.metadata["span"]) for hit in answer.hits if "span" in hit.cube.metadata])
-        return Answered(answer.text, count_tokens(answer.text), rest_seconds=seconds, stats=Stats({"text": self._size}), read=read,
+        return Answered(answer.text, count_tokens(answer.text), rest_seconds=seconds, stats=Stats(self.resident()), read=read,
                         rolled_back=before == self.digest())  # fmt: skip
+
+    def resident(self) -> dict[str, int]:
+        """Bytes of the context's text, and of the vectors by which its documents are found."""
+        embedder = self._memory.embedding.embedder
+        if embedder is None:
+            return {"text": self._size}
+        return {"text": self._size, "vectors": 4 * embedder.dimensions * self._documents}
 
     @staticmethod
     def _read(turn: Turn, found: Sequence[Span | None]) -> float | None:
@@ -126,10 +134,10 @@ class MemoryConversation:
         if gone:
             self._space.forget(ids=gone, reason="the context has changed")
         self._space.add_many(_document(text, span) for text, span in now.items() if text not in before)
-        self._size = len(record.context.encode())
+        self._record, self._size, self._documents = record, len(record.context.encode()), len(now)
 
     def fork(self) -> MemoryConversation:
-        return MemoryConversation(self._client, self._memory, self._space, self._size, owner=False)
+        return MemoryConversation(self._client, self._memory, self._space, self._record, owner=False)
 
     def digest(self) -> str | None:
         """The position of the log: every write moves it."""

@@ -26,6 +26,10 @@ CURVES = {
 """Rows of the findings that are drawn: label and colour."""
 KINDS = {"full": "#1f2933", "window": "#8ecae6", "SnapKV": "#66738a", "KIVI": "#e76f51", "loads": "#0f766e", "text": "#c08d4f"}
 """Colours of the front, by the first word of a method's name."""
+LABELS = {"full": "full cache", "loads": "keeps all, loads a share", "text": "text memory, read by the model"}
+SAID = {"full cache": "", "text memory, reads 64 tokens": "64 tokens"}
+BELOW = ("SnapKV 1/2", "SnapKV 1/4", "SnapKV 1/8", "SnapKV 1/16", "loads 1/16", "text memory, reads 64 tokens")
+"""Points that are named below them, so that names do not meet."""
 FINDINGS, FRONT = "Findings, KV and many-shot: scores", "Front, turns 2 on, questions that the full cache answers"
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -79,15 +83,21 @@ def draw(result: Mapping[str, Any], out: Path) -> None:
     by_turn.set_title("KV: answers by turn", loc="left", fontsize=10)
     by_turn.legend(frameon=False, fontsize=8, loc="center right", bbox_to_anchor=(1.0, 0.56))
     whole = float(front["full cache"]["near KiB"])
-    points = []
+    points: list[tuple[float, float]] = []
+    families: dict[str, list[tuple[float, float]]] = {}
     for name, row in front.items():
+        kind, said = name.split(" ")[0], name.partition(" ")[2]
         value, half = score_of(row)
         size = float(row["near KiB"]) / whole
-        colour = KINDS.get(name.split(" ")[0], "#999999")
+        colour, below = KINDS.get(kind, "#999999"), name in BELOW
         by_bytes.errorbar(size, value, yerr=half, fmt="o", markersize=5, color=colour, elinewidth=0.8)
-        by_bytes.annotate(name, (size, value), xytext=(5, 4), textcoords="offset points", fontsize=7, color=colour)
+        by_bytes.annotate(SAID.get(name, said), (size, value), xytext=(4, -11 if below else 5), textcoords="offset points", fontsize=7, color=colour)
         points.append((size, value))
-    by_bytes.step(*edge(points), where="post", color="#bbbbbb", linewidth=1, zorder=0)
+        families.setdefault(kind, []).append((size, value))
+    for kind, its in families.items():
+        by_bytes.plot(*zip(*sorted(its), strict=True), color=KINDS.get(kind, "#999999"), linewidth=1.2, label=LABELS.get(kind, kind))
+    by_bytes.step(*edge(points), where="post", color="#bbbbbb", linewidth=1, linestyle="--", zorder=0, label="front")
+    by_bytes.legend(frameon=False, fontsize=7, loc="lower right")
     by_bytes.set_xscale("log", base=2)
     by_bytes.set_xticks([1 / 16, 1 / 8, 1 / 4, 1 / 2, 1], ["1/16", "1/8", "1/4", "1/2", "1"])
     by_bytes.set_xlim(1 / 20, 1.6)

@@ -35,15 +35,15 @@ class ReadingClient(MemoryClient):
         return pieces(record.context, self.piece)
 
     def conversation(self, record: Record, memory: mnemos.Mnemos, space: Space) -> ReadingConversation:
-        return ReadingConversation(self, record, memory, space, owner=self.store is None)
+        return ReadingConversation(self, memory, space, record, owner=self.store is None)
 
 
 class ReadingConversation(MemoryConversation):
     """A space with the context; the model's cache lives as long as one answer."""
 
-    def __init__(self, client: ReadingClient, record: Record, memory: mnemos.Mnemos, space: Space, owner: bool = True) -> None:
-        super().__init__(client, memory, space, len(record.context.encode()), owner)
-        self._reading, self._record = client, record
+    def __init__(self, client: ReadingClient, memory: mnemos.Mnemos, space: Space, record: Record, owner: bool = True) -> None:
+        super().__init__(client, memory, space, record, owner)
+        self._reading = client
 
     def ask(self, turn: Turn, n: int) -> Answered:
         before, start = self.digest(), perf_counter()
@@ -53,21 +53,17 @@ class ReadingConversation(MemoryConversation):
         handle = reader.method.prefill(reader.codec.encode(prompt))
         made = reader.method.generate(handle, n, reader.stop)
         first = perf_counter() - start - made.rest_seconds
-        held = reader.method.stats(handle)
+        held, kept = reader.method.stats(handle), self.resident()
         reader.method.release(handle)
         self._asked = turn.input
         return Answered(
             reader.codec.decode(made.tokens), len(made.tokens), first, made.rest_seconds, read=self._read(turn, [span for span, _ in found]),
-            stats=Stats({"text": self._size, **held.resident}, held.moved, held.length, peak=self._size + (held.peak or 0)), reused=0.0,
+            stats=Stats({**kept, **held.resident}, held.moved, held.length, peak=sum(kept.values()) + (held.peak or 0)), reused=0.0,
             rolled_back=before == self.digest(),
         )  # fmt: skip
 
-    def change(self, record: Record) -> None:
-        super().change(record)
-        self._record = record
-
     def fork(self) -> ReadingConversation:
-        return ReadingConversation(self._reading, self._record, self._memory, self._space, owner=False)
+        return ReadingConversation(self._reading, self._memory, self._space, self._record, owner=False)
 
     def _found(self, turn: Turn) -> list[tuple[Span | None, str]]:
         """The best hits within the budget, in the order of the context, what was said since at the end."""
