@@ -61,7 +61,7 @@ class FarBlocks:
 
     @classmethod
     def of(cls, taken: Dense, block: int, store: ChunkStore, counts: Tensor, by: str, reuse: bool) -> FarBlocks:
-        """Tokens [B, G, n · c, …] in their order; the store is empty."""
+        """Tokens [B, G, n · c, …] in their order, put into the store behind what it holds; the part is of them alone."""
         rows, heads, n, size = taken.keys.shape
         shape = (rows, heads, n // block, block)
         positions = taken.positions[:, 0].reshape(rows, -1, block)
