@@ -35,6 +35,7 @@ CHUNK = 64
 """Tokens of a chunk: what follows the last whole one of a prompt is not kept."""
 _MARGIN = 4
 """Characters by which a text may begin before the place where it was found: tokens join what stands side by side."""
+_NEVER = 2**63
 _LOOK = 200
 """Characters of a text by which its place is found."""
 
@@ -113,10 +114,15 @@ class _Rows:
         self._hidden: dict[str, list[VersionRow]] = {}
         """Chunks that are stale or set aside: one that is written takes their place."""
         self._written: list[tuple[str, int]] = []
+        self._looked: tuple[int, int] | None = None
+        """The log's position when it was looked at last, and the time at which the first chunk is over."""
 
     def keys(self) -> list[str]:
-        self.rows, self._hidden, now = {}, {}, self._space.system.clock()
+        now = self._space.system.clock()
         with self._space.system.snapshot() as snapshot:
+            if self._looked is not None and self._looked[0] == snapshot.position and now < self._looked[1]:
+                return list(self.rows)
+            self.rows, self._hidden = {}, {}
             viewing = Viewing.of(self._space, snapshot)
             for found in readings(snapshot, self._space.num):
                 if (about := prompt_of(found)) is None or found.content.fingerprint != self._fingerprint:
@@ -129,6 +135,8 @@ class _Rows:
                     self.rows[about["key"]] = row
                 else:
                     self._hidden.setdefault(about["key"], []).append(row)
+            ends = [row.content.expires_at for row in self.rows.values() if row.content.expires_at is not None]
+            self._looked = snapshot.position, min(ends, default=_NEVER)
         return list(self.rows)
 
     def describe(self, key: str) -> tuple[Mapping[str, Any], int]:
