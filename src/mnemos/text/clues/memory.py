@@ -31,8 +31,8 @@ class Clue:
 
 
 class GlobalMemory(Protocol):
-    """One corpus, read once, that can be asked for clues. Drivers: "statistical" (`text.clues.statistical`); one of compressed keys and values is
-    to follow.
+    """One corpus, read once, that can be asked for clues. Drivers: "statistical" (`text.clues.statistical`), and "compressed", in the keys and values
+    of a local model (`kernel.kv.recalling`).
 
     `memorise` of a text and then of another under the same name is `memorise` of both together, wherever the first ends at a boundary that the
     driver names. `forget` takes a document out with all its traces: afterwards the memory is as if it had never been there; a driver that
