@@ -59,7 +59,7 @@ CURVE: Mapping[str, Mapping[str, Any]] = {
     **{f"each token, {bits} bits, 1/{part}": {"block": 1, "bits": bits, "share": 1 / part} for bits in (4, 2) for part in (32, 64)},
 }  # fmt: skip
 """Settings of `policy("blocks")`, the default first, which is the one that is checked."""
-QUICK = ("as it comes", "blocks of 8, 4 bits, 1/32", "each token, 2 bits, 1/64")
+QUICK = ("as it comes", "blocks of 8, 4 bits, 1/32")
 NOTES = (
     "`near ÷ full`: bytes of all tensors near the compute after the last turn, blocks kept from the last step, room to spare and positions included, "
     "in multiples of the full cache's keys and values, which are float32 here: of a model in bfloat16 what is kept in few bits is twice that share.",
@@ -84,7 +84,7 @@ def run(benchmark: Benchmark, options: Options) -> Result:
 def curve(options: Options) -> Measured:
     """Later turns of one context by what stands for a block; every setting on the same sessions."""
     model, _ = on_models.model()
-    records = on_models.sessions("kv", 4 if options.quick else 10, options.seed, LENGTH, TURNS)
+    records = on_models.sessions("kv", 3 if options.quick else 10, options.seed, LENGTH, TURNS)
     full = ask(on_models.client(model, "full", verify=False), records, MULTI_TURN)
     whole = float(np.mean([_bytes(result)[0] for result in full]))
     rows, later = {}, {"full": _later(full)}
@@ -183,7 +183,7 @@ def _sessions(options: Options, count: int) -> list[tuple[list[int], Any]]:
 def levels(options: Options) -> Measured:
     """What each level of selection answers, and what it brings, all on the same sessions."""
     model, _ = taught.load()
-    asked = _sessions(options, 3 if options.quick else 10)
+    asked = _sessions(options, 2 if options.quick else 10)
     right: dict[str, list[float]] = {}
     rows = {}
     for level in (EACH, TOKEN, HEAD):
