@@ -13,10 +13,11 @@ from mnemos.bench.scbench.curves import MASTERED, answered, by_method, mastered,
 from mnemos.bench.scbench.harness import MODES
 
 SUITE_SESSIONS, QUICK_SUITE_SESSIONS = 4, 1
-FINDING_SESSIONS, QUICK_FINDING_SESSIONS = 100, 6
+FINDING_SESSIONS, QUICK_FINDING_SESSIONS = 100, 4
 FRONT_SESSIONS, QUICK_FRONT_SESSIONS = 10, 1
-QUICK_FRONT_TASKS = ("kv", "many_shot")
+QUICK_FRONT_TASKS = ("kv",)
 CHANGE_SESSIONS, QUICK_CHANGE_SESSIONS = 5, 2
+CHANGE_TURNS, QUICK_CHANGE_TURNS = 4, 2
 MEMORY_SESSIONS, QUICK_MEMORY_SESSIONS = 4, 1
 SEED = 1000
 """Sessions of models begin here, after those that generators are judged on."""
@@ -81,7 +82,8 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         shown, areas = fronts(compare, rng)
         tables |= shown
         tables["Front: costs"] = transposed(system_table(compare))
-        changed, apart = changes(model, QUICK_CHANGE_SESSIONS if quick else CHANGE_SESSIONS, seed, options.say)
+        size = (QUICK_CHANGE_SESSIONS, QUICK_CHANGE_TURNS) if quick else (CHANGE_SESSIONS, CHANGE_TURNS)
+        changed, apart = changes(model, *size, seed, options.say)
         tables["Facts corrected and deleted, tenants apart, KV"] = changed
         checks += [*found.checks, *areas, *apart]
         notes += found.notes

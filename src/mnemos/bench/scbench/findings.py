@@ -97,8 +97,9 @@ def compared(model: Any, n: int, seed: int, say: Callable[[str], None], tasks: S
     return results
 
 
-def changes(model: Any, n: int, seed: int, say: Callable[[str], None]) -> tuple[dict[str, dict[str, Any]], list[Check]]:
-    """What correcting and deleting facts costs, and whether tenants stay apart, by methods of every kind; text memory keeps all in one store."""
+def changes(model: Any, n: int, turns: int, seed: int, say: Callable[[str], None]) -> tuple[dict[str, dict[str, Any]], list[Check]]:
+    """What correcting and deleting facts costs, and whether tenants stay apart, by methods of every kind, over `n` sessions of as many facts as
+    `turns`; text memory keeps all in one store."""
     with mnemos.open(":memory:") as store:
         clients: list[Client] = [
             client(model, "full", verify=False),
@@ -106,7 +107,7 @@ def changes(model: Any, n: int, seed: int, say: Callable[[str], None]) -> tuple[
             client(model, "shadowkv", "loads 1/8", verify=False, **LOADS),
             ReadingClient(client(model, "full", verify=False), store=store),
         ]
-        return changing.table(clients, sessions("kv", n, seed), say)
+        return changing.table(clients, sessions("kv", n, seed, turns=turns), say)
 
 
 def fronts(results: Results, rng: np.random.Generator) -> tuple[dict[str, dict[str, dict[str, Any]]], list[Check]]:
