@@ -194,7 +194,7 @@ def publish(beacons: Beacons, to: Path, said: dict[str, Any], count: int = 40) -
         "name": "mnemos-reference-memory", "licence": "Apache-2.0", "sha256": hashlib.sha256((to / WEIGHTS).read_bytes()).hexdigest(), "bytes": size,
         "base": saving.base_of(beacons), "parameters": sum(weight.numel() for weight in beacons.parameters()), "storage": "float16",
         "training": {"parts": [asdict(part) for part in PARTS], **said}, "scores": scores,
-        "data": "generated sessions (mnemos.models.reference.tasks)", "versions": {"torch": torch.__version__},
+        "data": "generated sessions (mnemos.models.reference.tasks)", "history": HISTORY, "versions": {"torch": torch.__version__},
     }  # fmt: skip
     (to / CARD).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return told
