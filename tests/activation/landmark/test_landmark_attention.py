@@ -73,6 +73,18 @@ def test_dropped_blocks_have_no_influence_on_later_ones(regular: bool) -> None:
     assert not torch.equal(hidden[0, 5:10], moved[0, 5:10])
 
 
+def test_the_best_blocks_are_the_same_in_any_layout_and_all_where_there_are_no_more() -> None:
+    model, row = with_landmarks(), tokens.insert(ids(23), BLOCK, LANDMARK)
+    some = {"input_ids": torch.tensor([row]), "use_cache": False}
+    marked = torch.tensor([row]) == LANDMARK
+    with torch.no_grad():
+        every, two, nine = (model(**some, top_blocks=top).logits for top in (None, 2, 9))
+        scattered = model(**some, top_blocks=2, landmarks=marked).logits
+    torch.testing.assert_close(two, scattered, atol=1e-4, rtol=0)
+    assert torch.equal(every, nine)
+    assert not torch.allclose(every, two, atol=1e-4)
+
+
 def test_token_by_token_with_a_cache_is_all_at_once_and_generation_keeps_the_grid() -> None:
     model, begun = with_landmarks(), tokens.insert(ids(10), BLOCK, LANDMARK)
     room = tokens.length_with(9, BLOCK, filled=10 % BLOCK)

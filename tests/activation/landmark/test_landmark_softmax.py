@@ -131,8 +131,10 @@ def test_gradients_are_numbers_where_a_query_sees_nothing_and_logits_are_extreme
     assert bool(torch.isfinite(logits.grad).all())  # type: ignore[arg-type]
 
 
-@given(st.integers(1, 150), st.integers(1, 9), st.sampled_from([(1, 1), (4, 2), (2, 2)]), st.integers(0, 99), st.booleans())
-def test_blockwise_is_the_scattered_form_with_its_gradients(length: int, block: int, heads: tuple[int, int], seed: int, dropping: bool) -> None:
+@given(st.integers(1, 150), st.integers(1, 9), st.sampled_from([(1, 1), (4, 2), (2, 2)]), st.integers(0, 99), st.booleans(), st.integers(0, 5))
+def test_blockwise_is_the_scattered_form_with_its_gradients(
+    length: int, block: int, heads: tuple[int, int], seed: int, dropping: bool, top: int
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     query = torch.randn(2, heads[0], length, 4, generator=generator, requires_grad=True)
     key, value = (torch.randn(2, heads[1], length, 4, generator=generator, requires_grad=True) for _ in range(2))
@@ -144,8 +146,14 @@ def test_blockwise_is_the_scattered_form_with_its_gradients(length: int, block: 
         there = kept.repeat_interleave(block + 1, 1)[:, None, None, :length]
         mask = mask & (there | (groups == OWN))
     keys, values = (each.repeat_interleave(heads[0] // heads[1], 1) for each in (key, value))
-    wanted = grouped_softmax(query @ keys.transpose(-1, -2) * 1.7, groups, landmarks, mask) @ values
-    got = blockwise(query, key, value, block, 1.7, kept)
+    logits = query @ keys.transpose(-1, -2) * 1.7
+    if top:  # all blocks, where it is 0
+        mask = mask.expand(logits.shape).clone()
+        gates = logits.detach().masked_fill(~(mask & landmarks & (groups != OWN)), -torch.inf)
+        for place in gates.sort(-1, descending=True).indices[..., top:].unbind(-1):
+            mask.scatter_(-1, place.unsqueeze(-1), mask.gather(-1, place.unsqueeze(-1)) & (gates.gather(-1, place.unsqueeze(-1)) == -torch.inf))
+    wanted = grouped_softmax(logits, groups, landmarks, mask) @ values
+    got = blockwise(query, key, value, block, 1.7, kept, top or None)
     torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
     for ours, theirs in zip(*(torch.autograd.grad((each * up).sum(), (query, key, value)) for each in (got, wanted)), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
@@ -167,3 +175,5 @@ def test_bad_layouts_are_refused() -> None:
         grouped_softmax(torch.zeros(1, 2), torch.tensor([[0, -1]]), torch.tensor([[False, False]]))
     with pytest.raises(Invalid, match="at least one token"):
         blockwise(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), 0, 1.0)
+    with pytest.raises(Invalid, match="one is seen at least"):
+        blockwise(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), 1, 1.0, top=0)

@@ -95,6 +95,14 @@ def test_dropped_groups_change_what_is_learnt_and_are_drawn_anew_for_each_batch(
         assert float(loss(training.model, batch, SHORT, first)) != float(loss(training.model, batch, SHORT))
 
 
+def test_each_batch_draws_how_many_blocks_are_seen() -> None:
+    training = Training(with_landmarks(), replace(SHORT, top=(1, 2)), lesson)
+    assert {training._top(number) for number in range(20)} == {1, 2}
+    batch = lesson(0)
+    with torch.no_grad():
+        assert float(loss(training.model, batch, SHORT, top_blocks=1)) != float(loss(training.model, batch, SHORT))
+
+
 def test_landmarks_learn_to_find_the_block_of_a_key() -> None:
     """Rows of three keys, each with its value, in blocks of their own, and then one of the keys again: its value stands behind a landmark."""
     generator = torch.Generator().manual_seed(0)

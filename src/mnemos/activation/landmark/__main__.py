@@ -1,4 +1,4 @@
-"""`python -m mnemos.activation.landmark --out DIR --text FOLDER [--minutes M] [--until STEP]`: teach the reference model landmarks, or go on.
+"""`python -m mnemos.activation.landmark --out DIR --text FOLDER [--minutes M]`: teach the reference model landmarks, or go on.
 
 With `--publish` the state that DIR has reached becomes the weights that `mnemos.activation.landmark.reference.load` gives, with their card.
 """
@@ -9,6 +9,7 @@ import argparse
 import json
 import platform
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 import transformers
 
 from mnemos.activation.landmark.module import Landmarked
-from mnemos.activation.landmark.reference import BLOCK, LESSONS, RECIPE, TRAINED, folder, lessons
+from mnemos.activation.landmark.reference import BLOCK, LESSONS, STAGES, TRAINED, folder, lessons
 from mnemos.activation.landmark.retrofit import CARD, Retrofit
 from mnemos.activation.landmark.training import STATE, Training
 from mnemos.models import reference
@@ -38,34 +39,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the resumable state and the log")
     parser.add_argument("--text", type=Path, required=True, help="folder with the plain texts (shared/data/text)")
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after so long, saved; call again to go on")
-    parser.add_argument("--until", type=int, default=RECIPE.steps, help="stop at this step, saved")
     parser.add_argument("--publish", action="store_true", help="train no more: score the state, and put it where it is loaded from")
     parser.add_argument("--to", type=Path, default=folder(), help="the folder to publish into")
     parser.add_argument("--machine", default="", help="what the card says of the machine that trained")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    retrofit = Retrofit(reference.load()[0], BLOCK)
-    training = Training(retrofit.model.train(), RECIPE, lessons(Books(asked.text)))
-    if (asked.out / STATE).exists():
-        training.restore(asked.out)
+    retrofit, books = Retrofit(reference.load()[0], BLOCK), Books(asked.text)
+    ends, done, first = time.monotonic() + 60 * asked.minutes, [], 0
+    for number, (recipe, until) in enumerate(STAGES, 1):
+        state, training = asked.out / str(number), Training(retrofit.model.train(), recipe, lessons(books, first))
+        if (state / STATE).exists():
+            training.restore(state)
+        if not asked.publish:
+            signal.signal(signal.SIGTERM, lambda *_, training=training: setattr(training, "stop", True))
+            training.train_to(state, until, ends - time.monotonic())
+        done.append(training.step)
+        if training.step < until:
+            break
+        first += until
     if asked.publish:
-        publish(retrofit, training.step, asked.to, asked.machine)
-        return
-
-    def stop(*_: object) -> None:
-        training.stop = True
-
-    signal.signal(signal.SIGTERM, stop)
-    training.train_to(asked.out, asked.until, 60 * asked.minutes)
+        publish(retrofit, done, asked.to, asked.machine)
 
 
-def publish(retrofit: Retrofit, steps: int, to: Path, machine: str) -> None:
+def publish(retrofit: Retrofit, steps: Sequence[int], to: Path, machine: str) -> None:
     """Writes what was learnt, loads it as anybody would, and writes what that answers into its card."""
     said = {
         "name": "mnemos-reference-landmark",
         "licence": "Apache-2.0",
         "storage": "float16, differences from the weights of the reference model, the landmark's embedding from the mean of all others",
-        "training": {"steps": steps, "recipe": asdict(RECIPE), "lessons": asdict(LESSONS)},
+        "training": {"steps": list(steps), "recipes": [asdict(recipe) for recipe, _ in STAGES], "lessons": asdict(LESSONS)},
         "data": "generated tasks (mnemos.models.reference.tasks), eight public-domain novels and the State of the Union addresses",
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__},
         "machine": machine,

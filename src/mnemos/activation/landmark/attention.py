@@ -28,14 +28,14 @@ _ROWS_AT_ONCE = 64
 
 
 def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None,
-              dropout: float = 0.0, landmarks: Tensor | None = None, kept_blocks: Tensor | None = None, softcap: float | None = None,
-              **_: Any) -> tuple[Tensor, None]:  # fmt: skip
+              dropout: float = 0.0, landmarks: Tensor | None = None, kept_blocks: Tensor | None = None, top_blocks: int | None = None,
+              softcap: float | None = None, **_: Any) -> tuple[Tensor, None]:  # fmt: skip
     """As transformers calls an attention function: query (batch, heads, t, head_dim), key and value (batch, kv_heads, n, head_dim), a boolean mask
     (batch, 1, t, n) or None → (batch, t, heads, head_dim).
 
     `landmarks` (batch, n) bool: where a row's landmarks stand; None: the regular grid. `kept_blocks` (batch, blocks) bool: blocks that are False are
-    seen from within only. Raises `Invalid` for models that cap their scores, for dropout of weights, and where a mask moves the grid and `landmarks`
-    is not given.
+    seen from within only. `top_blocks`: so many blocks each query and head sees, those whose landmarks it likes best. Raises `Invalid` for models
+    that cap their scores, for dropout of weights, and where a mask moves the grid and `landmarks` is not given.
     """
     block = getattr(module.config, BLOCK, None)
     if block is None:
@@ -46,21 +46,21 @@ def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_
     query, key = query.to(value.dtype), key.to(value.dtype)
     new, length = query.shape[2], key.shape[2]
     if landmarks is None and attention_mask is None and new == length:
-        return blockwise(query, key, value, block, scale, kept_blocks).transpose(1, 2).contiguous(), None
+        return blockwise(query, key, value, block, scale, kept_blocks, top_blocks).transpose(1, 2).contiguous(), None
     if landmarks is None:
         if attention_mask is not None and not bool(attention_mask[:, :, -1, 0].all()):
             raise Invalid("a row begins with padding, so that its grid of landmarks begins later: give landmarks=, as tokens.batch makes it")
         landmarks = (torch.arange(length, device=key.device) % (block + 1) == block).expand(len(query), -1)
     if landmarks.shape != (len(query), length):
         raise Invalid(f"landmarks is {tuple(landmarks.shape)}; it says of all {length} tokens of {len(query)} rows whether they are landmarks")
-    return _any_layout(query, key, value, attention_mask, scale, landmarks, kept_blocks).contiguous(), None
+    return _any_layout(query, key, value, attention_mask, scale, landmarks, kept_blocks, top_blocks).contiguous(), None
 
 
 def _any_layout(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, landmarks: Tensor,
-                kept: Tensor | None) -> Tensor:  # fmt: skip
+                kept: Tensor | None, top: int | None) -> Tensor:  # fmt: skip
     """The output (batch, t, heads, head_dim) by `grouped_softmax`, some queries at a time."""
     batch, heads, new, size = query.shape
-    kv_heads = key.shape[1]
+    kv_heads, length = key.shape[1], key.shape[2]
     queries = query.reshape(batch, kv_heads, heads // kv_heads, new, size)
     groups, marked, causal = groups_of(landmarks, new)
     seen = causal if mask is None else mask[:, 0] & causal
@@ -72,6 +72,10 @@ def _any_layout(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, 
         rows = slice(start, min(new, start + _ROWS_AT_ONCE))
         logits = torch.matmul(queries[:, :, :, rows], key.unsqueeze(2).transpose(-1, -2)).float() * scale
         shown = seen[..., rows, :] if seen.dim() == 2 else seen[:, None, None, rows, :]
+        if top is not None:
+            gate = marked[:, None, None] & (groups[:, None, None, rows, :] > 0) & shown
+            liked = logits.masked_fill(~gate, -torch.inf)
+            shown = shown & ~(gate & (liked < liked.topk(min(top, length), -1).values[..., -1:]))
         weights = grouped_softmax(logits, groups[:, None, None, rows, :], marked[:, None, None], shown)
         outputs.append(torch.matmul(weights.to(value.dtype), value.unsqueeze(2)))
     return torch.cat(outputs, 3).reshape(batch, heads, new, size).transpose(1, 2)

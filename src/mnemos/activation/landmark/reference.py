@@ -26,10 +26,16 @@ LANDMARK = len(language.VOCABULARY)
 TRAINED = tokens.length_with(512, BLOCK)
 """Tokens, landmarks included, of the longest rows that it learnt on."""
 
-RECIPE = Recipe(steps=1500, rate=2e-3, warmup=0.03, weight_decay=0.02, accumulation=1, bfloat16=True, muon=True)
-"""How it learnt. The published weights are those of step 1,218, as their card says (`--until 1218`)."""
+STAGES = (
+    (Recipe(steps=1500, rate=2e-3, warmup=0.03, weight_decay=0.02, accumulation=1, bfloat16=True, muon=True), 1218),
+    (Recipe(steps=1500, rate=1e-3, warmup=0.03, weight_decay=0.02, accumulation=1, bfloat16=True, muon=True, top=(2, 4)), 1500),
+)
+"""How it learnt: recipes, each up to a step of its own. First with all blocks, which spreads attention over many; then with those alone that would
+be brought back."""
 _MIXTURE = {"kv": 2, "copy": 1.5, "needle": 1, "rule": 1, "world": 1.5, "span": 1.5, "chain": 1.5, "code": 1, "run": 1, "list": 0.5, TEXT: 0.7}
-LESSONS = Plan(stages=(Stage(0, {128: 1, 256: 1, 512: 1.5}, 4096, _MIXTURE),), steps=RECIPE.steps, cooldown=1, seed=15, longest=PLAN.longest)
+LESSONS = Plan(
+    stages=(Stage(0, {128: 1, 256: 1, 512: 1.5}, 4096, _MIXTURE),), steps=sum(steps for _, steps in STAGES), cooldown=1, seed=15, longest=PLAN.longest
+)
 """The rows that it learnt on: the tasks that its base had learnt, of at most 512 words, other ones."""
 
 
@@ -53,11 +59,11 @@ def load() -> tuple[Any, Any]:
     return Retrofit.load(base, folder()).merged(), tokenizer
 
 
-def lessons(books: Books) -> Callable[[int], Batch]:
-    """The batch of a number."""
+def lessons(books: Books, first: int = 0) -> Callable[[int], Batch]:
+    """The batches from number `first` on."""
 
     def numbered(number: int) -> Batch:
-        rows = drawn(LESSONS, number, books)
+        rows = drawn(LESSONS, first + number, books)
         ids, weights = tokens.in_training(torch.from_numpy(rows.ids), BLOCK, LANDMARK, torch.from_numpy(rows.weights))
         return Batch(ids, weights)
 

@@ -81,16 +81,17 @@ def groups_of(is_landmark: Tensor, queries: int) -> tuple[Tensor, Tensor, Tensor
     return groups.long(), is_landmark[..., None, :], causal
 
 
-def blockwise(q: Tensor, k: Tensor, v: Tensor, block: int, scale: float, kept: Tensor | None = None) -> Tensor:
+def blockwise(q: Tensor, k: Tensor, v: Tensor, block: int, scale: float, kept: Tensor | None = None, top: int | None = None) -> Tensor:
     """Causal grouped-softmax attention where every (`block` + 1)-th token is a landmark, without weights of all pairs at once.
 
     q (batch, heads, seq_len, head_dim), k and v (batch, kv_heads, seq_len, head_dim) → as q. `kept` (batch, blocks) bool: blocks that are False are
-    seen from within only (group dropout). Works through tiles of key blocks with a running maximum, sum and mix over own tokens and landmarks, and a
-    softmax within each block of the tile, as FlashAttention (Dao et al. 2022) does for the plain one; the backward pass computes the weights again.
-    Raises `Invalid` for a block of less than one token.
+    seen from within only (group dropout). `top`: each query and head sees no more than so many earlier blocks, those whose landmarks it likes best,
+    as it does when blocks are brought back. Works through tiles of key blocks with a running maximum, sum and mix over own tokens and landmarks, and
+    a softmax within each block of the tile, as FlashAttention (Dao et al. 2022) does for the plain one; the backward pass computes the weights again.
+    Raises `Invalid` for a block of less than one token, or a `top` of less than one block.
     """
-    if block < 1:
-        raise Invalid(f"block is {block}: a block has at least one token before its landmark")
+    if block < 1 or (top is not None and top < 1):
+        raise Invalid(f"block is {block}, top {top}: a block has at least one token before its landmark, and one is seen at least")
     batch, heads, length, size = q.shape
     kv_heads, over = k.shape[1], -length % (block + 1)
     group, rows = heads // kv_heads, batch * kv_heads
@@ -98,7 +99,7 @@ def blockwise(q: Tensor, k: Tensor, v: Tensor, block: int, scale: float, kept: T
     queries = padded[0].reshape(rows, group, length + over, size).transpose(1, 2)
     keys, values = (each.reshape(rows, length + over, size) for each in padded[1:])
     seen = None if kept is None else kept.repeat_interleave(kv_heads, 0)
-    mixed: Tensor = _Blockwise.apply(queries, keys, values, block, seen)
+    mixed: Tensor = _Blockwise.apply(queries, keys, values, block, seen, top)
     return mixed[:, :length].transpose(1, 2).reshape(batch, heads, length, size)
 
 
@@ -110,15 +111,16 @@ class _Blockwise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, block: int, kept: Tensor | None) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, block: int, kept: Tensor | None, top: int | None) -> Tensor:
         rows, length, group, size = q.shape
         q = q.contiguous().view(rows, length * group, size)
+        floor = _floor(q, k, block, group, kept, top)
         own = _own_scores(q, k, block, group)
         highest = own.amax(2, keepdim=True)
         raised = torch.exp(own - highest)
         mixed = torch.matmul(raised.transpose(-1, -2), _tokens(v, block)).view(q.shape).float()
         total, highest = raised.float().sum(2).view(rows, 1, -1), highest.float().view(rows, 1, -1)
-        for tile in _tiles(q, k, v, block, group, kept):
+        for tile in _tiles(q, k, v, block, group, kept, floor):
             inner, gates = tile.inner(), tile.gates().float()
             rest = slice(tile.start, None)
             before = highest[:, :, rest]
@@ -129,13 +131,13 @@ class _Blockwise(torch.autograd.Function):
             total[:, :, rest] = total[:, :, rest] * shrunk + opened.sum(1, keepdim=True)
             highest[:, :, rest] = now
         out = (mixed / total.transpose(1, 2)).to(q.dtype)
-        ctx.save_for_backward(q, k, v, out, highest + total.log(), kept)
+        ctx.save_for_backward(q, k, v, out, highest + total.log(), kept, floor)
         ctx.block, ctx.group = block, group
         return out.view(rows, length, group, size)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        q, k, v, out, normaliser, kept = ctx.saved_tensors
+        q, k, v, out, normaliser, kept, floor = ctx.saved_tensors
         block, group, size, rows = ctx.block, ctx.group, q.shape[-1], q.shape[0]
         width, wide = block + 1, (block + 1) * group
         below = gradient.to(q.dtype).contiguous().view(q.shape)
@@ -148,7 +150,7 @@ class _Blockwise(torch.autograd.Function):
         torch.matmul(to_scores.transpose(-1, -2), _tokens(k, block), out=to_q.view(rows, -1, wide, size))
         _tokens(to_k, block).copy_(torch.matmul(to_scores, queries))
         _tokens(to_v, block).copy_(torch.matmul(weights, by_block))
-        for tile in _tiles(q, k, v, block, group, kept):
+        for tile in _tiles(q, k, v, block, group, kept, floor):
             rest = slice(tile.start, None)
             inner, mine = tile.inner(), below[:, rest]
             opened = torch.exp(tile.gates() - normaliser[:, :, rest].to(q.dtype))
@@ -163,13 +165,14 @@ class _Blockwise(torch.autograd.Function):
             to_keys[:, :, :block] += torch.bmm(to_tokens, tile.queries).view(rows, tile.count, block, size)
             to_keys[:, :, block] += torch.bmm(to_gates, tile.queries)
             to_values[:, :, :block] += torch.bmm(shares.flatten(1, 2), mine).view(rows, tile.count, block, size)
-        return to_q.view_as(gradient), to_k, to_v, None, None
+        return to_q.view_as(gradient), to_k, to_v, None, None, None
 
 
 class _Tile:
     """`count` key blocks from block `first` on, and all queries behind the first of them, from place `start` of N on."""
 
-    def __init__(self, q: Tensor, k: Tensor, v: Tensor, block: int, group: int, first: int, count: int, kept: Tensor | None) -> None:
+    def __init__(self, q: Tensor, k: Tensor, v: Tensor, block: int, group: int, first: int, count: int, kept: Tensor | None,
+                 floor: Tensor | None) -> None:  # fmt: skip
         width, (rows, _, size) = block + 1, k.shape
         self.first, self.count, self.block, self.wide = first, count, block, width * group
         self.start = (first + 1) * self.wide
@@ -179,6 +182,7 @@ class _Tile:
         self.values = values[:, :, :block].reshape(rows, count * block, size)
         self.queries = q[:, self.start :]
         self._kept = None if kept is None else kept[:, first : first + count]
+        self._floor = None if floor is None else floor[:, :, self.start :]
 
     def inner(self) -> Tensor:
         """[R, count, block, N]: each token's share in its block."""
@@ -186,21 +190,35 @@ class _Tile:
         return torch.softmax(scores.view(len(scores), self.count, self.block, -1), 2)
 
     def gates(self) -> Tensor:
-        """[R, count, N]: the logits of the landmarks, −inf where their block is not before the query's, or is dropped."""
+        """[R, count, N]: the logits of the landmarks, −inf where their block is not before the query's, is dropped, or is none of the best."""
         scores = torch.bmm(self.landmarks, self.queries.transpose(1, 2))
         inside = min(scores.shape[-1], (self.count - 1) * self.wide)  # queries that stand within the tile
         mine = torch.arange(inside, device=scores.device) // self.wide
         later = torch.arange(self.count, device=scores.device)[:, None] > mine
         scores[:, :, :inside].masked_fill_(later, -torch.inf)
+        if self._floor is not None:
+            scores.masked_fill_(scores < self._floor, -torch.inf)
         return scores if self._kept is None else scores.masked_fill_(~self._kept[:, :, None], -torch.inf)
 
 
-def _tiles(q: Tensor, k: Tensor, v: Tensor, block: int, group: int, kept: Tensor | None) -> Iterator[_Tile]:
+def _floor(q: Tensor, k: Tensor, block: int, group: int, kept: Tensor | None, top: int | None) -> Tensor | None:
+    """[R, 1, N]: the logit of the last landmark of those that a query likes best of the `top` that it sees; −∞ where it sees no more."""
+    blocks = k.shape[1] // (block + 1)
+    if top is None or blocks <= top:
+        return None
+    scores = torch.bmm(k[:, block :: block + 1], q.transpose(1, 2))
+    mine = torch.arange(scores.shape[-1], device=q.device) // ((block + 1) * group)
+    hidden = torch.arange(blocks, device=q.device)[:, None] >= mine
+    hidden = hidden.expand_as(scores) if kept is None else hidden | ~kept[:, :, None]
+    return scores.masked_fill_(hidden, -torch.inf).topk(top, 1).values[:, -1:]
+
+
+def _tiles(q: Tensor, k: Tensor, v: Tensor, block: int, group: int, kept: Tensor | None, floor: Tensor | None) -> Iterator[_Tile]:
     """Tiles over all blocks but the last, which is nobody's past."""
     past = k.shape[1] // (block + 1) - 1
     step = max(1, _TILE // (block + 1))
     for first in range(0, past, step):
-        yield _Tile(q, k, v, block, group, first, min(step, past - first), kept)
+        yield _Tile(q, k, v, block, group, first, min(step, past - first), kept, floor)
 
 
 def _tokens(states: Tensor, block: int) -> Tensor:

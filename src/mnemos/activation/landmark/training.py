@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import torch
@@ -38,6 +39,8 @@ class Recipe:
     """Largest norm of a step's gradient."""
     group_dropout: float = 0.0
     """The share of blocks that are, at random for each row, seen from within only, so that no answer leans on one block. The paper has none."""
+    top: tuple[int, ...] = ()
+    """Of these numbers each batch draws one: so many blocks each query and head sees, as when blocks are brought back. None: all."""
     landmark_loss: bool = False
     """Whether landmarks count as words to predict. They never have to be: whoever generates knows where one stands."""
     bfloat16: bool = False
@@ -70,7 +73,7 @@ class Batch:
     positions: Tensor | None = None
 
 
-def loss(model: Any, batch: Batch, recipe: Recipe, kept_blocks: Tensor | None = None) -> Tensor:
+def loss(model: Any, batch: Batch, recipe: Recipe, kept_blocks: Tensor | None = None, top_blocks: int | None = None) -> Tensor:
     """The weighted mean cross-entropy of the words of a batch; landmarks count only where the recipe says so."""
     config = model.config.get_text_config(decoder=True)
     weights = batch.weights.clone()
@@ -79,7 +82,7 @@ def loss(model: Any, batch: Batch, recipe: Recipe, kept_blocks: Tensor | None = 
     weights = torch.where(marked, 1.0, weights) if recipe.landmark_loss else weights.masked_fill(marked, 0.0)
     weights[:, 0] = 0.0
     rows, places = torch.nonzero(weights, as_tuple=True)
-    more = {}
+    more: dict[str, Any] = {} if top_blocks is None else {"top_blocks": top_blocks}
     if batch.positions is not None:  # with the mask, for without one transformers takes rows whose positions jump for several sequences
         more = {"position_ids": batch.positions, "attention_mask": torch.ones_like(batch.ids)}
     if kept_blocks is not None:
@@ -122,7 +125,7 @@ class Training:
         total = 0.0
         for number in range(self.step * recipe.accumulation, (self.step + 1) * recipe.accumulation):
             batch = self.batches(number)
-            part = loss(self.model, batch, recipe, self._kept(batch, number)) / recipe.accumulation
+            part = loss(self.model, batch, recipe, self._kept(batch, number), self._top(number)) / recipe.accumulation
             part.backward()
             total += float(part.detach())
         torch.nn.utils.clip_grad_norm_(list(self.learning.values()), recipe.clip)
@@ -137,6 +140,9 @@ class Training:
         blocks = -(-batch.ids.shape[1] // (getattr(self.model.config.get_text_config(decoder=True), BLOCK) + 1))
         drawn = torch.rand(len(batch.ids), blocks, generator=torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + number))
         return (drawn >= self.recipe.group_dropout).to(batch.ids.device)
+
+    def _top(self, number: int) -> int | None:
+        return Random(f"top {self.recipe.seed} {number}").choice(self.recipe.top) if self.recipe.top else None
 
     def save(self, folder: Path) -> None:
         """Write what learns and the optimiser's state as one file, by a rename: a kill leaves the old state or the new."""
