@@ -13,7 +13,7 @@ from mnemos.bench.registry import Options, find
 
 def test_all_parts_measure_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landmark, "LENGTHS", {560: 0.95})
-    monkeypatch.setattr(landmark, "SESSIONS", {560: 1})
+    monkeypatch.setattr(landmark, "SESSIONS", {560: 3})
     monkeypatch.setattr(landmark, "FAR", 560)
     monkeypatch.setattr(landmark, "BASE_LENGTH", 500)
     monkeypatch.setattr(landmark, "WINDOW", 60)
