@@ -18,8 +18,8 @@ from mnemos.activation import parts
 from mnemos.activation.chunks import ChunkStore
 from mnemos.activation.parts import Bytes, Dense, Marks, product, size_of
 from mnemos.activation.shadow.buffer import Buffer
-from mnemos.activation.shadow.part import Picked, Statistics
-from mnemos.activation.shadow.selection import ABSENT, best, best_places, places
+from mnemos.activation.shadow.retrieving import Retrieving, Statistics
+from mnemos.activation.shadow.selection import ABSENT
 
 MEAN, BOUNDS = "mean", "bounds"
 
@@ -39,7 +39,7 @@ def asking(queries: Tensor, by: str) -> Tensor:
 
 
 @dataclass
-class FarBlocks:
+class FarBlocks(Retrieving):
     """n blocks of c tokens of each row.
 
     `store`: what stands for blocks [B, G, n, d or 2 d], near; keys and values of their tokens [B, G, n, c · (d + e)], far. `places` [B, n, c] int32:
@@ -103,54 +103,14 @@ class FarBlocks:
 
     # Picking and bringing
 
-    def open(self, queries: Tensor, scaling: float) -> Picked:
-        scores = self.scores(queries, scaling)
-        if queries.shape[3] == 1:
-            return self._decoding(best_places(scores[:, :, 0], self.counts[:, None]))
-        return self._reading(best(scores, self.counts[:, None, None]))
+    def _asking(self, queries: Tensor) -> Tensor:
+        return asking(queries, self.by)
 
-    def scores(self, queries: Tensor, scaling: float) -> Tensor:
-        """[B, G, t, n] of the blocks for queries [B, G, g, t, d]: the softmax of what they expect, the largest of the heads that share a key-value
-        head; −∞ for what may not be read."""
-        scores = (self.store.score(asking(queries, self.by)) * scaling).softmax(-1).amax(2)  # no number where nothing is readable
-        return scores.masked_fill_(~self.store.readable.unsqueeze(2), -torch.inf)
-
-    def _decoding(self, picked: Tensor) -> Picked:
-        more = 0 if self.buffer is None else picked.shape[-1] - self.buffer.picked.shape[-1]
-        if self.buffer is None or more < 0 or not self.reuse:
-            keys, values = self._split(self.store.payloads[0][0, 0, :0].to(picked.device))
-            self.buffer = Buffer.empty(picked, keys.shape[-1], values.shape[-1], keys)
-        elif more:
-            self.buffer = self.buffer.widened(more)
-        before = self.store.copied
-        asked, had = self.buffer.turn_to(picked, self._bring)
-        self.statistics.asked += asked
-        self.statistics.kept += had
-        self.statistics.steps += 1
-        self.statistics.copied += self.store.copied - before
-        found = self._seen(picked, self.buffer.keys, self.buffer.values)
-        if not self.reuse:
-            self.buffer = None
-        return found
-
-    def _reading(self, chosen: Tensor) -> Picked:
-        """All that some query picked, and for each query what it picked itself."""
-        some = chosen.any(2)
-        n = some.shape[-1]
-        picked = places(some, max(1, int(some.sum(-1).max())))
-        keys, values = self._fresh(picked)
-        own = chosen.gather(-1, picked.clamp_max(n - 1).unsqueeze(2).expand(-1, -1, chosen.shape[2], -1)) & (picked < ABSENT).unsqueeze(2)
-        return self._seen(picked, keys, values, own.repeat_interleave(self.block, -1))
-
-    def _seen(self, picked: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None = None) -> Picked:
-        rows, heads, k = picked.shape
-        at = parts.gather(self.places.unsqueeze(1), picked.clamp_max(self.places.shape[1] - 1))
-        positions = at.masked_fill((picked == ABSENT).unsqueeze(-1), -1).flatten(2)
-        shape = (rows, heads, k * self.block, -1)
-        return Picked(keys.view(shape), values.view(shape), positions, self.heads, seen)
+    def _room(self, picked: Tensor) -> Buffer:
+        keys, values = self._split(self.store.payloads[0][0, 0, :0].to(picked.device))
+        return Buffer.empty(picked, keys.shape[-1], values.shape[-1], keys)
 
     def _fresh(self, picked: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, G, k] → keys and values [B, G, k, …] that pass by the buffer; zeros where nothing is picked."""
         rows, heads, k = picked.shape
         wanted = (picked < ABSENT).reshape(-1).nonzero().squeeze(1)
         payload = self.store.payloads[0].new_zeros(rows * heads * k, self.store.payloads[0].shape[-1]).to(picked.device)

@@ -66,15 +66,21 @@ def load(model: Any, data: bytes, fingerprint: str, policy: Policy = FULL) -> KV
     return memory
 
 
-def _read(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_file(data: bytes, key: str, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header that stands under `key` in a safetensors file, and its tensors. Raises `Corrupt`: these bytes are no `what`."""
     try:
         tensors = read_tensors(data)
         length = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
+        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][key])
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"these bytes are no KV memory: {error}") from error
+        raise Corrupt(f"these bytes are no {what}: {error}") from error
     if not isinstance(header, dict):
-        raise Corrupt(f"these bytes are no KV memory: their header is {shown(header, 100)}")
+        raise Corrupt(f"these bytes are no {what}: their header is {shown(header, 100)}")
+    return header, tensors
+
+
+def _read(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    header, tensors = read_file(data, _KEY, "KV memory")
     if header.get("format") != FORMAT:
         raise Corrupt(f"the KV memory has format {header.get('format')!r}; this version reads {FORMAT}")
     if missing := {"fingerprint", "policy", "layers"} - header.keys():

@@ -9,6 +9,7 @@ import torch
 
 import mnemos
 from kernel.kv.byte_llama import model
+from kernel.kv.held_tier import Held
 from mnemos.errors import Frozen, Invalid, QuotaExceeded
 from mnemos.kernel.kv.tier import tier_of
 from mnemos.kernel.scheduling import Scheduler, replay
@@ -139,16 +140,6 @@ def test_a_budget_is_a_number_of_bytes(tmp_path: Path) -> None:
     for wrong in (0, -1, 1.5, True, "2G"):
         with pytest.raises(Invalid, match="kv_memory"):
             opened(tmp_path, kv_memory=wrong)
-
-
-class Held:
-    name = "held"
-
-    def __init__(self) -> None:
-        self.dropped: list[object] = []
-
-    def drop(self, key: object) -> None:
-        self.dropped.append(key)
 
 
 @pytest.mark.parametrize("policy", ["value", "lru"])

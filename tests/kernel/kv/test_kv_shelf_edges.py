@@ -10,6 +10,7 @@ import torch
 
 import mnemos
 from kernel.kv.byte_llama import model
+from kernel.kv.held_tier import Held
 from mnemos.errors import Invalid, PermissionDenied
 from mnemos.kernel import lineage
 from mnemos.kernel.scheduling import Scheduler
@@ -92,16 +93,6 @@ def test_all_are_listed_however_many(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ids = [space.add(f"Text number {number}.").id for number in range(5)]
         space.kv.warm(ids)
         assert [entry.source for entry in space.kv.entries()] == ids
-
-
-class Held:
-    name = "held"
-
-    def __init__(self) -> None:
-        self.dropped: list[object] = []
-
-    def drop(self, key: object) -> None:
-        self.dropped.append(key)
 
 
 @pytest.mark.parametrize("policy", ["value", "lru"])

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
@@ -22,6 +20,7 @@ from mnemos.activation.beacon.beacons import Beacons
 from mnemos.activation.beacon.layout import Cursor
 from mnemos.activation.beacon.memory import BeaconMemory
 from mnemos.activation.beacon.windows import Windows
+from mnemos.activation.saving import read_file
 from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid, shown
 from mnemos.models.local.fingerprint import fingerprint_of
 
@@ -103,12 +102,7 @@ _NAMES = ("keys", "values", "tail.keys", "tail.values")
 
 
 def _read(data: bytes, kind: str, needed: tuple[str, ...]) -> tuple[dict[str, Any], Mapping[str, Tensor]]:
-    try:
-        tensors = read_tensors(data)
-        length = int.from_bytes(data[:8], "little")
-        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"these bytes are no file of memory tokens: {error}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT or header.get("kind") != kind or any(name not in header for name in needed):
+    header, tensors = read_file(data, _KEY, "file of memory tokens")
+    if header.get("format") != FORMAT or header.get("kind") != kind or any(name not in header for name in needed):
         raise Corrupt(f"these bytes are no {kind} of memory tokens that this version reads: their header is {shown(header, 100)}")
     return header, tensors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch import Tensor
 from mnemos.activation import coding, parts
 from mnemos.activation.chunks import ChunkStore
 from mnemos.activation.coding import Numbers
-from mnemos.activation.parts import Bytes, Dense, Marks, size_of
+from mnemos.activation.parts import Bytes, Marks, size_of
 from mnemos.activation.rotary import Rotary
 from mnemos.activation.shadow.buffer import Buffer
-from mnemos.activation.shadow.selection import ABSENT, best, best_places, places
+from mnemos.activation.shadow.retrieving import Picked, Retrieving, Statistics, of_chunks
+from mnemos.activation.shadow.selection import ABSENT
 
 DIRECTION_BITS = 8
 """Bits of each number of the directions where coefficients are in few bits."""
@@ -24,32 +25,8 @@ TILE = 8
 """Chunks whose keys are made by one product of matrices: always as many, so that a key has the same bits whatever is made beside it."""
 
 
-class Picked(Dense):
-    """Chunks that were brought; `seen` [B, h, t, m] is True where a query is to see a token, None: wherever there is one."""
-
-    def __init__(self, keys: Tensor, values: Tensor, positions: Tensor, heads: Sequence[int], seen: Tensor | None = None) -> None:
-        super().__init__(keys, values, positions, heads)
-        self.seen = seen
-
-
 @dataclass
-class Statistics:
-    """What decoding did since the part was made: chunks `asked` for and `kept` from the step before."""
-
-    asked: int = 0
-    kept: int = 0
-    steps: int = 0
-    copied: int = 0
-    """Bytes of values that were brought near."""
-
-    @property
-    def hit_rate(self) -> float:
-        """Of the chunks asked for, the share that was near already."""
-        return self.kept / self.asked if self.asked else 0.0
-
-
-@dataclass
-class Shadow:
+class Shadow(Retrieving):
     """n chunks of c tokens for each row; c is `chunk`.
 
     `store`: landmarks [B, G, n, d], values far, and which chunks are candidates (not the outliers, which are kept exactly in a part of their own).
@@ -118,10 +95,8 @@ class Shadow:
     @property
     def positions(self) -> Tensor:
         """[B, G, n·c]; −1 for the chunks that a head keeps elsewhere."""
-        return self._positions(self.places.unsqueeze(1).expand(-1, len(self.heads), -1, -1), self.store.readable)
-
-    def _positions(self, chosen: Tensor, present: Tensor) -> Tensor:
-        return chosen.masked_fill(~present.unsqueeze(-1), -1).flatten(2)
+        every = self.places.unsqueeze(1).expand(-1, len(self.heads), -1, -1)
+        return every.masked_fill(~self.store.readable.unsqueeze(-1), -1).flatten(2)
 
     @property
     def _numbers(self) -> Tensor:
@@ -130,54 +105,8 @@ class Shadow:
 
     # Picking and bringing
 
-    def open(self, queries: Tensor, scaling: float) -> Picked:
-        scores = self.scores(queries, scaling)
-        if queries.shape[3] == 1:
-            return self._decoding(best_places(scores[:, :, 0], self.counts[:, None]))
-        return self._reading(best(scores, self.counts[:, None, None]))
-
-    def scores(self, queries: Tensor, scaling: float) -> Tensor:
-        """[B, G, t, n] of the chunks for queries [B, G, g, t, d]: the softmax of their products with the landmarks, the largest of the heads that
-        share a key-value head (section 4); −∞ for those that are no candidates."""
-        scores = (self.store.score(queries) * scaling).softmax(-1).amax(2)  # no number where nothing is readable
-        return scores.masked_fill_(~self.store.readable.unsqueeze(2), -torch.inf)
-
-    def bring(self, chosen: Tensor) -> Picked:
-        """These chunks, True in [B, G, t, n], as they are attended to: each of several queries sees what is its own, and nothing else."""
-        if chosen.shape[2] == 1:
-            return self._decoding(places(chosen[:, :, 0], min(int(self.counts.max()), chosen.shape[-1])))
-        return self._reading(chosen)
-
-    def _decoding(self, picked: Tensor) -> Picked:
-        rows, heads, _ = picked.shape
-        key_size, value_size = self.chunk * coding.width(self.directions), self.store.payloads[0].shape[-1]
-        more = 0 if self.buffer is None else picked.shape[-1] - self.buffer.picked.shape[-1]
-        buffer = self.buffer
-        if buffer is None or more < 0:
-            buffer = Buffer.empty(picked, key_size, value_size, self._numbers)
-        elif more:
-            buffer = buffer.widened(more)
-        before = self.store.copied
-        asked, had = buffer.turn_to(picked, self._bring)
-        self.buffer = buffer if self.reuse else None
-        self.statistics.asked += asked
-        self.statistics.kept += had
-        self.statistics.steps += 1
-        self.statistics.copied += self.store.copied - before
-        at = self._at(picked)
-        shape = (rows, heads, picked.shape[-1] * self.chunk, -1)
-        return Picked(buffer.keys.view(shape), buffer.values.view(shape), self._positions(at, picked < ABSENT), self.heads)
-
-    def _reading(self, chosen: Tensor) -> Picked:
-        """All that some query picked, and for each query what it picked itself."""
-        some = chosen.any(2)
-        n = some.shape[-1]
-        picked = places(some, max(1, int(some.sum(-1).max())))
-        keys, values = self._fresh(picked)
-        own = chosen.gather(-1, picked.clamp_max(n - 1).unsqueeze(2).expand(-1, -1, chosen.shape[2], -1))
-        present = picked < ABSENT
-        seen = (own & present.unsqueeze(2)).repeat_interleave(self.chunk, -1)
-        return Picked(keys, values, self._positions(self._at(picked), present), self.heads, seen)
+    def _room(self, picked: Tensor) -> Buffer:
+        return Buffer.empty(picked, self.chunk * coding.width(self.directions), self.store.payloads[0].shape[-1], self._numbers)
 
     def everything(self) -> Picked:
         """All chunks, for queries that shall see them all."""
@@ -189,11 +118,6 @@ class Shadow:
         picked = torch.arange(n, device=self.places.device).expand(rows, heads, n)
         keys, _ = self._fresh(picked, bring_values=False)
         return keys, self.store.whole().view(rows, heads, n * self.chunk, -1)
-
-    def _at(self, picked: Tensor) -> Tensor:
-        """[B, G, k] → the positions of their tokens [B, G, k, c]."""
-        rows = torch.arange(picked.shape[0], device=picked.device)[:, None, None].expand_as(picked)
-        return _of_chunks(self.places, rows.reshape(-1), picked.clamp_max(self.places.shape[1] - 1).reshape(-1)).view(*picked.shape, self.chunk)
 
     def _fresh(self, picked: Tensor, bring_values: bool = True) -> tuple[Tensor, Tensor]:
         """[B, G, k] → keys and values [B, G, k·c, …] that pass by the buffer; zeros where nothing is picked."""
@@ -226,8 +150,8 @@ class Shadow:
                 here = ((chunks >= start) & (chunks < start + length)).nonzero().squeeze(1)
                 out[here] = self._products(_numbers_of_chunks(piece, rows[here], chunks[here] - start), line[here])
             start += length
-        sets = None if self.sets is None else _of_chunks(self.sets, rows, chunks)
-        return self.rotary.rotate(out, _of_chunks(self.places, rows, chunks).clamp_min(0), sets).flatten(1)
+        sets = None if self.sets is None else of_chunks(self.sets, rows, chunks)
+        return self.rotary.rotate(out, of_chunks(self.places, rows, chunks).clamp_min(0), sets).flatten(1)
 
     def _products(self, coefficients: Tensor, line: Tensor) -> Tensor:
         """Coefficients [m, c, r] by the basis of their row and head: [m, c, d], always a `TILE` of chunks at a time."""
@@ -318,13 +242,8 @@ class Shadow:
         return {"rotary": layout, "reuse": self.reuse}, tensors
 
 
-def _of_chunks(tensor: Tensor, rows: Tensor, chunks: Tensor) -> Tensor:
-    """[B, n, …] at m rows and chunks: [m, …]."""
-    return tensor.flatten(0, 1).index_select(0, rows * tensor.shape[1] + chunks)
-
-
 def _numbers_of_chunks(numbers: Numbers, rows: Tensor, chunks: Tensor) -> Tensor:
-    return coding.decoded(coding.each(lambda tensor: _of_chunks(tensor, rows, chunks), numbers))
+    return coding.decoded(coding.each(lambda tensor: of_chunks(tensor, rows, chunks), numbers))
 
 
 _TENSORS = ("places", "counts", "loss", "sets", "strays")

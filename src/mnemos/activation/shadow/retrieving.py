@@ -1,0 +1,130 @@
+"""What parts do alike whose tokens lie far in chunks: chunks are scored by what stands near for them, and the best are brought for each query."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mnemos.activation.chunks import ChunkStore
+from mnemos.activation.parts import Dense
+from mnemos.activation.shadow.buffer import Buffer
+from mnemos.activation.shadow.selection import ABSENT, best, best_places, places
+
+
+class Picked(Dense):
+    """Chunks that were brought; `seen` [B, h, t, m] is True where a query is to see a token, None: wherever there is one."""
+
+    def __init__(self, keys: Tensor, values: Tensor, positions: Tensor, heads: Sequence[int], seen: Tensor | None = None) -> None:
+        super().__init__(keys, values, positions, heads)
+        self.seen = seen
+
+
+@dataclass
+class Statistics:
+    """What decoding did since the part was made: chunks `asked` for and `kept` from the step before."""
+
+    asked: int = 0
+    kept: int = 0
+    steps: int = 0
+    copied: int = 0
+    """Bytes that were brought near."""
+
+    @property
+    def hit_rate(self) -> float:
+        """Of the chunks asked for, the share that was near already."""
+        return self.kept / self.asked if self.asked else 0.0
+
+
+class Retrieving(ABC):
+    """The base of such parts: n chunks of c tokens in `store`; `places` [B, n, c] int32 their positions, −1 where there is no token; `counts` [B] the
+    chunks that each of G key-value heads picks for a query."""
+
+    store: ChunkStore
+    places: Tensor
+    counts: Tensor
+    reuse: bool
+    """Whether what one step brought is kept for the next."""
+    statistics: Statistics
+    buffer: Buffer | None
+
+    @property
+    @abstractmethod
+    def heads(self) -> tuple[int, ...]:
+        """All of the layer."""
+
+    @abstractmethod
+    def _room(self, picked: Tensor) -> Buffer:
+        """An empty buffer for chunks [B, G, k]."""
+
+    @abstractmethod
+    def _bring(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys [m, c·d] and values [m, c·e] of these m chunks, which are ordered by row and head."""
+
+    @abstractmethod
+    def _fresh(self, picked: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, G, k] → keys and values of so many chunks that pass by the buffer; zeros where nothing is picked."""
+
+    def _asking(self, queries: Tensor) -> Tensor:
+        """What is multiplied with what stands for chunks."""
+        return queries
+
+    def open(self, queries: Tensor, scaling: float) -> Picked:
+        scores = self.scores(queries, scaling)
+        if queries.shape[3] == 1:
+            return self._decoding(best_places(scores[:, :, 0], self.counts[:, None]))
+        return self._reading(best(scores, self.counts[:, None, None]))
+
+    def scores(self, queries: Tensor, scaling: float) -> Tensor:
+        """[B, G, t, n] of the chunks for queries [B, G, g, t, d]: the softmax of their products with what stands for chunks, the largest of the heads
+        that share a key-value head (ShadowKV, section 4); −∞ for those that are no candidates."""
+        scores = (self.store.score(self._asking(queries)) * scaling).softmax(-1).amax(2)  # no number where nothing is readable
+        return scores.masked_fill_(~self.store.readable.unsqueeze(2), -torch.inf)
+
+    def bring(self, chosen: Tensor) -> Picked:
+        """These chunks, True in [B, G, t, n], as they are attended to: each of several queries sees what is its own, and nothing else."""
+        if chosen.shape[2] == 1:
+            return self._decoding(places(chosen[:, :, 0], min(int(self.counts.max()), chosen.shape[-1])))
+        return self._reading(chosen)
+
+    def _decoding(self, picked: Tensor) -> Picked:
+        more = 0 if self.buffer is None else picked.shape[-1] - self.buffer.picked.shape[-1]
+        buffer = self.buffer
+        if buffer is None or more < 0:
+            buffer = self._room(picked)
+        elif more:
+            buffer = buffer.widened(more)
+        before = self.store.copied
+        asked, had = buffer.turn_to(picked, self._bring)
+        self.buffer = buffer if self.reuse else None
+        self.statistics.asked += asked
+        self.statistics.kept += had
+        self.statistics.steps += 1
+        self.statistics.copied += self.store.copied - before
+        return self._picked(picked, buffer.keys, buffer.values)
+
+    def _reading(self, chosen: Tensor) -> Picked:
+        """All that some query picked, and for each query what it picked itself."""
+        some = chosen.any(2)
+        picked = places(some, max(1, int(some.sum(-1).max())))
+        keys, values = self._fresh(picked)
+        own = chosen.gather(-1, picked.clamp_max(some.shape[-1] - 1).unsqueeze(2).expand(-1, -1, chosen.shape[2], -1))
+        return self._picked(picked, keys, values, (own & (picked < ABSENT).unsqueeze(2)).repeat_interleave(self.places.shape[2], -1))
+
+    def _picked(self, picked: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None = None) -> Picked:
+        shape = (*picked.shape[:2], picked.shape[2] * self.places.shape[2], -1)
+        positions = self._at(picked).masked_fill((picked == ABSENT).unsqueeze(-1), -1).flatten(2)
+        return Picked(keys.view(shape), values.view(shape), positions, self.heads, seen)
+
+    def _at(self, picked: Tensor) -> Tensor:
+        """[B, G, k] → the positions of their tokens [B, G, k, c]."""
+        rows = torch.arange(picked.shape[0], device=picked.device)[:, None, None].expand_as(picked)
+        return of_chunks(self.places, rows.reshape(-1), picked.clamp_max(self.places.shape[1] - 1).reshape(-1)).view(*picked.shape, -1)
+
+
+def of_chunks(tensor: Tensor, rows: Tensor, chunks: Tensor) -> Tensor:
+    """[B, n, …] at m rows and chunks: [m, …]."""
+    return tensor.flatten(0, 1).index_select(0, rows * tensor.shape[1] + chunks)
