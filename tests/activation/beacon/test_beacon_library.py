@@ -135,6 +135,24 @@ def test_forgetting_and_reading_again_is_never_having_read(beacons: Beacons) -> 
     assert same(library, filled(beacons, "bc"))
 
 
+@pytest.mark.parametrize("fails_at", [1, 2])
+def test_where_reading_again_fails_no_document_is_lost(beacons: Beacons, monkeypatch: pytest.MonkeyPatch, fails_at: int) -> None:
+    library, read, calls = filled(beacons), Library._read, iter(range(1, 99))
+
+    def failing(self: Library, *told: object) -> None:
+        if next(calls) == fails_at:
+            raise MemoryError("no room")
+        read(self, *told)  # type: ignore[arg-type]
+
+    before = filled(beacons)
+    monkeypatch.setattr(Library, "_read", failing)
+    with pytest.raises(MemoryError):
+        library.forget("a", again=True)
+    assert same(library, before)
+    library.forget("a", again=True)
+    assert same(library, filled(beacons, "bc"))
+
+
 def test_documents_read_apart_are_forgotten_exactly(beacons: Beacons) -> None:
     library = filled(beacons, apart=True)
     assert library.forget("b") == ()

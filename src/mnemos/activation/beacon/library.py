@@ -10,11 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 
 from mnemos.activation.beacon import saving
@@ -22,6 +19,7 @@ from mnemos.activation.beacon.beacons import Beacons
 from mnemos.activation.beacon.layout import Cursor
 from mnemos.activation.beacon.memory import BeaconMemory, Snapshot
 from mnemos.activation.beacon.windows import Windows
+from mnemos.activation.saving import read_file
 from mnemos.base.errors import Corrupt, Invalid, NotFound, shown
 
 _KEY = "mnemos.library"
@@ -102,11 +100,7 @@ class Library:
             raise NotFound(f"the library has no document {shown(name)}; it has {shown(', '.join(self.documents), 200)}")
         first = next(number for number, part in enumerate(self.parts) if part.name == name)
         if again and not self.apart:
-            later = [part for part in self.parts[first:] if part.name != name]
-            self._keep(range(self.parts[first].start))
-            self.parts = self.parts[:first]
-            for part in later:
-                self.memorise(part.name, part.tokens)
+            self._again(first, [part for part in self.parts[first:] if part.name != name])
             return ()
         kept = [place for place in range(self._base) if not any(part.start <= place < part.stop for part in self.parts if part.name == name)]
         self._keep(kept)
@@ -127,11 +121,21 @@ class Library:
         first = next((number for number, part in enumerate(self.parts) if part.approximate), len(self.parts))
         later = self.parts[first:]
         if later:
-            self._keep(range(later[0].start))
-            self.parts = self.parts[:first]
+            self._again(first, later)
+        return len(later)
+
+    def _again(self, first: int, later: Sequence[Document]) -> None:
+        """Reads `later` in the place of all parts from number `first` on; where that fails, the library is as before."""
+        memory, parts, opened = self.memory.snapshot(), self.parts, self._open
+        try:
+            self._keep(range(parts[first].start))
+            self.parts = parts[:first]
             for part in later:
                 self.memorise(part.name, part.tokens)
-        return len(later)
+        except BaseException:
+            self.memory.restore(memory)
+            self.parts, self._open = parts, opened
+            raise
 
     def fork(self) -> BeaconMemory:
         """The memory to ask a question of: what is read there is not seen here, nor by the next question."""
@@ -148,16 +152,14 @@ class Library:
     def load(cls, beacons: Beacons, data: bytes, fingerprint: str | None = None) -> Library:
         """What `dump` wrote, for the same model and memory tokens, whose `saving.fingerprint` need not be computed where it is known. Raises
         `Corrupt`, `FingerprintMismatch`. Nothing is read again."""
+        about, tensors = read_file(data, _KEY, "library")
         try:
-            tensors = read_tensors(data)
-            length = int.from_bytes(data[:8], "little")
-            about: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
             memory = saving.load(beacons, tensors["memory"].numpy().tobytes(), fingerprint or saving.fingerprint(beacons))
             out = cls.__new__(cls)
             out.beacons, out.memory, out.windows, out.chunk, out._open = beacons, memory, memory.windows, 4096, None
             out.first, out.apart = tuple(about["first"]), bool(about["apart"])
             out.parts = [Document(part["name"], tuple(part["tokens"]), part["start"], part["stop"], tuple(part["seen"])) for part in about["parts"]]
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"these bytes are no library: {type(error).__name__}: {error}") from error
         return out
 
