@@ -497,7 +497,7 @@ def test_an_older_key_file_beside_an_open_store_is_noticed(tmp_path: Path) -> No
     store.close()
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-1] + b"\x00", lambda data: data[:100], lambda data: b""])
+@pytest.mark.parametrize("damage", [lambda data: data[:-1] + bytes([data[-1] ^ 1]), lambda data: data[:100], lambda data: b""])
 def test_a_damaged_key_file_is_named_and_the_open_store_goes_on(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     store = opened(tmp_path)
     num, _ = filled(store)
