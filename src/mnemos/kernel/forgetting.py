@@ -18,9 +18,11 @@ from mnemos.base.signing import PublicKey, SignedDocument, SigningKey
 from mnemos.kernel.life.lifecycle import revive_merged
 from mnemos.kernel.life.reasons import check_reason, refuse_repetition, strings_of
 from mnemos.kernel.life.views import note_losses
-from mnemos.kernel.lineage import descendants
+from mnemos.kernel.lineage import descendants, is_reading
+from mnemos.kernel.prompted import prompts_with
 from mnemos.kernel.reading.viewing import Viewing, whole_of
-from mnemos.store.base import Filter, Snapshot
+from mnemos.kernel.rights.governance import Access
+from mnemos.store.base import Filter, Snapshot, Standing
 from mnemos.store.sqlite_write import Writer, openings_digest
 from mnemos.text.encoding import terms_text
 
@@ -132,18 +134,20 @@ def forget(
                 row = transaction.versions([standing.seq])[standing.seq]
                 if (whole := whole_of(row.content)) != cube and whole not in ids:
                     raise Invalid(f"cube {cube} is a part of document {whole}; forget the document, or update it to a text without that part")
-        family = descendants(transaction, ids)
+        family, chosen = descendants(transaction, ids), set(ids)
         names = {row.num: row for row in transaction.spaces()}
         for cube in family:
             standing = transaction.standing(cube)
             assert standing is not None
             home = names[standing.space]
+            if cube not in chosen and _is_reading(transaction, standing):  # who may forget a text may forget what a model has read of it
+                continue
             if not access.may("forget", home.settings, standing.acl):
                 where_ = f"in space {name!r}" if home.num == space else "something derived from these memories, in a space of somebody else's"
                 raise PermissionDenied(f"principal {system.principal!r} may not forget {where_}; ask its owner")
             if reason and not access.may("read", home.settings, standing.acl):  # or reasons could be tried until one is refused
                 raise PermissionDenied(f"principal {system.principal!r} may not give a reason for memories that it may not read; leave it out")
-        finish = _forget_family(system, transaction, family, reason)
+        finish = _forget_family(system, transaction, family, reason, access)
     return finish()
 
 
@@ -158,25 +162,42 @@ def forget_again(system: Mnemos, cubes: Iterable[UUID]) -> Certificate | None:
             standing = transaction.standing(cube)
             if standing is not None and standing.frozen:
                 transaction.set_frozen(cube, False)
-        finish = _forget_family(system, transaction, family, "forgotten before")
+        finish = _forget_family(system, transaction, family, "forgotten before", Access(None))
     return finish()
 
 
-def _forget_family(system: Mnemos, transaction: Writer, family: Sequence[UUID], reason: str | None) -> Callable[[], Certificate]:
-    """Forget these cubes, and give what is to be called when that is durable: it erases the traces and makes the certificate."""
+def _forget_family(
+    system: Mnemos, transaction: Writer, family: Sequence[UUID], reason: str | None, access: Access
+) -> Callable[[], Certificate]:
+    """Forget these cubes, and the prompts that a language model has read with their texts; give what is to be called when that is durable: it erases
+    the traces and makes the certificate, which names what the caller may know of, whose entries are the last ones."""
     names = {row.num: row for row in transaction.spaces()}
+    standings = [standing for cube in family if (standing := transaction.standing(cube)) is not None]
+    viewings = {num: Viewing(transaction, names[num], access) for num in {standing.space for standing in standings}}
     texts, strings, kinds = _traces(transaction, family)
     refuse_repetition(reason, texts, strings)
+    mine, others = (descendants(transaction, found) for found in prompts_with(transaction, family, viewings))
+    others += [each.id for each in standings if _is_reading(transaction, each) and not _shown(transaction, each, viewings[each.space])]
+    hidden = list(dict.fromkeys(others))
+    whole = [cube for cube in dict.fromkeys([*family, *mine]) if cube not in set(hidden)]
+    more = _traces(transaction, [cube for cube in (*hidden, *whole) if cube not in set(family)])
+    texts, strings, kinds = ([*had, *new] for had, new in zip((texts, strings, kinds), more, strict=True))
+    for cube in set(hidden).union(mine) - set(family):
+        standing = transaction.standing(cube)
+        if standing is not None and standing.frozen:  # it can be made again; what is forgotten is to stay nowhere
+            transaction.set_frozen(cube, False)
     revive_merged(transaction, family)
     note_losses(transaction, family)
-    tombstones = transaction.forget(family, reason)
+    unnamed = transaction.forget(hidden, None)
+    tombstones = transaction.forget(whole, reason)
     position, head, at = transaction.newest()
 
     def finish() -> Certificate:
         system.embedding.drop(texts)
-        system.tracker.drop(family)
+        system.tracker.drop([*hidden, *whole])
+        system.handed.drop(whole)
         try:
-            system.indexes.drop_forgotten({stone.space for stone in tombstones})
+            system.indexes.drop_forgotten({stone.space for stone in (*unnamed, *tombstones)})
         finally:
             system.store.erase([text.encode() for text in (*texts, *strings, *kinds)])
         return Certificate(
@@ -192,6 +213,15 @@ def _forget_family(system: Mnemos, transaction: Writer, family: Sequence[UUID], 
         )
 
     return finish
+
+
+def _is_reading(snapshot: Snapshot, standing: Standing) -> bool:
+    return is_reading(snapshot.versions([standing.seq])[standing.seq].content)
+
+
+def _shown(snapshot: Snapshot, standing: Standing, viewing: Viewing) -> bool:
+    """Whether the caller may see a memory."""
+    return viewing.access.may("read", viewing.settings) and viewing.shows(snapshot.versions([standing.seq])[standing.seq])
 
 
 def _traces(snapshot: Snapshot, cubes: Sequence[UUID]) -> tuple[list[str], list[str], list[str]]:

@@ -232,9 +232,17 @@ class Space:
         with self.system.snapshot() as snapshot:
             viewing = Viewing.of(self, snapshot)
             row = viewing.current(cube) if version is None else viewing.version(cube, version)
+            shown = viewing.cube(row)
             if self.position is None:
                 self.system.tracker.note([cube], self.system.clock())
-            return viewing.cube(row)
+                if version is None:
+                    self._hand_out([shown])
+            return shown
+
+    def _hand_out(self, cubes: Iterable[MemCube]) -> None:
+        """A prompt may be made of these."""
+        if self.system.language_model is not None:  # who else would keep a prompt
+            self.system.handed.note(self.num, self.system.principal, cubes)
 
     def history(self, id: str | UUID) -> Cubes:
         """Every version of a cube, oldest first, and before them those of the memories that it superseded. Raises `NotFound`."""
@@ -326,6 +334,7 @@ class Space:
                 hits.append(Hit(viewing.cube(rows[seq]), float(recall.scores[i]), signals))
         if self.position is None and as_of is None:
             self.system.tracker.note((whole_of(row.content) for row in rows.values()), self.system.clock())
+            self._hand_out(hit.cube for hit in hits)
         return hits
 
     def context(
@@ -342,7 +351,10 @@ class Space:
         is a function from text to a count, or an object with `encode`. `where` are the conditions of `search`.
         """
         budget = count(budget_tokens, "budget_tokens")
-        return assemble(self, question_text(query), budget, token_counter(tokenizer), where)
+        context = assemble(self, question_text(query), budget, token_counter(tokenizer), where)
+        if self.position is None and where.get("as_of") is None and self.system.language_model is not None:
+            self.system.handed.note_context(self.num, self.system.principal, context)
+        return context
 
     def answer(
         self,

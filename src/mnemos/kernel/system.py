@@ -24,6 +24,7 @@ from mnemos.kernel.indexes import Indexes
 from mnemos.kernel.life.heat import AccessTracker
 from mnemos.kernel.life.tending import LifecyclePolicy, Tended, expire, keep_uses, tend
 from mnemos.kernel.pipelines.pipeline import Pipeline, saved_pipeline, saved_pipelines
+from mnemos.kernel.reading.handed import HandedOut
 from mnemos.kernel.reading.results import Report
 from mnemos.kernel.reading.searching import Masks, findable
 from mnemos.kernel.rights import governance, roles
@@ -100,6 +101,7 @@ class Mnemos:
         self._access: tuple[int, Access | None] = (-1, None)
         self.work = Work()
         self.tracker = AccessTracker()
+        self.handed = HandedOut()
         self.rates = RateLimiter(clock)
         self.store = SqliteStore(address, clock=clock, vfs=vfs, key=key)
         self.vector_files = VectorFiles(self.store, vector_memory, lambda: start_vectors(self, self.work), here=vfs is None)

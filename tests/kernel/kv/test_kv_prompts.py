@@ -17,6 +17,7 @@ from mnemos.errors import Conflict, Invalid, MnemosError, NotFound, PermissionDe
 from mnemos.kernel.exchange import export_archive
 from mnemos.kernel.forgetting import verify_certificate
 from mnemos.kernel.kv import prompts
+from mnemos.kernel.kv.asked import asked
 from mnemos.kernel.space import Space
 from support import HandClock
 
@@ -43,7 +44,7 @@ def said(pieces: Any) -> list[int]:
 
 
 def alone(prompt: Any, count: int = 12) -> list[int]:
-    return said(MODEL.generate(prompts.tokens_of_prompt(MODEL, prompt), max_tokens=count))
+    return said(MODEL.generate(asked(MODEL, prompt).tokens, max_tokens=count))
 
 
 def remembered(mem: mnemos.Mnemos) -> tuple[Space, list[str]]:

@@ -2,11 +2,14 @@
 
 A chunk is a KV memory of kind "kv" under the digest of its tokens and all before them (`mnemos.activation.prefixes`). It is derived from the chunk
 before it, and from the memories whose texts begin in it: so it is forgotten, with all that follow, when one of those is, and stale when one changes.
+Which memories these are say the caller, the pieces of the prompt (`asked`), and what was handed out to the caller last and stands in it. For others
+forgetting looks by itself (`mnemos.kernel.prompted`); so a chunk says its words.
 Each space has its own, and each principal in it: what others have asked is neither found nor looked at, and has other bytes in the store.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,16 +22,17 @@ from mnemos.base.cube import Content, Link
 from mnemos.base.errors import Invalid, NotFound
 from mnemos.base.lineage import DERIVED_FROM, KV_OF
 from mnemos.base.protocols import LanguageModel
+from mnemos.kernel.kv.asked import Prompt, asked
 from mnemos.kernel.kv.reading import stored
 from mnemos.kernel.kv.tier import TIER, KVTier, in_use, is_over, prompt_of, size_of
 from mnemos.kernel.lineage import KV, PROMPT, readings
+from mnemos.kernel.prompted import Traces, Words
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.rights.governance import LABELS, label_level
-from mnemos.store.base import VersionRow
+from mnemos.store.base import Snapshot, VersionRow
 
 if TYPE_CHECKING:
     from mnemos.activation.memory import KVMemory
-    from mnemos.base.protocols import Message
     from mnemos.kernel.space import Space
 
 CHUNK = 64
@@ -38,6 +42,8 @@ _MARGIN = 4
 _NEVER = 2**63
 _LOOK = 200
 """Characters of a text by which its place is found."""
+_LEAD = 8
+"""Tokens before some others that are decoded with them, and then left out: a character may take several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,13 @@ class Begun:
     memory: KVMemory
     tokens: list[int]
     rest: list[int]
+    shown: tuple[tuple[UUID, str], ...] = ()
+    """The memories that it is known to hold, each with its text as it stands there."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The ids of the memories that it is known to hold, without anybody having named them; none where its words are of nobody."""
+        return tuple(dict.fromkeys(str(cube) for cube, _ in self.shown))
 
     @property
     def taken(self) -> int:
@@ -60,7 +73,7 @@ class Prompts:
     def __init__(self, space: Space, tier: KVTier, model: LanguageModel) -> None:
         self._space, self._tier, self._model = space, tier, model
         self._lock = threading.RLock()
-        self._place = _Rows(space, model.fingerprint)
+        self._place = _Rows(space, model)
         self._store = PrefixStore(self._place, model.fingerprint, f"{space.name}\n{space.system.principal or ''}", CHUNK)
 
     @property
@@ -68,9 +81,10 @@ class Prompts:
         """Of the model that reads them."""
         return self._model.fingerprint
 
-    def begin(self, prompt: str | Sequence[int] | Sequence[Message]) -> Begun:
+    def begin(self, prompt: Prompt) -> Begun:
         """See `KVShelf.prefix`."""
-        tokens = tokens_of_prompt(self._model, prompt)
+        made = asked(self._model, prompt)
+        tokens = made.tokens
         with self._lock:
             self._store.refresh()
             memory, known = self._store.take(self._model.module, tokens)
@@ -80,16 +94,17 @@ class Prompts:
             scheduler.adopt(TIER, self._tier.key(row), size_of(row))
             scheduler.use(TIER, self._tier.key(row), size_of(row))
         self._tier.let_go(self._space.system)
-        return Begun(memory, tokens, tokens[known:])
+        return Begun(memory, tokens, tokens[known:], self._shown(tokens, made.shown))
 
-    def keep(self, tokens: Sequence[int], memory: KVMemory, sources: Iterable[UUID]) -> int:
-        """See `KVShelf.keep`."""
+    def keep(self, tokens: Sequence[int], memory: KVMemory, sources: Iterable[UUID], shown: Sequence[tuple[UUID, str]] | None = None) -> int:
+        """See `KVShelf.keep`. `shown`: what `begin` said of the prompt; None: look for it now."""
         whole = tokens[: len(tokens) // CHUNK * CHUNK]
         if not whole or len(memory.managed) != len(memory.layers):  # layers with a sliding window do not hold the beginning any more
             return 0
         with self._lock:
             self._store.refresh()
-            self._place.begins = [(_place_of(self._model, tokens, text), cube) for cube, text in self._texts(sources)]
+            held = [*self._texts(sources), *(self._shown(tokens, ()) if shown is None else shown)]
+            self._place.prompt = list(tokens), [(_place_of(self._model, tokens, text), cube) for cube, text in held]
             stored = self._store.put(whole, memory)
             written = self._place.taken_up()
         for id, size in written:
@@ -99,18 +114,36 @@ class Prompts:
 
     def _texts(self, sources: Iterable[UUID]) -> list[tuple[UUID, str]]:
         with self._space.system.snapshot() as snapshot:
-            viewing = Viewing.of(self._space, snapshot)
-            return [(cube, viewing.text(viewing.current(cube))) for cube in sources]
+            seen = ((cube, *viewed(self._space, snapshot, cube)) for cube in sources)
+            return [(cube, viewing.text(row)) for cube, viewing, row in seen]
+
+    def _shown(self, tokens: Sequence[int], said: Sequence[tuple[UUID, str]]) -> tuple[tuple[UUID, str], ...]:
+        """The memories that a prompt says it holds, and those that were handed out to the caller and stand in it."""
+        handed = self._space.system.handed.to(self._space.num, self._space.system.principal)
+        for cube, _ in said:
+            handed.pop(cube, None)
+        if not handed:
+            return tuple(said)
+        words = Words(said_between(self._model, tokens, 0, len(tokens)) or "")
+        found = []
+        with self._space.system.snapshot() as snapshot:
+            for cube, how in handed.items():
+                with contextlib.suppress(NotFound):
+                    viewing, row = viewed(self._space, snapshot, cube)
+                    text = how.line or viewing.text(row)
+                    if row.content.version == how.version and Traces([text]).within(words):
+                        found.append((cube, text))
+        return (*said, *found)
 
 
 class _Rows:
     """The place of chunks that is the store: each a memory, its tensors a payload."""
 
-    def __init__(self, space: Space, fingerprint: str) -> None:
-        self._space, self._fingerprint = space, fingerprint
+    def __init__(self, space: Space, model: LanguageModel) -> None:
+        self._space, self._model, self._fingerprint = space, model, model.fingerprint
         self.rows: dict[str, VersionRow] = {}
-        self.begins: list[tuple[int, UUID]] = []
-        """Of the prompt that is written: at which token which memory's text begins."""
+        self.prompt: tuple[list[int], list[tuple[int, UUID]]] = [], []
+        """The one that is written: its tokens, and at which of them which memory's text begins."""
         self._hidden: dict[str, list[VersionRow]] = {}
         """Chunks that are stale or set aside: one that is written takes their place."""
         self._written: list[tuple[str, int]] = []
@@ -150,11 +183,15 @@ class _Rows:
             raise FileNotFoundError(self.name(key)) from error
 
     def write(self, chunk: Chunk, data: bytes) -> None:
-        starting = [self._content(cube) for place, cube in self.begins if chunk.start <= place < chunk.start + len(chunk.tokens)]
+        tokens, begins = self.prompt
+        end = chunk.start + len(chunk.tokens)
+        starting = [self._content(cube) for cube in dict.fromkeys(cube for place, cube in begins if chunk.start <= place < end)]
         before = [self.rows[chunk.parent].content] if chunk.parent else []
         links = [Link(content.id, content.version, KV_OF) for content in starting]
         links += [Link(content.id, content.version, DERIVED_FROM) for content in before]
-        about = {"key": chunk.key, "parent": chunk.parent, "start": chunk.start, "tokens": list(chunk.tokens), "bytes": len(data)}
+        said, after = (said_between(self._model, tokens, *part) for part in ((chunk.start, end), (end, end + CHUNK)))
+        about = {"key": chunk.key, "parent": chunk.parent, "start": chunk.start, "tokens": list(chunk.tokens), "bytes": len(data), "text": said,
+                 "after": after}  # fmt: skip
         level = max((label_level(content.sensitivity) for content in (*starting, *before)), default=0)
         fields = {
             "type": KV, "metadata": {"tokens": len(chunk.tokens), PROMPT: about}, "derived_from": links,
@@ -182,7 +219,7 @@ class _Rows:
 
     def _content(self, cube: UUID) -> Content:
         with self._space.system.snapshot() as snapshot:
-            return Viewing.of(self._space, snapshot).current(cube).content
+            return viewed(self._space, snapshot, cube)[1].content
 
     def _forget(self, rows: Sequence[VersionRow]) -> None:
         with self._space.system.snapshot() as snapshot:
@@ -191,19 +228,33 @@ class _Rows:
             self._space.forget(there, reason="KV memory let go of")
 
 
-def tokens_of_prompt(model: LanguageModel, prompt: str | Sequence[int] | Sequence[Message]) -> list[int]:
-    """The tokens of a prompt: given as they are, as a text, or as messages, which the model's template joins. Raises `Invalid`."""
-    if isinstance(prompt, str):
-        return model.encode(prompt)
-    if all(isinstance(each, Mapping) for each in prompt) and prompt:
-        encode = getattr(model, "encode_chat", None)
-        if encode is None:
-            raise Invalid("this language model has no template for messages: give the prompt as a text, or as tokens")
-        messages: list[int] = encode(prompt)
-        return messages
-    if not prompt or not all(isinstance(each, int) for each in prompt):
-        raise Invalid("a prompt is a text, a list of messages, or a list of tokens, and has at least one")
-    return [token for token in prompt if isinstance(token, int)]
+def viewed(space: Space, snapshot: Snapshot, cube: UUID) -> tuple[Viewing, VersionRow]:
+    """A memory of this space, or of another that the caller may read. Raises `NotFound`."""
+    viewing = Viewing.of(space, snapshot)
+    try:
+        return viewing, viewing.current(cube)
+    except NotFound:
+        standing = snapshot.standing(cube)
+        if standing is None or standing.space == space.num:
+            raise
+        home = space.system.space_row(snapshot, standing.space)
+        there = Viewing(snapshot, home, viewing.access)
+        if not viewing.access.may("read", home.settings) or not there.derivable(cube):
+            raise
+        return there, there.current(cube)
+
+
+def said_between(model: LanguageModel, tokens: Sequence[int], start: int, end: int) -> str | None:
+    """What these tokens of a prompt say; None where that cannot be told: the model has no tokenizer, or its tokenizer did not know a word."""
+    if getattr(model, "unknown", None) in tokens[start:end]:
+        return None
+    lead = tokens[max(0, start - _LEAD) : start]
+    try:
+        before, both = model.decode(lead), model.decode([*lead, *tokens[start:end]])
+    except Invalid:
+        return None
+    common = next((at for at, (one, other) in enumerate(zip(before, both, strict=False)) if one != other), min(len(before), len(both)))
+    return both[common:]
 
 
 def _place_of(model: LanguageModel, tokens: Sequence[int], text: str) -> int:

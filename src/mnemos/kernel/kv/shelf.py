@@ -16,8 +16,9 @@ from uuid import UUID
 from mnemos.base.cube import State
 from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound, PermissionDenied, QuotaExceeded, StoreFull, shown
 from mnemos.base.ids import parse_id
-from mnemos.base.protocols import LanguageModel, Message, Piece
+from mnemos.base.protocols import LanguageModel, Piece
 from mnemos.kernel.forgetting import Certificate
+from mnemos.kernel.kv.asked import Prompt, Sources, ids_of
 from mnemos.kernel.kv.reading import READ, Read, language_model, read, tokens_of
 from mnemos.kernel.kv.tier import TIER, in_use, is_over, prompt_of, readings_of, size_of, source_of, texts_of, tier_of
 from mnemos.kernel.life.lifecycle import VISIBLE
@@ -71,6 +72,20 @@ class Injected:
     tokens: list[int]
     taken: int
     read: int
+
+
+class Answered(Iterator[Piece]):
+    """The stream that the model's `generate` gave, whose attributes it has, too. `sources`: the memories that the prompt is known to hold, `()` where
+    its words are of nobody; `taken`: how many of its tokens were not read again."""
+
+    def __init__(self, stream: Iterator[Piece], sources: tuple[str, ...], taken: int) -> None:
+        self._stream, self.sources, self.taken = stream, sources, taken
+
+    def __next__(self) -> Piece:
+        return next(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class KVShelf:
@@ -189,32 +204,41 @@ class KVShelf:
         return certificate
 
     # -- whole prompts --
-    def prefix(self, prompt: str | Sequence[int] | Sequence[Message]) -> Begun:
-        """A prompt (a text, messages, or tokens) with what of its beginning was read before, to the token: a memory of its own, and what is still to
-        be read, which is one token at least. Raises `ModelUnavailable`, `Invalid`, `PermissionDenied`."""
+    def prefix(self, prompt: Prompt) -> Begun:
+        """A prompt with what of its beginning was read before, to the token: a memory of its own, and what is still to be read, which is one token at
+        least. A prompt is a text, messages, tokens, or pieces: texts, memories, hits and contexts, joined as they are; the `content` of a message may
+        be pieces, too. The result's `sources` are the memories among these, and those that a search, a context or `get` of this space gave the caller
+        lately and whose words stand in the prompt. Raises `ModelUnavailable`, `Invalid`, `PermissionDenied`."""
         self.space.admit("read")
         return self._prompts().begin(prompt)
 
-    def keep(self, tokens: Sequence[int], memory: KVMemory, sources: Iterable[str | UUID] = ()) -> int:
-        """Keeps what a memory, of the full policy, has read of a prompt, in whole chunks; gives how many tokens were not kept yet. `sources`: the
-        memories whose texts the prompt contains: what follows the beginning of one of them is forgotten with it. Where room is short, what is worth
-        least gives way, which may be this. Raises `ModelUnavailable`, `NotFound`, `Invalid` (also inside a transaction), `PermissionDenied`,
-        `StoreFull`, `QuotaExceeded`."""
+    def keep(self, prompt: Begun | Sequence[int], memory: KVMemory | None = None, sources: Sources = ()) -> int:
+        """Keeps what a memory, of the full policy, has read of a prompt (what `prefix` gave, or its tokens and the memory), in whole chunks; gives
+        how many tokens were not kept yet. `sources`: memories whose texts it contains, besides those that `prefix` found: what follows the beginning
+        of one of them is forgotten with it, and out of use when it changes. What nobody named is forgotten, too, where its words are found in the
+        prompt. Where room is short, what is worth least gives way, which may be this.
+
+        Raises `ModelUnavailable`, `NotFound`, `Invalid` (also inside a transaction), `PermissionDenied`, `StoreFull`, `QuotaExceeded`."""
         if self.space.system.store.inside:
             raise Invalid("a prompt is kept chunk by chunk, and not inside a transaction: keep it when that has ended")
-        return self._prompts().keep(tokens, memory, [parse_id(id) for id in sources])
+        if isinstance(prompt, Sequence):
+            if memory is None:
+                raise Invalid("keep: give the memory that has read these tokens, or what `prefix` gave")
+            return self._prompts().keep(prompt, memory, ids_of(sources))
+        return self._prompts().keep(prompt.tokens, prompt.memory if memory is None else memory, ids_of(sources), prompt.shown)
 
-    def generate(self, prompt: str | Sequence[int] | Sequence[Message], *, sources: Iterable[str | UUID] = (), keep: bool = True,
-                 **settings: Any) -> Iterator[Piece]:  # fmt: skip
-        """What the store's language model says to a prompt, as its own `generate` does (`settings` are its), but for what was read before, which is
-        not read again. The prompt is kept (see `keep`) where the caller may write and there is room, unless `keep` is False, or inside a
-        transaction."""
+    def generate(self, prompt: Prompt, *, sources: Sources = (), keep: bool = True, **settings: Any) -> Answered:
+        """What the store's language model says to a prompt (see `prefix`), as its own `generate` does (`settings` are its), but for what was read
+        before, which is not read again. The prompt is kept (see `keep`) where the caller may write and there is room, unless `keep` is False, or
+        inside a transaction. The result is that of `generate`, with `sources` and `taken`."""
         model, begun = language_model(self.space.system), self.prefix(prompt)
+        named = ids_of(sources)
         context = model.prefill(begun.rest, begun.memory)
         if keep and self._may_write() and not self.space.system.store.inside:
             with contextlib.suppress(StoreFull):  # to keep it is a help, and no more: the answer does not wait for room
-                self.keep(begun.tokens, begun.memory, sources)
-        return model.generate((), context, **settings)
+                self.keep(begun, sources=named)
+        known = tuple(dict.fromkeys([*map(str, named), *begun.sources]))
+        return Answered(model.generate((), context, **settings), known, begun.taken)
 
     def _prompts(self) -> Prompts:
         from mnemos.kernel.kv.prompts import Prompts  # torch, only where it is needed

@@ -91,7 +91,7 @@ class _Chosen:
         """Take all of `lines` where they fit together; `tokens` is then what they cost."""
         before = self._lines
         self._lines = lines
-        self.tokens = self._count(_render(lines)[0])
+        self.tokens = self._count("\n".join(_render(lines)[0]))
         if self.tokens <= self._budget:
             return True
         self._lines = before
@@ -108,18 +108,19 @@ class _Chosen:
         """The context, never over the budget by the tokenizer's own count: the worst source goes until it fits."""
         lines = list(self._lines)
         while True:
-            text, hits = _render(lines)
+            rendered, hits = _render(lines)
+            text = "\n".join(rendered)
             tokens = self._count(text)
             if tokens <= self._budget or not lines:
-                return Context(text if tokens <= self._budget else "", hits, min(tokens, self._budget) if lines else 0, policy)
+                return Context(text if tokens <= self._budget else "", hits, min(tokens, self._budget) if lines else 0, policy, rendered)
             lines.pop()
 
 
-def _render(lines: list[tuple[Hit, str]]) -> tuple[str, tuple[Hit, ...]]:
+def _render(lines: list[tuple[Hit, str]]) -> tuple[tuple[str, ...], tuple[Hit, ...]]:
     """The sources in order of time (of writing, where none is given), numbered from 1."""
     ordered = sorted(lines, key=lambda line: (line[0].cube.event_at or line[0].cube.created_at, line[0].cube.position))
-    text = "\n".join(itertools.starmap(lambda i, line: _line(i, *line), enumerate(ordered, 1)))
-    return text, tuple(hit for hit, _ in ordered)
+    rendered = tuple(itertools.starmap(lambda i, line: _line(i, *line), enumerate(ordered, 1)))
+    return rendered, tuple(hit for hit, _ in ordered)
 
 
 def _line(number: int, hit: Hit, text: str) -> str:

@@ -25,12 +25,14 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Text that is ready for a prompt, with numbered sources: `hits[i]` is source i + 1. `tokens` counts `text`."""
+    """Text that is ready for a prompt, with numbered sources: `hits[i]` is source i + 1, and `lines[i]` how it stands there. `tokens` counts `text`.
+    A context that was made elsewhere may have no lines."""
 
     text: str
     hits: tuple[Hit, ...]
     tokens: int
     policy: str = "hybrid"
+    lines: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.text

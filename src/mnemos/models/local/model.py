@@ -123,6 +123,12 @@ class LocalModel:
         return self._ends
 
     @property
+    def unknown(self) -> int | None:
+        """The token that stands for what the tokenizer does not know; None where it knows everything."""
+        found = getattr(self._tokenizer, "unk_token_id", None)
+        return found if isinstance(found, int) else None
+
+    @property
     def context_window(self) -> int | None:
         """Positions that the model was made for, prompt and answer together; None where its configuration does not say."""
         return self._window
