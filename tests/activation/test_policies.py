@@ -41,6 +41,8 @@ SMALL = {
     "uncomp": lambda: policy("uncomp", tokens=40, plan=plan(llama()), window=8, kernel=3),
     "uncomp, by layer": lambda: policy("uncomp", tokens=40, plan=plan(llama()), window=8, layers="depth", every=4),
     "uncomp, online": lambda: policy("uncomp", share=0.4, window=8),
+    "uncomp, pooled by share": lambda: policy("uncomp", share=0.4, plan=plan(llama()), window=8, pool=0.5),
+    "uncomp, heads deleted": lambda: policy("uncomp", tokens=40, plan=plan(llama()), window=8, delete=1, every=1),
     "shadowkv": lambda: policy("shadowkv", tokens=16, chunk=4, rank=0.25, outliers=0.05, local=1, flush=4),
     "shadowkv, in few bits": lambda: policy("shadowkv", tokens=16, chunk=4, rank=0.25, outliers=0.05, local=1, flush=4, bits=4),
     "blocks": lambda: policy("blocks", top=8, block=2, bits=4, local=4, flush=4),

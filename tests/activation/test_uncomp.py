@@ -10,13 +10,16 @@ import pytest
 import torch
 
 from activation.tiny_llama import greedy, llama, plan, run, tokens
+from mnemos.activation import layer as layers
 from mnemos.activation.calibration import Plan, calibrate
+from mnemos.activation.deletion import left
 from mnemos.activation.entropy import chord, fixed, matrix_entropy, spectrum, truncated
 from mnemos.activation.memory import KVMemory
-from mnemos.activation.planning import GROUPS, HeadGroups, grouped, spaced, stages_of
+from mnemos.activation.planning import GROUPS, HeadGroups, grouped, spaced, stages_of, weakest
 from mnemos.activation.policies import policy
 from mnemos.activation.policy import UNIFORM, Policy
 from mnemos.activation.prefixes import PrefixStore
+from mnemos.activation.quantised import Quantise
 from mnemos.activation.saving import dump, load
 from mnemos.activation.signal import needs, with_need
 from mnemos.activation.stages import DROPPED, Stages, prefill
@@ -391,18 +394,181 @@ def test_nothing_is_dropped_from_what_may_be_shared(tmp_path: object) -> None:
 def test_what_a_head_needs_is_the_loss_of_cutting_it() -> None:
     model, prompts = llama(), [(tokens(1, 60, seed=seed)[0].tolist(), tokens(1, 4, seed=9)[0].tolist()) for seed in range(2)]
     grown = needs(model, prompts, window=16)
-    assert grown.shape == (2, 2)
+    assert grown.shape == (2, 2, 2)
     assert np.abs(grown).min() > 0
-    assert needs(model, prompts, window=200) == pytest.approx(np.zeros((2, 2)), abs=1e-6)
+    assert needs(model, prompts, window=200) == pytest.approx(np.zeros((2, 2, 2)), abs=1e-6)
     silent = llama()
     silent.model.layers[1].self_attn.o_proj.weight.data[:, :16] = 0  # what the first key-value head of the second layer fetches is not heard
     deaf = needs(silent, prompts, window=16)
-    assert abs(deaf[1, 0]) < 1e-6 < abs(deaf[1, 1])
+    assert np.abs(deaf[:, 1, 0]).max() < 1e-5 < np.abs(deaf[:, 1, 1]).min()
 
 
 def test_a_plan_carries_the_rank_correlation_of_entropy_and_need() -> None:
     its = plan(llama())
     entropy = np.asarray(its.head_entropy)
-    assert with_need(its, entropy**3).signal == pytest.approx(1)
-    assert with_need(its, -entropy).has_signal is False
-    assert with_need(its, np.zeros_like(entropy)).signal == 0
+    assert with_need(its, entropy[None] ** 3).signal == pytest.approx(1)
+    assert with_need(its, -entropy[None]).has_signal is False
+    assert with_need(its, np.zeros_like(entropy)[None]).signal == 0
+
+
+def test_needs_are_followed_where_other_prompts_say_the_same() -> None:
+    its = plan(llama())
+    need = np.asarray([[0.1, 0.4], [0.9, 0.2]])
+    steady, not_steady = with_need(its, np.stack([need, 2 * need, need])), with_need(its, np.stack([need, -need]))
+    assert steady.head_need[1] == pytest.approx((1.2, 0.8 / 3))
+    assert (steady.steadiness, not_steady.steadiness) == (pytest.approx(1), pytest.approx(-1))
+    assert (steady.source(), not_steady.with_signal(0.1).source(), not_steady.with_signal(0.9).source()) == ("need", None, "entropy")
+    assert not_steady.source("need", follow=True) == "need"
+    assert with_need(its, need[None]).has_need is False  # of one prompt nobody knows
+    assert Plan.loads(steady.dumps(), its.fingerprint) == steady
+    assert "by need" in steady.report()
+    with pytest.raises(Invalid, match="measured"):
+        its.source("need")
+    with pytest.raises(Invalid, match="guess"):
+        its.source("guess")
+
+
+def test_budgets_by_need_are_of_all_layers_together() -> None:
+    model = llama()
+    its = with_need(plan(model), np.asarray([[[0.1, 0.4], [0.9, 0.2]]] * 2))
+    small = policy("uncomp", tokens=40, plan=its, window=8)
+    assert small.describe()["by"] == "need"
+    memory = settled(small, model)
+    assert [[len(head) for head in layer[0]] for layer in memory.held()] == [[9, 71], [71, 9]]
+    least = [[len(head) for head in layer[0]] for layer in settled(policy("uncomp", tokens=40, plan=its, window=8, groups=4), model).held()]
+    assert sum(map(sum, least)) == 160
+    assert least[1][0] > least[0][1] > least[1][1] > least[0][0] >= 9
+    within = settled(policy("uncomp", tokens=40, plan=its, window=8, layers="even", spread=0.5), model)
+    assert [[len(head) for head in layer[0]] for layer in within.held()] == [[20, 60], [60, 20]]
+    turned = settled(policy("uncomp", tokens=40, plan=its, window=8, order="reversed"), model)
+    assert [[len(head) for head in layer[0]] for layer in turned.held()] == [[71, 9], [9, 71]]
+    drawn = HeadGroups(((1, 0), (0, 1)), together=True, order="random", spread=0.5)
+    assert sum(sum(drawn.plan_of(layer, (0, 1), 40)) for layer in range(2)) == 160
+
+
+# Deletion
+
+
+def test_no_head_deleted_is_the_policy_without_deletion() -> None:
+    small = policy("uncomp", tokens=40, plan=plan(llama()), window=8, delete=0)
+    assert small == policy("uncomp", tokens=40, plan=plan(llama()), window=8)
+    assert small.left(0) is None
+    everyone = left(((1, 2, 3), (0, 2, 3), (3, 0, 1), (2, 1, 0)), 2, ())
+    states = torch.randn(1, 4, 3, 8)
+    assert torch.equal(everyone.of_queries(states), states)
+    assert torch.equal(everyone.whole(states.transpose(1, 2)), states.transpose(1, 2))
+
+
+def test_what_stands_in_for_a_deleted_head_is_the_one_left_that_is_most_like_it() -> None:
+    alike = ((1, 3, 2, 5, 4), (0, 2, 3, 4, 5), (3, 1, 0, 4, 5), (2, 0, 1, 4, 5), (5, 1, 2, 3, 0), (4, 0, 1, 2, 3))
+    gone = left(alike, 3, (0,))  # query heads 0 and 1
+    assert (gone.heads, gone.queries, gone.givers) == ((1, 2), (2, 3, 4, 5), (1, 0, 0, 1, 2, 3))
+    output = torch.arange(4.0)[None, None, :, None]
+    assert gone.whole(output).flatten().tolist() == [1, 0, 0, 1, 2, 3]
+    with pytest.raises(Invalid, match="at most 2"):
+        left(alike, 3, (0, 1, 2))
+    with pytest.raises(Invalid, match="calibrate"):
+        gone.of_queries(torch.zeros(1, 4, 1, 8))
+    with pytest.raises(Invalid, match="calibrate"):
+        gone.of_heads(torch.zeros(1, 4, 1, 8))
+
+
+def test_heads_that_carry_least_are_deleted() -> None:
+    values = ((0.3, 0.1, 0.2), (0.5, 0.5, 0.9))
+    assert weakest(values, 1) == ((1,), (1,))
+    assert weakest(values, 2) == ((1, 2), (0, 1))
+    assert weakest(values, 1, "reversed") == ((0,), (2,))
+    drawn = {weakest(values, 1, "random", seed) for seed in range(20)}
+    assert len(drawn) > 3
+    with pytest.raises(Invalid, match="at least one"):
+        weakest(values, 3)
+
+
+def test_a_calibration_says_which_heads_attend_alike() -> None:
+    model, ids = llama(heads=4, kv_heads=4), tokens(1, 64, seed=4)
+    its = calibrate(model, "", ids.tolist())
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        attentions = model(ids, output_attentions=True).attentions
+    for layer, attention in enumerate(attentions):
+        flat = torch.nn.functional.normalize(attention[0].flatten(1).double(), dim=1)
+        cosines = (flat @ flat.T).fill_diagonal_(-1)
+        assert its.alike[layer] == tuple(tuple(order[:-1]) for order in cosines.argsort(1, descending=True).tolist())
+    assert Plan.loads(its.dumps(), "").alike == its.alike
+
+
+def thinned(model: torch.nn.Module, count: int = 1, **options: object) -> Policy:
+    return policy("uncomp", plan=plan(model), window=8, delete=count, **options)
+
+
+def test_a_deleted_head_holds_nothing_and_costs_no_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, ids = llama(heads=8, kv_heads=4, width=64), tokens(1, LENGTH)
+    seen: list[tuple[int, int]] = []
+    kernel = layers.scaled_dot_product_attention
+    monkeypatch.setattr(layers, "scaled_dot_product_attention", lambda q, k, *more, **named: (seen.append((q.shape[1], k.shape[1])),
+                                                                                             kernel(q, k, *more, **named))[1])  # fmt: skip
+    small = thinned(model, 2, tokens=500)
+    memory, whole = KVMemory.of(model, small), KVMemory.of(model, policy("uncomp", plan=plan(model), window=8, tokens=500))
+    run(model, memory, ids)
+    assert seen == [(4, 2)] * 2  # in both layers half of the query heads, of the key-value heads
+    run(model, whole, ids)
+    memory.settle()
+    whole.settle()
+    assert memory.nbytes().total < 0.51 * whole.nbytes().total
+    assert all(layer.tail.keys.shape[1] == 2 for layer in memory.managed)
+    assert small.describe()["heads"][0]["left"] == list(small.left(0).heads)
+
+
+def test_attention_with_deleted_heads_is_the_models_with_outputs_put_in_their_place() -> None:
+    model, ids = llama(heads=8, kv_heads=4, width=64), tokens(2, LENGTH)
+    small = thinned(model, 1, tokens=500)
+    memory = KVMemory.of(model, small)
+    given = run(model, memory, ids, chunk=40)
+    changed = llama(heads=8, kv_heads=4, width=64)
+    for number, layer in enumerate(changed.model.layers):
+        layer.self_attn.o_proj.register_forward_pre_hook(_put(_stand_ins(small, number)))
+    with torch.no_grad():
+        right = changed(ids).logits
+    assert (given - right).abs().max() <= 1e-4
+    assert (right - llama(heads=8, kv_heads=4, width=64)(ids).logits).abs().max() > 1e-2
+
+
+def _put(heads: list[int]) -> object:
+    return lambda module, states: (states[0].unflatten(-1, (8, 8))[:, :, heads].flatten(2),)
+
+
+def _stand_ins(small: Policy, layer: int) -> list[int]:
+    its = small.left(layer)
+    assert its is not None
+    return [its.queries[place] for place in its.givers]
+
+
+def test_deletion_goes_with_groups_stages_saving_and_few_bits() -> None:
+    model, ids = llama(layers=4, heads=8, kv_heads=4, width=64), tokens(1, LENGTH)
+    small = thinned(model, 2, tokens=24, floor=16, stages=(0, 0, 1, 2)).then(Quantise(4, 8))  # type: ignore[attr-defined]
+    memory = KVMemory.of(model, small)
+    logits = prefill(model, memory, ids).logits[:, -1]
+    assert all(sum(len(head) for head in layer[0]) == 48 for layer in memory.held()[:3])  # two heads are left, 24 tokens each on average
+    loaded = load(model, dump(memory, "it"), "it", small)
+    assert greedy(model, memory, logits, 8)[0] == greedy(model, loaded, logits, 8)[0]
+    with pytest.raises(Invalid, match="policy"):
+        load(model, dump(memory, "it"), "it", thinned(model, 1, tokens=24, floor=16, stages=(0, 0, 1, 2)).then(Quantise(4, 8)))  # type: ignore[attr-defined]
+
+
+def test_deletion_needs_a_plan_that_says_which_heads() -> None:
+    model = llama()
+    its = plan(model)
+    with pytest.raises(Invalid, match="plan="):
+        policy("uncomp", tokens=40, window=8, delete=1)
+    with pytest.raises(Invalid, match="follow=True"):
+        policy("uncomp", tokens=40, plan=its.with_signal(0.1), window=8, delete=1)
+    with pytest.raises(Invalid, match="calibrate again"):
+        policy("uncomp", tokens=40, plan=replace(its, alike=()), window=8, delete=1)
+    with pytest.raises(Invalid, match="at least one"):
+        policy("uncomp", tokens=40, plan=its, window=8, delete=2)
+    with pytest.raises(Invalid, match="calibrate"):
+        settled(policy("uncomp", tokens=40, plan=its, window=8, delete=1), llama(heads=8, kv_heads=4, width=64))
+    with pytest.raises(Invalid, match="calibrate"):
+        settled(policy("uncomp", tokens=40, plan=its, window=8, delete=1), llama(layers=3))
+    need = with_need(its, np.asarray([[[0.1, 0.4], [0.9, 0.2]]] * 2))
+    assert [its.heads for its in policy("uncomp", tokens=40, plan=need, window=8, delete=1).lefts] == [(1,), (0,)]  # type: ignore[attr-defined]

@@ -1,7 +1,8 @@
 """A plan for one model: which heads and layers carry how much (UNComp, arXiv 2410.03090), measured once on a few texts and kept as JSON.
 
 Heads by the truncated entropy of their queries as attention sees them, layers by that of the hidden states that enter them. Whether heads of higher
-entropy really need more is another question, and models differ: `signal` measures it, and a plan that carries no signal is not followed.
+entropy really need more is another question, and models differ: `signal` measures it, and what each head needs, which can be followed instead. A plan
+that carries no signal, and whose needs are not steady, is not followed.
 """
 
 from __future__ import annotations
@@ -16,27 +17,37 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from mnemos.activation.deletion import likeness, most_alike
 from mnemos.activation.entropy import RULES, matrix_entropy
+from mnemos.activation.layer import ROWS_AT_ONCE, MemoryLayer
 from mnemos.activation.memory import KVMemory
-from mnemos.activation.planning import DROP, Grid, grouped, stages_of
+from mnemos.activation.planning import DROP, Grid, in_groups, stages_of
 from mnemos.activation.policy import Policy
 from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid
 
 VERSION = 1
 LEAST_SIGNAL = 0.4
-"""Rank correlation of entropy and need under which a plan has no signal."""
+"""Rank correlation of entropy and need under which a plan has no signal; of needs on some prompts and on others under which they are not steady."""
+SOURCES = ("auto", "entropy", "need")
+
+Values = tuple[tuple[float, ...], ...]
+"""[layers][key-value heads]."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a calibration found. `head_entropy` [layers][key-value heads], `layer_entropy` [layers], in nats; `head_group` and `layer_stage` number
     from 0, which keeps the most. `fingerprint` is the model's (weights, tokenizer, positions), `sample` the digest of the token ids that were read.
-    `signal`: the rank correlation of entropy and need that was measured, None where it was not; NaN is kept as 0."""
+    `alike` [layers][query heads]: the other heads of the layer, those whose attention is most like the head's first.
+
+    `signal`: the rank correlation of entropy and need that was measured, None where it was not; NaN is kept as 0. `head_need` is that need (see
+    `signal.needs`), () where it was not measured, and `steadiness` the rank correlation of what two halves of the prompts say of it."""
 
     fingerprint: str
     sample: str
-    head_entropy: tuple[tuple[float, ...], ...]
+    head_entropy: Values
     layer_entropy: tuple[float, ...]
     head_group: Grid
     layer_stage: tuple[int, ...]
@@ -44,6 +55,9 @@ class Plan:
     rule: str = "fixed"
     drop: float = DROP
     signal: float | None = None
+    head_need: Values = ()
+    steadiness: float | None = None
+    alike: tuple[Grid, ...] = ()
     version: int = VERSION
 
     @property
@@ -56,9 +70,26 @@ class Plan:
         """False where it was measured that entropy does not say what heads need: such a plan is not followed."""
         return self.signal is None or self.signal >= LEAST_SIGNAL
 
-    def in_groups(self, groups: int) -> Plan:
-        """The same measurements with heads in so many groups."""
-        return replace(self, groups=groups, head_group=tuple(grouped(its, groups) for its in self.head_entropy))
+    @property
+    def has_need(self) -> bool:
+        """Whether needs were measured, and other prompts say the same of them."""
+        return bool(self.head_need) and self.steadiness is not None and self.steadiness >= LEAST_SIGNAL
+
+    def source(self, by: str = "auto", follow: bool = False) -> str | None:
+        """What heads are to be told apart by: "entropy" or "need"; None: by nothing, since what is asked for was measured to say nothing, which
+        `follow` overlooks. "auto": by need where it was measured and is steady, else by entropy. Raises `Invalid` for needs that nobody measured."""
+        if by not in SOURCES:
+            raise Invalid(f"heads are not told apart by {by!r}; there are {', '.join(SOURCES)}")
+        if by == "need" and not self.head_need:
+            raise Invalid("what heads need was not measured: plan = with_need(plan, needs(model, prompts)), of mnemos.activation.signal")
+        if by == "auto":
+            by = "need" if self.has_need else "entropy"
+        known = self.has_need if by == "need" else self.has_signal
+        return by if known or follow else None
+
+    def values(self, source: str) -> Values:
+        """What heads are told apart by."""
+        return self.head_need if source == "need" else self.head_entropy
 
     def with_signal(self, signal: float) -> Plan:
         """The same with what was measured of its signal."""
@@ -77,7 +108,10 @@ class Plan:
         """A table to read: a line for each layer, its stage, its entropy and how far that fell, and entropy/group of its heads; then the candidates
         for heads that fetch from afar."""
         said = "not measured" if self.signal is None else f"{self.signal:+.2f}"
-        said += "" if self.has_signal else ": no signal, this plan is not followed"
+        said += "" if self.has_signal else ": no signal"
+        if self.steadiness is not None:
+            said += f"; needs are {'' if self.has_need else 'not '}steady ({self.steadiness:+.2f})"
+        said += f"; budgets by {self.source() or 'nothing: equal ones'}"
         lines = [f"signal: {said}", "layer stage entropy   fall  heads: entropy/group"]
         before = self.layer_entropy[0]
         for layer, entropy in enumerate(self.layer_entropy):
@@ -103,14 +137,15 @@ class Plan:
             plain = json.loads(text)
             if plain["version"] != VERSION:
                 raise Corrupt(f"the plan has version {plain['version']!r}; this one reads {VERSION}: calibrate again")
-            layers = {name: tuple(tuple(its) for its in plain[name]) for name in ("head_entropy", "head_group")}
+            layers = {name: tuple(tuple(its) for its in plain.get(name, ())) for name in ("head_entropy", "head_group", "head_need")}
+            layers["alike"] = tuple(tuple(tuple(others) for others in its) for its in plain.get("alike", ()))
             flat = {name: tuple(plain[name]) for name in ("layer_entropy", "layer_stage")}
             plan = cls(**{**plain, **layers, **flat})
             shapes = {len(plan.head_entropy), len(plan.head_group), len(plan.layer_entropy), len(plan.layer_stage)}
-            widths = [[len(its) for its in grid] for grid in (plan.head_entropy, plan.head_group)]
+            widths = [[len(its) for its in grid] for grid in (plan.head_entropy, plan.head_group, plan.head_need or plan.head_entropy)]
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"this is no plan of heads and layers: {error!r}") from error
-        if len(shapes) != 1 or widths[0] != widths[1]:
+        if len(shapes) != 1 or any(its != widths[0] for its in widths) or len(plan.alike) not in (0, len(plan.head_entropy)):
             raise Corrupt("the plan's parts are of unlike numbers of layers or heads: calibrate again")
         if plan.fingerprint != fingerprint:
             raise FingerprintMismatch(f"the plan is of the model {plan.fingerprint}, this one is {fingerprint}: calibrate for it")
@@ -137,7 +172,7 @@ def calibrate(model: Any, fingerprint: str, sequences: Sequence[Sequence[int]], 
         raise Invalid("a calibration needs at least one sequence, and each of at least 2 tokens")
     if rule not in RULES:
         raise Invalid(f"no rule for the elbow of a spectrum is named {rule!r}; there are {', '.join(RULES)}")
-    heads, layers = [], []
+    heads, layers, cosines = [], [], []
     for sequence in sequences:
         memory = KVMemory.of(model, _Watch())
         with torch.no_grad():
@@ -147,6 +182,7 @@ def calibrate(model: Any, fingerprint: str, sequences: Sequence[Sequence[int]], 
             raise Invalid(f"{type(model).__name__} has layers of limited sight, whose heads cannot be planned for")
         shape = [(layer.queries()["states"][0], layer.tail.heads) for layer in memory.managed]
         heads.append([matrix_entropy(states, rule).reshape(its, -1).mean(1) for states, its in shape])
+        cosines.append(torch.stack([_likeness(layer) for layer in memory.managed]))
         layers.append([float(matrix_entropy(states[0], rule)) for states in hidden[: len(shape)]])
     each = np.asarray(heads)  # [sequences, layers, heads]
     mean, order = each.mean(0), each.argsort(-1).argsort(-1).sum(0) if votes else each.mean(0)
@@ -157,9 +193,15 @@ def calibrate(model: Any, fingerprint: str, sequences: Sequence[Sequence[int]], 
         sample=sample,
         head_entropy=tuple(tuple(its) for its in mean.tolist()),
         layer_entropy=layer_entropy,
-        head_group=tuple(grouped(its, groups) for its in order.tolist()),
+        head_group=in_groups(order.tolist(), groups),
         layer_stage=stages_of(layer_entropy, drop),
         groups=groups,
         rule=rule,
         drop=drop,
+        alike=tuple(most_alike(its) for its in torch.stack(cosines).mean(0)),
     )
+
+
+def _likeness(layer: MemoryLayer) -> Tensor:
+    """[H, H]: how alike the layer's query heads attended to one sequence."""
+    return likeness(some.window_attention()[0].flatten(0, 1) for some in layer.view().in_blocks(ROWS_AT_ONCE))

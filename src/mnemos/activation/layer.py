@@ -64,7 +64,9 @@ class MemoryLayer(CacheLayerMixin):
             raise Invalid("a KVMemory works only with a model prepared for it: make it by KVMemory.of(model, …), which sets the model's attention; "
                           "and where a forward pass was broken off, its memory is half written: read again")  # fmt: skip
         if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
+            left = self.policy.left(self.number)
+            both = (key_states, value_states) if left is None else (left.of_heads(key_states), left.of_heads(value_states))
+            self.lazy_initialization(*both)
         kwargs["memory"], self._waits = self, True
         self._said = {name: kwargs[name] for name in self.policy.said if kwargs.get(name) is not None}
         return key_states, value_states
@@ -136,8 +138,17 @@ class MemoryLayer(CacheLayerMixin):
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scaling: float, positions: Tensor | None,
                softcap: float | None) -> Tensor:  # fmt: skip
         """Queries [B, H, t, d] and the keys and values [B, G, t, d] of the same tokens → output [B, t, H, d]. `mask` [B, 1, t, t] is True where a
-        token sees another; None: each sees those before it. `positions` [B or 1, t]; None: they follow on."""
+        token sees another; None: each sees those before it. `positions` [B or 1, t]; None: they follow on. Of heads that the policy has deleted
+        nothing is looked at."""
         self._waits = False
+        left = self.policy.left(self.number)
+        if left is None:
+            return self._attend(queries, keys, values, mask, scaling, positions, softcap)
+        queries, keys, values = left.of_queries(queries), left.of_heads(keys), left.of_heads(values)
+        return left.whole(self._attend(queries, keys, values, mask, scaling, positions, softcap))
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scaling: float, positions: Tensor | None,
+                softcap: float | None) -> Tensor:  # fmt: skip
         rows, _, new, _ = queries.shape
         decodes = new == 1 and self.seen > 0 and not self.ends_prompt
         if decodes and not self.settled:
@@ -225,8 +236,9 @@ class MemoryLayer(CacheLayerMixin):
 
     def _row(self, queries: Tensor, tail: Dense) -> Tensor:
         """[B, G, g, n] float32: what one new query [B, H, 1, d] attends to in the tail."""
-        grouped = queries.reshape(queries.shape[0], self.tail.heads, -1, queries.shape[-1])
-        scores = torch.matmul(grouped * self.scaling, tail.keys.mT).float()
+        rows, heads, size = queries.shape[0], len(tail.heads), queries.shape[-1]
+        grouped, keys = queries.reshape(rows * heads, -1, size), tail.keys.flatten(0, 1)
+        scores = torch.baddbmm(grouped.new_empty(()), grouped, keys.mT, beta=0, alpha=self.scaling).unflatten(0, (rows, heads)).float()
         if self.tail.whole:
             return scores.softmax(-1)
         return scores.masked_fill((tail.positions < 0).unsqueeze(2), -torch.inf).softmax(-1).nan_to_num()

@@ -1,7 +1,7 @@
 """Who keeps how much: budgets of heads by groups, of layers by stages, in whole tokens whose sum is exact.
 
 A group, or stage, of number 0 keeps the most. Which head or layer is in which comes from a calibration (`calibration.Plan`), from the prompt's own
-queries, or, to compare with, from the reverse of those, from chance, or from depth alone.
+queries, or, to compare with, from the reverse of those, from chance, or from depth alone. Heads that keep nothing at all are chosen here, too.
 """
 
 from __future__ import annotations
@@ -41,6 +41,36 @@ def grouped(entropies: Sequence[float], groups: int) -> tuple[int, ...]:
     return tuple(numbers)
 
 
+def in_groups(values: Sequence[Sequence[float]], groups: int, together: bool = False) -> Grid:
+    """[layers][heads] → the group of each head, by `grouped` in each layer, or, `together`, over all of them."""
+    if not together:
+        return tuple(grouped(its, groups) for its in values)
+    flat = iter(grouped([value for its in values for value in its], groups))
+    return tuple(tuple(next(flat) for _ in its) for its in values)
+
+
+def weakest(values: Sequence[Sequence[float]], count: int, order: str = "entropy", seed: int = 0) -> Grid:
+    """[layers][heads] → [layers][count]: the heads of each layer that carry least, the later of equal ones; `order` as in `HeadGroups`. Raises
+    `Invalid` where a layer would be left without one."""
+    if not 0 <= count < min(len(its) for its in values):
+        raise Invalid(f"{count} heads of each layer cannot be deleted: layers have {min(len(its) for its in values)}, and at least one stays")
+    found = []
+    for layer, its in enumerate(values):
+        ranked = _ordered(sorted(range(len(its)), key=lambda head: (its[head], -head)), order, [seed, layer])
+        found.append(tuple(sorted(ranked[:count])))
+    return tuple(found)
+
+
+def _ordered(numbers: Sequence[int], order: str, seed: Sequence[int]) -> Sequence[int]:
+    """Numbers as they are, or back to front, or shuffled."""
+    if order == "reversed":
+        return numbers[::-1]
+    if order == "random":
+        shuffled: list[int] = np.random.default_rng(seed).permutation(np.asarray(numbers)).tolist()
+        return shuffled
+    return numbers
+
+
 def stages_of(entropies: Sequence[float], drop: float = DROP) -> tuple[int, ...]:
     """For each layer the number of its stage: a new one begins where truncated entropy falls by more than `drop` of the whole fall from the first
     layer to the last. One stage where it does not fall."""
@@ -77,8 +107,9 @@ class HeadGroups:
     """Divides a budget among heads by their groups, and among layers by `layers`: their stages, or nothing where it is empty.
 
     `groups` [layers][heads]; None: `online` groups by the entropy of the prompt's own queries, the mean over the rows of a batch, once for a
-    sequence. `order` "reversed" turns groups and stages around, "random" shuffles them by `seed`: to compare with. `origin` is the digest of the
-    calibration that all came from, "" where none did.
+    sequence. `together`: groups are of the heads of all layers, over which the sum is exact then, so that layers may keep unequally much. `order`
+    "reversed" turns groups and stages around, "random" shuffles them by `seed`: to compare with. `origin` is the digest of the calibration that all
+    came from, "" where none did.
     """
 
     groups: Grid | None
@@ -89,7 +120,8 @@ class HeadGroups:
     seed: int = 0
     online: int = 2
     origin: str = ""
-    name = "entropy"
+    together: bool = False
+    name = "groups"
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
@@ -99,6 +131,10 @@ class HeadGroups:
 
     def plan_of(self, layer: int, numbers: Sequence[int], budget: int) -> list[int]:
         """Tokens that each head of a layer keeps, its heads being in these groups."""
+        if self.together and self.groups is not None:
+            start = sum(len(its) for its in self.groups[:layer])
+            every = self._ordered([number for its in self.groups for number in its], len(self.groups))
+            return spaced(every, budget, self.spread, self.least)[start : start + len(numbers)]
         if self.layers:
             if layer >= len(self.layers):
                 raise Invalid(f"the plan is of {len(self.layers)} layers, and this is layer {layer}: calibrate for this model")
@@ -126,10 +162,7 @@ class HeadGroups:
     def _ordered(self, numbers: Sequence[int], salt: int) -> Sequence[int]:
         if self.order == "reversed":
             return [max(numbers) - number for number in numbers]
-        if self.order == "random":
-            shuffled: list[int] = np.random.default_rng([self.seed, salt]).permutation(np.asarray(numbers)).tolist()
-            return shuffled
-        return numbers
+        return _ordered(numbers, self.order, [self.seed, salt])
 
 
 def query_entropies(queries: Any, positions: Any, heads: int) -> list[float]:

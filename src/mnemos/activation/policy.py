@@ -18,6 +18,7 @@ from mnemos.activation.parts import Dense, Part
 from mnemos.base.errors import Invalid
 
 if TYPE_CHECKING:
+    from mnemos.activation.deletion import Left
     from mnemos.activation.layer import MemoryLayer
     from mnemos.activation.view import View
 
@@ -47,6 +48,10 @@ class Policy:
     said: tuple[str, ...] = ()
     """Keywords of a forward pass that say something of each new token, [B, t], such as `model(ids, cache=…, landmarks=…)`: a layer keeps it as the
     marks of that name."""
+
+    def left(self, number: int) -> Left | None:
+        """What is left of the heads of layer `number`; None: all of them. The same as long as the layer lives."""
+        return None
 
     @property
     def prompt_window(self) -> int:
@@ -155,6 +160,10 @@ class Budget:
         """Tokens a head, of `seen`."""
         return self.tokens if self.tokens is not None else max(1, round(self.share * seen))  # type: ignore[operator]
 
+    def of_rows(self, view: View) -> Tensor:
+        """[B]: of each row of a layer, by what it has seen itself."""
+        return torch.tensor([self.of(int(seen)) for seen in view.positions.amax((1, 2)) + 1], device=view.positions.device)
+
 
 @dataclass(frozen=True)
 class Pruning(Policy):
@@ -227,7 +236,8 @@ class Pruning(Policy):
         view = layer.view()
         counts = list(self.planner.plan(view, budget))
         scores = self.scorer.score(view)
-        own, stored = self._own_budgets(view), (view.positions >= 0).sum(-1)
+        own, stored = self.budget.of_rows(view), (view.positions >= 0).sum(-1)
+        each = torch.tensor([list(self.planner.plan(view, its)) for its in own.tolist()], device=own.device)  # [B, G]
         within = (stored.amax(1) <= own)[:, None]  # rows of a batch that lose nothing: they are stored as if they stood alone
         staying = torch.where(within, stored - self._given(stored), self.recent)
         if self.sinks:
@@ -236,7 +246,7 @@ class Pruning(Policy):
         parts = []
         for count in sorted(set(counts), reverse=True):
             heads = [head for head, its in enumerate(counts) if its == count]
-            others = ((own[:, None] / budget * count).round().long() - self.recent).clamp_min(0)  # by what each row has seen itself
+            others = (each[:, heads] - self.recent).clamp_min(0)
             kept = torch.where(within, (stored - staying)[:, heads], others)
             room = min(int(kept.max()), scores.shape[-1])
             best = scores[:, heads].topk(room, -1)
@@ -244,11 +254,6 @@ class Pruning(Policy):
             parts.append(view.part.of_heads(heads).take(_in_order(best.indices.masked_fill(none, -1))))
         layer.replace([one for part in parts if part.length for one in self._encoded(part, view)], view.newest(staying))
         return True
-
-    def _own_budgets(self, view: View) -> Tensor:
-        """[B]: the budget of each row, by what it has seen itself."""
-        assert self.budget is not None
-        return torch.tensor([self.budget.of(int(seen)) for seen in view.positions.amax((1, 2)) + 1], device=view.positions.device)
 
     def _given(self, stored: Tensor) -> Tensor:
         """How many of its tokens leave the tail of a row that drops nothing: what `_encode` takes; where nothing is encoded, all but the newest."""

@@ -5,8 +5,9 @@ UNComp (arXiv 2410.03090) takes it for granted; models differ, and a plan that c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ def compressed(memory: KVMemory, policy: Policy) -> KVMemory:
 
 
 def needs(model: Any, prompts: Prompts, window: int = 32) -> NDArray[np.float64]:
-    """[layers, key-value heads]: how much the mean loss of answers grows where a head keeps the newest `window` + 1 tokens of the prompt alone. The
-    last token of a prompt is read after compression."""
+    """[prompts, layers, key-value heads]: how much the mean loss of an answer grows where a head keeps the newest `window` + 1 tokens of the prompt
+    alone. The last token of a prompt is read after compression."""
     found = []
     for prompt, answer in prompts:
         memory = KVMemory.of(model)
@@ -58,7 +59,7 @@ def needs(model: Any, prompts: Prompts, window: int = 32) -> NDArray[np.float64]
         grid = [(layer, head) for layer in range(len(memory.managed)) for head in range(memory.managed[0].tail.heads)]
         cuts = (Pruning(Newest(), Budget(window + 1), OneHead(*where), recent=window) for where in grid)
         found.append([_loss(model, compressed(memory, cut), rest) - least for cut in cuts])
-    each: NDArray[np.float64] = np.asarray(found).mean(0).reshape(len(memory.managed), -1)
+    each: NDArray[np.float64] = np.asarray(found).reshape(len(found), len(memory.managed), -1)
     return each
 
 
@@ -69,5 +70,12 @@ def _loss(model: Any, memory: KVMemory, rest: Sequence[int]) -> float:
 
 
 def with_need(plan: Plan, grown: NDArray[np.float64]) -> Plan:
-    """The plan with its signal: the rank correlation of entropy and need over all heads."""
-    return plan.with_signal(spearman(np.ravel(plan.head_entropy), grown.ravel()))
+    """The plan with what was measured of needs (`needs`): their mean over the prompts, its rank correlation with entropy over all heads, and, for two
+    prompts or more, the rank correlation of what every other prompt says and what the others say."""
+    need = grown.mean(0)
+    steadiness = spearman(grown[::2].mean(0).ravel(), grown[1::2].mean(0).ravel()) if len(grown) > 1 else math.nan
+    return replace(
+        plan.with_signal(spearman(np.ravel(plan.head_entropy), need.ravel())),
+        head_need=tuple(tuple(its) for its in need.tolist()),
+        steadiness=None if math.isnan(steadiness) else steadiness,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -79,6 +79,13 @@ class View:
         if self.queries is None or self.query_positions is None:
             return self
         return replace(self, queries=self.queries[:, :, -count:], query_positions=self.query_positions[:, -count:])
+
+    def in_blocks(self, count: int) -> Iterator[View]:
+        """The same with `count` of the queries after another."""
+        if self.queries is not None and self.query_positions is not None:
+            for start in range(0, self.queries.shape[2], count):
+                some = slice(start, start + count)
+                yield replace(self, queries=self.queries[:, :, some], query_positions=self.query_positions[:, some])
 
     def window_attention(self) -> Tensor:
         """[B, G, g, w, n] float32: what the newest queries attend to among the stored tokens; each sees what is not after it. Queries in padded

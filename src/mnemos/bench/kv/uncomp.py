@@ -115,7 +115,7 @@ def signal(options: Options) -> Measured:
     for seed in range(SEEDS):
         for task in TASKS:
             made = [Asked.of(task, 512, f"signal {options.seed} {seed} {task} {number}") for number in range(count)]
-            grew = needs(model()[0], [asked.split for asked in made])
+            grew = needs(model()[0], [asked.split for asked in made]).mean(0)
             found.append(spearman(np.ravel(plan.head_entropy), grew.ravel()))
             within.append(float(np.mean([spearman(a, b) for a, b in zip(plan.head_entropy, grew, strict=True)])))
             rows[f"{task}, seed {seed}"] = {"over all heads": found[-1], "within layers": within[-1], "largest loss": float(grew.max())}
