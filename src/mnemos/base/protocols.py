@@ -35,6 +35,54 @@ class Embedder(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Memorised:
+    """What a model keeps of a text that it has read: the bytes, how many tokens the text has, and how many places of the model's context the memory
+    takes."""
+
+    payload: bytes
+    tokens: int
+    positions: int
+
+
+@runtime_checkable
+class Recaller(Protocol):
+    """A model that reads texts once, into a compressed memory, and says later what it remembers to a question. The driver stands in
+    `mnemos.activation.beacon.recaller`. What it recalls serves to search, and is no evidence."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the model and how it compresses: memories of one fingerprint, and only those, fit it."""
+        ...
+
+    @property
+    def section(self) -> int:
+        """Tokens of a text from which on it is read as well as it gets: what is shorter is better read together with others."""
+        ...
+
+    @property
+    def room(self) -> int | None:
+        """Places that memories may take together; None where nothing bounds them."""
+        ...
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        ...
+
+    def memorise(self, name: str, text: str) -> Memorised:
+        """Reads a text by itself. No two names give equal bytes. Raises `Invalid` for a text without tokens."""
+        ...
+
+    def joined(self, payloads: Sequence[bytes]) -> Any:
+        """Memories of texts as one, in this order, to be asked often. Raises `Corrupt`, `FingerprintMismatch`."""
+        ...
+
+    def recall(self, memory: Any, question: str) -> list[tuple[str, str]]:
+        """What the model remembers to a question, as (kind, text): "recall", a passage; "rewrite", a simpler question; "answer", a draft. The memory
+        stays as it was."""
+        ...
+
+
 class ToolCall(TypedDict):
     """A call that a language model asks for."""
 

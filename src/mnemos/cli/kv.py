@@ -46,6 +46,8 @@ def _with_model(mem: Mnemos, model: str | None, needed: bool = False) -> None:
 
 def _of(space: Space, entry: Entry) -> str:
     """What a KV memory is of, for reading: how its text begins, or which part of a prompt it is."""
+    if entry.source is None and entry.start is None:
+        return f"what is remembered of {counted(len(entry.sources), 'memory', 'memories')}"
     if entry.source is None:
         start = entry.start or 0
         texts = f", with {counted(len(entry.sources), 'text', 'texts')} of memories" if entry.sources else ""

@@ -34,7 +34,7 @@ from mnemos.store.base import Filter, Snapshot
 from mnemos.store.sqlite_read import Reader
 from mnemos.store.sqlite_write import Writer
 from mnemos.text.encoding import LONGEST_WHOLE
-from mnemos.text.strategy import Draft, Memory, Portion, View
+from mnemos.text.strategy import Draft, Memory, Portion, Recalls, View
 
 if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
@@ -74,6 +74,11 @@ def consolidate(space: Space, progress: Progress | None = None) -> Consolidated:
         return Consolidated(strategy.name)
     work = _Work(_Uncounted(space), strategy.name, progress)
     strategy.consolidate(work)
+    if space.system.recaller is not None and isinstance(strategy, Recalls) and strategy.recalls:
+        from mnemos.kernel.kv.corpus import memorise  # only where it is needed
+
+        for what, count in memorise(work.space).items():
+            work.report(what, count)
     return Consolidated(strategy.name, work.seen, work.done["added"], work.done["revised"], work.done["retired"], dict(work.reported))
 
 
@@ -143,7 +148,7 @@ class _Work:
                 self._progress(self.seen, self.seen + portion.left)
 
     def _next(self, size: int) -> _Portion | None:
-        with _looking(self.space, self.strategy) as (snapshot, index, masks, own):
+        with looking(self.space, self.strategy) as (snapshot, index, masks, own):
             before = int(snapshot.setting(self.key) or 0)
             seqs = index.seq.view()
             bare = masks.allowed.copy()
@@ -211,11 +216,11 @@ class _Portion:
     @contextlib.contextmanager
     def look(self) -> Iterator[View]:
         system = self._work.space.system
-        with _looking(self._work.space, self._work.strategy) as (snapshot, index, masks, _):
+        with looking(self._work.space, self._work.strategy) as (snapshot, index, masks, _):
             yield system.view(index, masks, None, self._work.now, snapshot)
 
     def views_of(self, sources: Iterable[UUID]) -> dict[UUID, list[Memory]]:
-        with _looking(self._work.space, self._work.strategy) as (snapshot, index, masks, own):
+        with looking(self._work.space, self._work.strategy) as (snapshot, index, masks, own):
             if masks.relations is None:
                 return {}
             owner = {row: source for source in sources for row in index.rows_of(source)}
@@ -350,7 +355,7 @@ class _Look(NamedTuple):
 
 
 @contextlib.contextmanager
-def _looking(space: Space, strategy: str) -> Iterator[_Look]:
+def looking(space: Space, strategy: str) -> Iterator[_Look]:
     """The space as it stands, its index locked. What has rules of its own is left out. Raises `PermissionDenied` for who does not see all of it."""
     system = space.system
     while True:

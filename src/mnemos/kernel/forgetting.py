@@ -197,6 +197,8 @@ def _forget_family(
         system.tracker.drop([*hidden, *whole])
         system.handed.drop(whole)
         try:
+            for space in {stone.space for stone in (*unnamed, *tombstones)}:
+                system.joined.pop(space, None)
             system.indexes.drop_forgotten({stone.space for stone in (*unnamed, *tombstones)})
         finally:
             system.store.erase([text.encode() for text in (*texts, *strings, *kinds)])

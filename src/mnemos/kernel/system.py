@@ -15,7 +15,7 @@ from mnemos.base.clock import Clock, Moment, system_clock
 from mnemos.base.cube import Json, check_text, plain_json
 from mnemos.base.errors import Invalid, MnemosError, NotFound, PermissionDenied, StoreUnavailable, shown
 from mnemos.base.ids import IdSource
-from mnemos.base.protocols import Embedder, LanguageModel, Progress
+from mnemos.base.protocols import Embedder, LanguageModel, Progress, Recaller
 from mnemos.index.space_index import SpaceIndex
 from mnemos.kernel import sealing
 from mnemos.kernel.checking import check_derived
@@ -60,7 +60,8 @@ class Mnemos:
 
     `location`: a file, or ":memory:". `embedder`: a name (`models.catalog`), an `Embedder`, or "none". `principal`: who acts; None is the
     owner of the file. `key`: opens a sealed store, and seals a new one: 32 bytes, a passphrase, or what gives one of them when it is called.
-    `language_model`: a local one, whose keys and values can be kept (`Space.kv`). `clock`: gives the time, in microseconds since 1970.
+    `language_model`: a local one, whose keys and values can be kept (`Space.kv`). `recaller`: a model that remembers whole spaces, which the strategy
+    "clues" then asks at each search (`kernel.kv.corpus`). `clock`: gives the time, in microseconds since 1970.
     `vector_memory`: bytes of vectors of one space that are held in memory; beyond, they are searched on disk (`kernel.vector_files`). `kv_memory`:
     bytes that all KV memories of the store may take; beyond, those that are worth least are forgotten (their texts stay).
     """
@@ -72,6 +73,7 @@ class Mnemos:
         embedder: str | Embedder | None = None,
         chat: object | None = None,
         language_model: LanguageModel | None = None,
+        recaller: Recaller | None = None,
         principal: str | None = None,
         key: object | None = None,
         clock: Clock = system_clock,
@@ -87,6 +89,7 @@ class Mnemos:
         self.principal = governance.check_principal(check_text(principal, "principal")) if principal is not None else None
         self.chat = chat
         self.language_model = language_model
+        self.recaller = recaller
         if isinstance(kv_memory, bool) or not isinstance(kv_memory, int) or kv_memory < 1:
             raise Invalid(f"kv_memory: is {shown(kv_memory)}, must be 1 or more bytes")
         self.kv_memory = kv_memory
@@ -102,6 +105,8 @@ class Mnemos:
         self.work = Work()
         self.tracker = AccessTracker()
         self.handed = HandedOut()
+        self.joined: dict[int, tuple[tuple[str, ...], Any]] = {}
+        """By space: the compressed memories that were asked last, and what the recaller made of them together (`kernel.kv.corpus`)."""
         self.rates = RateLimiter(clock)
         self.store = SqliteStore(address, clock=clock, vfs=vfs, key=key)
         self.vector_files = VectorFiles(self.store, vector_memory, lambda: start_vectors(self, self.work), here=vfs is None)
@@ -445,10 +450,13 @@ class Mnemos:
             raise NotFound("the space does not exist: the transaction that created it was undone; get the space again by its name")
         return row
 
-    def view(self, index: SpaceIndex, masks: Masks, cosines: Floats | None, now: int, snapshot: Reader) -> View:
+    def view(
+        self, index: SpaceIndex, masks: Masks, cosines: Floats | None, now: int, snapshot: Reader, recalled: Sequence[tuple[str, str]] = ()
+    ) -> View:
         """What a strategy sees of an index that is caught up to `snapshot`, and locked."""
         vectors = next((vectors for number, vectors in index.vectors.items() if self.embedding.is_own(number, snapshot)), None)
-        return View(index, masks.allowed, cosines, now, masks.views, masks.relations, snapshot, vectors, self.embedding.matrix, masks.handed)
+        return View(index, masks.allowed, cosines, now, masks.views, masks.relations, snapshot, vectors, self.embedding.matrix, masks.handed,
+                    recalled)  # fmt: skip
 
     def index(self, space: int, snapshot: Reader, *, fresh: bool = False) -> SpaceIndex:
         """The index of a space, made at first use; the scheduler says which ones are held.

@@ -55,6 +55,9 @@ class View:
     handed: Mask | None = None
     """(n,) bool: those of `views` that pass what else the caller asked for (types, tags, times …): the ones that may be handed out as hits. None
     where the space has no view."""
+    recalled: Sequence[tuple[str, str]] = ()
+    """What a model with a compressed memory of the space remembers to the question, as (kind, text) (`base.protocols.Recaller`): of allowed memories
+    alone, to search by, and no evidence. For strategies that are `Recalls`, where the store has such a model."""
 
     def contents(self, rows: Sequence[int]) -> list[Content]:
         """What the versions at `rows` say, in that order."""
@@ -182,6 +185,13 @@ class Prepares(Protocol):
     def prepare(self, view: View) -> bool:
         """Do some of what the first search would else have to do, while others wait for the index; give whether more is left."""
         ...
+
+
+@runtime_checkable
+class Recalls(Protocol):
+    """A strategy that asks a model with a compressed memory of the space, where there is one, before it looks at the space."""
+
+    recalls: bool
 
 
 class Strategy(Protocol):

@@ -93,6 +93,17 @@ class Library:
         self._open = None if self.apart else opened
         return part
 
+    def join(self, other: Library) -> None:
+        """Takes up the documents of another library after its own. Both read `apart`, so none of them has seen another. Raises `Invalid` where they
+        do not, or have other windows, other first tokens, or a document in common."""
+        if not (self.apart and other.apart) or (self.windows, self.first) != (other.windows, other.first):
+            raise Invalid("only libraries that read each document apart, in the same windows and after the same first tokens, can be joined")
+        if common := set(self.documents) & set(other.documents):
+            raise Invalid(f"both libraries have the document {shown(min(common))}: forget it in one of them")
+        if other.parts:
+            shift = self._append(other.memory, sum(len(part.tokens) for part in other.parts)) - len(self.first)
+            self.parts += [replace(part, start=part.start + shift, stop=part.stop + shift) for part in other.parts]
+
     def forget(self, name: str, again: bool = False) -> tuple[str, ...]:
         """Takes a document out: its positions, and its tokens. `again`: reads those after it again, so that the library is as if it had never been
         there; otherwise they are approximate, and named. Raises `NotFound`."""
@@ -181,18 +192,23 @@ class Library:
         self._read(alone, (*self.first, *tokens))
         with torch.no_grad():
             self.beacons.close(alone)
+        start = self._append(alone, len(tokens))
+        self.parts.append(part := Document(name, tokens, start, self._base))
+        return part
+
+    def _append(self, alone: BeaconMemory, read: int) -> int:
+        """Puts a memory, whose windows are all closed and which is of `read` tokens after the first ones, after what is there; gives where."""
         sinks, start = len(self.first), self._base
         more = alone.cursors[0]
         cursor = self.memory.cursors[0] if self.memory.cursors else Cursor()
-        after = Cursor(cursor.window + more.window - bool(sinks), 0, start + more.base - sinks, cursor.read + len(tokens))
+        after = Cursor(cursor.window + more.window - bool(sinks), 0, start + more.base - sinks, cursor.read + read)
         layers = []
         for held, new in zip(self.memory.layers, alone.layers, strict=True):
             both = [torch.cat([had, its[:, :, sinks:]], 2) if held.is_initialized else its
                     for had, its in zip(held.remembered if held.is_initialized else new.remembered, new.remembered, strict=True)]  # fmt: skip
             layers.append(((both[0], both[1]), new.tail))
         self.memory.restore(Snapshot((after,), after.read, tuple(layers)))
-        self.parts.append(part := Document(name, tokens, start, after.base))
-        return part
+        return start
 
     def _keep(self, places: Sequence[int]) -> None:
         """Keeps these positions of the memory, whose windows are all closed."""

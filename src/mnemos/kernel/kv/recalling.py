@@ -9,8 +9,7 @@ from mnemos.activation.beacon.beacons import Beacons
 from mnemos.activation.beacon.library import Library
 from mnemos.base.errors import NotFound
 from mnemos.models.local.model import LocalModel
-from mnemos.text.clues.by_model import SURE
-from mnemos.text.clues.memory import MOST, Clue, cleaned
+from mnemos.text.clues.memory import MOST, SURE, Clue, cleaned
 
 
 class CompressedMemory:

@@ -20,7 +20,7 @@ from mnemos.base.protocols import LanguageModel, Piece
 from mnemos.kernel.forgetting import Certificate
 from mnemos.kernel.kv.asked import Prompt, Sources, ids_of
 from mnemos.kernel.kv.reading import READ, Read, language_model, read, tokens_of
-from mnemos.kernel.kv.tier import TIER, in_use, is_over, prompt_of, readings_of, size_of, source_of, texts_of, tier_of
+from mnemos.kernel.kv.tier import CORPUS, TIER, in_use, is_over, prompt_of, readings_of, size_of, source_of, texts_of, tier_of
 from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.lineage import readings
 from mnemos.kernel.reading.viewing import Viewing
@@ -40,9 +40,9 @@ if READ.name not in TRANSFORMATIONS.names():
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One KV memory: its id, the text that it is of (None: a part of a prompt, from its token `start` on), and whether it can be used now: by which
-    model it was made, and whether the text has changed since. `bytes` in the store, `tokens` with those that begin any text. `state`: "ready",
-    "stale", "other model", or that of a text (or KV memory) that is out of use: "archived", "merged", "expired", "quarantined". One that is `frozen`
+    """One KV memory: its id, the text that it is of (None: a part of a prompt, from its token `start` on, or a section of a corpus), and whether it
+    can be used now: by which model it was made, and whether the text has changed since. `bytes` in the store, `tokens` with those that begin any text.
+    `state`: "ready", "stale", "other model", or that of a text (or KV memory) that is out of use: "archived", "merged", "expired", "quarantined". One that is `frozen`
     never gives way."""
 
     id: str
@@ -52,7 +52,7 @@ class Entry:
     bytes: int
     stale: bool
     fits: bool | None
-    """Whether the store's language model is the one that made it; None where it was opened without one."""
+    """Whether the store's language model (of a section of a corpus: its recaller) is the one that made it; None where it was opened without one."""
     state: str
     frozen: bool
     start: int | None = None
@@ -334,7 +334,8 @@ class KVShelf:
             return [self._entry(snapshot, row) for row in self._seen(snapshot, readings_of(snapshot, source))]
 
     def _entry(self, snapshot: Snapshot, row: VersionRow) -> Entry:
-        content, model = row.content, self.space.system.language_model
+        content, system = row.content, self.space.system
+        model = system.recaller if CORPUS in content.metadata else system.language_model
         fits = None if model is None else model.fingerprint == content.fingerprint
         texts, about = texts_of(row), prompt_of(row)
         state = "ready" if fits is not False else "other model"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mnemos.kernel.system import Mnemos
 
 TIER = "kv"
+CORPUS = "corpus"
+"""The key of `metadata` of a section of a corpus, with the places of the model's context that it takes (`mnemos.kernel.kv.corpus`)."""
 LEAST_HITS = 2
 
 
@@ -44,8 +46,8 @@ def size_of(row: VersionRow) -> int:
 
 
 def source_of(row: VersionRow) -> UUID | None:
-    """The text that it is of; None for a part of a prompt."""
-    return row.content.derived_from[0].id if prompt_of(row) is None else None
+    """The text that it is of; None for a part of a prompt, and for a section of a corpus."""
+    return row.content.derived_from[0].id if prompt_of(row) is None and CORPUS not in row.content.metadata else None
 
 
 def texts_of(row: VersionRow) -> list[UUID]:

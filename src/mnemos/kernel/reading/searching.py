@@ -16,7 +16,7 @@ from mnemos.kernel.reading.viewing import Viewing
 from mnemos.store.base import Filter, Snapshot
 from mnemos.text.question import Question, analyse
 from mnemos.text.reading import Flag
-from mnemos.text.strategy import Recall, Strategy
+from mnemos.text.strategy import Recall, Recalls, Strategy
 
 if TYPE_CHECKING:
     from mnemos.base.protocols import Vectors
@@ -41,6 +41,7 @@ def found(
 ) -> Iterator[Found]:
     """Search a space for `text`, as it was at `as_of`; `vector` is the text's embedding where it is given."""
     system = space.system
+    recalled = _recalled(space, text, where, strategy, as_of)
     voiced, meant, attempts = None, vector, 0
     looked: tuple[SpaceIndex, tuple[int, int, int], int, Masks, Question] | None = None
     while True:
@@ -68,7 +69,7 @@ def found(
                     continue
                 queries = system.embedding.align(question.voiced, meant, index.vectors, snapshot)
                 try:
-                    view = system.view(index, masks, index.cosines(queries, masks.seen), now, snapshot)
+                    view = system.view(index, masks, index.cosines(queries, masks.seen), now, snapshot, recalled)
                     recall = strategy.recall(question, view, k)
                 except VectorsLost:
                     if attempts >= _ATTEMPTS:
@@ -78,6 +79,15 @@ def found(
                 seqs = index.seq.view()[recall.rows].tolist()
             yield Found(viewing, position, seqs, recall)
             return
+
+
+def _recalled(space: Space, text: str, where: Filter, strategy: Strategy, as_of: int | Moment | None) -> list[tuple[str, str]]:
+    """What the store's recaller says to a question, where it has one and the strategy wants it: before anything is locked, since it takes long."""
+    if space.system.recaller is None or not isinstance(strategy, Recalls) or not strategy.recalls:
+        return []
+    from mnemos.kernel.kv.corpus import recalled  # only where it is needed
+
+    return recalled(space, text, where, as_of)
 
 
 class Masks(NamedTuple):

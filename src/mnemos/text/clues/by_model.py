@@ -10,14 +10,12 @@ from collections.abc import Sequence
 
 from mnemos.base.protocols import ChatModel
 from mnemos.text.asking import Refused, Report, ask
-from mnemos.text.clues.memory import MOST, Clue, cleaned
+from mnemos.text.clues.memory import MOST, SURE, Clue, cleaned
 from mnemos.text.prompts import prompt
 from mnemos.text.tokens import TokenCounter, count_tokens
 
 GIST_TOKENS = 3000
 """Of the gists that a model is shown."""
-SURE = {"recall": 1.0, "rewrite": 1.0, "answer": 0.5}
-"""Weights of the kinds; a drafted answer may be wrong."""
 
 
 def clues(

@@ -14,6 +14,8 @@ from mnemos.index.terms import query_terms
 
 MOST = 8
 """Clues of a question."""
+SURE = {"recall": 1.0, "rewrite": 1.0, "answer": 0.5}
+"""Weights of what a model says, by its kind; a drafted answer may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """The strategy "clues": a global memory of the space says what a question may be about besides what it names, and each such clue is searched for.
 
-Source: MemoRAG, arXiv 2409.05591, section 2, in its statistical form. Nothing that is written is changed; sections of conversations and documents
-get gists. What a clue finds is fused with the foundation's ranking, and the best of that keep their places.
+Source: MemoRAG, arXiv 2409.05591, section 2: in its statistical form, and, where the store has a model with a compressed memory of the space, with
+what that recalls. Nothing that is written is changed; sections of conversations and documents get gists. What a clue finds is fused with the
+foundation's ranking, and the best of that keep their places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,9 +20,9 @@ from mnemos.base.ids import parse_id
 from mnemos.text.clues.associations import MOST_TERMS, WALK, Asked, Associations, Look, Unit, Walk, headline, rarity, read, share
 from mnemos.text.clues.evidence import EACH, fused
 from mnemos.text.clues.gists import SECTIONS, Sections, cut, gist
-from mnemos.text.clues.memory import MOST, Clue
+from mnemos.text.clues.memory import MOST, SURE, Clue, cleaned
 from mnemos.text.plain import Plain, distinct
-from mnemos.text.question import Question
+from mnemos.text.question import Question, analyse
 from mnemos.text.ranking import Ranking
 from mnemos.text.reading import Flag
 from mnemos.text.strategy import Draft, Floats, Memory, Portion, Recall, View, Workbench
@@ -60,6 +61,8 @@ class Parameters:
     """Weight of a sure clue of that kind against the question itself."""
     gist: float = 0.2
     feedback: float = 0.2
+    recalled: float = 1.0
+    """Weight of what a model recalls; `memory.SURE` says how sure each kind is."""
     meaning: float = 0.5
     """How much likeness to the question counts beside its words, where the memories that hold a name are ranked."""
     walk: Walk = field(default=WALK)
@@ -83,6 +86,7 @@ class Clues(Plain):
     name = NAME
     about = "questions that name what they ask for by what it is to something else: clues from the whole space lead to the evidence"
     consolidates = True
+    recalls = True
 
     def __init__(self, parameters: Parameters = DEFAULTS) -> None:
         super().__init__()
@@ -118,6 +122,7 @@ class Clues(Plain):
             for led in made
             if led.rows and led.says > says + 1e-9
         ]
+        found += self._recalled(question, view, float(ranking.scores[own[0]]))
         found.sort(key=lambda led: -led.clue.weight)
         return found[: self.parameters.most]
 
@@ -171,6 +176,22 @@ class Clues(Plain):
             text = view.texts(best[:1].tolist())[0].split("\n", 1)[0][:80]
             says = seen.says(found, int(seen.held[best[0]]))
             yield Led(Clue(f"words of: {text}", "feedback", p.feedback), found.tolist(), float(says.max()))
+
+    def _recalled(self, question: Question, view: View, bound: float) -> Iterator[Led]:
+        """What a model remembers to the question: the memories that are like it. One whose best memory matches it worse than the question's best
+        matches the question (`bound`) is dropped, as in `evidence.gather`."""
+        said = [Clue(text, kind, self.parameters.recalled * SURE.get(kind, 1.0)) for kind, text in view.recalled]
+        clues = cleaned(question.text, said, self.parameters.most)
+        vectors = view.embed([clue.text for clue in clues]) if clues and view.vectors is not None else None
+        for at, clue in enumerate(clues):
+            cosines = None
+            if vectors is not None and view.vectors is not None:
+                cosines = view.vectors.scores(vectors[at], len(view.index), view.allowed)
+            scores = self.ranking(analyse(clue.text), replace(view, cosines=cosines)).scores
+            best = distinct(view.index, scores, self.parameters.each)
+            best = best[np.isfinite(scores[best])]
+            if len(best) and scores[best[0]] >= bound:
+                yield Led(clue, best.tolist(), 1.0)
 
     def _fused(self, scores: Floats, own: Rows, led: Sequence[Led]) -> tuple[Floats, dict[Clue, dict[int, float]]]:
         """The scores (n,) with those of the question's best rows and of what the clues found dealt out anew, in the fused order; and what each clue
