@@ -92,6 +92,7 @@ def test_bad_vectors_and_rules_are_refused() -> None:
         spectrum(np.zeros((1, 4)))
     with pytest.raises(Invalid, match="shrinkage"):
         spectrum(np.zeros((3, 4)), 2)
+    assert matrix_entropy(rng().normal(size=(50, 8)), "half") > matrix_entropy(rng().normal(size=(50, 8)))
     with pytest.raises(Invalid, match="rule"):
         matrix_entropy(np.zeros((3, 4)), "knee")
 
@@ -155,11 +156,19 @@ def test_a_plan_says_what_the_models_states_say() -> None:
     its = calibrate(model, "", ids.tolist())
     memory = KVMemory.of(model, policy("snapkv", tokens=100, window=64))
     run(model, memory, ids)
+    turned = calibrate(model, "", ids.tolist(), rule="fixed", rotated=True)
+    heard: list[torch.Tensor] = []
+    hooks = [layer.self_attn.q_proj.register_forward_hook(lambda module, given, out: heard.append(out[0])) for layer in model.model.layers]
+    run(model, KVMemory.of(model), ids)
+    for hook in hooks:
+        hook.remove()
     for layer, memory_layer in enumerate(memory.managed):
-        queries = memory_layer.queries()["states"][0]
-        right = [float(np.mean([matrix_entropy(queries[head]) for head in (2 * group, 2 * group + 1)])) for group in range(2)]
-        assert its.head_entropy[layer] == pytest.approx(right)
-        assert its.head_group[layer] == grouped(right, 2)
+        plain = heard[layer].unflatten(-1, (4, 8)).transpose(0, 1)
+        for found, queries, rule in ((its, plain, "half"), (turned, memory_layer.queries()["states"][0], "fixed")):
+            right = [float(np.mean([matrix_entropy(queries[head], rule) for head in (2 * group, 2 * group + 1)])) for group in range(2)]
+            assert found.head_entropy[layer] == pytest.approx(right, rel=1e-5)
+            assert found.head_group[layer] == grouped(right, 2)
+    assert its.head_entropy != turned.head_entropy
     text = its.with_signal(0.1).report()
     assert "no signal" in text
     assert len(text.splitlines()) == 5

@@ -1,8 +1,8 @@
 """A plan for one model: which heads and layers carry how much (UNComp, arXiv 2410.03090), measured once on a few texts and kept as JSON.
 
-Heads by the truncated entropy of their queries as attention sees them, layers by that of the hidden states that enter them. Whether heads of higher
-entropy really need more is another question, and models differ: `signal` measures it, and what each head needs, which can be followed instead. A plan
-that carries no signal, and whose needs are not steady, is not followed.
+Heads by the truncated entropy of their queries before those are turned by position, layers by that of the hidden states that enter them. Whether
+heads of higher entropy really need more is another question, and models differ: `signal` measures it, and what each head needs, which can be followed
+instead. A plan that carries no signal, and whose needs are not steady, is not followed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mnemos.activation.deletion import likeness, most_alike
 from mnemos.activation.entropy import RULES, matrix_entropy
 from mnemos.activation.layer import ROWS_AT_ONCE, MemoryLayer
 from mnemos.activation.memory import KVMemory
-from mnemos.activation.planning import DROP, Grid, in_groups, stages_of
+from mnemos.activation.planning import DROP, RULE, Grid, in_groups, query_entropies, stages_of
 from mnemos.activation.policy import Policy
 from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid
 
@@ -52,7 +52,8 @@ class Plan:
     head_group: Grid
     layer_stage: tuple[int, ...]
     groups: int = 2
-    rule: str = "fixed"
+    rule: str = RULE
+    rotated: bool = False
     drop: float = DROP
     signal: float | None = None
     head_need: Values = ()
@@ -158,32 +159,35 @@ class Plan:
 
 
 class _Watch(Policy):
-    """Drops nothing, and has layers keep all queries."""
+    """Drops nothing, and has layers keep all queries, and know how they were turned, where that is wanted."""
 
     name = "watch"
     query_window = 1 << 30
 
+    def __init__(self, unrotates: bool) -> None:
+        self.unrotates = unrotates
 
-def calibrate(model: Any, fingerprint: str, sequences: Sequence[Sequence[int]], groups: int = 2, rule: str = "fixed", drop: float = DROP,
-              votes: bool = False) -> Plan:  # fmt: skip
-    """Reads token sequences, some tens of them, and plans. A key-value head's entropy is the mean over the query heads that share it. `votes`: heads
-    are grouped by the sum of their ranks in each sequence, not by their mean entropy. Raises `Invalid` for no sequences, or one of under 2 tokens."""
+
+def calibrate(model: Any, fingerprint: str, sequences: Sequence[Sequence[int]], groups: int = 2, rule: str = RULE, drop: float = DROP,
+              votes: bool = False, rotated: bool = False) -> Plan:  # fmt: skip
+    """Reads token sequences, some tens of them, and plans. A key-value head's entropy, by `rule`, is the mean over the query heads that share it; of
+    a layer's hidden states a quarter of the eigenvalues count. `votes`: heads are grouped by the sum of their ranks in each sequence, not by their
+    mean entropy. `rotated`: entropy is of queries as attention sees them, turned by their positions. Raises `Invalid` for no sequences, or one of under 2 tokens."""
     if not sequences or min(len(each) for each in sequences) < 2:
         raise Invalid("a calibration needs at least one sequence, and each of at least 2 tokens")
     if rule not in RULES:
         raise Invalid(f"no rule for the elbow of a spectrum is named {rule!r}; there are {', '.join(RULES)}")
     heads, layers, cosines = [], [], []
     for sequence in sequences:
-        memory = KVMemory.of(model, _Watch())
+        memory = KVMemory.of(model, _Watch(not rotated))
         with torch.no_grad():
             ids = torch.tensor([list(sequence)], device=model.device)
             hidden = model(ids, cache=memory, output_hidden_states=True, logits_to_keep=1).hidden_states
         if len(memory.managed) != len(memory.layers):
             raise Invalid(f"{type(model).__name__} has layers of limited sight, whose heads cannot be planned for")
-        shape = [(layer.queries()["states"][0], layer.tail.heads) for layer in memory.managed]
-        heads.append([matrix_entropy(states, rule).reshape(its, -1).mean(1) for states, its in shape])
+        heads.append([query_entropies(layer.view(), rule) for layer in memory.managed])
         cosines.append(torch.stack([_likeness(layer) for layer in memory.managed]))
-        layers.append([float(matrix_entropy(states[0], rule)) for states in hidden[: len(shape)]])
+        layers.append([float(matrix_entropy(states[0])) for states in hidden[: len(memory.layers)]])
     each = np.asarray(heads)  # [sequences, layers, heads]
     mean, order = each.mean(0), each.argsort(-1).argsort(-1).sum(0) if votes else each.mean(0)
     layer_entropy = tuple(np.asarray(layers).mean(0).tolist())
@@ -197,6 +201,7 @@ def calibrate(model: Any, fingerprint: str, sequences: Sequence[Sequence[int]], 
         layer_stage=stages_of(layer_entropy, drop),
         groups=groups,
         rule=rule,
+        rotated=rotated,
         drop=drop,
         alike=tuple(most_alike(its) for its in torch.stack(cosines).mean(0)),
     )

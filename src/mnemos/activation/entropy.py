@@ -17,7 +17,7 @@ from mnemos.base.errors import Invalid
 
 SHARE = 0.25
 """Of d eigenvalues the fixed rule counts so many: 32 of 128 in the authors' code."""
-RULES = ("fixed", "chord")
+RULES = ("fixed", "half", "chord")
 
 Spectrum = NDArray[np.float64]
 
@@ -91,8 +91,10 @@ def truncated(values: Spectrum, counts: int | NDArray[np.int64], normalised: boo
 
 
 def matrix_entropy(vectors: Any, rule: str = "fixed", shrinkage: float = 0.0, normalised: bool = False) -> NDArray[np.float64]:
-    """[..., n, d] → [...]: truncated matrix entropy by a rule, "fixed" or "chord". Raises `Invalid` for another, and as `spectrum` does."""
+    """[..., n, d] → [...]: truncated matrix entropy by a rule: "fixed" counts a quarter of the eigenvalues, "half" half of them, "chord" those before
+    the elbow. Raises `Invalid` for another, and as `spectrum` does."""
     if rule not in RULES:
         raise Invalid(f"no rule for the elbow of a spectrum is named {rule!r}; there are {', '.join(RULES)}")
     values = spectrum(vectors, shrinkage)
-    return truncated(values, fixed(values) if rule == "fixed" else chord(values), normalised)
+    counts = chord(values) if rule == "chord" else fixed(values, 0.5 if rule == "half" else SHARE)
+    return truncated(values, counts, normalised)

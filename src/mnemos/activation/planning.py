@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,8 @@ SPREAD = 1 / 3
 """The first group keeps so much more than the mean, the last so much less: 512 and 256 at a mean of 384 in the paper."""
 DROP = 0.15
 """A layer begins a stage where entropy falls from the one before by more than this share of the whole fall."""
+RULE = "half"
+"""How many eigenvalues count (`entropy.matrix_entropy`), where nothing else is asked for."""
 GROUPS = "uncomp.groups"
 """The note of a layer that says in which group each head is, where the prompt's own queries decided it."""
 
@@ -155,7 +156,7 @@ class HeadGroups:
             return self.groups[layer]
         notes = view.layer.notes
         if GROUPS not in notes:
-            notes[GROUPS] = list(grouped(query_entropies(view.queries, view.query_positions, view.heads), self.online))
+            notes[GROUPS] = list(grouped(query_entropies(view), self.online))
         known: list[int] = notes[GROUPS]
         return known
 
@@ -165,13 +166,17 @@ class HeadGroups:
         return _ordered(numbers, self.order, [self.seed, salt])
 
 
-def query_entropies(queries: Any, positions: Any, heads: int) -> list[float]:
-    """Truncated entropy for each of G key-value heads: of queries [B, H, n, d], mean over the query heads that share it and over the rows, each of
-    which counts where its positions [B, n] are not −1. 0 where a row has fewer than two."""
-    found = np.zeros((queries.shape[0], queries.shape[1]))
-    for row in range(queries.shape[0]):
-        its = queries[row][:, positions[row] >= 0]
+def query_entropies(view: View, rule: str = RULE) -> list[float]:
+    """Truncated entropy for each of G key-value heads: of the queries that the layer keeps, as they were before the model turned them by position
+    where the layer knows how it did. The mean over the query heads that share a key-value head, and over the rows of a batch, each of which counts
+    where it has queries; 0 where it has fewer than two."""
+    if view.queries is None or view.query_positions is None:
+        raise RuntimeError("the policy keeps no queries: its query_window is 0")
+    states = view.layer.rotation().unrotate(view.queries, view.query_positions.clamp_min(0).unsqueeze(1))
+    found = np.zeros(states.shape[:2])
+    for row, positions in enumerate(view.query_positions):
+        its = states[row][:, positions >= 0]
         if its.shape[1] > 1:
-            found[row] = matrix_entropy(its)
-    means: list[float] = found.mean(0).reshape(heads, -1).mean(1).tolist()
+            found[row] = matrix_entropy(its, rule)
+    means: list[float] = found.mean(0).reshape(view.heads, -1).mean(1).tolist()
     return means

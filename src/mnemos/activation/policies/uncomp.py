@@ -75,8 +75,11 @@ class Uncomp(Pruning):
 
     @property
     def prompt_window(self) -> int:
-        online = isinstance(self.planner, HeadGroups) and self.planner.groups is None
-        return 1 << 30 if online else self.query_window
+        return 1 << 30 if self.unrotates else self.query_window
+
+    @property
+    def unrotates(self) -> bool:  # type: ignore[override]
+        return isinstance(self.planner, HeadGroups) and self.planner.groups is None  # the prompt's own queries decide
 
     def left(self, number: int) -> Left | None:
         if not self.lefts:
@@ -108,16 +111,16 @@ def make(tokens: int | None = None, share: float | None = None, plan: Plan | Non
 
     Without a `plan` the prompt's own queries decide. `by`: what heads are told apart by, see `Plan.source`. `layers`: the budget of a layer follows
     its stage ("stages"), its depth alone ("depth"), nothing ("even"), or the groups of its heads, which are then made of the heads of all layers
-    ("together"); None: even by entropy, together by need. `spread`: see `planning.spaced`; None: a third by entropy, `NEED_SPREAD` by need. `delete`:
-    so many key-value heads of each layer, those that carry least, hold nothing, and get what those most like them give. `floor`: prompts are read in
-    the plan's stages, or in those given, down to so many tokens (`stages.prefill`). `follow`: also a plan without signal. `order`: see
-    `planning.HeadGroups`. Raises `Invalid` where a plan is needed and none is given, or it does not say which heads to delete.
+    ("together"); None: together where the plan's signal was measured, which is of all heads, else even. `spread`: see `planning.spaced`; None: a third
+    by entropy, `NEED_SPREAD` by need. `delete`: so many key-value heads of each layer, those that carry least, hold nothing, and get what those most
+    like them give. `floor`: prompts are read in the plan's stages, or in those given, down to so many tokens (`stages.prefill`). `follow`: also a plan
+    without signal. `order`: see `planning.HeadGroups`. Raises `Invalid` where a plan is needed and none is given, or it does not say which heads to delete.
     """
     source = "entropy" if plan is None and by == "auto" else None if plan is None else plan.source(by, follow)
     if plan is None and by != "auto":
         raise Invalid(f"without a plan the prompt's own entropy decides: give the plan= of a calibration to go by {by!r}")
     if layers is None:
-        layers = "together" if source == "need" else "even"
+        layers = "even" if plan is None or plan.signal is None else "together"
     if layers not in LAYERS:
         raise Invalid(f"no budget of layers is named {layers!r}; there are {', '.join(LAYERS)}")
     if plan is None and (layers != "even" or delete or (floor is not None and stages is None)):
