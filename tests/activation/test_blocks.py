@@ -78,11 +78,11 @@ def test_only_what_stands_for_blocks_is_near(by: str) -> None:
     _, whole = read(600, top=500)
     part, heads, size = part_of(memory), 2, 8
     numbers = size * (1 if by == MEAN else 2)
-    packed = numbers // 2 + -(-numbers // 32) * 4  # codes, and a scale and a zero for each group
     count = part.places.shape[1]
-    near = heads * count * (packed + 1) + part.places.numel() * 4 + part.counts.numel() * 8
+    near = heads * count * numbers // 2 + heads * -(-count // 8)  # codes, and whether each is scored
+    near += heads * 2 * numbers * 4 + 4 + part.counts.numel() * 8  # means and spreads, of how many
     assert part.nbytes().near == near
-    assert part.nbytes().far == heads * count * 4 * 2 * size * 4 + count * 2 * 4
+    assert part.nbytes().far == heads * count * 4 * 2 * size * 4 + count * 2 * 4 + count * 4 * 4  # tokens, spans, positions
     assert memory.nbytes().near < whole.nbytes().near / 5
 
 

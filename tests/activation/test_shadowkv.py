@@ -11,12 +11,12 @@ import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from activation.tiny_llama import VOCABULARY, greedy, llama, run, tokens
+from mnemos.activation.coding import Codes
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.activation.policies.shadowkv import ShadowKV
 from mnemos.activation.policy import Budget, Policy
-from mnemos.activation.quantised import Packed
 from mnemos.activation.rotary import Layout, Rotary, Source
 from mnemos.activation.saving import dump, load
 from mnemos.activation.shadow import lowrank, sources
@@ -302,7 +302,7 @@ def test_tokens_of_other_directions_enlarge_the_basis_or_are_kept() -> None:
             first, last = torch.tensor([0]), torch.tensor([found.store.count - 1])
             assert found.keys(first, first, first).shape == found.keys(first, first, last).shape == (1, 8 * 16)  # each of one piece alone
             assert found.strays is not None
-            assert layer.nbytes().far == found.store.nbytes().far + 32 * 32 * 4
+            assert layer.nbytes().far == found.store.nbytes().far + 32 * 32 * 4 + found.places.numel() * 4
         else:
             assert found.rank == 4
             assert layer.parts[0].kind == "dense"
@@ -462,14 +462,17 @@ def test_in_few_bits_what_a_source_held_is_zeros_and_the_rest_stays_to_the_bit()
     found, places = shadow(memory), torch.arange(before.length).view(-1, 4)
     gone = (places >= 10) & (places < 31)
     (one,), (other,) = before.coefficients, found.coefficients
-    assert isinstance(one, Packed)
-    assert isinstance(other, Packed)
+    assert isinstance(one, Codes)
+    assert isinstance(other, Codes)
+    assert bool((other.tensor()[1][gone] == 0).all())
     for name, tensor in other.tensors().items():
         assert bool((tensor[1][gone] == 0).all()), name
         assert torch.equal(tensor[1][~gone], one.tensors()[name][1][~gone])
         assert torch.equal(tensor[0], one.tensors()[name][0])
     whole = gone.all(-1)
-    assert bool((found.store.summaries[1, :, whole] == 0).all())
+    assert not bool(found.store.readable[1, :, whole].any())
+    written = found.store.summaries[1, :, whole]
+    assert torch.equal(written, written[:, :1].expand_as(written))  # all the same
     untouched = ~gone.any(-1)
     assert torch.equal(found.store.summaries[1, :, untouched], before.store.summaries[1, :, untouched])
     greedy(model, memory, run(model, memory, tokens(2, 1))[:, -1], 10)
@@ -484,8 +487,9 @@ def test_in_few_bits_keys_are_what_their_codes_say_and_the_bytes_are_theirs(bits
     assert few is not None
     left, right = (found.everything().keys for found in (plain, few))
     assert float((left - right).norm() / left.norm()) < {2: 0.5, 4: 0.1, 8: 0.01}[bits]
-    n, room = few.length, lambda count, length: count * (length * bits // 8 + 4)
-    saved = n * 16 * 4 - room(n, 16) + n // 4 * 64 * 4 - 2 * room(n // 4, 32)
+    n, chunks = few.length, few.length // 4
+    saved = n * 16 * 4 - n * (16 * bits // 8 + 1)  # coefficients: codes and a scale of each token
+    saved += chunks * 64 * 4 - chunks * 64 * bits // 8 - 2 * 64 * 4 - 4  # landmarks: codes, of all together means and spreads, and of how many
     assert plain.nbytes().near - few.nbytes().near == saved + 2 * 16 * (32 * 4 - 32 - 4)  # directions have 8 bits
 
 

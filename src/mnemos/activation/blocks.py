@@ -42,8 +42,8 @@ def asking(queries: Tensor, by: str) -> Tensor:
 class FarBlocks(Retrieving):
     """n blocks of c tokens of each row.
 
-    `store`: what stands for blocks [B, G, n, d or 2 d], near; keys and values of their tokens [B, G, n, c · (d + e)], far. `places` [B, n, c] int32:
-    positions, −1 where there is no token. `counts` [B]: the blocks that each key-value head picks for a query. `by`: what stands for them.
+    `store`: what stands for blocks [B, G, n, d or 2 d], near; keys and values of their tokens [B, G, n, c · (d + e)], far. `places` [B, n, c] int32,
+    far: positions, −1 where there is no token. `counts` [B]: the blocks that each key-value head picks for a query. `by`: what stands for them.
     """
 
     store: ChunkStore
@@ -70,7 +70,7 @@ class FarBlocks(Retrieving):
         last = positions.amax(-1)
         spans = torch.stack([positions.masked_fill(positions < 0, ABSENT).amin(-1).masked_fill(last < 0, -1), last], -1)
         store.put(represented(keys, there, by), torch.cat([keys.flatten(3), values.flatten(3)], -1), spans)
-        return cls(store, positions.clone(), counts, by, reuse, size)
+        return cls(store, positions.to("cpu", copy=True), counts, by, reuse, size)
 
     def joined(self, taken: Dense, counts: Tensor) -> FarBlocks:
         """With tokens [B, G, n · c, …] after it."""
@@ -85,7 +85,7 @@ class FarBlocks(Retrieving):
     @property
     def heads(self) -> tuple[int, ...]:
         """All of the layer."""
-        return tuple(range(self.store.readable.shape[1]))
+        return tuple(range(self.store.heads))
 
     @property
     def block(self) -> int:
@@ -99,7 +99,7 @@ class FarBlocks(Retrieving):
     @property
     def positions(self) -> Tensor:
         """[B, 1, n · c]."""
-        return self.places.flatten(1).unsqueeze(1)
+        return self.places.flatten(1).unsqueeze(1).to(self.store.device)
 
     # Picking and bringing
 
@@ -137,12 +137,11 @@ class FarBlocks(Retrieving):
         other.places = self.places.clone()
         other.places[row] = other.places[row].masked_fill(gone, -1)
         if not erase:
-            other.store.readable = other.store.readable.clone()
-            other.store.readable[row, :, chunks] = False
+            other.store.hide(row, chunks)
             return other
-        heads, m, device = len(self.heads), len(chunks), chunks.device
-        where = torch.full((heads * m,), row, device=device), torch.arange(heads, device=device).repeat_interleave(m), chunks.repeat(heads)
-        left = other.places[row, chunks]  # [m, c]
+        heads, m, device = len(self.heads), len(chunks), self.store.device
+        where = torch.full((heads * m,), row), torch.arange(heads).repeat_interleave(m), chunks.repeat(heads)
+        left = other.places[row, chunks].to(device)  # [m, c]
         stays = left >= 0
         keys, values = (states.view(heads, m, self.block, -1) * stays.unsqueeze(-1) for states in self._bring(*where))
         spans = torch.stack([left.masked_fill(~stays, ABSENT).amin(-1), left.amax(-1)], -1).masked_fill(~stays.any(-1, keepdim=True), -1)
@@ -153,8 +152,8 @@ class FarBlocks(Retrieving):
     # The rest of what a part is
 
     def dense(self) -> tuple[Tensor, Tensor]:
-        rows, heads, n = self.store.readable.shape
-        keys, values = self._split(self.store.whole())
+        keys, values = self._split(whole := self.store.whole())
+        rows, heads, n, _ = whole.shape
         return keys.view(rows, heads, n * self.block, -1), values.view(rows, heads, n * self.block, -1)
 
     def logits(self, queries: Tensor) -> Tensor:
@@ -165,10 +164,11 @@ class FarBlocks(Retrieving):
         return product(weights.to(values.dtype), values)
 
     def nbytes(self) -> Bytes:
-        return self.store.nbytes() + Bytes(size_of(self.places, self.counts, *(() if self.buffer is None else self.buffer.tensors())))
+        near = size_of(self.counts, *(() if self.buffer is None else self.buffer.tensors()))
+        return self.store.nbytes() + Bytes(near, size_of(self.places))
 
     def rows(self, index: Tensor) -> FarBlocks:
-        places, counts = self.places.index_select(0, index), self.counts.index_select(0, index)
+        places, counts = self.places.index_select(0, index.cpu()), self.counts.index_select(0, index)
         return FarBlocks(self.store.rows(index), places, counts, self.by, self.reuse, self.size)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -178,7 +178,7 @@ class FarBlocks(Retrieving):
 
 def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> FarBlocks:
     store = ChunkStore.from_state({name.removeprefix("store."): tensor for name, tensor in tensors.items() if name.startswith("store.")})
-    return FarBlocks(store, tensors["places"], tensors["counts"], plain["by"], plain["reuse"], plain["size"])
+    return FarBlocks(store, tensors["places"].cpu(), tensors["counts"], plain["by"], plain["reuse"], plain["size"])
 
 
 parts.register(FarBlocks.kind, _load)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mnemos.activation import coding
-from mnemos.activation.coding import Numbers
+from mnemos.activation.coding import Codes, Frame, Numbers
 from mnemos.activation.parts import Bytes, size_of
 from mnemos.base.errors import Invalid
 
@@ -65,15 +66,16 @@ class Disk:
 class ChunkStore:
     """Chunks in the order in which they were put, the same number for each row; where a row has fewer, the places that it leaves are not readable.
 
-    `summaries` [B, G, n, d] near; `readable` [B, G, n], of chunks that are scored; `spans` [B, n, 2] int32, the positions of the first and last token
-    that a chunk holds (−1: none), by which a source's chunks are found. Payloads lie in a few pieces that never change, so that forks share them.
-    With `bits` summaries are kept in so many, each chunk's by itself, and scored as they are kept.
+    `summaries` [B, G, n, d] near; `readable` [B, G, n], of chunks that are scored, a bit of each near; `spans` [B, n, 2] int32, the positions of the
+    first and last token that a chunk holds (−1: none), by which a source's chunks are found. Payloads lie in a few pieces that never change, so that
+    forks share them. With `bits` summaries are kept in so many, in a frame of their row and head, and scored as they are kept.
     """
 
     def __init__(self, place: Place | None = None, bits: int | None = None) -> None:
         self.place, self.bits = Host() if place is None else place, bits
         self._near: Numbers
-        self.readable: Tensor
+        self._frame: Frame | None = None
+        self._readable: Tensor
         self.spans: Tensor
         self.payloads: list[Tensor] = []
         self.copied = 0
@@ -85,31 +87,89 @@ class ChunkStore:
         return sum(piece.shape[2] for piece in self.payloads)
 
     @property
+    def device(self) -> torch.device:
+        """Of what is near."""
+        return self._readable.device
+
+    @property
+    def heads(self) -> int:
+        """G."""
+        return int(self._readable.shape[1])
+
+    @property
     def summaries(self) -> Tensor:
         """[B, G, n, d], as they are scored."""
-        return coding.decoded(self._near)
+        numbers = coding.decoded(self._near)
+        return numbers if self._frame is None else self._frame.without(numbers)
+
+    @property
+    def readable(self) -> Tensor:
+        """[B, G, n]: whether a chunk is scored; a copy."""
+        return coding.mask_of(self._readable, self.spans.shape[1])
+
+    @readable.setter
+    def readable(self, mask: Tensor) -> None:
+        self._readable = coding.bits_of(mask)
+
+    def hide(self, row: int, chunks: Sequence[int] | Tensor) -> None:
+        """These chunks of a row are not scored any more."""
+        mask = self.readable
+        mask[row, :, torch.as_tensor(chunks, dtype=torch.long, device=self.device)] = False
+        self.readable = mask
 
     def put(self, summaries: Tensor, payload: Tensor, spans: Tensor, readable: Tensor | None = None) -> None:
         """Appends chunks: summaries [B, G, m, d], payload [B, G, m, p], spans [B, m, 2]; all readable where nothing else is said."""
         if readable is None:
             readable = (spans[..., 1] >= 0).unsqueeze(1).expand(summaries.shape[:3]).contiguous()
-        spans, near = spans.to("cpu", torch.int32), coding.coded(summaries, self.bits)
+        self._near = self._with(summaries, (spans[..., 1] >= 0).to(summaries.device))
+        spans = spans.to("cpu", torch.int32)
         if self.payloads:
-            near = coding.each(lambda *both: torch.cat(both, 2), self._near, near)
             readable, spans = torch.cat([self.readable, readable], 2), torch.cat([self.spans, spans], 1)
-        self._near, self.readable, self.spans = near, readable, spans
+        self.readable, self.spans = readable, spans
         pieces = list(self.payloads)  # forks share the list, too
         while pieces and pieces[-1].shape[2] <= payload.shape[2]:  # each number is copied once for each doubling
             payload = torch.cat([pieces.pop().to(payload.device), payload], 2)
         self.payloads = [*pieces, self.place.hold(payload)]
 
+    def _with(self, summaries: Tensor, there: Tensor) -> Numbers:
+        """What is kept near, with those of more chunks [B, G, m, d], of which `there` [B, m] are; a frame that few have told of is measured anew."""
+        if self.bits is None:
+            return torch.cat([self.summaries, summaries], 2) if self.payloads else summaries
+        if self._frame is None:
+            self._frame = Frame.of(summaries, there)
+            return self._few(summaries)
+        before = self._near
+        if bool((self._frame.known < coding.ENOUGH).any()):
+            known = (self.spans[..., 1] >= 0).to(there.device)
+            old = self.summaries
+            self._frame, anew = self._frame.renewed(torch.cat([old, summaries], 2), torch.cat([known, there], 1))
+            before = coding.each(lambda new, was: torch.where(anew[:, None, None, None], new, was), self._few(old), before)
+        return coding.each(lambda *both: torch.cat(both, 2), before, self._few(summaries))
+
+    def _few(self, summaries: Tensor) -> Numbers:
+        """[B, G, m, d] in few bits."""
+        assert self._frame is not None
+        assert self.bits is not None
+        return replace(Codes.of(self._frame.within(summaries), self.bits, scaled=False), dtype=summaries.dtype)
+
     def score(self, queries: Tensor, allowed: Tensor | None = None) -> Tensor:
         """[B, G, g, t, d] → [B, G, g, t, n] float32: products with the summaries; −∞ for chunks that are not readable, or that `allowed`
         [B, 1 or G, n] excludes: whatever those hold, nothing else changes."""
         rows, heads, group, new, _ = queries.shape
-        scores = torch.matmul(queries.reshape(rows, heads, group * new, -1), self.summaries.transpose(-1, -2)).float()
+        flat = queries.reshape(rows, heads, group * new, -1)
+        if self._frame is None:
+            scores = torch.matmul(flat, self.summaries.transpose(-1, -2)).float()
+        else:  # queries are put into the frame, not all summaries out of it
+            flat = flat.float()
+            scores = torch.matmul(flat * self._frame.spread.float(), self._levels().transpose(-1, -2))
+            scores += torch.matmul(flat, self._frame.middle.float().transpose(-1, -2))
         seen = self.readable if allowed is None else self.readable & allowed
         return scores.masked_fill_(~seen.unsqueeze(2), -torch.inf).reshape(rows, heads, group, new, -1)
+
+    def _levels(self) -> Tensor:
+        """[B, G, n, d] float32: summaries in their frame."""
+        assert isinstance(self._near, Codes)
+        return self._near.tensor(torch.float32)
 
     def fetch(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> Tensor:
         """The payloads [m, p] of these m chunks, on the device of what is near."""
@@ -130,13 +190,13 @@ class ChunkStore:
         if out is None:
             raise Invalid("nothing was put into this chunk store yet")
         self.copied += out.numel() * out.element_size()
-        return out.to(self.readable.device, non_blocking=True)
+        return out.to(self.device, non_blocking=True)
 
     def whole(self) -> Tensor:
         """All payloads [B, G, n, p], on the device of what is near."""
         every = torch.cat(self.payloads, 2) if len(self.payloads) > 1 else self.payloads[0]
         self.copied += every.numel() * every.element_size()
-        return every.to(self.readable.device)
+        return every.to(self.device)
 
     def within(self, row: int, start: int, stop: int) -> list[int]:
         """The chunks of a row that hold tokens at positions from `start` to before `stop`."""
@@ -149,16 +209,20 @@ class ChunkStore:
         and the chunk is never read again. The pieces that held them are written anew, since forks may share them."""
         index = torch.as_tensor(list(chunks))
         gone = (spans[:, 1] < 0).cpu()
-        self.readable, self.spans = self.readable.clone(), self.spans.clone()
-        near, fresh = index.to(self.readable.device), coding.coded(summaries.masked_fill(gone.to(summaries.device)[None, :, None], 0), self.bits)
+        near, fresh = index.to(self.device), summaries.masked_fill(gone.to(summaries.device)[None, :, None], 0)
 
         def written(before: Tensor, new: Tensor) -> Tensor:
             after = before.clone()
             after[row, :, near] = new
             return after
 
-        self._near = coding.each(written, self._near, fresh)
-        self.readable[row, :, near] &= ~gone.to(self.readable.device)
+        if self._frame is None:
+            self._near = written(self.summaries, fresh)
+        else:
+            frame = self._frame.rows(torch.tensor([row], device=self.device))
+            self._near = coding.each(written, self._near, Codes.of(frame.within(fresh[None])[0], self._near.bits, scaled=False))
+        self.hide(row, index[gone])
+        self.spans = self.spans.clone()
         self.spans[row, index] = spans.to("cpu", torch.int32)
         payload = payload.cpu().masked_fill(gone[None, :, None], 0)
         start, pieces = 0, []
@@ -177,7 +241,8 @@ class ChunkStore:
         """The same for these rows of the batch."""
         other = self.fork()
         other._near = coding.each(lambda tensor: tensor.index_select(0, index), self._near)
-        other.readable = self.readable.index_select(0, index)
+        other._frame = None if self._frame is None else self._frame.rows(index)
+        other._readable = self._readable.index_select(0, index)
         other.spans = self.spans.index_select(0, index.cpu())
         other.payloads = [self.place.hold(piece.index_select(0, index.cpu())) for piece in self.payloads]
         return other
@@ -190,21 +255,28 @@ class ChunkStore:
 
     def nbytes(self) -> Bytes:
         """Summaries near, payloads far."""
-        return Bytes(size_of(*coding.tensors(self._near), self.readable), size_of(self.spans, *self.payloads))
+        frame = () if self._frame is None else self._frame.tensors()
+        return Bytes(size_of(*coding.tensors(self._near), *frame, self._readable), size_of(self.spans, *self.payloads))
 
     def state(self) -> dict[str, Tensor]:
         """All tensors by name."""
         pieces = {f"payload.{number}": piece for number, piece in enumerate(self.payloads)}
-        return {**coding.state(self._near, "summaries"), "readable": self.readable, "spans": self.spans, **pieces}
+        frame = {} if self._frame is None else dict(zip(_FRAME, self._frame.tensors(), strict=True))
+        return {**coding.state(self._near, "summaries"), **frame, "readable": self._readable, "spans": self.spans, **pieces}
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, Tensor], place: Place | None = None) -> ChunkStore:
         """Undoes `state`."""
         near = coding.from_state(tensors, "summaries", tensors["payload.0"].dtype)
         store = cls(place, None if isinstance(near, Tensor) else near.bits)
-        store._near, store.readable, store.spans = near, tensors["readable"], tensors["spans"].cpu()
+        store._near, store._readable, store.spans = near, tensors["readable"], tensors["spans"].cpu()
+        if store.bits is not None:
+            store._frame = Frame(*(tensors[name] for name in _FRAME))
         number = 0
         while f"payload.{number}" in tensors:
             store.payloads.append(store.place.hold(tensors[f"payload.{number}"]))
             number += 1
         return store
+
+
+_FRAME = ("frame.middle", "frame.spread", "frame.known")

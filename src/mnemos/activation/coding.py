@@ -1,8 +1,14 @@
-"""Numbers that are kept as they came or in few bits: the same handling of both, for what a policy keeps near of tokens that lie far."""
+"""Numbers that are kept as they came or in few bits: the same handling of both, for what a policy keeps near of tokens that lie far.
+
+Two forms of few bits. `Packed` has a scale and a zero for each group of numbers, and needs to know nothing of them. `Codes` takes a bit or two less
+for each number: it is for numbers that a `Frame` has brought to mean 0 and spread 1 channel by channel, once for a whole sequence, so that little or
+nothing has to be kept beside the codes of one token (scales by channel, as KIVI, arXiv 2402.02750, has them for keys, but for all tokens at once).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -11,51 +17,160 @@ from torch import Tensor
 from mnemos.activation.quantised import Packed
 from mnemos.base.errors import Invalid
 
-Numbers: TypeAlias = Tensor | Packed
-"""[…, n]; in few bits, n in groups of its own, so that what stands beside it changes nothing."""
 GROUP = 32
-"""Numbers along the last axis that share a scale and a zero, at most."""
-BITS = (2, 4, 8)
+"""Numbers along the last axis of a `Packed` that share a scale and a zero, at most."""
+BITS = (1, 2, 4, 8)
+STEPS = {1: 1.596, 2: 0.996, 4: 0.335, 8: 0.04}
+"""Distances of the levels by which normal numbers of spread 1 lose least (Max, Quantizing for minimum distortion, 1960); of 8 bits, wide enough for 5
+spreads."""
+OCTAVE = 8
+"""Scales of codes are powers of 2^(1 / OCTAVE), so that a byte holds one."""
+LEAST_SPREAD = 0.1
+"""Of a channel that hardly changes, as a share of the spread of its vector: what is kept for it."""
+ENOUGH = 256
+"""Vectors after which a frame is not measured anew when others come."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A tensor […, n] of numbers around 0 of spread 1: `codes` uint8 […, ⌈n · bits / 8⌉], whose levels lie `STEPS` apart on both sides of 0, and,
+    where vectors are scaled, `scale` uint8 […, 1], their own factor, 0 for vectors of zeros."""
+
+    codes: Tensor
+    scale: Tensor | None
+    bits: int
+    length: int
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, tensor: Tensor, bits: int, scaled: bool) -> Codes:
+        """The nearest levels; scaled, so that of 4 and 8 bits no number is outside of them, and fewer fit the size of a vector."""
+        half, numbers, scale = (2**bits - 1) / 2, tensor.float() / STEPS[bits], None
+        if scaled:
+            size = numbers.abs().amax(-1, keepdim=True) / half if bits > 2 else tensor.float().square().mean(-1, keepdim=True).sqrt()
+            power = (size.clamp_min(1e-30).log2() * OCTAVE).ceil() if bits > 2 else (size.clamp_min(1e-30).log2() * OCTAVE).round()
+            scale = (power + 128).clamp(1, 255).masked_fill(size == 0, 0).to(torch.uint8)
+            numbers = numbers / _factor(scale).clamp_min(1e-30)
+        codes = (numbers + half).round().clamp(0, 2**bits - 1).to(torch.uint8)
+        if fill := -codes.shape[-1] % (8 // bits):
+            codes = torch.cat([codes, codes.new_zeros(*codes.shape[:-1], fill)], -1)
+        shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=codes.device)
+        return cls((codes.unflatten(-1, (-1, 8 // bits)) << shifts).sum(-1, dtype=torch.uint8), scale, bits, tensor.shape[-1], tensor.dtype)
+
+    def tensor(self, dtype: torch.dtype | None = None) -> Tensor:
+        """[…, n] as the codes say."""
+        levels = _table(self.bits, self.codes.device)[self.codes.int()].flatten(-2)[..., : self.length]
+        return (levels if self.scale is None else levels * _factor(self.scale)).to(dtype or self.dtype)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What takes room."""
+        return {"codes": self.codes} if self.scale is None else {"codes": self.codes, "scale": self.scale}
+
+    def having(self, tensors: Mapping[str, Tensor]) -> Codes:
+        """The same with other tensors, as `tensors` names them."""
+        return Codes(tensors["codes"], tensors.get("scale"), self.bits, self.length, self.dtype)
+
+
+def _factor(scale: Tensor) -> Tensor:
+    """Looked up, so that a vector has the same bits whatever is decoded beside it."""
+    powers = torch.exp2((torch.arange(256, device=scale.device) - 128) / OCTAVE)
+    powers[0] = 0
+    return powers[scale.int()]
+
+
+def _table(bits: int, device: torch.device) -> Tensor:
+    """[256, 8 / bits] float32: the levels that a byte stands for."""
+    codes = torch.arange(256, device=device).unsqueeze(-1) >> torch.arange(0, 8, bits, device=device)
+    return ((codes & (2**bits - 1)).float() - (2**bits - 1) / 2) * STEPS[bits]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Of vectors [B, G, n, d], what each channel is around and how much it changes: `middle` and `spread` [B, G, 1, d], in their type; `known` [B]
+    int32: the vectors of each row that say so."""
+
+    middle: Tensor
+    spread: Tensor
+    known: Tensor
+
+    @classmethod
+    def of(cls, vectors: Tensor, there: Tensor) -> Frame:
+        """Of those that `there` [B, n] says are. Sums are float64, so that places without a vector change nothing."""
+        count = there.sum(-1)
+        share = (there / count.clamp_min(1).unsqueeze(-1)).double()[:, None, :, None]
+        numbers = vectors.double().masked_fill(~there[:, None, :, None], 0)
+        middle = (numbers * share).sum(2, keepdim=True)
+        square = ((numbers - middle).square() * share).sum(2, keepdim=True)
+        spread = torch.maximum(square, square.mean(-1, keepdim=True) * LEAST_SPREAD**2).sqrt().clamp_min(1e-4)
+        return cls(middle.to(vectors.dtype), spread.to(vectors.dtype), count.int())
+
+    def within(self, vectors: Tensor) -> Tensor:
+        """[B, G, n, d] float32, as they are in it."""
+        return (vectors.float() - self.middle.float()) / self.spread.float()
+
+    def without(self, vectors: Tensor) -> Tensor:
+        """Undoes `within`."""
+        return (vectors.float() * self.spread.float() + self.middle.float()).to(self.middle.dtype)
+
+    def rows(self, index: Tensor) -> Frame:
+        """Those of these rows."""
+        return Frame(*(tensor.index_select(0, index) for tensor in self.tensors()))
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What takes room."""
+        return self.middle, self.spread, self.known
+
+    def renewed(self, vectors: Tensor, there: Tensor) -> tuple[Frame, Tensor]:
+        """(The frame when these are all vectors [B, G, n, d] of which `there` [B, n] are; the rows [B] whose frame is another one.) Measured anew for
+        rows of which not `ENOUGH` were known."""
+        young = (self.known < ENOUGH) & (there.sum(-1) > self.known)
+        now = Frame.of(vectors, there)
+        both = zip(now.tensors(), self.tensors(), strict=True)
+        return Frame(*(torch.where(young.view(-1, *(1,) * (new.dim() - 1)), new, old) for new, old in both)), young
+
+
+Numbers: TypeAlias = Tensor | Packed | Codes
+"""[…, n]; in few bits, n by itself, so that what stands beside it changes nothing."""
 
 
 def check_bits(bits: int | None, name: str) -> None:
     """Raises `Invalid` for what numbers cannot be kept in; `name` is who asks."""
     if bits is not None and bits not in BITS:
-        raise Invalid(f"{name}: numbers are kept in 2, 4 or 8 bits, or, with None, as they come; not in {bits} bits")
+        raise Invalid(f"{name}: numbers are kept in 1, 2, 4 or 8 bits, or, with None, as they come; not in {bits} bits")
 
 
 def coded(tensor: Tensor, bits: int | None) -> Numbers:
-    """A tensor […, n] in so many bits; None: as it is."""
+    """A tensor […, n] of any numbers in 2, 4 or 8 bits; None: as it is."""
     return tensor if bits is None else Packed.of(tensor, bits, min(GROUP, -(-tensor.shape[-1] // 8) * 8))
 
 
 def decoded(numbers: Numbers) -> Tensor:
     """[…, n]."""
-    return numbers.tensor() if isinstance(numbers, Packed) else numbers
+    return numbers if isinstance(numbers, Tensor) else numbers.tensor()
 
 
 def width(numbers: Numbers) -> int:
     """n."""
-    return numbers.length if isinstance(numbers, Packed) else int(numbers.shape[-1])
+    return int(numbers.shape[-1]) if isinstance(numbers, Tensor) else numbers.length
 
 
 def each(change: Callable[..., Tensor], first: Numbers, *others: Numbers) -> Numbers:
     """What `change` makes of the tensors behind numbers of one form; it may touch any axis but the last one of […, n]. Zeros in all of them are zeros
-    of the whole."""
-    if not isinstance(first, Packed):
+    of the whole, but for `Codes` without scales."""
+    if isinstance(first, Tensor):
         return change(first, *others)
-    those = [other.tensors() for other in others if isinstance(other, Packed)]
+    those = [other.tensors() for other in others if not isinstance(other, Tensor)]
     return first.having({name: change(tensor, *(other[name] for other in those)) for name, tensor in first.tensors().items()})
 
 
 def tensors(numbers: Numbers) -> tuple[Tensor, ...]:
     """What takes room."""
-    return tuple(numbers.tensors().values()) if isinstance(numbers, Packed) else (numbers,)
+    return (numbers,) if isinstance(numbers, Tensor) else tuple(numbers.tensors().values())
 
 
 def state(numbers: Numbers, name: str) -> dict[str, Tensor]:
     """All tensors by names that begin with `name`."""
-    if not isinstance(numbers, Packed):
+    if isinstance(numbers, Tensor):
         return {name: numbers}
     form = torch.tensor([numbers.bits, numbers.length], dtype=torch.int32)
     return {f"{name}.form": form, **{f"{name}.{part}": tensor for part, tensor in numbers.tensors().items()}}
@@ -66,4 +181,20 @@ def from_state(its: Mapping[str, Tensor], name: str, dtype: torch.dtype) -> Numb
     if name in its:
         return its[name]
     bits, length = its[f"{name}.form"].tolist()
-    return Packed(its[f"{name}.codes"], its[f"{name}.scale"], its[f"{name}.zero"], bits, length, dtype)
+    codes, scale = its[f"{name}.codes"], its.get(f"{name}.scale")
+    if scale is None or f"{name}.zero" not in its:
+        return Codes(codes, scale, bits, length, dtype)
+    return Packed(codes, scale, its[f"{name}.zero"], bits, length, dtype)
+
+
+def bits_of(mask: Tensor) -> Tensor:
+    """True and False […, n] → eight in a byte, uint8 […, ⌈n / 8⌉]."""
+    shifts = torch.arange(8, dtype=torch.uint8, device=mask.device)
+    filled = torch.nn.functional.pad(mask.to(torch.uint8), (0, -mask.shape[-1] % 8))
+    return (filled.unflatten(-1, (-1, 8)) << shifts).sum(-1, dtype=torch.uint8)
+
+
+def mask_of(bits: Tensor, n: int) -> Tensor:
+    """Undoes `bits_of`."""
+    shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
+    return ((bits.unsqueeze(-1) >> shifts) & 1).flatten(-2)[..., :n].bool()

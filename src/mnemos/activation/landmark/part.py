@@ -240,8 +240,7 @@ class Blocks:
         elif chunks:
             other.places = self.places.clone()
             other.places[row, chunks] = -1
-            other.store.readable = self.store.readable.clone()
-            other.store.readable[row, :, chunks] = False
+            other.store.hide(row, chunks)
         return other
 
     # The rest of what a part is

@@ -34,7 +34,7 @@ class Blocks(Policy):
     block: int = 1
     """Tokens that are picked together: facts of few tokens want small blocks, whose keys are kept in fewer bits."""
     bits: int | None = 2
-    """In which what stands for a block is kept: 2, 4 or 8; None: as keys come."""
+    """In which what stands for a block is kept: 1, 2, 4 or 8; None: as keys come."""
     by: str = MEAN
     """What stands for a block: the "mean" of its keys, or their "bounds", twice as many numbers."""
     local: int = 8
@@ -58,7 +58,7 @@ class Blocks(Policy):
     def settle(self, layer: MemoryLayer) -> None:
         old = next((part for part in layer.parts if isinstance(part, FarBlocks)), None)
         there = (layer.tail.positions[:, 0] >= 0).sum(-1)
-        seen = there if old is None else there + (old.places >= 0).sum((1, 2))
+        seen = there if old is None else there + (old.places >= 0).sum((1, 2)).to(there.device)
         counts = torch.tensor([-(-self.budget.of(int(count)) // self.block) for count in seen], device=there.device)
         if old is None and bool((there <= counts * self.block + self.local).all()):
             return  # all of it could be picked

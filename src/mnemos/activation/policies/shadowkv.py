@@ -54,7 +54,7 @@ class ShadowKV(Policy):
     folder: str | None = None
     """Where values lie on disk; None: in the host's memory."""
     bits: int | None = None
-    """Bits of each number of coefficients and landmarks: 2, 4 or 8; None: as the model has them."""
+    """Bits of each number of coefficients and landmarks: 1, 2, 4 or 8; None: as the model has them."""
     landmark_bits: int | None = None
     """Bits of landmarks, where they are others."""
     name = "shadowkv"

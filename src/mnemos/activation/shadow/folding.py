@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn.functional import cosine_similarity, pad
 
 from mnemos.activation import coding
 from mnemos.activation.chunks import ChunkStore, Place
-from mnemos.activation.coding import Numbers
+from mnemos.activation.coding import Codes, Numbers
 from mnemos.activation.parts import Dense, joined
 from mnemos.activation.policy import Budget
 from mnemos.activation.rotary import Rotary
@@ -152,7 +152,7 @@ def _made(taken: Taken, old: Shadow | None, before: list[int], picks: list[int],
     first = torch.tensor([not past for past in before], device=device)
     directions = None if old is None else old.directions
     if directions is None or bool((first & taken.present.any(-1)).any()):
-        fresh = _directions(lowrank.leading(lowrank.gram(taken.plain()), rank)[1], heads, dtype, settings.bits)
+        fresh = _directions(_spread(lowrank.leading(lowrank.gram(taken.plain()), rank)[1], taken, settings.bits), heads, dtype, settings.bits)
         directions = fresh if directions is None else _begun(fresh, directions, first)
     vectors = _vectors(directions)
     lost, energy = _left_out(taken, vectors)
@@ -164,7 +164,7 @@ def _made(taken: Taken, old: Shadow | None, before: list[int], picks: list[int],
     stray = (lost > bound[:, None] ** 2 * energy) & ~first[:, None] & taken.present
     if old is not None and bool(stray.any()) and vectors.shape[-1] < most:
         strays, enlargement = _enlarged(taken, vectors, strays, bound, first, most, dtype)
-        new = _directions(enlargement, heads, dtype, settings.bits)
+        new = _directions(_spread(enlargement, taken, settings.bits), heads, dtype, settings.bits)
         directions = coding.each(lambda *both: torch.cat(both, 2), directions, new)
         vectors = _vectors(directions)
         lost, energy = _left_out(taken, vectors)
@@ -181,10 +181,10 @@ def _made(taken: Taken, old: Shadow | None, before: list[int], picks: list[int],
     store.place = settings.place
     spans = torch.stack([taken.places[:, :, 0], taken.places[:, :, -1]], -1)
     store.put(landmarks, taken.values.flatten(3), spans, taken.present.unsqueeze(1) & ~outlying)
-    coefficients = torch.cat([block @ vectors for block in taken.plain()], 1).to(dtype).view(rows, n, chunk, -1)
+    coefficients = torch.cat([block @ vectors for block in taken.plain()], 1).view(rows, n, chunk, -1)
     shadow = Shadow(
-        store, taken.places if old is None else torch.cat([old.places, taken.places], 1),
-        _appended(() if old is None else old.coefficients, coding.coded(coefficients, settings.bits)),
+        store, taken.places.cpu() if old is None else torch.cat([old.places, taken.places.cpu()], 1),
+        _appended(() if old is None else old.coefficients, _few(coefficients, _lengths(directions), dtype, settings.bits)),
         directions, taken.rotary,
         torch.tensor(picks, device=device), loss, _sets(taken, old), strays, settings.reuse,
     )  # fmt: skip
@@ -233,9 +233,35 @@ def _begun(fresh: Numbers, before: Numbers, first: Tensor) -> Numbers:
     return coding.each(of, fresh, before)
 
 
+def _spread(vectors: Tensor, taken: Taken, bits: int | None) -> Tensor:
+    """Directions [B, D, r], each as long as the coefficients of these tokens spread; as they are where coefficients are not in few bits."""
+    if bits is None:
+        return vectors
+    square = sum((block @ vectors.float()).square().sum(1, keepdim=True) for block in taken.plain())
+    number = (taken.present.sum(-1) * taken.keys.shape[3]).clamp_min(1)[:, None, None]
+    return vectors * (square / number).sqrt().clamp_min(1e-6)
+
+
+def _lengths(directions: Numbers) -> Tensor | None:
+    """[B, 1, 1, r]: of directions whose coefficients are in few bits; None: they are as they came, and 1."""
+    if isinstance(directions, Tensor):
+        return None
+    return coding.decoded(directions).float().square().sum((1, 3)).sqrt()[:, None, None]
+
+
+def _few(coefficients: Tensor, lengths: Tensor | None, dtype: torch.dtype, bits: int | None) -> Numbers:
+    """Coefficients [B, n, c, r] of directions of length 1, as they are kept for those of these lengths."""
+    if bits is None or lengths is None:
+        return coefficients.to(dtype)
+    return replace(Codes.of(coefficients / lengths.clamp_min(1e-12), bits, scaled=True), dtype=dtype)
+
+
 def _vectors(directions: Numbers) -> Tensor:
-    """[B, G, r, d] → [B, D, r] float32."""
-    return coding.decoded(directions).float().transpose(2, 3).flatten(1, 2)
+    """[B, G, r, d] → [B, D, r] float32, each of length 1, or of zeros."""
+    vectors, lengths = coding.decoded(directions).float(), _lengths(directions)
+    if lengths is not None:
+        vectors = vectors / lengths[:, 0, 0, None, :, None].clamp_min(1e-12)
+    return vectors.transpose(2, 3).flatten(1, 2)
 
 
 def _appended(pieces: tuple[Numbers, ...], piece: Numbers) -> tuple[Numbers, ...]:

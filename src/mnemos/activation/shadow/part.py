@@ -30,7 +30,7 @@ class Shadow(Retrieving):
     """n chunks of c tokens for each row; c is `chunk`.
 
     `store`: landmarks [B, G, n, d], values far, and which chunks are candidates (not the outliers, which are kept exactly in a part of their own).
-    `places` [B, n, c] int32: positions, −1 where there is no token. `coefficients`: pieces [B, m, c, r], one after the other, of the keys before
+    `places` [B, n, c] int32, far: positions, −1 where there is no token. `coefficients`: pieces [B, m, c, r], one after the other, of the keys before
     rotation in the `directions` [B, G, R, d]; older pieces use the first r of them only. Coefficients may be in few bits, and directions then in
     `DIRECTION_BITS`. `counts` [B]: the chunks that each head picks. `loss` [B]: what the worst chunks of the prompt lose to the basis, as a share.
     `strays` [B, D, D] far: the Gram matrix of what it left out of later tokens.
@@ -95,7 +95,7 @@ class Shadow(Retrieving):
     @property
     def positions(self) -> Tensor:
         """[B, G, n·c]; −1 for the chunks that a head keeps elsewhere."""
-        every = self.places.unsqueeze(1).expand(-1, len(self.heads), -1, -1)
+        every = self.places.to(self.store.device).unsqueeze(1).expand(-1, len(self.heads), -1, -1)
         return every.masked_fill(~self.store.readable.unsqueeze(-1), -1).flatten(2)
 
     @property
@@ -114,8 +114,8 @@ class Shadow(Retrieving):
         return Picked(keys, values, self.positions, self.heads)
 
     def dense(self) -> tuple[Tensor, Tensor]:
-        rows, heads, n = self.store.readable.shape
-        picked = torch.arange(n, device=self.places.device).expand(rows, heads, n)
+        rows, heads, n = len(self.places), len(self.heads), self.store.count
+        picked = torch.arange(n, device=self.store.device).expand(rows, heads, n)
         keys, _ = self._fresh(picked, bring_values=False)
         return keys, self.store.whole().view(rows, heads, n * self.chunk, -1)
 
@@ -151,7 +151,7 @@ class Shadow(Retrieving):
                 out[here] = self._products(_numbers_of_chunks(piece, rows[here], chunks[here] - start), line[here])
             start += length
         sets = None if self.sets is None else of_chunks(self.sets, rows, chunks)
-        return self.rotary.rotate(out, of_chunks(self.places, rows, chunks).clamp_min(0), sets).flatten(1)
+        return self.rotary.rotate(out, self._places_of(rows, chunks).clamp_min(0), sets).flatten(1)
 
     def _products(self, coefficients: Tensor, line: Tensor) -> Tensor:
         """Coefficients [m, c, r] by the basis of their row and head: [m, c, d], always a `TILE` of chunks at a time."""
@@ -181,13 +181,12 @@ class Shadow(Retrieving):
         other.places = self.places.clone()
         other.places[row] = other.places[row].masked_fill(gone, -1)
         if not erase:
-            other.store.readable = other.store.readable.clone()
-            other.store.readable[row, :, chunks] = False
+            other.store.hide(row, chunks)
             return other
         first, coefficients = 0, []
         for piece in self.coefficients:
             length = coding.tensors(piece)[0].shape[1]
-            its = gone[first : first + length]
+            its = gone[first : first + length].to(self.store.device)
 
             def written(before: Tensor, its: Tensor = its) -> Tensor:
                 after = before.clone()
@@ -197,9 +196,9 @@ class Shadow(Retrieving):
             coefficients.append(coding.each(written, piece))
             first += length
         other.coefficients = tuple(coefficients)
-        heads, m, device = len(self.heads), len(chunks), chunks.device
-        where = torch.full((heads * m,), row, device=device), torch.arange(heads, device=device).repeat_interleave(m), chunks.repeat(heads)
-        left = other.places[row, chunks]  # [m, c]
+        heads, m, device = len(self.heads), len(chunks), self.store.device
+        where = torch.full((heads * m,), row, device=device), torch.arange(heads, device=device).repeat_interleave(m), chunks.to(device).repeat(heads)
+        left = other.places[row, chunks].to(device)  # [m, c]
         stays = (left >= 0).unsqueeze(-1)
         keys = other.keys(*where).view(heads, m, self.chunk, -1) * stays
         landmarks = keys.sum(2) / stays.sum(1).clamp_min(1)
@@ -220,8 +219,8 @@ class Shadow(Retrieving):
         buffer = () if self.buffer is None else self.buffer.tensors()
         rotation = self.rotary.frequencies, self.rotary.scaling
         coefficients = [tensor for piece in self.coefficients for tensor in coding.tensors(piece)]
-        own = size_of(self.places, *coefficients, *coding.tensors(self.directions), self.counts, self.loss, self.sets, *rotation, *buffer)
-        return self.store.nbytes() + Bytes(own, size_of(self.strays))
+        own = size_of(*coefficients, *coding.tensors(self.directions), self.counts, self.loss, self.sets, *rotation, *buffer)
+        return self.store.nbytes() + Bytes(own, size_of(self.places, self.strays))
 
     def rows(self, index: Tensor) -> Shadow:
         def of(tensor: Tensor | None) -> Any:
@@ -260,7 +259,7 @@ def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Shadow:
     coefficients = tuple(coding.from_state(pieces, str(each), dtype) for each in range(number))
     directions = coding.from_state(tensors, "basis", dtype)
     rotary = Rotary.from_state(plain["rotary"], of("rotary"))
-    return Shadow(store, tensors["places"], coefficients, directions, rotary, tensors["counts"], tensors["loss"],
+    return Shadow(store, tensors["places"].cpu(), coefficients, directions, rotary, tensors["counts"], tensors["loss"],
                   tensors.get("sets"), tensors.get("strays"), plain["reuse"])  # fmt: skip
 
 

@@ -40,8 +40,8 @@ class Statistics:
 
 
 class Retrieving(ABC):
-    """The base of such parts: n chunks of c tokens in `store`; `places` [B, n, c] int32 their positions, −1 where there is no token; `counts` [B] the
-    chunks that each of G key-value heads picks for a query."""
+    """The base of such parts: n chunks of c tokens in `store`; `places` [B, n, c] int32, far, their positions, −1 where there is no token; `counts`
+    [B] the chunks that each of G key-value heads picks for a query."""
 
     store: ChunkStore
     places: Tensor
@@ -122,7 +122,11 @@ class Retrieving(ABC):
     def _at(self, picked: Tensor) -> Tensor:
         """[B, G, k] → the positions of their tokens [B, G, k, c]."""
         rows = torch.arange(picked.shape[0], device=picked.device)[:, None, None].expand_as(picked)
-        return of_chunks(self.places, rows.reshape(-1), picked.clamp_max(self.places.shape[1] - 1).reshape(-1)).view(*picked.shape, -1)
+        return self._places_of(rows.reshape(-1), picked.clamp_max(self.places.shape[1] - 1).reshape(-1)).view(*picked.shape, -1)
+
+    def _places_of(self, rows: Tensor, chunks: Tensor) -> Tensor:
+        """[m, c]: the positions of these chunks [m], brought near as their payloads are."""
+        return of_chunks(self.places, rows.cpu(), chunks.cpu()).to(self.store.device, non_blocking=True)
 
 
 def of_chunks(tensor: Tensor, rows: Tensor, chunks: Tensor) -> Tensor:
