@@ -91,6 +91,9 @@ class FaultyDisk:
     def read_many(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
         return [self.read(name, offset, size) for offset, size in spans]
 
+    def ahead(self, name: str, spans: Sequence[tuple[int, int]]) -> None:
+        self._alive()
+
     def write(self, name: str, offset: int, data: bytes | memoryview) -> None:
         raw = bytes(data)
         killed, failed = self._called()

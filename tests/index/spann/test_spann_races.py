@@ -190,7 +190,7 @@ def test_batches_give_all_when_lists_are_merged_between_them() -> None:
 def test_adding_threads_do_not_each_make_a_checkpoint_when_one_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mnemos.index.spann.index._WASTE", -1.0)
     index, _, vectors = built()
-    monkeypatch.setattr(SpannIndex, "_due", property(lambda self: True))
+    monkeypatch.setattr(SpannIndex, "_due", lambda self, patience: True)
     finish, inside, go = index._checkpoints.finish, threading.Event(), threading.Event()
     made = []
 

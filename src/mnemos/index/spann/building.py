@@ -148,11 +148,11 @@ def _heads(rotated: Callable[[Numbers], Floats], n: int, parts: Parts, workers: 
         return np.zeros((0, parts.measure.dimensions), dtype=np.float32)
     ratio = options.head_ratio
     if options.memory is not None:
-        ratio = min(ratio, (options.memory - parts.nbytes) / (parts.bytes_of_a_head * n))
+        ratio = min(ratio, (options.memory - parts.aside - parts.nbytes) / (parts.bytes_of_a_head * n))
         if ratio <= 0:
             raise Invalid(
                 f"SPANN option memory: {options.memory:,} bytes do not hold the places of {n:,} vectors and one head; give at least "
-                f"{parts.nbytes + 64 * parts.bytes_of_a_head:,}"
+                f"{(parts.nbytes + 64 * parts.bytes_of_a_head) * 32 // 31:,}"
             )
     if n * ratio < 2:
         return rotated(np.arange(1))

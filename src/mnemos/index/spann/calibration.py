@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +14,20 @@ from mnemos.index.spann.mending import Mender
 from mnemos.index.spann.parts import UNLIMITED, Numbers, Parts, Settings
 from mnemos.index.spann.pruning import best_distinct, kth_distinct, worth
 from mnemos.index.spann.slots import NOWHERE
+from mnemos.index.spann.vector_file import DamagedVectors
 
-_QUERIES = 256
+_QUERIES = 384
 _K = 10
 _FIRST = Settings().first
-_LISTS = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-_RESCORE = (32, 64, 128, 256, 512, 1024)
+_LISTS = (4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
+_RESCORE = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _SPREADS = (1.2, 1.4, 1.6, 1.8, 2.0, 2.3, 2.6, 3.0, 4.0)
 _WIDER = (1, 1.5, 2)
 _MARGIN = 0.015
-"""So much more than asked for is wanted of the sample: it is small, and vectors of the index are found a little better than queries like them (of a
-million, 0.955 was promised with a margin of 0.005, and 0.943 kept)."""
+"""So much more than asked for is wanted of the sample, and a standard error of it: it is small, and vectors of the index are found a little better
+than queries like them (of a million, 0.955 was promised with a margin of 0.005, and 0.943 kept)."""
+_SAME = 1e-6
+"""A vector is a head where it is no farther from one, squared, as a share of its own square."""
 _BLOCK = 4096
 _PER_LIST, _PER_ENTRY, _PER_VECTOR, _DECIDING = 8.0, 0.06, 3.0, 150.0
 """Microseconds, about: what a choice costs, the last for reading some lists before it is decided which others are read."""
@@ -36,7 +40,7 @@ class _Probe:
     truth: Numbers
     slots: NDArray[np.uint32]
     estimates: Floats
-    ranks: NDArray[np.int64]
+    ranks: NDArray[np.uint16]
     to_head: Floats
     kth: float
     """The estimated squared distance of the tenth nearest vector in the first lists."""
@@ -64,12 +68,13 @@ class _Probe:
         return _PER_LIST * int(read.sum()) + _PER_ENTRY * int(self.counts[read].sum()) + _PER_VECTOR * rescore
 
 
-def calibrated(parts: Parts, mender: Mender, queries: Floats | None = None) -> Settings:
-    """The cheapest settings that reach `options.recall` at ten on a sample of the vectors, or on `queries` (q, dimensions), as the measure asks them;
-    the widest, with what they reach, where none does. What is damaged is mended on the way; raises `DamagedVectors` where it cannot be."""
+def calibrated(parts: Parts, mender: Mender, queries: Floats | None = None, floor: float | None = None) -> Settings:
+    """The cheapest settings that reach `options.recall` at ten on a sample of the vectors, or on `queries` (q, dimensions), as the measure asks them,
+    and `floor` where that is more; the widest, with what they reach, where none does. What is damaged is mended on the way; raises `DamagedVectors`
+    where it cannot be."""
     live = parts.slots.live()
     if len(live) <= 2 * _K or not len(parts.heads):
-        return Settings()
+        return Settings(floor=floor)
     rng = np.random.default_rng(parts.options.seed)
     if queries is not None and len(queries):
         asked = queries if len(queries) <= _QUERIES else queries[np.sort(rng.choice(len(queries), _QUERIES, replace=False))]
@@ -78,26 +83,55 @@ def calibrated(parts: Parts, mender: Mender, queries: Floats | None = None) -> S
         sample = np.sort(rng.choice(live, min(_QUERIES, len(live)), replace=False))
         with parts.lock:
             sample = sample[parts.slots.homes.view()[sample] != NOWHERE]
-            vectors = mender.exact(sample)
-        probes = _probes(parts, mender, sample, parts.measure.sought(vectors), live)
-    wanted = min(parts.options.recall + _MARGIN, 1.0)
+            sought = parts.measure.sought(mender.exact(sample))
+            strange = ~_headed(parts, sought)
+        if 2 * strange.sum() > len(sample):
+            sample, sought = sample[strange], sought[strange]
+        probes = _probes(parts, mender, sample, sought, live)
+    if not probes:
+        return Settings(floor=floor)
+    measured: dict[tuple[int, float, int], tuple[float, float]] = {}
 
     def recall(lists: int, spread: float, rescore: int) -> float:
-        return float(np.mean([probe.hits(probe.read(lists, spread), rescore) for probe in probes]))
+        return tried(lists, spread, rescore)[0]
+
+    def tried(lists: int, spread: float, rescore: int) -> tuple[float, float]:
+        """The recall, and by how much it may be less."""
+        choice = (lists, spread, rescore)
+        if choice not in measured:
+            hits = np.array([probe.hits(probe.read(lists, spread), rescore) for probe in probes])
+            measured[choice] = float(hits.mean()), float(hits.std() / np.sqrt(len(hits)))
+        return measured[choice]
+
+    def enough(lists: int, spread: float, rescore: int) -> bool:
+        reached, error = tried(lists, spread, rescore)
+        return reached >= max(min(parts.options.recall + _MARGIN + error, 1.0), floor or 0.0)
 
     def cost(lists: int, spread: float, rescore: int) -> float:
         return float(np.mean([probe.cost(probe.read(lists, spread), rescore) for probe in probes]))
 
-    choices = sorted(product(_LISTS, (UNLIMITED,), _RESCORE), key=lambda choice: cost(*choice))
-    plain = next((choice for choice in choices if recall(*choice) >= wanted), None)
-    if plain is None:
+    narrowest = [(lists, UNLIMITED, rescore) for rescore in _RESCORE if (lists := _least(lambda count: enough(count, UNLIMITED, rescore)))]  # noqa: B023
+    if not narrowest:
         widest = (_LISTS[-1], UNLIMITED, _RESCORE[-1])
-        return Settings(*widest, recall(*widest), _FIRST)
+        return Settings(*widest, recall(*widest), _FIRST, floor=floor)
+    plain = min(narrowest, key=lambda choice: cost(*choice))
     # Easy queries need fewer lists than hard ones: let what the first lists hold decide, where that is cheaper at the same recall.
     pruned = [(int(plain[0] * wider), spread, plain[2]) for wider in _WIDER for spread in _SPREADS if plain[0] * wider <= _LISTS[-1]]
     pruned.sort(key=lambda choice: cost(*choice))
-    best = next((choice for choice in pruned if cost(*choice) + _DECIDING < cost(*plain) and recall(*choice) >= wanted), plain)
-    return Settings(*best, recall(*best), _FIRST)
+    best = next((choice for choice in pruned if cost(*choice) + _DECIDING < cost(*plain) and enough(*choice)), plain)
+    return Settings(*best, recall(*best), _FIRST, floor=floor)
+
+
+def _least(enough: Callable[[int], bool]) -> int:
+    """The least number of lists, of those that are tried, which is `enough`; 0 where none is. More lists find more."""
+    at = bisect_left(_LISTS, True, key=enough)
+    return _LISTS[at] if at < len(_LISTS) else 0
+
+
+def _headed(parts: Parts, sought: Floats) -> NDArray[np.bool_]:
+    """Which of `sought` (q, dimensions) are heads: what is near a head is found better than what is asked from outside."""
+    rotated = parts.rotate(sought)
+    return np.asarray(parts.heads.nearest(rotated, 1)[1][:, 0] <= _SAME * np.einsum("ij,ij->i", rotated, rotated))
 
 
 def _probes(parts: Parts, mender: Mender, sample: Numbers, sought: Floats, live: Numbers) -> list[_Probe]:
@@ -106,20 +140,15 @@ def _probes(parts: Parts, mender: Mender, sample: Numbers, sought: Floats, live:
     rotated = parts.rotate(sought)
     out = []
     for row, slot in enumerate(sample.tolist()):
-        lengths, pieces = [], []
         with parts.lock:
             numbers, squares = parts.heads.nearest(rotated[row : row + 1], min(_LISTS[-1], len(parts.heads)))
-            near, to_head = numbers[0][numbers[0] >= 0], squares[0][numbers[0] >= 0]
-            for number in near.tolist():
-                raw = mender.read(number)
-                counted = raw[parts.live(raw) & (parts.entries.slots(raw) != slot)]
-                pieces.append(counted)
-                lengths.append(len(counted))
-        entries = np.concatenate(pieces)
+        near, to_head = numbers[0][numbers[0] >= 0], squares[0][numbers[0] >= 0]
+        pieces = [raw[parts.live(raw) & (parts.entries.slots(raw) != slot)] for raw in mender.lists_beside(near.tolist())]
+        entries, lengths = np.concatenate(pieces), [len(piece) for piece in pieces]
         estimates = parts.entries.estimate(rotated[row : row + 1], entries, np.repeat(to_head, lengths))[0]
         slots, early = parts.entries.slots(entries).copy(), sum(lengths[:_FIRST])
         kth = kth_distinct(slots[:early], estimates[:early], _K)
-        ranks, counts = np.repeat(np.arange(len(near)), lengths), parts.lists.counts_of(near)
+        ranks, counts = np.repeat(np.arange(len(near), dtype=np.uint16), lengths), parts.lists.counts_of(near)
         out.append(_Probe(truth[row], slots, estimates, ranks, to_head, kth, counts, parts.typical))
     return out
 
@@ -132,11 +161,10 @@ def _nearest(parts: Parts, mender: Mender, sample: Numbers, sought: Floats, live
     squares = np.full((len(sample), 0), np.inf, dtype=np.float32)
     for start in range(0, len(live), _BLOCK):
         slots = live[start : start + _BLOCK]
-        with parts.lock:  # what went meanwhile is not looked at: its place may be written over
-            slots = slots[parts.slots.homes.view()[slots] != NOWHERE]
-            if not len(slots):
-                continue
-            vectors = mender.exact(slots) - middle
+        slots, vectors = _there(parts, mender, slots)
+        if not len(slots):
+            continue
+        vectors -= middle
         lengths = np.einsum("ij,ij->i", vectors, vectors)
         distances = lengths - 2 * (sought @ vectors.T)
         distances[sample[:, None] == slots] = np.inf
@@ -145,3 +173,14 @@ def _nearest(parts: Parts, mender: Mender, sample: Numbers, sought: Floats, live
         kept = np.argpartition(squares, min(_K, squares.shape[1]) - 1, axis=1)[:, :_K]
         squares, best = np.take_along_axis(squares, kept, axis=1), np.take_along_axis(best, kept, axis=1)
     return best
+
+
+def _there(parts: Parts, mender: Mender, slots: Numbers) -> tuple[Numbers, Floats]:
+    """Those of `slots` that hold a vector, and their vectors, as the measure stores them. What goes meanwhile may be looked at still."""
+    slots = slots[parts.slots.homes.view()[slots] != NOWHERE]
+    try:
+        return slots, parts.vectors.read(slots)
+    except DamagedVectors:  # or being written meanwhile
+        with parts.lock:
+            slots = slots[parts.slots.homes.view()[slots] != NOWHERE]
+            return slots, mender.exact(slots)

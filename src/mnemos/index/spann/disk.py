@@ -41,6 +41,10 @@ class Disk(Protocol):
         """What `read` gives for each (offset, size); the device may work at all of them at once."""
         ...
 
+    def ahead(self, name: str, spans: Sequence[tuple[int, int]]) -> None:
+        """A hint: each (offset, size) will be read, or written in part, before long. Nobody waits for it, and it never fails."""
+        ...
+
     def write(self, name: str, offset: int, data: bytes | memoryview) -> None:
         """Put `data` at `offset`; a gap behind the end reads as zeros."""
         ...
@@ -126,11 +130,8 @@ class FolderDisk:
         if handle is None:
             return [b""] * len(spans)
         number, pread = handle.number, os.pread
-        if _AHEAD is not None and len(spans) > 1:
-            advise = os.posix_fadvise
-            with contextlib.suppress(OSError):  # a hint: file systems that know none refuse it
-                for offset, size in spans:
-                    advise(number, offset, size, _AHEAD)
+        if len(spans) > 1:
+            _advise(number, spans)
         try:
             pieces = [pread(number, size, offset) for offset, size in spans]
         except OSError:
@@ -139,6 +140,11 @@ class FolderDisk:
             if len(pieces[i]) < size:
                 pieces[i] = self.read(name, offset, size)
         return pieces
+
+    def ahead(self, name: str, spans: Sequence[tuple[int, int]]) -> None:
+        handle = self._handles.get(name)
+        if handle is not None:
+            _advise(handle.number, spans)
 
     def write(self, name: str, offset: int, data: bytes | memoryview) -> None:
         handle = self._made(name)
@@ -263,6 +269,15 @@ class FolderDisk:
 
     def _at(self, name: str, offset: int) -> str:
         return f"{self.folder / name} at byte {offset:,}"
+
+
+def _advise(number: int, spans: Sequence[tuple[int, int]]) -> None:
+    """Let the system begin to read (offset, size) each of an open file."""
+    if _AHEAD is not None:
+        advise = os.posix_fadvise
+        with contextlib.suppress(OSError):  # file systems that know no hints refuse them
+            for offset, size in spans:
+                advise(number, offset, size, _AHEAD)
 
 
 def _make_durable(number: int) -> None:

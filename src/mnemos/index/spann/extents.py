@@ -159,6 +159,10 @@ class Extents:
         """What `read_at` gives for each (page, offset, nbytes); the device may work at all of them at once."""
         return self._disk.read_many(self.name, [(page * PAGE + offset, nbytes) for page, offset, nbytes in spans])
 
+    def ahead(self, extent: Extent, offset: int, nbytes: int) -> None:
+        """A hint: these bytes of the extent will be read, or written in part, before long."""
+        self._disk.ahead(self.name, [(extent.page * PAGE + offset, min(nbytes, extent.nbytes - offset))])
+
     def write(self, extent: Extent, offset: int, data: bytes | memoryview) -> None:
         """Put `data` at byte `offset` of an extent in use. Whoever writes sees to it that no manifest refers to the bytes that change."""
         size = memoryview(data).nbytes

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,8 +42,13 @@ _WASTE = 0.2
 """A checkpoint is due when so large a share of the lists' file, or of the slots, waits for one to be used again."""
 _CHANGED, _CALIBRATED = 0.2, 1000
 """Settings are chosen anew when so large a share of the vectors has changed, where there are so many."""
-_PATIENCE = 256
-"""Where so many lists wait to be split, an add splits one itself: the backlog cannot grow without end."""
+_LATER = 1.25
+"""An add makes a checkpoint itself only where so many times what makes it due waits: while somebody tends, it is made there."""
+_PATIENCE, _IMPATIENCE = 256, 1024
+"""Where so many lists wait to be split, an add splits one itself; where so many do, also if it has to wait for the step that goes on: the backlog
+cannot grow without end."""
+_AT_ONCE = 64
+"""Lists that get what was appended to them while the lock is held, before a checkpoint."""
 
 
 class SpannIndex:
@@ -150,7 +156,7 @@ class SpannIndex:
     @property
     def nbytes(self) -> int:
         """Bytes in memory of what grows with the vectors, the cache left out."""
-        return self._parts.nbytes + self._parts.held + self._searcher.nbytes
+        return self._parts.nbytes + self._parts.held + self._parts.lists.pending + self._searcher.nbytes
 
     @property
     def bytes_on_disk(self) -> int:
@@ -261,15 +267,14 @@ class SpannIndex:
         marks = checked_marks(attributes, times, len(ids))
         with self._changing(), marking(self._parts.slots, ids, *marks):
             self._updater.add(ids, stored)
-        if self.backlog > _PATIENCE:
-            self.tend(1)
-        self._checkpoint_if_due()
+        self._tend_if_late()
+        self._checkpoint_if_due(_LATER)
 
     def remove(self, ids: Numbers) -> int:
         """Let go of the vectors of `ids`; how many there were. An id that is not there is no error."""
         with self._changing():
             gone = self._updater.remove(_ids(ids, distinct=False))
-        self._checkpoint_if_due()
+        self._checkpoint_if_due(_LATER)
         return gone
 
     def erase(self, ids: Numbers) -> int:
@@ -278,7 +283,7 @@ class SpannIndex:
         It reads all lists, makes a checkpoint and overwrites all free space: erase many at once. Where it was stopped, call it again.
         """
         ids = _ids(ids, distinct=False)
-        with self._changing():
+        with self._parts.upkeep, self._changing():
             gone = erase(self._parts, self._updater, self._mender, ids)
         self.checkpoint()
         overwrite(self._parts)
@@ -307,10 +312,18 @@ class SpannIndex:
             pass  # or it is refused here; each step takes the lock for itself
         done = self._updater.tend(steps)
         if done < steps and self._outdated:
-            self.calibrate()
+            self._choose(self.settings.floor)
             done += 1
         self._checkpoint_if_due()
         return done
+
+    def _tend_if_late(self) -> None:
+        """One step of what waits, where that is much."""
+        if self.backlog > _PATIENCE and self._parts.upkeep.acquire(blocking=self.backlog > _IMPATIENCE):
+            try:
+                self._updater.tend(1)
+            finally:
+                self._parts.upkeep.release()
 
     def _given(self, ids: Numbers, vectors: Floats) -> tuple[Numbers, Floats]:
         """Ids (m,) and their vectors, as the measure stores them. Raises `Invalid`."""
@@ -366,9 +379,14 @@ class SpannIndex:
             self._queries = Table(np.float32, asked.shape[1])
             self._queries.resize(len(asked))
             self._queries.set(np.arange(len(asked)), asked)
+        chosen = self._choose(None)
+        self._parts.settings = replace(chosen, floor=chosen.recall)
+        return self.settings
+
+    def _choose(self, floor: float | None) -> Settings:
         known = None if self._queries is None else self._queries.view()
         with one_blas_thread():
-            self._parts.settings = calibrated(self._parts, self._mender, known)
+            self._parts.settings = calibrated(self._parts, self._mender, known, floor)
         self._updater.changed = 0
         return self.settings
 
@@ -380,7 +398,10 @@ class SpannIndex:
 
     def _save(self) -> None:
         parts = self._parts
+        while self._updater.settle(_AT_ONCE) and parts.lists.pending > parts.aside // 16:
+            pass
         with parts.lock:
+            self._updater.writer.settle(0)
             self._meta["settings"] = parts.settings.to_json()
             tables = opening.tables(parts, self._rotation, self._queries)
             begun = self._checkpoints.begin(tables, self._meta, [self._extents], [VECTORS])
@@ -389,29 +410,28 @@ class SpannIndex:
         with parts.lock:
             parts.slots.published(slots)
 
-    def _checkpoint_if_due(self) -> None:
+    def _checkpoint_if_due(self, patience: float = 1.0) -> None:
         """A checkpoint where one is due and none is being made: threads that add do not queue up for one each."""
-        if self._due and self._saving.acquire(blocking=False):
+        if self._due(patience) and self._saving.acquire(blocking=False):
             try:
                 self._save()
             finally:
                 self._saving.release()
 
-    @property
-    def _due(self) -> bool:
-        slots = self._parts.slots
-        waiting = self._extents.bytes_waiting > max(_WASTE * self._extents.bytes_total, 1 << 22)
-        return waiting or slots.waiting > max(_WASTE * len(slots), 4096)
+    def _due(self, patience: float) -> bool:
+        slots, waste = self._parts.slots, patience * _WASTE
+        waiting = self._extents.bytes_waiting > max(waste * self._extents.bytes_total, 1 << 22)
+        return waiting or slots.waiting > max(waste * len(slots), 4096)
 
     def verify(self) -> list[str]:
         """What is wrong with the index, memory and disk, in words; empty where nothing is. Reads all of it."""
-        with self._parts.lock:
+        with self._parts.upkeep, self._parts.lock:
             return [*self._checkpoints.problems(), *checking.problems(self._parts)]
 
     def mend(self) -> int:
         """Put right what `verify` finds; how many lists and vectors were made again, or written anew. Raises `Corrupt` where nobody knows a vector
         any more."""
-        with self._changing():
+        with self._parts.upkeep, self._changing():
             return checking.put_right(self._parts, self._updater, self._mender)
 
 

@@ -5,6 +5,9 @@ An entry is written first and counts when its slot has its stamp: a step that fa
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +15,10 @@ from mnemos.index.spann.closure import assign
 from mnemos.index.spann.codes import Bytes, Floats
 from mnemos.index.spann.lists import DamagedLists
 from mnemos.index.spann.mending import Mender
-from mnemos.index.spann.parts import Numbers, Parts
+from mnemos.index.spann.parts import Numbers, Overtaken, Parts
+
+_LATE = 8
+"""Vectors that came to lists while it was thought about these, and are written anew; with more, it is thought about again."""
 
 
 class ListWriter:
@@ -42,21 +48,32 @@ class ListWriter:
     def append_to(self, number: int, slots: Numbers, stamps: NDArray[np.uint32], rotated: Floats) -> None:
         """Append entries of vectors to one list, which waits for a split where it gets too long."""
         parts = self._parts
-        entries = parts.entries.write(slots.astype(np.uint32), stamps, rotated, parts.heads.vector(number))
-        try:
-            count = parts.lists.append(number, entries)
-        except DamagedLists as damage:  # it outgrew its extent, and could not be read
-            self._mender.mend(damage)
-            count = parts.lists.append(number, entries)
-        if count > parts.limit:
-            parts.waiting[number] = "split"
+        self.extend(number, parts.entries.write(slots.astype(np.uint32), stamps, rotated, parts.heads.vector(number)))
+
+    def extend(self, number: int, entries: Bytes) -> None:
+        """Append entries to one list, which waits for a split where it gets too long."""
+        if self._parts.lists.append(number, entries) > self._parts.limit:
+            self._parts.waiting[number] = "split"
+
+    def settle(self, most: int, lists: int | None = None) -> None:
+        """See `Lists.settle`; a list that has to be read for it and is damaged is made again. What that makes of a list is its vectors at home: so no
+        entry may be in a tail whose slot is not at home anywhere yet."""
+        while True:
+            try:
+                return self._parts.lists.settle(most, lists)
+            except DamagedLists as damage:
+                self._mender.mend(damage)
 
     def create(self, head: Floats, slots: Numbers, rotated: Floats) -> int:
         """A new list of vectors in `slots` that are in lists already, or none; its number."""
         parts = self._parts
+        return self.put(head, parts.entries.write(slots.astype(np.uint32), parts.slots.stamps.view()[slots], rotated, head))
+
+    def put(self, head: Floats, entries: Bytes) -> int:
+        """A new list of entries; its number."""
+        parts = self._parts
         number = parts.heads.add(head)
         try:
-            entries = parts.entries.write(slots.astype(np.uint32), parts.slots.stamps.view()[slots], rotated, head)
             parts.lists.create(number, head, entries)
         except BaseException:
             parts.heads.remove(number)
@@ -85,9 +102,38 @@ class ListWriter:
         self.dead.pop(number, None)
         self.rewritten += 1
 
-    def recount(self, slots: Numbers, more: Numbers) -> None:
-        """So many `more` lists hold `slots` (m,), which may stand there several times."""
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """From here on `since` knows whether a list has other content than it had."""
+        lists = self._parts.lists
+        before, lists.replaced = lists.replaced, set()
+        try:
+            yield
+        finally:
+            lists.replaced = before
+
+    def since(self, number: int, count: int) -> Bytes:
+        """What came to a list that had so many entries. Raises `Overtaken` where these are others by now."""
+        parts = self._parts
+        grown = int(parts.lists.table.view()["count"][number]) > count
+        came = self._mender.read(number)[count:] if grown else np.zeros((0, parts.entries.size), dtype=np.uint8)
+        if number in (parts.lists.replaced or ()):
+            raise Overtaken
+        return came
+
+    def late(self, came: Bytes) -> tuple[Numbers, Floats]:
+        """The vectors of entries that came to lists while it was thought of what to put in their place. Raises `Overtaken` where they are many."""
+        parts = self._parts
+        slots = np.unique(parts.entries.slots(came)[parts.live(came)]).astype(np.int64)
+        if len(slots) > _LATE:
+            raise Overtaken
+        return slots, self._mender.vectors(slots)
+
+    def recount(self, slots: Numbers, more: Numbers, stamps: NDArray[np.uint32]) -> None:
+        """So many `more` lists hold `slots` (m,), which may stand there several times; those that have other `stamps` (m,) by now are left alone."""
         held = self._parts.slots
+        same = held.counts(slots.astype(np.uint32), stamps)
+        slots, more = slots[same], more[same]
         slots, where = np.unique(slots, return_inverse=True)
         copies = held.copies.view()[slots] + np.bincount(where, weights=more).astype(np.int64)
         held.move(slots, held.homes.view()[slots], np.clip(copies, 1, np.iinfo(np.uint8).max))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnemos.index.spann.codes import Bytes, Floats
 from mnemos.index.spann.lists import DamagedLists
-from mnemos.index.spann.parts import Numbers, Parts
+from mnemos.index.spann.parts import Numbers, Overtaken, Parts
 from mnemos.index.spann.vector_file import DamagedVectors
 
 
 class Mender:
-    """Reads lists and vectors of one index, and mends what it finds damaged. Whoever calls holds `parts.lock`."""
+    """Reads lists and vectors of one index, and mends what it finds damaged. Whoever calls holds `parts.lock`, but for reading beside changes."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -53,6 +54,24 @@ class Mender:
         except DamagedLists as damage:
             self.mend(damage)
             return self._parts.lists.read(number)
+
+    def lists_beside(self, numbers: Sequence[int]) -> list[Bytes]:
+        """The entries of several lists: what they hold now, or held a moment ago."""
+        try:
+            return self._parts.lists.read_many(numbers)
+        except DamagedLists:  # or changed meanwhile
+            with self._parts.lock:
+                return [self.read(number) for number in numbers]
+
+    def vectors_beside(self, slots: Numbers, stamps: NDArray[np.uint32]) -> Floats:
+        """The vectors in `slots`, as heads and lists have them; of one whose stamp is another by now, any. Raises `Overtaken`."""
+        try:
+            return self._parts.rotated(slots)
+        except DamagedVectors:  # or being written meanwhile
+            with self._parts.lock:
+                if not self._parts.slots.counts(slots.astype(np.uint32), stamps).all():
+                    raise Overtaken from None
+                return self.vectors(slots)
 
     def vectors(self, slots: Numbers) -> Floats:
         """The vectors in `slots`, as heads and lists have them."""

@@ -34,6 +34,10 @@ SPARE = 1.15
 """Bytes that a head takes, as a multiple of its vector's."""
 
 
+PENDING = 1 << 20
+"""Bytes that appended entries may take in memory before they are written to their lists, at most."""
+
+
 UNLIMITED = 1e9
 """From this spread on, no list is left out. (JSON has no infinity.)"""
 
@@ -54,6 +58,9 @@ class Settings:
     """Lists that are read before it is decided which others are."""
     rule: int = 2
     """Of pruning that the spread was measured with."""
+    floor: float | None = None
+    """The recall that settings which the index chooses later, when much has changed, have to reach, too: that of those chosen by a build, or by
+    whoever asked for it. None: none was."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -62,6 +69,10 @@ class Settings:
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Settings as a manifest holds them. A spread that was measured with an older rule limits nothing any more."""
         return cls(**values) if values.get("rule") == cls().rule else cls(**{**values, "spread": UNLIMITED, "rule": cls().rule})
+
+
+class Overtaken(Exception):
+    """What a step of upkeep has read beside changes has become something else meanwhile. Nothing was done."""
 
 
 @dataclass
@@ -81,6 +92,8 @@ class Parts:
     source: Source | None = None
     kernel: ChosenKernel = "numpy"
     lock: threading.RLock = field(default_factory=threading.RLock)
+    upkeep: threading.RLock = field(default_factory=threading.RLock)
+    """Held by who moves entries between lists, and taken before `lock`: it may let go of that one in the middle, and find lists as they were."""
     epoch: int = 0
     """Grows with each step that moves entries between lists, or an id to another slot: a search that ran across one looks again."""
     building: bool = False
@@ -114,9 +127,14 @@ class Parts:
         return self.sketches.nbytes + self.whole.nbytes
 
     @property
+    def aside(self) -> int:
+        """Bytes of the memory that are left for what is appended to lists."""
+        return PENDING if self.options.memory is None else min(PENDING, self.options.memory // 32)
+
+    @property
     def room(self) -> float:
         """Bytes of memory that they may still take."""
-        return UNLIMITED if self.options.memory is None else self.options.memory - self.nbytes - self.held
+        return UNLIMITED if self.options.memory is None else self.options.memory - self.nbytes - self.held - self.aside
 
     @property
     def nbytes(self) -> int:
@@ -137,7 +155,7 @@ class Parts:
     def limit(self) -> int:
         """Entries that a list may have. Where memory has no room for another head, lists get longer instead of more."""
         memory, more = self.options.memory, max(self.bytes_of_a_head, self.heads.nbytes // 7)  # groups of heads grow by up to an eighth at once
-        return self.options.list_limit if memory is None or self.nbytes + more <= memory else LONGEST
+        return self.options.list_limit if memory is None or self.nbytes + more + self.aside <= memory else LONGEST
 
     @property
     def bytes_of_a_head(self) -> int:

@@ -19,6 +19,8 @@ from mnemos.index.spann.mending import Mender
 from mnemos.index.spann.metric import exact_squares, middle
 from mnemos.index.spann.parts import Numbers, Parts
 
+Stamps = NDArray[np.uint32]
+
 REGION = 8
 """Lists that are renewed together: so many that clusters find their places, so few that a step is short."""
 _LARGEST = 2 * REGION
@@ -29,12 +31,19 @@ _ANEW = 0.25
 
 @dataclass(frozen=True, slots=True)
 class _Around:
-    """The entries that count of some lists `numbers` (l,), each slot once a list: `raw`, their `slots` (e,), and the `place` (e,) of the list."""
+    """The entries that counted of some lists `numbers` (l,) when these had `counts` (l,) entries, each slot once a list: `raw`, their `slots` (e,),
+    where those were at home (e,), and the `place` (e,) of the list."""
 
     numbers: Numbers
+    counts: Numbers
     raw: Bytes
     slots: Numbers
+    homes: Numbers
     place: Numbers
+
+    @property
+    def at_home(self) -> NDArray[np.bool_]:
+        return np.asarray(self.homes == self.numbers[self.place])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,8 @@ class _Plan:
     heads: Floats
     slots: Numbers
     """(n,) the vectors that are looked at; the first `members` were at home in the region, others have to stay in what they are in."""
+    stamps: Stamps
+    """(n,) theirs: one that has another by now is gone."""
     members: int
     rotated: Floats
     home: Numbers
@@ -52,8 +63,22 @@ class _Plan:
     """(n, f + l)"""
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What is to be done to lists: entries of the new ones; those of lists around `kept` in the place of what they had (by place), and `more` that
+    come to them; and by how much of the slots `changed`, with their `stamps`, the copies change `by`."""
+
+    new: list[Bytes]
+    kept: dict[int, Bytes]
+    more: dict[int, Bytes]
+    changed: Numbers
+    stamps: Stamps
+    by: Numbers
+
+
 class Renewer:
-    """Renews the lists of one index. Whoever calls holds `parts.lock`."""
+    """Renews the lists of one index. Whoever calls holds `parts.upkeep`. Nothing waits for its thinking: `parts.lock` is held to choose a region, and
+    to change lists when it is known how."""
 
     def __init__(self, parts: Parts, mender: Mender, writer: ListWriter) -> None:
         self._parts, self._mender, self._writer = parts, mender, writer
@@ -62,22 +87,33 @@ class Renewer:
 
     def renew(self, number: int) -> bool:
         """Replace a list and those next to it by lists of new heads, members of them, with all that belongs there, and let the lists around have what
-        belongs to them now; whether that was done. Nothing changes where no vector is at home, or all are alike."""
+        belongs to them now; whether that was done. Nothing changes where no vector is at home, or all are alike. Raises `Overtaken`."""
         parts = self._parts
-        if number not in parts.heads:
-            return True
-        region = self._region(number)
-        parts.turnover.forget(region)
+        with parts.lock:
+            if number not in parts.heads:
+                return True
+            region = self._region(number)
+            parts.turnover.forget(region)
+        with self._writer.watching():
+            return self._renew(number, region)
+
+    def _renew(self, number: int, region: Numbers) -> bool:
+        parts = self._parts
         old = self._entries(region)
-        members = np.unique(old.slots[parts.slots.homes.view()[old.slots] == region[old.place]])
+        members, first = np.unique(old.slots[old.at_home], return_index=True)
         if not len(members):
             return False
-        rotated = self._mender.vectors(members)
+        rotated = self._mender.vectors_beside(members, parts.entries.stamps(old.raw[old.at_home])[first])
         heads = self._heads(rotated, len(region), np.random.default_rng([parts.options.seed, number, len(members)]))
         if not len(heads):
             return False
-        around = self._entries(self._next_to(region, old.slots))
-        self._write(self._planned(heads, members, rotated, old, around), old, around)
+        with parts.lock:
+            next_to = self._next_to(region, old)
+        around = self._entries(next_to)
+        plan = self._planned(heads, members, rotated, old, around)
+        change = self._change(plan, old, around)
+        with parts.lock:
+            self._switch(plan, change, old, around)
         return True
 
     def _region(self, number: int) -> Numbers:
@@ -88,22 +124,25 @@ class Renewer:
         few = np.cumsum(parts.lists.counts_of(region)) <= _LARGEST * parts.options.list_limit
         return region[: max(1, int(few.sum()))]
 
-    def _next_to(self, region: Numbers, held: Numbers) -> Numbers:
-        """The lists whose heads are candidates for the vectors of a region, and those where the vectors `held` there are at home, without it."""
+    def _next_to(self, region: Numbers, old: _Around) -> Numbers:
+        """The lists whose heads are candidates for the vectors of a region, and those where the vectors held there are at home, without it."""
         parts = self._parts
         near = parts.heads.near(parts.heads.vectors(region), min(parts.options.candidates + len(region), len(parts.heads)))
-        homes = parts.slots.homes.view()[held].astype(np.int64)
-        return np.setdiff1d(np.append(near[near >= 0], homes), region)
+        still = parts.live(old.raw)  # what went meanwhile is at home nowhere
+        return np.setdiff1d(np.append(near[near >= 0], old.homes[still]), region)
 
     def _entries(self, numbers: Numbers) -> _Around:
         parts = self._parts
-        pieces = [self._mender.read(number) for number in numbers.tolist()]
+        pieces = self._mender.lists_beside(numbers.tolist())
         raw = np.concatenate([*pieces, np.zeros((0, parts.entries.size), dtype=np.uint8)])
-        place = np.repeat(np.arange(len(numbers)), [len(piece) for piece in pieces])
-        live = np.flatnonzero(parts.live(raw))
-        slots = parts.entries.slots(raw)[live].astype(np.int64)
-        once = np.sort(np.unique(place[live] * len(parts.slots.homes.view()) + slots, return_index=True)[1])
-        return _Around(numbers, raw[live[once]], slots[once], place[live[once]])
+        counts = np.array([len(piece) for piece in pieces], dtype=np.int64)
+        place = np.repeat(np.arange(len(numbers)), counts)
+        with parts.lock:
+            live = np.flatnonzero(parts.live(raw))
+            slots = parts.entries.slots(raw)[live].astype(np.int64)
+            homes, every = parts.slots.homes.view()[slots].astype(np.int64), len(parts.slots.homes)
+        once = np.sort(np.unique(place[live] * every + slots, return_index=True)[1])
+        return _Around(numbers, counts, raw[live[once]], slots[once], homes[once], place[live[once]])
 
     def _heads(self, rotated: Floats, lists: int, rng: np.random.Generator) -> Floats:
         """As many heads as a build would choose of `rotated` (m, d), and memory has room for in the place of so many; none where all are alike."""
@@ -120,7 +159,9 @@ class Renewer:
         parts, options = self._parts, self._parts.options
         own, new = parts.heads.vectors(around.numbers), len(heads)
         guests = np.setdiff1d(np.union1d(old.slots, self._gathered(heads, own, around)), members)
-        slots, rotated = np.concatenate([members, guests]), np.concatenate([rotated, self._mender.vectors(guests)])
+        slots, stamps = np.concatenate([members, guests]), self._stamps(old, around)
+        stamped = stamps[1][np.searchsorted(stamps[0], slots)]
+        rotated = np.concatenate([rotated, self._mender.vectors_beside(guests, stamped[len(members) :])])
         chosen = assign_among(
             rotated,
             np.concatenate([heads, own]),
@@ -132,12 +173,17 @@ class Renewer:
         belongs = np.zeros((len(slots), new + len(own)), dtype=np.bool_)
         rows, ranks = np.nonzero(chosen >= 0)
         belongs[rows, chosen[rows, ranks]] = True
-        return _Plan(heads, slots, len(members), rotated, chosen[:, 0], belongs)
+        return _Plan(heads, slots, stamped, len(members), rotated, chosen[:, 0], belongs)
+
+    def _stamps(self, old: _Around, around: _Around) -> tuple[Numbers, Stamps]:
+        """Of all slots, ascending, the stamps with which their entries counted when they were read, the first time."""
+        slots, first = np.unique(np.concatenate([old.slots, around.slots]), return_index=True)
+        return slots, self._parts.entries.stamps(np.concatenate([old.raw, around.raw]))[first]
 
     def _gathered(self, heads: Floats, own: Floats, around: _Around) -> Numbers:
         """The slots of the vectors at home in lists around, with heads `own`, that are nearest to each of `heads`, by their codes."""
         parts = self._parts
-        here = np.flatnonzero(parts.slots.homes.view()[around.slots] == around.numbers[around.place])
+        here = np.flatnonzero(around.at_home)
         most = min(parts.options.list_limit, len(here))
         if not most:
             return here
@@ -145,48 +191,71 @@ class Renewer:
         squares = parts.entries.estimate(heads, around.raw[here], apart)
         return np.unique(around.slots[here[np.argpartition(squares, most - 1, axis=1)[:, :most]]])
 
-    def _write(self, plan: _Plan, old: _Around, around: _Around) -> None:
-        """New lists first, then what changes in those around. Until homes are moved, no vector loses the entry in the list that it is at home in."""
-        parts, slots, new = self._parts, self._parts.slots, len(plan.heads)
+    def _change(self, plan: _Plan, old: _Around, around: _Around) -> _Change:
+        """What has to be written for a plan. Until homes are moved, no vector loses the entry in the list that it is at home in."""
+        new = len(plan.heads)
         order = np.argsort(plan.slots)
         row = order[np.minimum(np.searchsorted(plan.slots, around.slots, sorter=order), len(order) - 1)]
         known = plan.slots[row] == around.slots
-        at_home = slots.homes.view()[around.slots] == around.numbers[around.place]
-        surplus = known & ~at_home & ~plan.belongs[row, new + around.place]
+        surplus = known & ~around.at_home & ~plan.belongs[row, new + around.place]
         missing = plan.belongs[: plan.members, new:].copy()
         inside = known & (row < plan.members)
         missing[row[inside], around.place[inside]] = False
-        changed, by, made = [old.slots], [np.full(len(old.slots), -1)], list[int]()
-        try:
-            for column in range(new):
-                rows = self._longest(plan, column)
-                made.append(self._writer.create(plan.heads[column], plan.slots[rows], plan.rotated[rows]))
+        fresh, kept, more = list[Bytes](), dict[int, Bytes](), dict[int, Bytes]()
+        changed, by = [old.slots], [np.full(len(old.slots), -1)]
+        for column, head in enumerate(plan.heads):
+            rows = self._longest(plan, column)
+            fresh.append(self._written(plan, rows, head))
+            changed.append(plan.slots[rows])
+            by.append(np.ones(len(rows), dtype=np.int64))
+        anew = around.counts - np.bincount(around.place[~surplus], minlength=len(around.counts)) > _ANEW * around.counts
+        own = self._parts.heads.vectors(around.numbers)
+        for place in np.flatnonzero(missing.any(axis=0) | anew).tolist():
+            rows = np.flatnonzero(missing[:, place])
+            if anew[place]:
+                here = around.place == place
+                kept[place] = around.raw[here & ~surplus]
+                changed.append(around.slots[here & surplus])
+                by.append(np.full(len(changed[-1]), -1))
+            if len(rows):
+                more[place] = self._written(plan, rows, own[place])
                 changed.append(plan.slots[rows])
                 by.append(np.ones(len(rows), dtype=np.int64))
-            counts = parts.lists.counts_of(around.numbers)
-            anew = counts - np.bincount(around.place[~surplus], minlength=len(counts)) > _ANEW * counts
-            for place in np.flatnonzero(missing.any(axis=0) | anew).tolist():
-                rows, number = np.flatnonzero(missing[:, place]), int(around.numbers[place])
-                if anew[place]:
-                    here = around.place == place
-                    self._writer.rewrite(number, around.raw[here & ~surplus])
-                    changed.append(around.slots[here & surplus])
-                    by.append(np.full(len(changed[-1]), -1))
-                if len(rows):
-                    self._writer.append_to(number, plan.slots[rows], slots.stamps.view()[plan.slots[rows]], plan.rotated[rows])
-                    changed.append(plan.slots[rows])
-                    by.append(np.ones(len(rows), dtype=np.int64))
+        slots, (every, stamps) = np.concatenate(changed), self._stamps(old, around)
+        return _Change(fresh, kept, more, slots, stamps[np.searchsorted(every, slots)], np.concatenate(by))
+
+    def _written(self, plan: _Plan, rows: Numbers, head: Floats) -> Bytes:
+        return self._parts.entries.write(plan.slots[rows].astype(np.uint32), plan.stamps[rows], plan.rotated[rows], head)
+
+    def _switch(self, plan: _Plan, change: _Change, old: _Around, around: _Around) -> None:
+        """New lists first, then what changes in those around; then vectors are at home there, and the old lists go. Raises `Overtaken` where what was
+        read is not what is there any more, but for vectors that went, and a few that came."""
+        parts, slots = self._parts, self._parts.slots
+        came = [self._writer.since(number, count) for number, count in zip(old.numbers.tolist(), old.counts.tolist(), strict=True)]
+        since = [self._writer.since(number, count) for number, count in zip(around.numbers.tolist(), around.counts.tolist(), strict=True)]
+        late, rotated = self._writer.late(np.concatenate(came))
+        made = list[int]()
+        try:
+            made += [self._writer.put(head, entries) for head, entries in zip(plan.heads, change.new, strict=True)]
+            for place, number in enumerate(around.numbers.tolist()):
+                if place in change.kept:
+                    self._writer.rewrite(number, np.concatenate([change.kept[place], since[place]]))
+                if place in change.more:
+                    self._writer.extend(number, change.more[place])
         except BaseException:
             for one in made:
                 self._writer.drop(one)
             raise
-        self._writer.recount(np.concatenate(changed), np.concatenate(by))
-        moved = (np.arange(len(plan.slots)) < plan.members) | (plan.home < new)
+        self._writer.recount(change.changed, change.by, change.stamps)
+        moved = (np.arange(len(plan.slots)) < plan.members) | (plan.home < len(plan.heads))
+        moved &= slots.counts(plan.slots.astype(np.uint32), plan.stamps)
         slots.move(plan.slots[moved], np.append(made, around.numbers)[plan.home[moved]])
         for one in old.numbers.tolist():
             self._writer.drop(one)
         parts.epoch += 1
         self.renewed += len(old.numbers)
+        if len(late):
+            self._writer.write_anew(late, rotated)
         for one in made:
             if int(parts.lists.counts()[one]) > parts.limit:
                 parts.waiting[one] = "split"

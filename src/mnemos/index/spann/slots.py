@@ -131,6 +131,10 @@ class Slots:
                 table.set(np.arange(start, start + more), np.full(more, empty))
         return np.array([*reused, *range(start, start + more)], dtype=np.int64)
 
+    def next(self, m: int) -> Numbers:
+        """The slots that held a vector before and are reserved next, at most `m`."""
+        return np.array(self._free[-m:], dtype=np.int64)
+
     def take(self, slots: Numbers, ids: Numbers, homes: NDArray[Any], copies: NDArray[Any]) -> None:
         """The vectors in `slots` are those of `ids` from now on: at home in lists `homes`, and in so many in all."""
         self.ids.set(slots, ids)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 
 from mnemos.index.spann.codes import Floats
 from mnemos.index.spann.lire import Lire
 from mnemos.index.spann.list_writer import ListWriter
 from mnemos.index.spann.mending import Mender
-from mnemos.index.spann.parts import Numbers, Parts, Task
+from mnemos.index.spann.parts import Numbers, Overtaken, Parts, Task
 from mnemos.index.spann.renewing import Renewer
 
 _STALE = 0.3
 """A list of which more is thought to be stale is written anew."""
 _BATCH = 1024
+_TRIES = 3
+"""A step that was overtaken by changes so often is done while these wait."""
+_AHEAD = 32
+"""Pages of so many slots are fetched before vectors come to them, twice as many at a time."""
 
 
 class Updater:
-    """Changes of one index. Each method takes `parts.lock` for itself."""
+    """Changes of one index. Each method takes the locks for itself."""
 
     def __init__(self, parts: Parts, mender: Mender) -> None:
         self._parts = parts
@@ -25,19 +31,25 @@ class Updater:
         self.lire = Lire(parts, mender, self.writer)
         self.renewer = Renewer(parts, mender, self.writer)
         self._cursor, self._before = 0, -1  # of a sweep: the next list; lists written anew before this round
+        self._fetched = 0  # slots whose pages are there already
         self.changed = 0
         """Vectors that came since `settings` were chosen."""
 
     def add(self, ids: Numbers, vectors: Floats) -> None:
         """Put in `vectors` (m, dimensions), as the measure stores them, under `ids` (m,), all different; an id that has one gets the new one."""
-        for start in range(0, len(ids), _BATCH):
-            self._add(ids[start : start + _BATCH], vectors[start : start + _BATCH])
+        parts = self._parts
+        most = parts.aside // (2 * parts.options.replicas * parts.entries.size)  # so many keep within what is left aside, beside as many before them
+        batch = min(max(most, 1), _BATCH)
+        for start in range(0, len(ids), batch):
+            self._add(ids[start : start + batch], vectors[start : start + batch])
 
     def _add(self, ids: Numbers, vectors: Floats) -> None:
         parts = self._parts
         rotated = parts.rotate(vectors)
         with parts.lock:
+            self.writer.settle(parts.aside // 2)
             before = parts.slots.map.find(ids)
+            self._fetch(len(ids))
             slots = parts.slots.reserve(len(ids))
             try:
                 parts.vectors.write(slots, vectors)
@@ -53,6 +65,13 @@ class Updater:
             if (before >= 0).any():
                 self._release(before[before >= 0])
                 parts.epoch += 1
+
+    def _fetch(self, m: int) -> None:
+        """Let the pages be read to which vectors come that are put in after the next `m`."""
+        self._fetched -= m
+        if self._fetched < _AHEAD:
+            self._parts.vectors.ahead(self._parts.slots.next(2 * _AHEAD + m))
+            self._fetched = 2 * _AHEAD
 
     def remove(self, ids: Numbers) -> int:
         """Let go of the vectors of `ids`; how many of them there were."""
@@ -86,30 +105,47 @@ class Updater:
             if parts.waiting.get(number) != "split":
                 parts.waiting[number] = "renew"  # which lets go of what is stale, too
 
+    def settle(self, lists: int) -> bool:
+        """Write what was appended to at most so many lists to them; whether more is to be written."""
+        with self._parts.lock:
+            self.writer.settle(0, lists)
+            return self._parts.lists.pending > 0
+
     # -- what waits --
     def tend(self, steps: int) -> int:
         """Do at most `steps` of the splits and merges that wait; how many were done. One that fails goes on waiting."""
-        done = 0
+        parts, done = self._parts, 0
         while done < steps:
-            with self._parts.lock:
-                done += 1
-                if not self._parts.waiting and not self._swept():
-                    if self._shrunk():
-                        continue
-                    return done - 1
-                number, task = self._parts.waiting.popitem(last=False)
+            with parts.upkeep:
+                with parts.lock:
+                    self.writer.settle(parts.aside // 2)
+                    done += 1
+                    if not parts.waiting and not self._swept():
+                        if self._shrunk():
+                            continue
+                        return done - 1
+                    number, task = parts.waiting.popitem(last=False)
                 try:
                     self._do(task, number)
                 except BaseException:
-                    self._parts.waiting.setdefault(number, task)
+                    with parts.lock:
+                        parts.waiting.setdefault(number, task)
                     raise
         return done
 
     def _do(self, task: Task, number: int) -> None:
-        if task == "split":
-            self.lire.split(number)
-        elif task == "merge" or not self.renewer.renew(number):
-            self.lire.merge(number)
+        for tries in range(_TRIES + 1):
+            with self._parts.lock if tries == _TRIES else contextlib.nullcontext():
+                try:
+                    if task == "split":
+                        self.lire.split(number)
+                    elif task == "merge" or not self.renewer.renew(number):
+                        self.lire.merge(number)
+                except Overtaken:
+                    continue
+                return
+        with self._parts.lock:
+            self._parts.waiting.setdefault(number, task)
 
     @property
     def stale(self) -> bool:
@@ -140,5 +176,6 @@ class Updater:
         if memory is None or parts.nbytes <= memory or len(parts.heads) < 2:
             return False
         numbers = parts.lists.numbers()
-        self.lire.merge(int(numbers[np.argmin(parts.lists.counts()[numbers])]), whole=True)
+        with contextlib.suppress(Overtaken):  # by mending: the list is found again
+            self.lire.merge(int(numbers[np.argmin(parts.lists.counts()[numbers])]), whole=True)
         return len(parts.heads) < len(numbers)

@@ -68,6 +68,10 @@ class VectorFile:
         for start, end in _runs(steps > 1):
             self._disk.write(self.name, int(ordered[start]) * size, raw[start * size : end * size])
 
+    def ahead(self, slots: Numbers) -> None:
+        """A hint: these `slots` will be written before long. A page that is written in part is read before, which need not be waited for then."""
+        self._disk.ahead(self.name, [(offset, self.record) for offset in (slots * self.record).tolist()])
+
     def read(self, slots: Numbers) -> Floats:
         """The vectors (m, dimensions) of `slots` (m,). Neighbouring slots are read in one piece. Raises `DamagedVectors`."""
         vectors, damaged = self._read(self._checked(slots))
