@@ -228,6 +228,8 @@ def test_entries_that_no_checkpoint_came_to_know_of_are_overwritten_too() -> Non
     index = small(disk, list_limit=64, head_ratio=0.02, code="float32")
     index.build(np.arange(100), data(100))
     index.add(np.array([500]), data(1, seed=7))
+    while index._updater.settle(10):
+        pass
     parts = index._parts
     head = parts.heads.vector(int(parts.slots.homes.view()[parts.slots.map.find(np.array([500]))][0]))
     trace = (parts.rotate(data(1, seed=7))[0] - head).tobytes()
