@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.policies import policy
-from mnemos.activation.policies.lazyeviction import GAP, LAST, Recurrence
+from mnemos.activation.policies.lazyeviction import GAP, LAST, MOST, Recurrence, activate, begun, counted, longest_run, recurrence_scores
+from mnemos.bench.kv.recurrence import Shape, falling, hit_rate, lazy, made, raas
 
 HEADS, GROUP, SIZE, PROMPT, STEPS = 2, 2, 8, 12, 48
 BUDGET, WINDOW, SINKS = 18, 4, 3
@@ -48,14 +50,15 @@ def score(token: Token, step: int) -> float:
     return 2 * sigmoid((token.last - step) / max(1, token.gap)) + (2 * sigmoid(-1 / token.gap) if token.gap else 0)
 
 
-@pytest.mark.parametrize("threshold", [None, 0.08, 0.0])
-def test_it_tracks_and_evicts_as_a_loop_does(threshold: float | None) -> None:
+@pytest.mark.parametrize(("threshold", "budget", "window"), [(None, BUDGET, WINDOW), (0.08, BUDGET, WINDOW), (0.0, BUDGET, WINDOW), (0.1, 42, 36)])
+def test_it_tracks_and_evicts_as_a_loop_does(threshold: float | None, budget: int, window: int) -> None:
     generator = torch.Generator().manual_seed(7)
+    steps = STEPS if window == WINDOW else 2 * window
 
     def drawn(heads: int, count: int) -> torch.Tensor:
         return torch.randn(1, heads, count, SIZE, generator=generator) * 1.5
 
-    layer = MemoryLayer(policy("lazyeviction", tokens=BUDGET, window=WINDOW, sinks=SINKS, threshold=threshold), 0)
+    layer = MemoryLayer(policy("lazyeviction", tokens=budget, window=window, sinks=SINKS, threshold=threshold), 0)
     keys, values = drawn(HEADS, PROMPT), drawn(HEADS, PROMPT)
     layer.lazy_initialization(keys, values)
     scaling = 1 / math.sqrt(SIZE)
@@ -63,7 +66,7 @@ def test_it_tracks_and_evicts_as_a_loop_does(threshold: float | None) -> None:
     layer.settle()
     naive = [[Token(place, keys[0, head, place], values[0, head, place]) for place in range(PROMPT)] for head in range(HEADS)]
     evicted = 0
-    for step in range(PROMPT, PROMPT + STEPS):
+    for step in range(PROMPT, PROMPT + steps):
         queries, key, value = drawn(HEADS * GROUP, 1), drawn(HEADS, 1), drawn(HEADS, 1)
         output = layer.attend(queries, key, value, None, scaling, None, None)[0, 0]
         for head, tokens in enumerate(naive):
@@ -71,21 +74,24 @@ def test_it_tracks_and_evicts_as_a_loop_does(threshold: float | None) -> None:
             own = [attended(tokens, queries[0, head * GROUP + each, 0]) for each in range(GROUP)]
             assert torch.allclose(output[head * GROUP : (head + 1) * GROUP], torch.stack([mixed for _, mixed in own]), atol=1e-5)
             track(tokens, [max(weights) for weights in zip(*(paid for paid, _ in own), strict=True)], step, threshold)
-            if (step + 1 - PROMPT) % WINDOW == 0 and len(tokens) > BUDGET:
-                between, held = tokens[SINKS:-WINDOW], layer.held()[0][head]
+            if (step + 1 - PROMPT) % window == 0 and len(tokens) > budget:
+                between, held = tokens[SINKS:-window], layer.held()[0][head]
                 gone = sorted(score(token, step + 1) for token in between if token.place not in held)
                 left = sorted(score(token, step + 1) for token in between if token.place in held)
                 ranked = sorted(score(token, step + 1) for token in between)
-                assert (gone, left) == (ranked[: len(tokens) - BUDGET], ranked[len(tokens) - BUDGET :])  # which of equal ones goes is open
-                naive[head] = [token for token in tokens[:SINKS] + between if token.place in held] + tokens[-WINDOW:]
+                assert (gone, left) == (ranked[: len(tokens) - budget], ranked[len(tokens) - budget :])  # which of equal ones goes is open
+                naive[head] = [token for token in tokens[:SINKS] + between if token.place in held] + tokens[-window:]
                 evicted += len(gone)
         assert layer.held()[0] == [{token.place for token in tokens} for tokens in naive]
-        assert layer.stored <= BUDGET + WINDOW
+        assert layer.stored <= budget + window
+        if step % 3 if window == WINDOW else step < PROMPT + steps - 1:
+            continue  # so that several steps are counted at once
+        Recurrence().count(layer)
         marks = layer.view().marks
         assert marks[LAST].dtype == marks[GAP].dtype == torch.int32
         assert marks[LAST][0].tolist() == [[token.last for token in tokens] for tokens in naive]
         assert marks[GAP][0].tolist() == [[token.gap for token in tokens] for tokens in naive]
-    assert evicted == HEADS * (PROMPT + STEPS - BUDGET)
+    assert evicted == HEADS * (PROMPT + steps - budget)
 
 
 def test_a_prompt_over_the_budget_is_compressed_once_and_the_queries_let_go_of() -> None:
@@ -108,3 +114,76 @@ def test_rows_that_hold_unequally_many_have_thresholds_of_their_own() -> None:
     positions[0, :6] = -1
     layer.tail.append(states, states, positions.int())
     assert Recurrence()._least(layer, layer.tail.part())[:, 0, 0].tolist() == pytest.approx([0.75 / 4, 0.75 / 10])  # type: ignore[index]
+
+
+def test_steps_that_are_counted_at_once_count_as_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(2)
+    bits = torch.randint(0, 1 << MOST, (1, 3, 400), generator=generator, dtype=torch.int32)
+    bits &= torch.randint(0, 1 << MOST, bits.shape, generator=generator, dtype=torch.int32) & -torch.randint(0, 9, bits.shape, generator=generator)
+    bits[..., :4] = torch.tensor([0, 1, 1 << (MOST - 1), (1 << MOST) - 1])
+    last = torch.randint(1, 100, bits.shape, generator=generator, dtype=torch.int32)
+    gap = torch.randint(0, 40, bits.shape, generator=generator, dtype=torch.int32)
+    one_by_one = last.clone(), gap.clone()
+    for number in range(MOST):
+        activate(*one_by_one, bits & (1 << number), 0, 100 + number)
+    counted(last, gap, bits, 100)
+    assert (last.tolist(), gap.tolist()) == tuple(each.tolist() for each in one_by_one)
+    runs = [max(map(len, f"{number:b}".split("0"))) for number in bits.flatten().tolist()]
+    assert longest_run(bits).flatten().tolist() == runs
+
+
+def test_what_is_new_begins_when_it_came_and_a_prompt_with_the_first_step() -> None:
+    lasts = [torch.tensor([[[0, 7]]], dtype=torch.int32), torch.tensor([[[5, 0, 0, 0]]], dtype=torch.int32)]
+    begun(lasts, 9, 2)
+    assert [last.tolist() for last in lasts] == [[[[9, 7]]], [[[5, 9, 9, 10]]]]
+
+
+def decoded(layer: MemoryLayer, steps: int, seed: int = 3) -> Iterator[int]:
+    """Reads a prompt and then steps, whose numbers it gives."""
+    generator = torch.Generator().manual_seed(seed)
+    states = torch.randn(1, HEADS, PROMPT, SIZE, generator=generator)
+    layer.lazy_initialization(states, states)
+    layer.attend(torch.randn(1, HEADS * GROUP, PROMPT, SIZE, generator=generator), states, states, None, 0.5, None, None)
+    for step in range(1, steps + 1):
+        state = torch.randn(1, HEADS, 1, SIZE, generator=generator)
+        layer.attend(torch.randn(1, HEADS * GROUP, 1, SIZE, generator=generator), state, state, None, 0.5, None, None)
+        yield step
+
+
+def test_gaps_never_shrink_and_nothing_goes_between_evictions() -> None:
+    layer = MemoryLayer(policy("lazyeviction", tokens=BUDGET, window=WINDOW, sinks=SINKS), 0)
+    known: list[dict[int, int]] = [{} for _ in range(HEADS)]
+    held: list[set[int]] = [set() for _ in range(HEADS)]
+    for step in decoded(layer, STEPS):
+        Recurrence().count(layer)
+        positions, gaps = layer.view().positions[0].tolist(), layer.view().marks[GAP][0].tolist()
+        for head in range(HEADS):
+            now = dict(zip(positions[head], gaps[head], strict=True))
+            assert all(gap >= known[head].get(place, 0) for place, gap in now.items())
+            assert step % WINDOW == 0 or held[head] <= now.keys()
+            assert set(range(PROMPT + step - WINDOW, PROMPT + step)) <= now.keys()
+            known[head], held[head] = now, set(now)
+
+
+def test_where_all_attention_counts_all_are_equal_and_the_oldest_go() -> None:
+    layer = MemoryLayer(policy("lazyeviction", tokens=BUDGET, window=WINDOW, sinks=SINKS, threshold=0.0), 0)
+    for step in decoded(layer, 10 * WINDOW):
+        if step % WINDOW == 0 and step > WINDOW:
+            newest = PROMPT + step
+            assert layer.held() == [[{*range(SINKS), *range(newest - BUDGET + SINKS, newest)}] * HEADS]
+            assert set(layer.view().marks[GAP][..., :-1].flatten().tolist()) == {1}
+
+
+def test_what_never_came_back_goes_by_age_however_old() -> None:
+    ages = torch.tensor([0, 1, 90, 150, 4000, 100_000])
+    scores = recurrence_scores(200_000 - ages, torch.zeros_like(ages), 200_000)
+    assert scores.tolist() == sorted(scores.tolist(), reverse=True)
+    assert len(set(scores.tolist())) == len(ages)
+    assert float(scores[0]) == 1.0
+    long, short = recurrence_scores(torch.tensor([0, 0]), torch.tensor([150, 10]), 150)
+    assert long > short > scores[2]  # the score grows with the gap
+
+
+def test_the_term_that_grows_with_the_gap_keeps_what_comes_back() -> None:
+    trace = made(Shape(steps=900), 1)
+    assert hit_rate(trace, lazy, 200, 80) > max(hit_rate(trace, falling, 200, 80), hit_rate(trace, raas, 200, 80)) + 0.05

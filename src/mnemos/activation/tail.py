@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mnemos.activation.parts import Bytes, Dense, Marks, size_of
 
@@ -53,8 +54,6 @@ class Tail:
         if end > self._keys.shape[2]:
             self._grow(end)
         self._keys[:, :, start:end], self._values[:, :, start:end], self._positions[:, :, start:end] = keys, values, positions.unsqueeze(1)
-        for mark in self._marks.values():
-            mark.narrow(2, start, end - start).zero_()
         self.length = end
         self._whole = self._whole and bool((positions >= 0).all())
 
@@ -63,7 +62,7 @@ class Tail:
         room = -(-least // block) * block
         self._keys, self._values = _wider(self._keys, room, self.length), _wider(self._values, room, self.length)
         self._positions = _wider(self._positions, room, self.length)
-        self._marks = {name: _wider(mark, room, self.length) for name, mark in self._marks.items()}
+        self._marks = {name: pad(mark.narrow(2, 0, self.length), (0, room - self.length)) for name, mark in self._marks.items()}
 
     def mark(self, name: str, dtype: torch.dtype = torch.float32) -> Tensor:
         """The mark of that name [B, G, length], a view that may be written to; zeros where it is new."""
@@ -96,11 +95,19 @@ class Tail:
         """Holds these tokens instead, all but the last `spare`, whose places are room."""
         self._keys, self._values, self._positions = part.keys, part.values, part.positions
         self._marks, self.length, self._whole = dict(part.marks), part.length - spare, None
+        self._clear(spare)
 
     def crop(self, count: int) -> None:
         """Drops the last `count` tokens."""
         self.length -= count
         self._whole = self._whole or None
+        self._clear(count)
+
+    def _clear(self, count: int) -> None:
+        """Marks of so many places behind the last token are 0, as those of all room are."""
+        if count:
+            for mark in self._marks.values():
+                mark.narrow(2, self.length, count).zero_()
 
     def fork(self) -> Tail:
         """A copy that shares nothing."""

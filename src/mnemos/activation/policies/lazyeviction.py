@@ -26,13 +26,54 @@ from mnemos.activation.view import View
 from mnemos.base.errors import Invalid
 
 LAST, GAP = "lazy.last", "lazy.gap"
-"""Marks, int32: the step of the last activation (0: nothing was generated since the token came), and the longest gap between two."""
+"""Marks, int32: the step of the last activation (0: none was counted since the token came), and the longest gap between two."""
+UNCOUNTED, FROM, STEPS, MOST = "lazy.uncounted", "lazy.from", "lazy.steps", 31
+"""The mark, int32, whose bit i is the activation in the i-th of the steps that are not counted yet; notes that say which is the first of them and how
+many there are, `MOST` at most. To note a bit in each step and to count seldom takes half the time of counting in each step."""
 PROMPT = "lazy.prompt"
 """The note that says up to which position [B] the prompt of each row reaches."""
 WINDOW = "lazy.window"
 """The note that says how many steps pass between evictions, where that follows from the gaps."""
 LEAST_WINDOW, QUANTILE, LONGEST = 32, 0.8, 8
 """The window is at least so long; it spans this share of the gaps; and a gap counts as no longer than so many windows."""
+
+
+def begun(lasts: Sequence[Tensor], first: int, steps: int) -> None:
+    """Sets, in place, when what is new was activated for the first time: the tokens of `steps` steps from `first` on, the last that there are, when
+    they came; others, of a prompt, in the first step."""
+    for last in lasts:
+        last.masked_fill_(last == 0, first)
+    lasts[-1][..., -steps:] = torch.arange(first, first + steps, dtype=torch.int32, device=lasts[-1].device)
+
+
+def counted(last: Tensor, gap: Tensor, bits: Tensor, first: int) -> None:
+    """`activate` for all steps from `first` on at once, in place, by the bits [B, h, n] noted in them: for each token the way from its last
+    activation to the first bit counts, and the longest run of steps without one between two bits."""
+    some, lowest = bits != 0, bits & -bits
+    newest = torch.frexp(bits.double()).exponent.sub_(1).clamp_min_(0)
+    highest = torch.bitwise_left_shift(torch.ones_like(bits), newest)
+    reached = (torch.frexp(lowest.double()).exponent + (first - 1)).sub_(last).mul_(some)
+    between = ~bits & (highest - 1) & -lowest
+    inner = (longest_run(between) + 1).mul_((lowest != highest) & some)
+    torch.maximum(gap, torch.maximum(reached, inner), out=gap)
+    torch.where(some, newest.add_(first), last, out=last)
+
+
+def longest_run(bits: Tensor) -> Tensor:
+    """Of each number, how many set bits stand side by side at most; numbers are not negative, of int32."""
+    shorter = [bits]  # what is left where a bit stays if so many from it on are set: 1, 2, 4, 8, 16
+    for power in range(4):
+        shorter.append(shorter[-1] & (shorter[-1] >> (1 << power)))
+    length, left = torch.zeros_like(bits), torch.full_like(bits, -1)
+    for power in reversed(range(5)):
+        longer = left & (shorter[power] >> length)
+        there = longer != 0
+        length.add_(there, alpha=1 << power)
+        left = torch.where(there, longer, left)
+    return length
+
+
+_TIE = 2.0**-24
 
 
 def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float | Tensor, step: int) -> None:
@@ -43,11 +84,11 @@ def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float | Te
 
 
 def recurrence_scores(last: Tensor, gap: Tensor, step: int, interval: bool = True, age: bool = True) -> Tensor:
-    """The score of each token [...]; without `interval` or `age`, which ablations leave out, without that term."""
-    lengths = gap.clamp_min(1).float()
-    first = torch.sigmoid((last - step) / lengths)
-    second = torch.sigmoid(-1 / lengths) * (gap > 0)
-    return 2 * (first * age + second * interval)
+    """The score of each token [...]; without `interval` or `age`, which ablations leave out, without that term. Of those that never came back, whose
+    first term is soon too small for a number, the later ones still stand above the earlier."""
+    ages, shares = (step - last).float(), gap.clamp_min(1).float().reciprocal_().neg_()
+    second = torch.where(gap > 0, torch.sigmoid(shares) * interval, ages * -_TIE)
+    return (torch.sigmoid(ages.mul_(shares)) * age).add_(second).mul_(2)
 
 
 @dataclass(frozen=True)
@@ -68,18 +109,33 @@ class Recurrence:
 
     def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
         """Takes note of what the newest token attended to."""
-        if all(GAP in piece.marks for piece in pieces):
-            lasts, gaps = [piece.marks[LAST] for piece in pieces], [piece.marks[GAP] for piece in pieces]
-        else:
-            lasts, gaps = layer.marked(LAST, torch.int32), layer.marked(GAP, torch.int32)
-        step = layer.seen
-        if layer.generated:
-            lasts[-1].narrow(2, -1, 1).fill_(step)
-        else:  # the prompt's tokens, too, begin with the first step
-            for last in lasts:
-                last.masked_fill_(last == 0, step)
-        for piece, last, gap, paid in zip(pieces, lasts, gaps, weights, strict=True):
-            activate(last, gap, paid.select(3, -1).amax(2), self._least(layer, piece), step)
+        if not all(UNCOUNTED in piece.marks for piece in pieces):
+            for name in (LAST, GAP, UNCOUNTED):
+                for piece, mark in zip(pieces, layer.marked(name, torch.int32), strict=True):
+                    piece.marks[name] = mark
+        notes, steps = layer.notes, layer.notes.get(STEPS, 0)
+        if not steps:
+            notes[FROM] = layer.seen
+        for piece, paid in zip(pieces, weights, strict=True):
+            piece.marks[UNCOUNTED].add_(self.active(layer, piece, paid), alpha=1 << steps)
+        notes[STEPS] = steps + 1
+        if steps + 1 == MOST:
+            self.count(layer)
+
+    def active(self, layer: MemoryLayer, piece: Part, paid: Tensor) -> Tensor:
+        """[B, h, n]: which tokens of a piece the newest one, which paid it [B, h, g, 1, n] attention, activates."""
+        return paid[..., -1, :].amax(2) > self._least(layer, piece)
+
+    def count(self, layer: MemoryLayer) -> None:
+        """Counts the steps that were only noted."""
+        if steps := layer.notes.get(STEPS, 0):
+            first = layer.notes[FROM]
+            lasts, gaps, noted = (layer.marked(name, torch.int32) for name in (LAST, GAP, UNCOUNTED))
+            begun(lasts, first, steps)
+            for last, gap, bits in zip(lasts, gaps, noted, strict=True):
+                counted(last, gap, bits, first)
+                bits.zero_()
+            layer.notes[STEPS] = 0
 
     def _least(self, layer: MemoryLayer, piece: Part) -> float | Tensor:
         """Attention above which a token is active; [B, h, 1] where rows or heads hold unequally many tokens."""
@@ -92,8 +148,12 @@ class Recurrence:
     def score(self, view: View) -> Tensor:
         if LAST not in view.marks:  # nothing was generated yet: the newer, the better
             return -view.ranks.float()
-        gaps = view.marks[GAP].clamp_max(self.longest)
-        scores = recurrence_scores(view.marks[LAST], gaps, view.layer.seen, self.interval, self.age)
+        last, gap, notes = view.marks[LAST], view.marks[GAP], view.layer.notes
+        if steps := notes.get(STEPS, 0):
+            last, gap = last.clone(), gap.clone()
+            begun([last], notes[FROM], steps)
+            counted(last, gap, view.marks[UNCOUNTED], notes[FROM])
+        scores = recurrence_scores(last, gap.clamp_max(self.longest), view.layer.seen, self.interval, self.age)
         return scores.masked_fill(view.positions < view.layer.notes[PROMPT][:, None, None], 10.0) if self.protect else scores  # others are under 4
 
 
@@ -108,8 +168,14 @@ class Lazy(Pruning):
     def prompt_window(self) -> int:
         return Window().query_window
 
+    @property
+    def _recurrence(self) -> Recurrence:
+        assert isinstance(self.scorer, Recurrence)
+        return self.scorer
+
     def settle(self, layer: MemoryLayer) -> None:
         assert self.budget is not None
+        self._recurrence.count(layer)
         window = min(Window().query_window, self._room(layer))
         Pruning(Window(window), self.budget, self.planner, self.codecs, window, self.sinks, block=self.block).settle(layer)
         if layer.parts and not self.codecs:
@@ -123,6 +189,7 @@ class Lazy(Pruning):
         if layer.notes["lazy.waited"] < window:
             return
         layer.notes["lazy.waited"] = 0
+        self._recurrence.count(layer)
         if not self.every:
             gaps = torch.cat([gap.flatten() for gap in layer.marked(GAP)])
             if bool((gaps > 0).any()):
@@ -136,9 +203,16 @@ class Lazy(Pruning):
         if layer.stored <= budget:
             return False
         view = layer.view()
-        stays = (view.ranks < self.recent) | (view.ages < self.sinks)
-        best = self.scorer.score(view).masked_fill(stays, torch.inf).masked_fill(view.positions < 0, -torch.inf).topk(budget, -1)
-        index = best.indices.masked_fill(best.values == -torch.inf, -1).sort(-1).values
+        scores, count = self.scorer.score(view), view.part.length
+        if layer.tail.whole and not layer.parts:
+            scores[..., : self.sinks] = scores[..., count - self.recent :] = torch.inf
+        else:
+            scores = scores.masked_fill((view.ranks < self.recent) | (view.ages < self.sinks), torch.inf).masked_fill(view.positions < 0, -torch.inf)
+        places = torch.arange(count, device=scores.device).expand_as(scores)
+        scores = scores.double().add_(places, alpha=2.0**-40)  # of equal ones the older goes
+        dropped = scores.topk(count - budget, -1, largest=False, sorted=False).indices  # few, so that nothing large is sorted
+        kept = torch.ones_like(scores, dtype=torch.bool).scatter_(-1, dropped, False)
+        index = places[kept].view(*kept.shape[:2], budget)
         layer.parts = []
         layer.tail.hold(view.part.take(pad(index, (0, BLOCK), value=-1)), BLOCK)  # room for the next tokens, so that nothing is copied twice
         return True

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from mnemos.activation.layer import MemoryLayer
+from mnemos.activation.parts import Part
 from mnemos.activation.policies.lazyeviction import LAST, Recurrence
 from mnemos.activation.policy import Budget, Policy, Pruning
 from mnemos.activation.view import View
@@ -16,6 +20,10 @@ class LastActivation(Recurrence):
     """The later the last activation, the better."""
 
     name = "raas"
+
+    def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
+        for piece, last, paid in zip(pieces, layer.marked(LAST, torch.int32), weights, strict=True):
+            last.masked_fill_(self.active(layer, piece, paid) | (last == 0), layer.seen)
 
     def score(self, view: View) -> Tensor:
         return view.marks[LAST].float() if LAST in view.marks else -view.ranks.float()
