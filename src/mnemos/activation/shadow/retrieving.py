@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mnemos.activation.chunks import ChunkStore
-from mnemos.activation.parts import Dense
+from mnemos.activation.parts import Dense, size_of
 from mnemos.activation.shadow.buffer import Buffer
 from mnemos.activation.shadow.selection import ABSENT, best, best_places, places
 
@@ -32,6 +32,8 @@ class Statistics:
     steps: int = 0
     copied: int = 0
     """Bytes that were brought near."""
+    most: int = 0
+    """Bytes of keys and values, those that were near already among them, that were attended to at once: what a layer needs while it attends."""
 
     @property
     def hit_rate(self) -> float:
@@ -115,6 +117,7 @@ class Retrieving(ABC):
         return self._picked(picked, keys, values, (own & (picked < ABSENT).unsqueeze(2)).repeat_interleave(self.places.shape[2], -1))
 
     def _picked(self, picked: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None = None) -> Picked:
+        self.statistics.most = max(self.statistics.most, size_of(keys, values))
         shape = (*picked.shape[:2], picked.shape[2] * self.places.shape[2], -1)
         positions = self._at(picked).masked_fill((picked == ABSENT).unsqueeze(-1), -1).flatten(2)
         return Picked(keys.view(shape), values.view(shape), positions, self.heads, seen)

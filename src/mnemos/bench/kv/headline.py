@@ -1,7 +1,8 @@
 """`mnemos bench kv`: what is still answered in later turns, for how many measured bytes, by every policy, on the reference model.
 
 One context, five questions (SCBench, arXiv 2412.10319, its multi-turn mode): the reference answer is put into the history, what was generated is
-taken back. Only tasks count that the full cache answers. Bytes are those of the tensors near the compute, as a share of the full cache's.
+taken back. Only tasks count that the full cache answers. Bytes are those of the tensors near the compute, as a share of the full cache's, of the
+model in float32 and of the same model in bfloat16, whose full cache is half as large.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
+import torch
 
 from mnemos.activation.landmark import reference as landmark
 from mnemos.activation.landmark.module import Landmarked
@@ -29,7 +31,7 @@ from mnemos.bench.scbench.clients import TokenClient
 from mnemos.bench.scbench.harness import MULTI_TURN, SessionResult
 from mnemos.bench.scbench.harness import run as ask
 from mnemos.bench.scbench.hf import CacheMethod
-from mnemos.bench.scbench.methods import COMPACT_TEMPLATE, CompactCodec
+from mnemos.bench.scbench.methods import COMPACT_TEMPLATE, CompactCodec, Stats
 from mnemos.bench.threads import one_thread
 
 EIGHTH = 1 / 8
@@ -43,11 +45,12 @@ LENGTH, TURNS, SESSIONS = 1024, 5, 8
 """Words of a context; its questions; sessions of each task in a full run."""
 FULL = "full"
 NOTES = (
-    "The reference model of this project (1.4 million parameters, float32), contexts of about 1,024 tokens in its compact language; answers count as "
-    "SCBench counts them.",
+    "The reference model of this project (1.4 million parameters), contexts of about 1,024 tokens in its compact language; answers count as SCBench "
+    "counts them. In bfloat16, policies that keep few bits, that bring back, and two that evict.",
     "`near ÷ full`: bytes of all tensors near the compute after the last turn, room to spare, positions and kept queries included, in multiples of "
-    "the full cache's keys and values. What lies far (keys and values that are brought back) is in the column beside it. Few bits are few of 32: of "
-    "a model in 16 bits they are twice as large a share.",
+    "the full cache's keys and values, in the model's type. What lies far (keys, values and positions that are brought back) is in the column beside "
+    "it; `step ÷ full` is the most that one layer brought at once, for all tokens of a question together or for one that was generated: held while "
+    "that layer attends, and no longer where nothing is kept for the next step.",
     "A policy that brings back is at an eighth where all that is near is; one that only evicts, where its budget is, whatever it holds beside that.",
     "Intervals are bootstrapped by session; settings were chosen on sessions of other seeds.",
 )
@@ -74,7 +77,7 @@ class Arm:
 
     def client(self, model: Any) -> TokenClient:
         """Raises where the model that it needs is not there."""
-        return _client(CacheMethod(model, lambda: KVMemory.of(model, self.make()), self.name))
+        return _client(Watched(model, lambda: KVMemory.of(model, self.make()), self.name))
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,22 @@ class Trained(Arm):
 
     def client(self, model: Any) -> TokenClient:
         """Of the other model. Raises `MnemosError` where its weights are not there."""
-        own = Landmarked(landmark.load()[0], **vars(self.make()))
-        return _client(CacheMethod(own, own.new_cache, self.name))
+        own = Landmarked(landmark.load()[0].to(model.dtype), **vars(self.make()))
+        return _client(Watched(own, own.new_cache, self.name))
 
 
-def _client(method: CacheMethod) -> TokenClient:
+class Watched(CacheMethod):
+    """Notes, in `most`, the largest number of bytes that one layer brought at once."""
+
+    most = 0
+
+    def stats(self, handle: Any) -> Stats:
+        brought = [getattr(getattr(part, "statistics", None), "most", 0) for layer in getattr(handle.cache, "managed", ()) for part in layer.parts]
+        self.most = max([self.most, *brought])
+        return super().stats(handle)
+
+
+def _client(method: Watched) -> TokenClient:
     return TokenClient(method, CompactCodec(), COMPACT_TEMPLATE, verify=False)
 
 
@@ -113,10 +127,12 @@ def _then(first: Policy, *codecs: Any) -> Policy:
     return first.then(*codecs)  # type: ignore[attr-defined, no-any-return]
 
 
-_FEW: dict[str, Any] = {"chunk": 1, "share": 1 / 32, "local": 4, "bits": 4, "landmark_bits": 2, "outliers": 0.0, "residual": 0.5, "reuse": False}
+_FEW: dict[str, Any] = {
+    "chunk": 1, "share": 1 / 32, "local": 4, "bits": 4, "outliers": 0.0, "residual": 0.5, "flush": 16, "reuse": False
+}  # fmt: skip
 ARMS: Sequence[Arm] = (
     *_evicting(1 / 2),
-    *_evicting(1 / 4),
+    *_evicting(1 / 4)[:3],
     *_evicting(1 / 8),
     _arm("KIVI, 4 bits", Kind.ROUNDS, "kivi", bits=4),
     _arm("KIVI, 2 bits", Kind.ROUNDS, "kivi", bits=2),
@@ -126,11 +142,24 @@ ARMS: Sequence[Arm] = (
     Arm("SnapKV 1/2, in 4 bits", lambda: _then(policy("snapkv", share=1 / 2, window=16), Quantise(4)), Kind.ROUNDS),
     _arm("ShadowKV, chunks of 8", Kind.BRINGS, "shadowkv", share=1 / 16, rank=0.125, chunk=8, local=2),
     _arm("ShadowKV, chunks of 2", Kind.BRINGS, "shadowkv", share=1 / 16, rank=0.25, chunk=2, local=2),
-    _arm("ShadowKV, few bits, rank .5", Kind.BRINGS, "shadowkv", rank=0.5, most_rank=0.5, **_FEW),
-    _arm("ShadowKV, few bits, rank .25", Kind.BRINGS, "shadowkv", rank=0.25, most_rank=0.25, **_FEW),
-    _arm("blocks of 1, in 2 bits", Kind.BRINGS, "blocks", block=1, bits=2, share=1 / 32, local=4),
+    _arm("ShadowKV, few bits, rank .5", Kind.BRINGS, "shadowkv", rank=0.5, most_rank=0.5, landmark_bits=2, **_FEW),
+    _arm("ShadowKV, few bits, rank .25", Kind.BRINGS, "shadowkv", rank=0.25, most_rank=0.25, landmark_bits=2, **_FEW),
+    _arm("ShadowKV, few bits, rank .25, landmarks in 1", Kind.BRINGS, "shadowkv", rank=0.25, most_rank=0.25, landmark_bits=1, **_FEW),
+    _arm("blocks of 1, in 2 bits", Kind.BRINGS, "blocks", block=1, bits=2, share=1 / 32, local=4, flush=16),
+    _arm("blocks of 1, in 1 bit", Kind.BRINGS, "blocks", block=1, bits=1, share=1 / 32, local=4, flush=16, reuse=False),
     Trained("Landmark", lambda: policy("landmark", block=landmark.BLOCK, trained=landmark.TRAINED), Kind.BRINGS),
+    Trained("Landmark, a block at a time", lambda: policy("landmark", block=landmark.BLOCK), Kind.BRINGS),
 )
+HALF = (
+    "window 1/8", "SnapKV 1/8", "KIVI, 4 bits", "KIVI, 2 bits", "ShadowKV, few bits, rank .5", "ShadowKV, few bits, rank .25",
+    "ShadowKV, few bits, rank .25, landmarks in 1", "blocks of 1, in 2 bits", "blocks of 1, in 1 bit", "Landmark", "Landmark, a block at a time",
+)  # fmt: skip
+"""What is measured in bfloat16, too; in a quick run those of them that are quick."""
+HALVED = ", bfloat16"
+TYPES = {"": torch.float32, HALVED: torch.bfloat16}
+"""What the model is in, by what is said of it."""
+FAMILIES = ("blocks", "ShadowKV", "Landmark")
+"""Those that bring back, each of which has to be at an eighth of the bytes for itself."""
 QUICK = ("window 1/8", "SnapKV 1/8", "KIVI, 2 bits", "ShadowKV, few bits, rank .25", "blocks of 1, in 2 bits")
 
 
@@ -141,6 +170,8 @@ class Turns:
     scores: Sequence[Sequence[float]]
     near: float
     far: float
+    step: float = 0.0
+    """The most that one layer brought at once."""
 
     def later(self) -> list[float]:
         """Means over turns 2 and on, by session."""
@@ -154,26 +185,30 @@ Found = Mapping[str, Mapping[str, Turns]]
 def run(benchmark: Benchmark, options: Options) -> Result:
     """Measures. Without the weights of the reference model there is one that cannot read, and no task counts."""
     with one_thread():
-        clients, absent = clients_of(options.quick)
+        (whole, absent), (half, _) = (clients_of(options.quick, said) for said in TYPES)
 
         def turns(options: Options) -> Measured:
             """Every arm on every task that the full cache answers."""
-            return measured(asked(clients, options), options)
+            return measured(asked(whole, options), options)
 
-        return in_parts(benchmark, options, (turns,), [*NOTES, *absent])
+        def bfloat16(options: Options) -> Measured:
+            """The same of the model in bfloat16, of fewer arms."""
+            return measured(asked(half, options), options, HALVED)
+
+        return in_parts(benchmark, options, (turns, bfloat16), [*NOTES, *absent])
 
 
-def measured(found: Found, options: Options) -> Measured:
-    """Checks and tables of what was found."""
-    return _checks(found, options), _tables(found, options)
+def measured(found: Found, options: Options, said: str = "") -> Measured:
+    """Checks and tables of what was found of the model in a type of `TYPES`."""
+    return _checks(found, options, said), _tables(found, options, said)
 
 
-def clients_of(quick: bool) -> tuple[dict[str, TokenClient], list[str]]:
-    """(By name, the full cache first; why others are not there.)"""
-    model, _ = on_models.model()
+def clients_of(quick: bool, said: str = "") -> tuple[dict[str, TokenClient], list[str]]:
+    """(By name, the full cache first; why others are not there.) Of the model in a type of `TYPES`."""
+    model = on_models.model()[0].to(TYPES[said])
     clients, absent = {FULL: on_models.client(model, "full", verify=False)}, []
     for arm in ARMS:
-        if not quick or arm.name in QUICK:
+        if (not quick or arm.name in QUICK) and (not said or arm.name in HALF):
             try:
                 clients[arm.name] = arm.client(model)
             except MnemosError as error:
@@ -195,9 +230,11 @@ def asked(clients: Mapping[str, TokenClient], options: Options) -> Found:
             for name, client in clients.items():
                 if name != FULL:
                     options.say(f"{task}: {name}")
+                    assert isinstance(client.method, Watched)
+                    client.method.most = 0
                     results = ask(client, records, MULTI_TURN)
                     near, far = np.mean([_bytes(result) for result in results], 0) / whole
-                    found[task][name] = Turns(_scores(results), float(near), float(far))
+                    found[task][name] = Turns(_scores(results), float(near), float(far), client.method.most / whole)
     return found
 
 
@@ -236,35 +273,46 @@ def _over(found: Found, options: Options) -> list[Over]:
     return out
 
 
-def _checks(found: Found, options: Options) -> list[Check]:
+def _checks(found: Found, options: Options, about: str) -> list[Check]:
     """At an eighth of the bytes: the loss of the best policy that brings back, and how much more the best loses that only evicts."""
     over = _over(found, options)
-    checks = [Check("tasks that the full cache answers, of those asked", float(sum(len(rows) > 1 for rows in found.values())), n=len(found))]
+    checks = [Check(f"tasks that the full cache answers, of those asked{about}", float(sum(len(rows) > 1 for rows in found.values())), n=len(found))]
     best: dict[Kind, Over | None] = {}
     for kind, bound in ((Kind.BRINGS, LOST), (Kind.EVICTS, None)):
         said = f"points lost by the best that {kind.value}"
         fit = [each for each in over if each.arm.kind is kind and each.at_an_eighth]
         least = best[kind] = min(fit, key=lambda each: each.lost.value, default=None)
         if least is None:
-            checks.append(Check(f"{said}, at 1/8 of the bytes (none is that small)", float("nan"), bound, at_least=False))
+            checks.append(Check(f"{said}, at 1/8 of the bytes{about} (none is that small)", float("nan"), bound, at_least=False))
         else:
-            checks.append(Check.of(f"{said} ({least.arm.name}), turns 2 on, at {least.near:.3f} of the bytes", least.lost, bound, at_least=False))
+            checks.append(
+                Check.of(f"{said} ({least.arm.name}), turns 2 on, at {least.near:.3f} of the bytes{about}", least.lost, bound, at_least=False)
+            )
+    for family in FAMILIES:
+        its = [each for each in over if each.arm.name.startswith(family)]
+        least = min((each for each in its if each.at_an_eighth), key=lambda each: each.lost.value, default=None)
+        if least is not None:
+            checks.append(Check.of(f"points lost by {family} at 1/8 of the bytes{about}", least.lost, LOST, at_least=False))
+        elif its:
+            few = min(its, key=lambda each: each.near)
+            checks.append(Check(f"points lost by {family} at 1/8 of the bytes{about} (its least is {few.near:.2f}, where it loses "
+                                f"{few.lost.value:.2f})", float("nan"), LOST, at_least=False))  # fmt: skip
     brings, evicts = best[Kind.BRINGS], best[Kind.EVICTS]
-    more = "points that the best which only evicts loses more"
+    more = f"points that the best which only evicts loses more{about}"
     if brings is None or evicts is None:
         return [*checks, Check(more, float("nan"), MORE)]
     return [*checks, Check.of(more, bootstrap_difference(brings.later, evicts.later, range(len(brings.later)), options.rng()), MORE)]
 
 
-def _tables(found: Found, options: Options) -> dict[str, Any]:
+def _tables(found: Found, options: Options, about: str) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     for task, rows in found.items():
-        tables[f"{task}: score by turn"] = {
-            name: {"near ÷ full": each.near, "far ÷ full": each.far,
+        tables[f"{task}{about}: score by turn"] = {
+            name: {"near ÷ full": each.near, "far ÷ full": each.far, "step ÷ full": each.step,
                    **{f"turn {number + 1}": float(np.mean([row[number] for row in each.scores])) for number in range(len(each.scores[0]))}}
             for name, each in rows.items()
         }  # fmt: skip
-    tables["Lost in turns 2 on, all tasks that count"] = {
+    tables[f"Lost in turns 2 on, all tasks that count{about}"] = {
         each.arm.name: {"kind": each.arm.kind.value, "near ÷ full": each.near, "lost": each.lost.value, "from": each.lost.low, "to": each.lost.high}
         for each in _over(found, options)
     }  # fmt: skip

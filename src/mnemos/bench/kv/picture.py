@@ -1,7 +1,7 @@
 """The picture of `mnemos bench kv`: answers of later turns against bytes, and turn by turn. Needs matplotlib, of the [dev] extra.
 
 `mnemos bench kv --json > RESULT.json`, then `python -m mnemos.bench.kv.picture RESULT.json OUT.svg`: a row of panels for each
-task that the full cache answers.
+task that the full cache answers, the model in float32, in bfloat16, and turn by turn.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from mnemos.base.errors import Invalid, ModelUnavailable, NotFound
+from mnemos.bench.kv.headline import HALVED
 
 KINDS = {"full": "#1f2933", "window": "#8ecae6", "SnapKV": "#66738a", "H2O": "#f4a261", "TOVA": "#b5838d", "KNorm": "#84a59d", "KeyDiff": "#6d6875",
          "Expected": "#457b9d", "R-KV": "#bc6c25", "KIVI": "#e76f51", "ThinK": "#d4a373", "ThinK in few bits": "#a98467",
@@ -58,20 +59,22 @@ def draw(tasks: Mapping[str, Rows], out: Path) -> None:
     from matplotlib import pyplot
 
     matplotlib.rcParams["svg.hashsalt"] = "kv"  # the same numbers give the same file
-    figure, panels = pyplot.subplots(len(tasks), 2, figsize=(10.4, 3.2 * len(tasks) + 1.4), dpi=160, squeeze=False)
+    whole = {task: rows for task, rows in tasks.items() if not task.endswith(HALVED)}
+    figure, panels = pyplot.subplots(len(whole), 3, figsize=(14.4, 3.2 * len(whole) + 1.4), dpi=160, squeeze=False)
     handles: dict[str, Any] = {}
-    for (task, rows), (by_bytes, by_turn) in zip(tasks.items(), panels, strict=True):
-        handles |= _by_bytes(by_bytes, rows)
+    for (task, rows), (by_bytes, in_half, by_turn) in zip(whole.items(), panels, strict=True):
+        handles |= _by_bytes(by_bytes, rows) | _by_bytes(in_half, tasks.get(f"{task}{HALVED}", {}))
         _by_turn(by_turn, rows)
-        by_bytes.set_title(f"{task}: answers of turns 2 and on, by bytes near ÷ full", loc="left", fontsize=10)
-        by_turn.set_title(f"{task}: by turn, each policy at its fewest bytes", loc="left", fontsize=10)
-        for axes in (by_bytes, by_turn):
+        by_bytes.set_title(f"{task}: answers of turns 2 and on, by bytes near ÷ full", loc="left", fontsize=9)
+        in_half.set_title(f"{task}: the same, the model in bfloat16", loc="left", fontsize=9)
+        by_turn.set_title(f"{task}: by turn, each policy at its fewest bytes", loc="left", fontsize=9)
+        for axes in (by_bytes, in_half, by_turn):
             axes.set_ylim(-0.03, 1.05)
             axes.grid(color="#e8e8e8", linewidth=0.6)
             for side in ("top", "right"):
                 axes.spines[side].set_visible(False)
     figure.suptitle("One context, several questions, the reference model", fontsize=11)
-    figure.legend(handles.values(), handles.keys(), loc="lower center", ncol=6, frameon=False, fontsize=8)
+    figure.legend(handles.values(), handles.keys(), loc="lower center", ncol=9, frameon=False, fontsize=8)
     figure.tight_layout(rect=(0, 0.9 / figure.get_figheight(), 1, 0.99))
     figure.savefig(out, metadata={"Date": None} if out.suffix == ".svg" else None)
     pyplot.close(figure)

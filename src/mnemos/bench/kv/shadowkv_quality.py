@@ -55,10 +55,12 @@ class Chance(ShadowKV):
 
 @dataclass
 class Mass:
-    """Sums over queries: attention to what is near and picked, to as many tokens that got most of it, and to as many of the newest."""
+    """Sums over queries: attention to what is near and picked; to as many tokens that get most of it, of all query heads of a key-value head
+    together, which have to see the same ones, and of each by itself; and to as many of the newest."""
 
     picked: float = 0.0
     most: float = 0.0
+    alone: float = 0.0
     newest: float = 0.0
     queries: int = 0
 
@@ -90,6 +92,9 @@ class Watching(ShadowKV):
         shared = weights.mean(2)
         order = shared.argsort(descending=True).argsort()
         self.mass.most += float((weights * (order < near.sum(-1, keepdim=True)).unsqueeze(2)).sum())
+        best_first = weights.sort(-1, descending=True).values.cumsum(-1)
+        last = (near.sum(-1) - 1)[:, :, None, :, None].expand(*weights.shape[:-1], 1)
+        self.mass.alone += float(best_first.gather(-1, last).sum())
         self.mass.newest += float((weights * newest.unsqueeze(2)).sum())
         self.mass.queries += weights[..., 0].numel()
         return part.bring(chosen)
@@ -173,8 +178,13 @@ def retrieval(options: Options) -> Measured:
         Check("with outliers, less without", (right["shadowkv"] - right["shadowkv, no outliers"]) / number, 0.0, n=number),
         Check("full attention that goes to what is picked or exact, at 6.25 %", mass.picked / mass.queries, COVERED, n=mass.queries),
         Check("the same of as many tokens that get most of it, by key-value head", mass.most / mass.queries, n=mass.queries),
+        Check("the same of each query head by itself, which no choice exceeds", mass.alone / mass.queries, n=mass.queries),
+        Check("what is picked ÷ the best choice by key-value head", mass.picked / mass.most, n=mass.queries),
         Check("what is picked, less what goes to as many of the newest tokens", (mass.picked - mass.newest) / mass.queries, WINDOW, n=mass.queries),
-    ], {"One question, by policy": rows}
+    ], {"One question, by policy": rows, "Full attention that goes to 6.25 % of the tokens and those near anyway": {
+        "what is picked": {"share": mass.picked / mass.queries}, "the best choice of as many by key-value head": {"share": mass.most / mass.queries},
+        "the best choice by query head": {"share": mass.alone / mass.queries}, "the newest": {"share": mass.newest / mass.queries},
+    }}  # fmt: skip
 
 
 def turns(options: Options) -> Measured:
