@@ -1,6 +1,7 @@
 """`python -m mnemos.activation.landmark --out DIR --text FOLDER [--minutes M]`: teach the reference model landmarks, or go on.
 
-With `--publish` the state that DIR has reached becomes the weights that `mnemos.activation.landmark.reference.load` gives, with their card.
+With `--publish` the state that DIR has reached becomes the weights that `mnemos.activation.landmark.reference.load` gives, with their card. With
+`--model` it is one of `mnemos.activation.landmark.small` instead, which learns from nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 import torch
 import transformers
 
+from mnemos.activation.landmark import small
+from mnemos.activation.landmark.lessons import Texts
 from mnemos.activation.landmark.module import Landmarked
 from mnemos.activation.landmark.reference import BLOCK, LESSONS, STAGES, TRAINED, folder, lessons
 from mnemos.activation.landmark.retrofit import CARD, Retrofit
@@ -31,19 +34,31 @@ SCORED = (("kv", "needle", "rule"), (512, 1024), (2, 4))
 """Tasks, lengths and numbers of blocks brought back that the card has scores of; of the other tasks it has those at the first length."""
 QUESTIONS = 40
 """Of each score."""
+VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     about = "Teach the reference model landmarks, or go on where DIR stands."
     parser = argparse.ArgumentParser("python -m mnemos.activation.landmark", description=about)
     parser.add_argument("--out", type=Path, required=True, help="folder of the resumable state and the log")
-    parser.add_argument("--text", type=Path, required=True, help="folder with the plain texts (shared/data/text)")
+    parser.add_argument("--text", type=Path, help="folder with the plain texts (shared/data/text); models of notes need none")
+    parser.add_argument("--model", choices=("reference", *small.MODELS), default="reference", help="the reference model, or a small one from nothing")
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after so long, saved; call again to go on")
     parser.add_argument("--publish", action="store_true", help="train no more: score the state, and put it where it is loaded from")
-    parser.add_argument("--to", type=Path, default=folder(), help="the folder to publish into")
+    parser.add_argument("--to", type=Path, help="the folder to publish into, if not the package's own")
     parser.add_argument("--machine", default="", help="what the card says of the machine that trained")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    if asked.model != "reference":
+        from_nothing(asked)
+    elif asked.text is None:
+        parser.error("the reference model learns from texts, too: give --text")
+    else:
+        retrofitted(asked)
+
+
+def retrofitted(asked: argparse.Namespace) -> None:
+    """Teaches the reference model, or goes on; and publishes it."""
     retrofit, books = Retrofit(reference.load()[0], BLOCK), Books(asked.text)
     ends, done, first = time.monotonic() + 60 * asked.minutes, [], 0
     for number, (recipe, until) in enumerate(STAGES, 1):
@@ -58,7 +73,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             break
         first += until
     if asked.publish:
-        publish(retrofit, done, asked.to, asked.machine)
+        publish(retrofit, done, asked.to or folder(), asked.machine)
+
+
+def from_nothing(asked: argparse.Namespace) -> None:
+    """Trains a small model, or goes on; or publishes it."""
+    model = small.begun(asked.model)
+    recipe = small.MODELS[asked.model].recipe
+    training = Training(model.train(), recipe, small.batches(asked.model, None if asked.text is None else Texts(asked.text)))
+    if (asked.out / STATE).exists():
+        training.restore(asked.out)
+    if asked.publish:
+        small.save(asked.model, model, asked.to or small.folder(), steps=training.step, versions=VERSIONS, machine=asked.machine)
+        return
+    signal.signal(signal.SIGTERM, lambda *_: setattr(training, "stop", True))
+    training.train_to(asked.out, recipe.steps, 60 * asked.minutes)
 
 
 def publish(retrofit: Retrofit, steps: Sequence[int], to: Path, machine: str) -> None:
@@ -69,7 +98,7 @@ def publish(retrofit: Retrofit, steps: Sequence[int], to: Path, machine: str) ->
         "storage": "float16, differences from the weights of the reference model, the landmark's embedding from the mean of all others",
         "training": {"steps": list(steps), "recipes": [asdict(recipe) for recipe, _ in STAGES], "lessons": asdict(LESSONS)},
         "data": "generated tasks (mnemos.models.reference.tasks), eight public-domain novels and the State of the Union addresses",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": VERSIONS,
         "machine": machine,
     }
     card = retrofit.save(to, **said)
