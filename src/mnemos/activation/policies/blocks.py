@@ -6,15 +6,18 @@ for each block, in few bits where asked, and the newest tokens as they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mnemos.activation import rationing
 from mnemos.activation.blocks import BOUNDS, MEAN, FarBlocks
 from mnemos.activation.chunks import ChunkStore, Disk, Host
 from mnemos.activation.coding import check_bits
 from mnemos.activation.policy import Budget, Policy
+from mnemos.activation.rationing import Sizes, Way
 from mnemos.base.errors import Invalid
 
 if TYPE_CHECKING:
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
 
 SMALL = Budget(share=1 / 32)
 """3.1 % of the tokens seen."""
+WAYS = ((1, 4), (1, 2), (1, 1), (2, 2), (2, 1), (4, 2), (4, 1), (8, 1), (16, 1))
+"""Tokens of a block, and bits of what stands for it, from what is found best to what takes least."""
+CHOSEN = ("block", "bits", "flush", "reuse")
+"""What `near` decides."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,9 @@ class Blocks(Policy):
     """Whether blocks that are picked again are not brought again; they count as near then."""
     folder: str | None = None
     """Where blocks lie on disk; None: in the host's memory."""
+    near: float | None = None
+    """Share of the full cache's bytes, in the model's type, that is near at most whenever a prompt is settled or a token was generated: `CHOSEN` for
+    the length of the first prompt; None: they are as given."""
     name = "blocks"
 
     def __post_init__(self) -> None:
@@ -56,11 +66,32 @@ class Blocks(Policy):
             raise Invalid(f"blocks: what stands for a block is {MEAN!r} or {BOUNDS!r}, not {self.by!r}")
 
     def settle(self, layer: MemoryLayer) -> None:
+        if self.near is None:
+            self._move(layer)
+        else:
+            tokens = int((layer.tail.positions >= 0).sum(-1).max())
+            replace(self, near=None, **rationing.chosen(layer, self.name, self.near, tokens, self._ways(), self._bytes))._move(layer)
+
+    def _ways(self) -> Iterator[Way]:
+        for block, bits in WAYS:
+            for reuse in (True, False):
+                for flush in (64, 16, 8):
+                    yield {"block": block, "bits": bits, "flush": flush, "reuse": reuse}
+
+    def _bytes(self, sizes: Sizes, way: Way) -> int:
+        """What is near of a row, its tail as long as it becomes."""
+        block = int(way["block"])
+        chunks, numbers = max(0, sizes.tokens - self.local) // block, sizes.keys * (1 if self.by == MEAN else 2)
+        kept = sizes.buffer(-(-self.budget.of(sizes.tokens) // block), block) if way["reuse"] else 0
+        return sizes.summaries(chunks, numbers, way["bits"]) + 8 + kept + sizes.tail(self.local + block - 1 + way["flush"])
+
+    def _move(self, layer: MemoryLayer) -> None:
+        """Moves all whole blocks but the newest `local` tokens from the tail to where they lie far."""
         old = next((part for part in layer.parts if isinstance(part, FarBlocks)), None)
         there = (layer.tail.positions[:, 0] >= 0).sum(-1)
         seen = there if old is None else there + (old.places >= 0).sum((1, 2)).to(there.device)
         counts = torch.tensor([-(-self.budget.of(int(count)) // self.block) for count in seen], device=there.device)
-        if old is None and bool((there <= counts * self.block + self.local).all()):
+        if old is None and rationing.NOTE not in layer.notes and bool((there <= counts * self.block + self.local).all()):
             return  # all of it could be picked
         taken = layer.tail.cut(self.local, self.block)
         if taken is None:
@@ -72,7 +103,7 @@ class Blocks(Policy):
             layer.parts[layer.parts.index(old)] = old.joined(taken, counts)
 
     def step(self, layer: MemoryLayer) -> None:
-        if layer.generated % self.flush == 0:
+        if layer.generated % layer.notes.get(rationing.NOTE, {}).get("flush", self.flush) == 0:
             self.settle(layer)
 
     def describe(self) -> dict[str, Any]:
@@ -83,6 +114,7 @@ class Blocks(Policy):
 def make(top: int | None = None, share: float | None = None, **options: Any) -> Policy:
     """Brings `top` blocks for each head and query, or a `share` of the tokens seen (1/32 where neither is given); options are those of `Blocks`.
     Raises `Invalid`."""
+    rationing.check(options.get("near"), "blocks", options, CHOSEN)
     if top is None and share is None:
         return Blocks(**options)
     if top is not None and top < 1:

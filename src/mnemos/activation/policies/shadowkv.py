@@ -6,15 +6,19 @@ landmark, about an eighth of its keys and values; beside that the newest tokens,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from mnemos.activation import rationing
 from mnemos.activation.chunks import Disk, Host
 from mnemos.activation.coding import check_bits
 from mnemos.activation.parts import Part
 from mnemos.activation.policy import Budget, Policy
+from mnemos.activation.rationing import Sizes, Way
 from mnemos.activation.shadow.folding import Settings, fold
 from mnemos.activation.shadow.part import Shadow
 from mnemos.base.errors import Invalid
@@ -25,6 +29,10 @@ if TYPE_CHECKING:
 
 PAPER = Budget(share=1 / 64)
 """1.56 % of the context."""
+WAYS = ((1, 0.5, 4, 4), (1, 0.5, 4, 2), (1, 0.25, 4, 2), (1, 0.25, 4, 1), (2, 0.25, 4, 1), (4, 0.25, 4, 1), (8, 0.25, 4, 1), (8, 0.125, 4, 1))
+"""Tokens of a chunk, directions as a share, bits of coefficients and of landmarks, from what is found best to what takes least."""
+CHOSEN = ("chunk", "rank", "most_rank", "bits", "landmark_bits", "outliers", "residual", "flush", "reuse")
+"""What `near` decides."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,9 @@ class ShadowKV(Policy):
     """Bits of each number of coefficients and landmarks: 1, 2, 4 or 8; None: as the model has them."""
     landmark_bits: int | None = None
     """Bits of landmarks, where they are others."""
+    near: float | None = None
+    """Share of the full cache's bytes, in the model's type, that is near at most whenever a prompt is settled or a token was generated: `CHOSEN` for
+    the length of the first prompt, with no outliers, whose number nothing bounds; None: they are as given."""
     name = "shadowkv"
     unrotates = True
 
@@ -72,11 +83,32 @@ class ShadowKV(Policy):
         check_bits(self.landmark_bits, "shadowkv, landmarks")
 
     def settle(self, layer: MemoryLayer) -> None:
-        fold(layer, self._settings)
+        own = self
+        if self.near is not None:
+            tokens = int((layer.tail.positions >= 0).sum(-1).max())
+            own = replace(self, near=None, **rationing.chosen(layer, self.name, self.near, tokens, self._ways(), self._bytes))
+        fold(layer, own._settings)
 
     def step(self, layer: MemoryLayer) -> None:
-        if layer.generated % self.flush == 0:
-            fold(layer, self._settings)
+        if layer.generated % layer.notes.get(rationing.NOTE, {}).get("flush", self.flush) == 0:
+            self.settle(layer)
+
+    def _ways(self) -> Iterator[Way]:
+        for chunk, rank, bits, landmark_bits in WAYS:
+            for reuse in (True, False):
+                for flush in (256, 64, 16, 8):
+                    yield {"chunk": chunk, "rank": rank, "most_rank": rank, "bits": bits, "landmark_bits": landmark_bits, "outliers": 0.0,
+                           "residual": math.inf, "flush": flush, "reuse": reuse}  # fmt: skip
+
+    def _bytes(self, sizes: Sizes, way: Way) -> int:
+        """What is near of a row, its tail as long as it becomes."""
+        chunk = int(way["chunk"])
+        chunks = max(0, sizes.tokens // chunk - self.local)
+        kept = sizes.buffer(-(-self.budget.of(sizes.tokens) // chunk), chunk) if way["reuse"] else 0
+        others = 8 + 4 + 2 * sizes.keys + 4  # counts, loss, and how keys are turned
+        tail = sizes.tail((self.local + 1) * chunk - 1 + way["flush"])
+        factors = sizes.factors(chunks * chunk, way["rank"], way["bits"])
+        return sizes.summaries(chunks, sizes.keys, way["landmark_bits"]) + factors + kept + others + tail
 
     def open(self, layer: MemoryLayer, part: Part, queries: Tensor, new: int) -> Part:
         if isinstance(part, Shadow) and new >= self.exact_from:
@@ -96,4 +128,5 @@ class ShadowKV(Policy):
 
 def make(tokens: int | None = None, share: float | None = None, **options: Any) -> Policy:
     """Brings `tokens` for each head at a step, or a `share` of those seen (1/64 where neither is given); options are those of `ShadowKV`."""
+    rationing.check(options.get("near"), "shadowkv", options, CHOSEN)
     return ShadowKV(PAPER if tokens is None and share is None else Budget(tokens, share), **options)

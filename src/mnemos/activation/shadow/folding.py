@@ -16,6 +16,7 @@ from mnemos.activation.chunks import ChunkStore, Place
 from mnemos.activation.coding import Codes, Numbers
 from mnemos.activation.parts import Dense, joined
 from mnemos.activation.policy import Budget
+from mnemos.activation.rationing import NOTE
 from mnemos.activation.rotary import Rotary
 from mnemos.activation.shadow import lowrank
 from mnemos.activation.shadow.part import DIRECTION_BITS, Shadow
@@ -87,7 +88,7 @@ def shadow_of(layer: MemoryLayer) -> Shadow | None:
 
 def fold(layer: MemoryLayer, settings: Settings) -> bool:
     """Moves all whole chunks but the newest `local` ones from the tail into the shadow; says whether there were any. Rows whose prompt is so short
-    that all of it could be picked keep it as it is."""
+    that all of it could be picked keep it as it is, but where their bytes are rationed."""
     old = shadow_of(layer)
     whole = layer.tail.part()
     there = whole.positions[:, 0] >= 0
@@ -96,7 +97,7 @@ def fold(layer: MemoryLayer, settings: Settings) -> bool:
     picks = [-(-settings.budget.of(new + past) // settings.chunk) for new, past in zip(counts, before, strict=True)]
     numbers = [max(0, count // settings.chunk - settings.local) for count in counts]
     for row, (number, past) in enumerate(zip(numbers, before, strict=True)):
-        if not past and number <= picks[row] + _outliers(settings, number):
+        if not past and NOTE not in layer.notes and number <= picks[row] + _outliers(settings, number):
             numbers[row] = 0
     most = max(numbers)
     if not most:
