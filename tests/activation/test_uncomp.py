@@ -21,7 +21,7 @@ from mnemos.activation.policy import UNIFORM, Policy
 from mnemos.activation.prefixes import PrefixStore
 from mnemos.activation.quantised import Quantise
 from mnemos.activation.saving import dump, load
-from mnemos.activation.signal import needs, with_need
+from mnemos.activation.signal import costs, needs, with_cost, with_need
 from mnemos.activation.stages import DROPPED, Stages, prefill
 from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid
 
@@ -453,6 +453,11 @@ def test_budgets_by_need_are_of_all_layers_together() -> None:
     assert [[len(head) for head in layer[0]] for layer in turned.held()] == [[71, 9], [9, 71]]
     drawn = HeadGroups(((1, 0), (0, 1)), together=True, order="random", spread=0.5)
     assert sum(sum(drawn.plan_of(layer, (0, 1), 40)) for layer in range(2)) == 160
+    entropy = policy("uncomp", tokens=40, plan=plan(model).with_signal(0.9), window=8)
+    assert (entropy.planner.together, entropy.planner.spread) == (True, 0.8)  # type: ignore[attr-defined]
+    for unsure in (plan(model), plan(model).with_signal(0.1)):
+        entropy = policy("uncomp", tokens=40, plan=unsure, window=8, follow=True)
+        assert (entropy.planner.together, entropy.planner.spread) == (False, 1 / 3)  # type: ignore[attr-defined]
 
 
 # Deletion
@@ -569,7 +574,7 @@ def test_deletion_needs_a_plan_that_says_which_heads() -> None:
     its = plan(model)
     with pytest.raises(Invalid, match="plan="):
         policy("uncomp", tokens=40, window=8, delete=1)
-    with pytest.raises(Invalid, match="follow=True"):
+    with pytest.raises(Invalid, match="measure what each costs"):
         policy("uncomp", tokens=40, plan=its.with_signal(0.1), window=8, delete=1)
     with pytest.raises(Invalid, match="calibrate again"):
         policy("uncomp", tokens=40, plan=replace(its, alike=()), window=8, delete=1)
@@ -580,4 +585,25 @@ def test_deletion_needs_a_plan_that_says_which_heads() -> None:
     with pytest.raises(Invalid, match="calibrate"):
         settled(policy("uncomp", tokens=40, plan=its, window=8, delete=1), llama(layers=3))
     need = with_need(its, np.asarray([[[0.1, 0.4], [0.9, 0.2]]] * 2))
-    assert [its.heads for its in policy("uncomp", tokens=40, plan=need, window=8, delete=1).lefts] == [(1,), (0,)]  # type: ignore[attr-defined]
+    assert _left(need.with_signal(0.9)) == [tuple(np.argsort(each)[1:]) for each in its.head_entropy]  # what heads need says nothing of deletion
+
+
+def _left(its: Plan, **more: object) -> list[tuple[int, ...]]:
+    return [there.heads for there in policy("uncomp", tokens=40, plan=its, window=8, delete=1, **more).lefts]  # type: ignore[attr-defined]
+
+
+def test_what_a_head_costs_is_the_loss_without_it_and_says_which_to_delete() -> None:
+    prompts = [(tokens(1, 60, seed=seed)[0].tolist(), tokens(1, 4, seed=9)[0].tolist()) for seed in range(2)]
+    silent = llama()
+    silent.model.layers[0].self_attn.o_proj.weight.data[:, :16] = 0
+    silent.model.layers[1].self_attn.o_proj.weight.data[:, 16:] = 0
+    its = calibrate(silent, "", tokens(2, 64, seed=4).tolist())
+    grown = costs(silent, its, prompts)
+    assert grown.shape == (2, 2, 2)
+    assert np.abs(grown[:, [0, 1], [0, 1]]).max() < 1e-5 < np.abs(grown[:, [0, 1], [1, 0]]).min()
+    known = with_cost(its, np.abs(grown)).with_signal(0.1)
+    assert _left(known) == [(1,), (0,)]
+    assert _left(known, by="entropy", follow=True) == [tuple(np.argsort(each)[1:]) for each in its.head_entropy]
+    assert Plan.loads(known.dumps(), "") == known
+    with pytest.raises(Invalid, match="calibrate again"):
+        costs(silent, replace(its, alike=()), prompts)

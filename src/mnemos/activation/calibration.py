@@ -32,6 +32,8 @@ LEAST_SIGNAL = 0.4
 """Rank correlation of entropy and need under which a plan has no signal; of needs on some prompts and on others under which they are not steady."""
 SOURCES = ("auto", "entropy", "need")
 
+MORE = ("head_need", "head_cost")
+"""What a plan may have of each head beside its entropy."""
 Values = tuple[tuple[float, ...], ...]
 """[layers][key-value heads]."""
 
@@ -43,7 +45,8 @@ class Plan:
     `alike` [layers][query heads]: the other heads of the layer, those whose attention is most like the head's first.
 
     `signal`: the rank correlation of entropy and need that was measured, None where it was not; NaN is kept as 0. `head_need` is that need (see
-    `signal.needs`), () where it was not measured, and `steadiness` the rank correlation of what two halves of the prompts say of it."""
+    `signal.needs`), () where it was not measured, and `steadiness` the rank correlation of what two halves of the prompts say of it. `head_cost` is
+    what deleting the head costs (see `signal.costs`), () where it was not measured."""
 
     fingerprint: str
     sample: str
@@ -59,6 +62,7 @@ class Plan:
     head_need: Values = ()
     steadiness: float | None = None
     alike: tuple[Grid, ...] = ()
+    head_cost: Values = ()
     version: int = VERSION
 
     @property
@@ -138,12 +142,13 @@ class Plan:
             plain = json.loads(text)
             if plain["version"] != VERSION:
                 raise Corrupt(f"the plan has version {plain['version']!r}; this one reads {VERSION}: calibrate again")
-            layers = {name: tuple(tuple(its) for its in plain.get(name, ())) for name in ("head_entropy", "head_group", "head_need")}
+            layers = {name: tuple(tuple(its) for its in plain.get(name, ())) for name in ("head_entropy", "head_group", *MORE)}
             layers["alike"] = tuple(tuple(tuple(others) for others in its) for its in plain.get("alike", ()))
             flat = {name: tuple(plain[name]) for name in ("layer_entropy", "layer_stage")}
             plan = cls(**{**plain, **layers, **flat})
             shapes = {len(plan.head_entropy), len(plan.head_group), len(plan.layer_entropy), len(plan.layer_stage)}
-            widths = [[len(its) for its in grid] for grid in (plan.head_entropy, plan.head_group, plan.head_need or plan.head_entropy)]
+            grids = (plan.head_entropy, plan.head_group, *(getattr(plan, name) or plan.head_entropy for name in MORE))
+            widths = [[len(its) for its in grid] for grid in grids]
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"this is no plan of heads and layers: {error!r}") from error
         if len(shapes) != 1 or any(its != widths[0] for its in widths) or len(plan.alike) not in (0, len(plan.head_entropy)):
@@ -172,7 +177,8 @@ def calibrate(model: Any, fingerprint: str, sequences: Sequence[Sequence[int]], 
               votes: bool = False, rotated: bool = False) -> Plan:  # fmt: skip
     """Reads token sequences, some tens of them, and plans. A key-value head's entropy, by `rule`, is the mean over the query heads that share it; of
     a layer's hidden states a quarter of the eigenvalues count. `votes`: heads are grouped by the sum of their ranks in each sequence, not by their
-    mean entropy. `rotated`: entropy is of queries as attention sees them, turned by their positions. Raises `Invalid` for no sequences, or one of under 2 tokens."""
+    mean entropy. `rotated`: entropy is of queries as attention sees them, turned by their positions. Raises `Invalid` for no sequences, or one of
+    under 2 tokens."""
     if not sequences or min(len(each) for each in sequences) < 2:
         raise Invalid("a calibration needs at least one sequence, and each of at least 2 tokens")
     if rule not in RULES:

@@ -28,15 +28,17 @@ from mnemos.activation.view import View
 from mnemos.base.errors import Invalid
 
 LAYERS = ("even", "stages", "depth", "together")
-NEED_SPREAD = 0.8
-"""By need, heads of the last group keep a fifth of the mean: most heads of a model need next to nothing."""
+MEASURED_SPREAD = 0.8
+"""Where it was measured that a plan says what heads need, those of the last group keep a fifth of the mean: most need next to nothing."""
+WIDEST = 63
+"""Tokens over which scores are averaged at most: wider, what stands around a passage costs it its place."""
 
 
 @dataclass(frozen=True)
 class Newest(Window):
     """The newest queries' attention, also where the layer keeps more of them, from which the prompt's entropy is known. Averaged over `kernel`
-    tokens, or, where that is more, over the share `pool` of what a head keeps beside the window by its `planner` and `budget`: a head that keeps
-    more keeps longer passages."""
+    tokens, or, where that is more, over the share `pool` of what a head keeps beside the window by its `planner` and `budget`, but at most over
+    `WIDEST`: a head that keeps more keeps longer passages."""
 
     pool: float = 0.0
     planner: Planner = UNIFORM
@@ -47,7 +49,7 @@ class Newest(Window):
         if not self.pool or self.budget is None:
             return super().score(own)
         counts = torch.tensor([list(self.planner.plan(view, its)) for its in self.budget.of_rows(view).tolist()], device=view.keys.device)
-        kernels = (((counts - self.query_window) * self.pool).long() // 2 * 2 + 1).clamp_min(self.kernel)
+        kernels = (((counts - self.query_window) * self.pool).long() // 2 * 2 + 1).clamp_max(WIDEST).clamp_min(self.kernel)
         scores = own.window_attention().sum(3).mean(2)
         pooled = scores
         for kernel in set(kernels.flatten().tolist()):
@@ -111,24 +113,26 @@ def make(tokens: int | None = None, share: float | None = None, plan: Plan | Non
 
     Without a `plan` the prompt's own queries decide. `by`: what heads are told apart by, see `Plan.source`. `layers`: the budget of a layer follows
     its stage ("stages"), its depth alone ("depth"), nothing ("even"), or the groups of its heads, which are then made of the heads of all layers
-    ("together"); None: together where the plan's signal was measured, which is of all heads, else even. `spread`: see `planning.spaced`; None: a third
-    by entropy, `NEED_SPREAD` by need. `delete`: so many key-value heads of each layer, those that carry least, hold nothing, and get what those most
-    like them give. `floor`: prompts are read in the plan's stages, or in those given, down to so many tokens (`stages.prefill`). `follow`: also a plan
-    without signal. `order`: see `planning.HeadGroups`. Raises `Invalid` where a plan is needed and none is given, or it does not say which heads to delete.
+    ("together"); `spread`: see `planning.spaced`. Where it was measured that the plan says what heads need, over all of them, None is "together" and
+    `MEASURED_SPREAD`; else "even" and a third. `delete`: so many key-value heads of each layer hold nothing, and get what those most like them give:
+    those that cost least, where that was measured and `by` is "auto", or have the least entropy. `floor`: prompts are read in the plan's stages, or
+    in those given, down to so many tokens (`stages.prefill`). `follow`: also a plan without signal. `order`: see `planning.HeadGroups`. Raises
+    `Invalid` where a plan is needed and none is given, or it does not say which heads to delete.
     """
     source = "entropy" if plan is None and by == "auto" else None if plan is None else plan.source(by, follow)
     if plan is None and by != "auto":
         raise Invalid(f"without a plan the prompt's own entropy decides: give the plan= of a calibration to go by {by!r}")
+    measured = plan is not None and plan.signal is not None and not (follow and plan.source(by) is None)
     if layers is None:
-        layers = "even" if plan is None or plan.signal is None else "together"
+        layers = "together" if measured else "even"
     if layers not in LAYERS:
         raise Invalid(f"no budget of layers is named {layers!r}; there are {', '.join(LAYERS)}")
     if plan is None and (layers != "even" or delete or (floor is not None and stages is None)):
         raise Invalid("stages of layers, depth, groups over all layers and deletion need to know the model: give the plan= of a calibration (for "
                       "stages, stages= will do)")  # fmt: skip
     if spread is None:
-        spread = NEED_SPREAD if source == "need" else SPREAD
-    lefts = () if plan is None or not delete else _lefts(plan, source, delete, order, seed)
+        spread = MEASURED_SPREAD if measured else SPREAD
+    lefts = () if plan is None or not delete else _lefts(plan, by, delete, order, seed, follow)
     reading = None
     if floor is not None:
         numbers = tuple(plan.layer_stage if stages is None else stages)  # type: ignore[union-attr]
@@ -151,13 +155,15 @@ def make(tokens: int | None = None, share: float | None = None, plan: Plan | Non
     return Uncomp(scorer, budget, planner, recent=window, every=every, stages=reading, by=source, signal=signal, lefts=lefts)
 
 
-def _lefts(plan: Plan, source: str | None, count: int, order: str, seed: int) -> tuple[Left, ...]:
+def _lefts(plan: Plan, by: str, count: int, order: str, seed: int, follow: bool) -> tuple[Left, ...]:
     """What is left of each layer without `count` of its heads."""
-    if source is None:
-        raise Invalid("this plan does not say which heads could be deleted: it was measured that what it goes by does not tell what heads need; "
-                      "measure needs (by='need'), or follow=True deletes all the same")  # fmt: skip
     if not plan.alike:
         raise Invalid("the plan does not say which heads attend alike, so that none could stand in for those deleted: calibrate again")
-    values = plan.values(source)
+    values = plan.head_cost
+    if not values or by != "auto":
+        if plan.source("entropy", follow) is None:
+            raise Invalid("which heads could be deleted is not known: it was measured that entropy does not tell what heads need; measure what each "
+                          "costs, plan = with_cost(plan, costs(model, plan, prompts)), of mnemos.activation.signal, or give follow=True")  # fmt: skip
+        values = plan.head_entropy
     gone = weakest(values, count, order, seed)
     return tuple(left(alike, len(its), heads) for alike, its, heads in zip(plan.alike, values, gone, strict=True))

@@ -7,9 +7,16 @@ this one: 4 layers of 8 heads, each with keys and values of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
 
 from mnemos.models.reference.training.__main__ import main
+from mnemos.models.reference.training.beginning import fresh
 from mnemos.models.reference.training.plan import REPEAT, Plan, Stage
+from mnemos.models.reference.training.trainer import STATE
 
 SHAPE = {"num_key_value_heads": 8}
 
@@ -27,6 +34,15 @@ PLAN = Plan(
     cooldown=350,
     longest=1024,
 )
+
+
+def trained(folder: Path) -> Any:
+    """The model that stands in a folder of the command, with the running average of its weights. Raises `OSError` where none does."""
+    model = fresh(PLAN.seed, **SHAPE)
+    with safe_open(folder / STATE, framework="pt") as file, torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.copy_(file.get_tensor(f"average.{name}"))
+    return model.eval()
 
 
 def train(arguments: Sequence[str] | None = None) -> None:
