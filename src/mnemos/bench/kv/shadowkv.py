@@ -29,6 +29,8 @@ from mnemos.bench.threads import one_thread
 LOW, HIGH = 0.05, 0.5
 """What 40 directions may leave out of keys before rotation, and leave out at least of keys after it (norms, shares)."""
 NEAR_8K, NEAR_122K = 1 / 5, 1 / 6
+EIGHTH = 1 / 8
+"""What is asked for by its share."""
 HITS, COPIED = 0.5, 0.6
 FASTER = 2.0
 NOTES = (
@@ -93,10 +95,10 @@ class _Frequencies:
 class Layer:
     """A layer of its own that has read these rotated keys and values [1, G, n, d], and settled."""
 
-    def __init__(self, keys: Tensor, values: Tensor, **options: Any) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, name: str = "shadowkv", **options: Any) -> None:
         rotary = Rotary.default(keys.shape[-1])
         self._module = _Frequencies(rotary.frequencies[0])
-        self.layer = MemoryLayer(policy("shadowkv", **options), 0, Source(weakref.ref(self._module), "", rotary.layout))
+        self.layer = MemoryLayer(policy(name, **options), 0, Source(weakref.ref(self._module), "", rotary.layout))
         self.layer.lazy_initialization(keys, values)
         self.layer.tail.append(keys, values, torch.arange(keys.shape[2])[None])
         self.layer.seen, self.layer.settled = keys.shape[2], False
@@ -107,13 +109,13 @@ class Layer:
         return self.layer.attend(queries, keys, values, None, keys.shape[-1] ** -0.5, None, None)
 
 
-def _near(tokens: int, options: Options) -> tuple[float, float]:
+def _near(tokens: int, options: Options, name: str = "shadowkv", **kept: Any) -> tuple[float, float]:
     """(Near, far) bytes of a layer after one step, each a share of the full cache's."""
     generator = torch.Generator().manual_seed(options.seed)
     plain = torch.randn(1, tokens, 160, generator=generator) @ torch.randn(160, 1024, generator=generator) / 160**0.5
     keys = Rotary.default(128).rotate(plain.view(1, tokens, 8, 128).transpose(1, 2), torch.arange(tokens)).to(torch.bfloat16)
     values = torch.randn(1, 8, tokens, 128, generator=generator, dtype=torch.bfloat16)
-    own = Layer(keys, values)
+    own = Layer(keys, values, name, **kept)
     own.step(*(torch.randn(1, 8, 1, 128, generator=generator, dtype=torch.bfloat16) for _ in range(3)))
     full, held = 2 * 2 * 1024 * tokens, own.layer.nbytes()
     return held.near / full, held.far / full
@@ -130,7 +132,14 @@ def near_bytes(options: Options) -> Measured:
         rows["124,928 tokens, reckoned"] = {"near": long}
     else:
         long = shares[124928][0]
+    rationed = {}
+    for name in ("shadowkv", "blocks"):
+        near, far = _near(8192, options, name, near=EIGHTH)
+        rationed[name] = near
+        rows[f"8,192 tokens, {name} with near=1/8"] = {"near": near, "far": far}
     return [
+        Check("near bytes at 8K tokens with near=1/8, ShadowKV", rationed["shadowkv"], EIGHTH, at_least=False),
+        Check("near bytes at 8K tokens with near=1/8, blocks", rationed["blocks"], EIGHTH, at_least=False),
         Check("near bytes at 8K tokens, share of the full cache", shares[8192][0], NEAR_8K, at_least=False),
         Check("near bytes at 122K tokens, share of the full cache", long, NEAR_122K, at_least=False),
     ], {"Bytes, share of the full cache": rows}
