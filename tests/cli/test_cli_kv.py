@@ -74,3 +74,30 @@ def test_what_is_missing_is_said(mnemos: Mnemos, text: str) -> None:
 
 def test_what_would_not_pay_is_declined(mnemos: Mnemos, text: str) -> None:
     assert mnemos("kv", "warm", text, "--model", "model", "--uses", "0").out.startswith("Declined: pays")
+
+
+def test_an_archive_takes_it_along_where_that_is_asked_for(mnemos: Mnemos, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "CHUNK", 16)
+    prompt = "Answer in one word, or in two. Alice moved to Lisbon in May."
+    with opened("memory.db", embedder="none", language_model=LocalModel.load("model")) as mem:
+        mem.space("default").kv.warm(text)
+        mem.space("default").kv.generate(prompt, sources=[text], max_tokens=1).run()
+        fingerprint, kept = mem.language_model.fingerprint, len(mem.space("default").kv.entries())
+    assert mnemos("export", "without.zip", "--json").json["models"] == {}
+    written = mnemos("export", "with.zip", "--kv")
+    assert f"For the model {fingerprint} alone: {kept} memories" in written.out
+    assert mnemos("export", "folder", "--folder", "--kv", "--json").json["models"] == {fingerprint: {"kv": kept}}
+    assert "archives" in mnemos("export", "lines.jsonl", "--kv", "--json").error["message"]
+    assert "taken out" in mnemos("export", "some.zip", "--kv", "--redact", "all", "--json").error["message"]
+    assert "--model" in mnemos("-s", "other.db", "import", "with.zip", "--json").error["message"]
+    said = mnemos("-s", "other.db", "import", "model/config.json", "--format", "text", "--model", fingerprint, "--json")
+    assert "no archive" in said.error["message"]
+    assert mnemos("-s", "other.db", "import", "with.zip", "--model", "model").code == 0
+    assert mnemos("-s", "third.db", "import", "folder", "--model", fingerprint).code == 0
+    for store in ("other.db", "third.db"):
+        with opened(store, embedder="none", language_model=LocalModel.load("model")) as mem:
+            kv = mem.space("default").kv
+            assert (kv.take([text]).read, kv.prefix(prompt).taken) == (0, 48)
+            mem.space("default").forget([text])
+            assert [entry.sources for entry in kv.entries()] == [()]  # what stands before the text
+            assert mem.verify().ok

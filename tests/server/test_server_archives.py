@@ -13,6 +13,7 @@ import pytest
 from server_support import LOCAL, bearer, is_problem
 
 import mnemos
+from kernel.kv.byte_llama import model
 from mnemos.base.signing import SigningKey
 from mnemos.kernel.exchange import export_archive, read_manifest, verify_archive
 
@@ -148,3 +149,21 @@ def test_nothing_is_left_of_what_went_through(guarded: Any, other: Any, diary: A
     for body in (archive, archive[:-9]):
         other[0].post("/v1/import-archive", content=body, headers=ZIP)
     assert list(place.iterdir()) == []
+
+
+def test_what_models_have_read_goes_along_where_that_is_asked_for(guarded: Any, other: Any, memory: mnemos.Mnemos, tmp_path: Path) -> None:
+    memory.language_model = model()
+    space = memory.as_principal("alice").space("diary")
+    text = space.add("Alice moved to Lisbon in May.").id
+    space.kv.warm(text)
+    assert read_manifest(kept(tmp_path / "without.zip", guarded.post("/v1/archives", json={}, headers=ALICE))).models == {}
+    archive = kept(tmp_path / "with.zip", guarded.post("/v1/archives", json={"kv": True}, headers=ALICE))
+    (fingerprint,) = read_manifest(archive).models
+    assert fingerprint == memory.language_model.fingerprint
+    assert "taken out" in is_problem(guarded.post("/v1/archives", json={"kv": True, "redact": {}}, headers=ALICE), 422)["detail"]
+    client, there = other
+    is_problem(client.post("/v1/import-archive", content=archive.read_bytes(), headers=ZIP), 422)
+    taken = client.post("/v1/import-archive", params={"model": fingerprint}, content=archive.read_bytes(), headers=ZIP)
+    assert (taken.status_code, taken.json()["cubes"]) == (200, 2)
+    there.language_model = memory.language_model
+    assert there.space("diary").kv.take([text]).read == 0

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import mnemos
+from kernel.kv.byte_llama import model
 from mnemos.base.signing import SigningKey
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed; pip install 'mnemos[dev]'")
@@ -34,7 +35,7 @@ def _answer(request: httpx.Request) -> httpx.Response:
 
 @pytest.fixture(scope="module")
 def memory() -> Iterator[mnemos.Mnemos]:
-    with mnemos.open(":memory:", embedder="hashed") as opened:
+    with mnemos.open(":memory:", embedder="hashed", language_model=model()) as opened:
         opened.work.signer = SigningKey(bytes(range(32)))
         opened.pipeline([{"step": "list", "space": "$home", "as": "found"}]).save("known")
         home = opened.space("known")

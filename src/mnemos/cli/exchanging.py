@@ -39,14 +39,19 @@ def export(
     names: Annotated[Path | None, typer.Option("--names", help="A file of names to take out too, one a line.", metavar="FILE")] = None,
     sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this key (`mnemos signing-key` makes one).", metavar="FILE")] = None,
     vectors: Annotated[bool, typer.Option("--vectors/--no-vectors", help="Whether vectors go along in an archive.")] = True,
+    kv: Annotated[
+        bool, typer.Option("--kv/--no-kv", help="Whether what language models have read goes along (archives only); it fits these models alone.")
+    ] = False,
 ) -> None:
     """Write the store, or the space that --space names: as JSON lines, or as an archive that carries vectors and proves that it is whole."""
     chosen = None if session.chosen_space is None else [session.chosen_space]
     if folder or file.endswith(_ARCHIVES):
-        _export_archive(session, file, folder, chosen, _redactor(redact, names), sign, vectors)
+        if kv and redact is not None:
+            raise Invalid("--kv: keys and values hold what the texts say, and nothing can be taken out of them; leave --kv or --redact out")
+        _export_archive(session, file, folder, chosen, _redactor(redact, names), sign, vectors, kv)
         return
-    if redact is not None or names is not None or sign is not None:
-        raise Invalid("--redact, --names and --sign are for archives; give a FILE that ends in .zip, or --folder")
+    if redact is not None or names is not None or sign is not None or kv:
+        raise Invalid("--redact, --names, --sign and --kv are for archives; give a FILE that ends in .zip, or --folder")
     from mnemos.kernel.exchange.transfer import export_jsonl
 
     if file == "-" and session.json:
@@ -62,7 +67,7 @@ def export(
 
 
 def _export_archive(
-    session: Session, file: str, folder: bool, spaces: list[str] | None, redact: Redactor | None, sign: Path | None, vectors: bool
+    session: Session, file: str, folder: bool, spaces: list[str] | None, redact: Redactor | None, sign: Path | None, vectors: bool, kv: bool
 ) -> None:
     from mnemos.base.signing import SigningKey
     from mnemos.kernel.exchange import export_archive
@@ -71,7 +76,7 @@ def _export_archive(
         raise Invalid(f"{file}: a folder is not called .zip or .mip; choose another name, or leave --folder out")
     key = None if sign is None else SigningKey.load(sign.expanduser())
     with session.open() as mem, progress(session.err, "exporting", "entries", quiet=session.json) as tick:
-        manifest = export_archive(mem, Path(file), spaces=spaces, redact=redact, sign_with=key, vectors=vectors, progress=tick)
+        manifest = export_archive(mem, Path(file), spaces=spaces, redact=redact, sign_with=key, vectors=vectors, kv=kv, progress=tick)
     if session.json:
         print_json({"file": file, **_summary(manifest), "key": key.id if key else None})
         return
@@ -80,6 +85,8 @@ def _export_archive(
     redacted = f"; {counted(taken, 'string was', 'strings were')} taken out" if found["redacted"] is not None else ""
     held = f"{counted(found['cubes'], 'memory and part', 'memories and parts')} of {counted(len(found['spaces']), 'space', 'spaces')}"
     session.tell(f"Wrote {held} to {file} ({size(found['bytes'])}{', signed' if key else ''}){redacted}.")
+    for fingerprint, kinds in manifest.models.items():
+        session.tell(f"For the model {fingerprint} alone: {counted(sum(kinds.values()), 'memory', 'memories')}; an import names it with --model.")
 
 
 def _summary(manifest: Manifest) -> dict[str, Any]:
@@ -91,6 +98,7 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
         "cubes": sum(space.cubes for space in manifest.spaces),
         "versions": sum(space.versions for space in manifest.spaces),
         "bytes": sum(payload.bytes for payload in manifest.payloads),
+        "models": {fingerprint: dict(kinds) for fingerprint, kinds in manifest.models.items()},
         "redacted": None if manifest.redactions is None else manifest.redactions["strings"],
     }
 
@@ -131,15 +139,25 @@ def is_archive(path: Path) -> bool:
     return True
 
 
-def import_archive(session: Session, path: Path, public_key: Path | None) -> int:
-    """Import an archive; give how many entries were new."""
+def import_archive(session: Session, path: Path, public_key: Path | None, models: list[str]) -> int:
+    """Import an archive, with what it has for these models alone; give how many entries were new."""
     from mnemos.kernel.exchange import import_archive as take
 
+    named = [_fingerprint(model) for model in models]
     with session.open(create=True, embeds=True) as mem, progress(session.err, "importing", "entries", quiet=session.json) as tick:
         try:
-            return take(mem, path, public_key=public_key, progress=tick)
+            return take(mem, path, public_key=public_key, models=named, progress=tick)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("what was imported before is stored; the same command again imports the rest") from None
+
+
+def _fingerprint(model: str) -> str:
+    """The fingerprint that is given, or that of the local language model in a folder."""
+    if not Path(model).expanduser().is_dir():
+        return model
+    from mnemos.models.local.model import LocalModel  # torch, only where it is needed
+
+    return LocalModel.load(Path(model).expanduser()).fingerprint
 
 
 def verify_archive(session: Session, path: Path, public_key: Path | None) -> None:

@@ -48,6 +48,11 @@ def import_(
         int, typer.Option("--skip", help="Leave out so many memories at the beginning: to go on after an interruption.", metavar="N", min=0)
     ] = 0,
     public_key: PublicKeyOption = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Take what is of use to this model alone, too: its fingerprint, or the folder of a local one. May be repeated.",
+                     metavar="MODEL"),
+    ] = None,
 ) -> None:
     """Remember a file or folder: texts, Markdown, JSON lines, chat exports, or an export or archive of Mnemos."""
     from mnemos.text.formats import detect
@@ -55,13 +60,15 @@ def import_(
     name = "archive" if format == "auto" and is_archive(path) else detect(path) if format == "auto" else format
     if public_key is not None and name != "archive":
         raise Invalid(f"--public-key: {path} is no archive, and archives alone are signed; leave it out")
+    if models and name != "archive":
+        raise Invalid(f"--model: {path} is no archive, and archives alone hold what is of use to one model; leave it out")
     start = time.perf_counter()
     spaces: dict[str, int] = {}
     notices: list[str] = []
     if name in ("export", "archive"):
         if session.space is not None or skip:
             raise Invalid(f"{path}: is an export, which names its spaces, and leaves out what is there already; leave --space and --skip out")
-        count = import_archive(session, path, public_key) if name == "archive" else _import_export(session, path)
+        count = import_archive(session, path, public_key, models or []) if name == "archive" else _import_export(session, path)
     else:
         spaces, notices = _import_records(session, path, name, skip)
         count = sum(spaces.values())

@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from mnemos.base.errors import Invalid, ModelUnavailable
+from mnemos.cli.kv import ROOM, VARIABLE, RoomOption
 from mnemos.cli.output import clean, print_json, table
 from mnemos.cli.session import Session, command
 
@@ -117,6 +118,11 @@ def serve(
         str | None,
         typer.Option("--vector-memory", help="Memory for a space's vectors; more go to disk. Else MNEMOS_VECTOR_MEMORY, else 512M.", metavar="SIZE"),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help=f"Folder of a local language model whose KV memories are kept. Else {VARIABLE}.", metavar="PATH"),
+    ] = None,
+    room: RoomOption = None,
 ) -> None:
     """Serve the store over REST, MCP and an OpenAI-compatible proxy.
 
@@ -146,6 +152,12 @@ def serve(
     signer = _signer(sign)
     store: dict[str, Any] = {"embedder": session.right_embedder(), "key": session.key, "signing_key": signer}
     store["vector_memory"] = session.vector_memory if vector_memory is None else bytes_of(vector_memory)
+    if path := model or os.environ.get(VARIABLE):
+        from mnemos.models.local.model import LocalModel  # torch, only where it is needed
+
+        store["language_model"] = LocalModel.load(Path(path).expanduser())
+    if said := room or os.environ.get(ROOM):
+        store["kv_memory"] = bytes_of(said, "room")
     run(session.path, host=host, port=port, tokens=tokens, upstream=service, ready=ready, **store)
 
 

@@ -71,8 +71,8 @@ class Session:
     embedder: str | None = None
     key_file: str | None = None
     json: bool = False
-    out: Console = field(default_factory=lambda: Console(highlight=False))
-    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    out: Console = field(default_factory=lambda: Console(highlight=False, emoji=False))
+    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, emoji=False))
 
     def take(self, store: str | None, space: str | None, embedder: str | None, key_file: str | None, as_json: bool = False) -> None:
         """Options given after the command win over those before it."""

@@ -72,7 +72,7 @@ def consolidate(space: Space, progress: Progress | None = None) -> Consolidated:
         raise Invalid("consolidate: this is a space as it was; consolidate the space as it is")
     if not strategy.consolidates:
         return Consolidated(strategy.name)
-    work = _Work(_Uncounted(space), strategy.name, progress)
+    work = _Work(Uncounted(space), strategy.name, progress)
     strategy.consolidate(work)
     if space.system.recaller is not None and isinstance(strategy, Recalls) and strategy.recalls:
         from mnemos.kernel.kv.corpus import memorise  # only where it is needed
@@ -92,8 +92,8 @@ def consolidate_job(system: Mnemos, job: Running) -> None:
         consolidate(space, job.progress)
 
 
-class _Uncounted(Space):
-    """A space as a consolidation writes to it: all of it counts as one write against a rate."""
+class Uncounted(Space):
+    """A space as a job writes to it: what it does counts against no rate; whoever asked for it was counted."""
 
     def __init__(self, space: Space) -> None:
         vars(self).update(vars(space))

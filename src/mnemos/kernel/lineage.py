@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -60,9 +60,10 @@ def is_reading(content: Content) -> bool:
     return content.kind == KV and (PROMPT in content.metadata or any(link.relation == KV_OF for link in content.derived_from))
 
 
-def readings(snapshot: Snapshot, space: int | None = None) -> list[VersionRow]:
-    """What language models have read, of a space or of all, as it stands; oldest first."""
-    seqs = snapshot.payloads(space)
+def readings(snapshot: Snapshot, space: int | None = None, readers: Sequence[str] | None = None) -> list[VersionRow]:
+    """What language models have read, of a space or of all, as it stands; oldest first. `readers`: only what one of these names may read, by its own
+    rules: what others have asked is not looked at, so that nobody can tell by the time whether there is any."""
+    seqs = snapshot.payloads(space, readers)
     chunks = (snapshot.versions(seqs[start : start + _CHUNK]) for start in range(0, len(seqs), _CHUNK))
     return [row for chunk in chunks for row in chunk.values() if row.current and is_reading(row.content)]
 

@@ -21,6 +21,7 @@ from mnemos.server import (
     events,
     governing,
     history,
+    kv,
     lives,
     mcp,
     memories,
@@ -92,7 +93,7 @@ def create_app(
     app.state.metrics = Metrics()
     app.state.metrics.watch(lambda: app.state.memory)
     app.state.methods = lambda path: _methods(app, path)
-    for part in (memories, lives, searching, strategies, history, pipelines, governing, archives, auditing, operating, events, proxy):
+    for part in (memories, lives, searching, strategies, history, pipelines, kv, governing, archives, auditing, operating, events, proxy):
         app.include_router(part.router)
     app.router.routes.append(Route("/mcp", endpoint=mcp.Endpoint(), methods=["POST"]))
     problems.install(app)

@@ -45,6 +45,7 @@ class Export(models.Conditions):
     spaces: Annotated[list[models.SpaceName], Field(min_length=1, max_length=1000)] | None = Field(None, description="Else all that may be read")
     redact: Redaction | None = Field(None, description="Nothing is taken out where left out")
     vectors: bool = Field(True, description="Whether vectors go along")
+    kv: bool = Field(False, description="Whether what language models have read goes along; it fits these models alone, and cannot be redacted")
     sign: bool = Field(False, description="Sign it with the server's key. For the owner of the store")
 
 
@@ -76,6 +77,8 @@ def export(memory: Memory, what: Export) -> StreamingResponse:
 
     The archive of a sealed store is not sealed.
     """
+    if what.kv and what.redact is not None:
+        raise Invalid("kv: keys and values hold what the texts say, and nothing can be taken out of them; leave `kv` or `redact` out")
     key = None
     if what.sign:
         key = _owner(memory, "archives are signed").work.signer
@@ -84,11 +87,11 @@ def export(memory: Memory, what: Export) -> StreamingResponse:
     spaces = memory.spaces() if what.spaces is None else list(dict.fromkeys(what.spaces))
     for name in spaces:
         memory.existing_space(name).admit("read")  # rates and licences hold for an export as for any other look
-    conditions = {name: value for name, value in what.given("spaces", "redact", "vectors", "sign").items() if value is not None}
+    conditions = {name: value for name, value in what.given("spaces", "redact", "vectors", "kv", "sign").items() if value is not None}
     redact = None if what.redact is None else Redactor(what.redact.kinds, Label.of(what.redact.label), what.redact.names)
     with _folder() as folder:
         target = folder / "archive.zip"
-        export_archive(memory, target, spaces=spaces, redact=redact, sign_with=key, vectors=what.vectors, **conditions)
+        export_archive(memory, target, spaces=spaces, redact=redact, sign_with=key, vectors=what.vectors, kv=what.kv, **conditions)
         stream = target.open("rb")
     headers = {"Content-Length": str(os.fstat(stream.fileno()).st_size), "Content-Disposition": 'attachment; filename="memories.zip"'}
     return StreamingResponse(iterate_in_threadpool(_portions(stream)), media_type=MEDIA_TYPE, headers=headers)

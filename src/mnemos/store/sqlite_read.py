@@ -365,10 +365,15 @@ class Reader(JobReader):
         where = "more IS NOT NULL AND more ->> '$.blob' IS NOT NULL" if searched else self._has_payload
         return {name for (name,) in self._db.execute(f"SELECT DISTINCT more ->> '$.blob' FROM version WHERE {where}")}
 
-    def payloads(self, space: int | None = None) -> list[int]:
-        """The positions of the versions that speak of a large payload, in a space or in all, ascending."""
+    def payloads(self, space: int | None = None, readers: Sequence[str] | None = None) -> list[int]:
+        """The positions of the versions that speak of a large payload, in a space or in all, ascending; with `readers` those of memories alone that
+        have no rule of who reads them, or one that names one of these."""
         where = f"{self._has_payload} AND (?1 IS NULL OR space = ?1)"
-        return [seq for (seq,) in self._db.execute(f"SELECT seq FROM version WHERE {where} ORDER BY seq", (space,))]
+        if readers is None:
+            return [seq for (seq,) in self._db.execute(f"SELECT seq FROM version WHERE {where} ORDER BY seq", (space,))]
+        listed = f"EXISTS (SELECT 1 FROM cube c WHERE c.id = version.cube AND (c.acl IS NULL OR {_LISTED.replace('?', '?2')}))"
+        names = orjson.dumps(list(readers)).decode()
+        return [seq for (seq,) in self._db.execute(f"SELECT seq FROM version WHERE {where} AND {listed} ORDER BY seq", (space, names))]
 
     # -- what the indexes are made from --
     def index_rows(self, space: int, since: int) -> Iterator[tuple[Any, ...]]:

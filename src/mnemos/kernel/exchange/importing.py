@@ -95,7 +95,7 @@ def check_models(manifest: Manifest, models: Collection[str], name: str) -> None
             what = ", ".join(f"{count} of kind {kind}" for kind, count in sorted(kinds.items()))
             raise FingerprintMismatch(
                 f"{name}: holds cubes that are of use to the model {fingerprint} alone ({what}), which is none of those here "
-                f"({', '.join(sorted(models)) or 'none'}); export without them, or name the model with models=[…]"
+                f"({', '.join(sorted(models)) or 'none'}); export without them, or name the model with models=[…] (`mnemos import --model`)"
             )
 
 

@@ -164,8 +164,8 @@ def _cut(space: Space, recaller: Recaller, cubes: Iterable[UUID]) -> Iterator[li
         yield section
 
 
-def _sections(snapshot: Snapshot, space: int, fingerprint: str) -> list[VersionRow]:
-    return [row for row in readings(snapshot, space) if CORPUS in row.content.metadata and row.content.fingerprint == fingerprint]
+def _sections(snapshot: Snapshot, space: int, fingerprint: str, readers: Sequence[str] | None = None) -> list[VersionRow]:
+    return [row for row in readings(snapshot, space, readers) if CORPUS in row.content.metadata and row.content.fingerprint == fingerprint]
 
 
 def _fits(snapshot: Snapshot, row: VersionRow, now: int) -> bool:
@@ -176,11 +176,11 @@ def _fits(snapshot: Snapshot, row: VersionRow, now: int) -> bool:
 def _allowed(space: Space, snapshot: Snapshot, fingerprint: str, where: Filter, as_of: int | Moment | None) -> Iterator[VersionRow]:
     """The sections of which the caller may see every memory, and `where` lets every one through."""
     viewing, now = Viewing.of(space, snapshot), space.system.clock()
-    rows = [row for row in _sections(snapshot, space.num, fingerprint) if _fits(snapshot, row, now) and viewing.shows(row)]
+    narrowed = viewing.narrowed(where)
+    rows = [row for row in _sections(snapshot, space.num, fingerprint, narrowed.readers) if _fits(snapshot, row, now) and viewing.shows(row)]
     if not rows:
         return
     position = viewing.shown_position(as_of)
-    narrowed = viewing.narrowed(where)
     passing = None
     if narrowed != Filter() or position < snapshot.position:
         passing = set(snapshot.query(space.num, narrowed, after=0, limit=2**31, now=now, at=position))

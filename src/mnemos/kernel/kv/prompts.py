@@ -29,7 +29,7 @@ from mnemos.kernel.lineage import KV, PROMPT, readings
 from mnemos.kernel.prompted import Traces, Words
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.rights.governance import LABELS, label_level
-from mnemos.store.base import Snapshot, VersionRow
+from mnemos.store.base import Filter, Snapshot, VersionRow
 
 if TYPE_CHECKING:
     from mnemos.activation.memory import KVMemory
@@ -157,7 +157,7 @@ class _Rows:
                 return list(self.rows)
             self.rows, self._hidden = {}, {}
             viewing = Viewing.of(self._space, snapshot)
-            for found in readings(snapshot, self._space.num):
+            for found in readings(snapshot, self._space.num, viewing.narrowed(Filter()).readers):
                 if (about := prompt_of(found)) is None or found.content.fingerprint != self._fingerprint:
                     continue
                 try:

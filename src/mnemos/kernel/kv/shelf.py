@@ -26,7 +26,7 @@ from mnemos.kernel.lineage import readings
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.scheduling import Action
 from mnemos.kernel.transforms.transform import TRANSFORMATIONS, Outcome, transform
-from mnemos.store.base import Snapshot, VersionRow
+from mnemos.store.base import Filter, Snapshot, VersionRow
 
 if TYPE_CHECKING:
     from mnemos.activation.fragments import Fragment
@@ -41,9 +41,9 @@ if READ.name not in TRANSFORMATIONS.names():
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One KV memory: its id, the text that it is of (None: a part of a prompt, from its token `start` on, or a section of a corpus), and whether it
-    can be used now: by which model it was made, and whether the text has changed since. `bytes` in the store, `tokens` with those that begin any text.
-    `state`: "ready", "stale", "other model", or that of a text (or KV memory) that is out of use: "archived", "merged", "expired", "quarantined". One that is `frozen`
-    never gives way."""
+    can be used now: by which model it was made, and whether the text has changed since. `bytes` in the store, `tokens` with those that begin any
+    text. `state`: "ready", "stale", "other model", or that of a text (or KV memory) that is out of use: "archived", "merged", "expired",
+    "quarantined". One that is `frozen` never gives way."""
 
     id: str
     source: str | None
@@ -110,6 +110,17 @@ class KVShelf:
             outcomes += self._warm(model, source, uses, size if uses is None else 0)
         self._tier.let_go(self.space.system)
         return outcomes
+
+    def warm_later(self, ids: Iterable[str | UUID] | str | UUID, *, uses: int | None = None) -> int:
+        """Lets a job do what `warm` does, and gives its number: it outlives a restart, runs where the model is, and acts for the caller. What cannot
+        be read when its time has come is left out. Raises what `warm` does of the texts as they are now."""
+        from mnemos.kernel.kv.warming import warm_later  # only where it is needed
+
+        model, sources = language_model(self.space.system), [parse_id(id) for id in ([ids] if isinstance(ids, (str, UUID)) else ids)]
+        for source in sources:
+            self.space.admit("write")
+            self._text(source)
+        return warm_later(self.space, model.fingerprint, sources, uses)
 
     def _warm(self, model: LanguageModel, source: UUID, uses: int | None, size: int) -> list[Outcome]:
         """`size`: bytes that are to have room in any case; 0 where the scheduler has made room."""
@@ -182,7 +193,8 @@ class KVShelf:
         """All KV memories of the space that the caller may see, oldest first."""
         self.space.admit("read")
         with self.space.system.snapshot() as snapshot:
-            return [self._entry(snapshot, row) for row in self._seen(snapshot, readings(snapshot, self.space.num))]
+            readers = Viewing.of(self.space, snapshot).narrowed(Filter()).readers
+            return [self._entry(snapshot, row) for row in self._seen(snapshot, readings(snapshot, self.space.num, readers))]
 
     def inspect(self, id: str | UUID) -> Entry:
         """One of them. Raises `NotFound`."""

@@ -77,6 +77,16 @@ def _consolidate(system: Mnemos, job: Running) -> None:
     consolidate_job(system, job)
 
 
+def _warm(system: Mnemos, job: Running) -> None:
+    from mnemos.kernel.kv.warming import warm_job  # only where it is needed
+
+    warm_job(system, job)
+
+
+def _own_model(system: Mnemos) -> str | None:
+    return None if system.language_model is None else system.language_model.fingerprint
+
+
 def _own_embedder(system: Mnemos) -> str | None:
     return system.embedding.fingerprint
 
@@ -96,6 +106,7 @@ KINDS: dict[str, Kind] = {
     "index": Kind(_index),
     "vectors": Kind(_vectors, key=_own_files),
     "reseal": Kind(_reseal),
+    "warm": Kind(_warm, key=_own_model, backoff_seconds=10.0),
     "consolidate": Kind(_consolidate, backoff_seconds=10.0),
     "checkpoint": Kind(_checkpoint, key=_own_signer),
     "program": Kind(_program),
