@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mnemos.activation import chunks
 from mnemos.activation.chunks import ChunkStore, Disk, Host
 from mnemos.activation.shadow.selection import ABSENT, best, places
 from mnemos.base.errors import Invalid
@@ -34,8 +35,8 @@ def test_what_was_put_comes_back_whatever_pieces_it_lies_in(tmp_path: Path) -> N
         store, summaries, payloads = filled(place)
         assert store.count == 17
         assert len(store.payloads) < 4
-        rows, heads, chunks = torch.tensor([0, 1, 1, 0]), torch.tensor([2, 0, 1, 1]), torch.tensor([0, 16, 7, 5])
-        assert torch.equal(store.fetch(rows, heads, chunks), payloads[rows, heads, chunks])
+        rows, heads, which = torch.tensor([0, 1, 1, 0]), torch.tensor([2, 0, 1, 1]), torch.tensor([0, 16, 7, 5])
+        assert torch.equal(store.fetch(rows, heads, which), payloads[rows, heads, which])
         assert store.copied == 4 * 6 * 4
         assert torch.equal(store.whole(), payloads)
         queries = torch.randn(2, 3, 2, 5, 4)
@@ -92,7 +93,8 @@ def test_rows_and_state_are_the_same_store() -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_summaries_in_few_bits_are_near_enough_and_go_on_as_they_are(bits: int) -> None:
+def test_summaries_in_few_bits_are_near_enough_and_go_on_as_they_are(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "AT_ONCE", 128)
     store, summaries, payloads = filled(puts=(300,), bits=bits)
     off = (store.summaries - summaries).norm() / summaries.norm()
     assert float(off) < {1: 0.62, 2: 0.36, 4: 0.12, 8: 0.02}[bits]

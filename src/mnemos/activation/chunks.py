@@ -8,7 +8,7 @@ each, t queries, n chunks, d components of a summary, p of a payload.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,9 @@ from mnemos.activation import coding
 from mnemos.activation.coding import Codes, Frame, Numbers
 from mnemos.activation.parts import Bytes, size_of
 from mnemos.base.errors import Invalid
+
+AT_ONCE = 4096
+"""Chunks whose summaries in few bits are decoded at a time where they are scored."""
 
 
 class Place(Protocol):
@@ -161,15 +164,16 @@ class ChunkStore:
             scores = torch.matmul(flat, self.summaries.transpose(-1, -2)).float()
         else:  # queries are put into the frame, not all summaries out of it
             flat = flat.float()
-            scores = torch.matmul(flat * self._frame.spread.float(), self._levels().transpose(-1, -2))
-            scores += torch.matmul(flat, self._frame.middle.float().transpose(-1, -2))
+            within, around = flat * self._frame.spread.float(), torch.matmul(flat, self._frame.middle.float().transpose(-1, -2))
+            scores = torch.cat([torch.matmul(within, levels.transpose(-1, -2)) for levels in self._levels()], -1) + around
         seen = self.readable if allowed is None else self.readable & allowed
         return scores.masked_fill_(~seen.unsqueeze(2), -torch.inf).reshape(rows, heads, group, new, -1)
 
-    def _levels(self) -> Tensor:
-        """[B, G, n, d] float32: summaries in their frame."""
+    def _levels(self) -> Iterator[Tensor]:
+        """[B, G, ≤ `AT_ONCE`, d] float32: summaries in their frame, few at a time, for all together would take many times the room of their codes."""
         assert isinstance(self._near, Codes)
-        return self._near.tensor(torch.float32)
+        for codes in self._near.codes.split(AT_ONCE, 2):
+            yield self._near.having({"codes": codes}).tensor(torch.float32)
 
     def fetch(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> Tensor:
         """The payloads [m, p] of these m chunks, on the device of what is near."""

@@ -95,10 +95,10 @@ class Frame:
 
     @classmethod
     def of(cls, vectors: Tensor, there: Tensor) -> Frame:
-        """Of those that `there` [B, n] says are. Sums are float64, so that places without a vector change nothing."""
-        count = there.sum(-1)
-        share = (there / count.clamp_min(1).unsqueeze(-1)).double()[:, None, :, None]
-        numbers = vectors.double().masked_fill(~there[:, None, :, None], 0)
+        """Of those that `there` [B, n] says are. Sums are float64 where a device has it, so that places without a vector change nothing."""
+        count, wide = there.sum(-1), torch.float32 if vectors.device.type == "mps" else torch.float64
+        share = (there / count.clamp_min(1).unsqueeze(-1)).to(wide)[:, None, :, None]
+        numbers = vectors.to(wide).masked_fill(~there[:, None, :, None], 0)
         middle = (numbers * share).sum(2, keepdim=True)
         square = ((numbers - middle).square() * share).sum(2, keepdim=True)
         spread = torch.maximum(square, square.mean(-1, keepdim=True) * LEAST_SPREAD**2).sqrt().clamp_min(1e-4)
