@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class _Probe:
     """Entries of these lists, and of a list on average."""
 
     def read(self, lists: int, spread: float) -> NDArray[np.bool_]:
-        """Which of the lists are read."""
+        """Which of the lists (l,) are read."""
         chosen, near = np.zeros(len(self.to_head), dtype=np.bool_), self.to_head[:lists]
         if spread >= UNLIMITED:
             chosen[:lists] = True
@@ -58,14 +59,47 @@ class _Probe:
             chosen[worth(near, self.counts[:lists], self.typical, self.kth, _FIRST, spread)] = True
         return chosen
 
-    def hits(self, read: NDArray[np.bool_], rescore: int) -> float:
+    def depths(self, read: NDArray[np.bool_]) -> Numbers:
+        """How many vectors have to be looked at to see each true one (10,); more than ever are where it is not read."""
         inside = read[self.ranks]
         slots = self.slots[inside]
-        best = best_distinct(slots, self.estimates[inside], rescore)
-        return float(np.isin(self.truth, slots[best]).mean())
+        best = slots[best_distinct(slots, self.estimates[inside], _RESCORE[-1])]
+        at, found = np.nonzero(self.truth[:, None] == best)
+        depths = np.full(len(self.truth), _RESCORE[-1] + 1)
+        depths[at] = found + 1
+        return depths
 
-    def cost(self, read: NDArray[np.bool_], rescore: int) -> float:
-        return _PER_LIST * int(read.sum()) + _PER_ENTRY * int(self.counts[read].sum()) + _PER_VECTOR * rescore
+    def cost(self, read: NDArray[np.bool_]) -> float:
+        return _PER_LIST * int(read.sum()) + _PER_ENTRY * int(self.counts[read].sum())
+
+
+class _Trial:
+    """What the choices of lists, spread and vectors looked at come to on all `probes`."""
+
+    def __init__(self, probes: list[_Probe], recall: float, floor: float) -> None:
+        self._probes, self._wanted, self._floor = probes, recall, floor
+        self._costs: dict[tuple[int, float], float] = {}
+        self._depths: dict[tuple[int, float], Numbers] = {}
+
+    def _hits(self, lists: int, spread: float, rescore: int) -> NDArray[np.float64]:
+        """The recall of each probe (q,)."""
+        if (lists, spread) not in self._depths:
+            self._depths[lists, spread] = np.array([probe.depths(probe.read(lists, spread)) for probe in self._probes])
+        return np.asarray((self._depths[lists, spread] <= rescore).mean(axis=1))
+
+    def recall(self, lists: int, spread: float, rescore: int) -> float:
+        return float(self._hits(lists, spread, rescore).mean())
+
+    def cost(self, lists: int, spread: float, rescore: int) -> float:
+        if (lists, spread) not in self._costs:
+            self._costs[lists, spread] = float(np.mean([probe.cost(probe.read(lists, spread)) for probe in self._probes]))
+        return self._costs[lists, spread] + _PER_VECTOR * rescore
+
+    def enough(self, lists: int, spread: float, rescore: int) -> bool:
+        """Whether it is what is wanted, sure enough."""
+        hits = self._hits(lists, spread, rescore)
+        error = float(hits.std()) / len(hits) ** 0.5
+        return bool(hits.mean() >= max(min(self._wanted + _MARGIN + error, 1.0), self._floor))
 
 
 def calibrated(parts: Parts, mender: Mender, queries: Floats | None = None, floor: float | None = None) -> Settings:
@@ -90,36 +124,22 @@ def calibrated(parts: Parts, mender: Mender, queries: Floats | None = None, floo
         probes = _probes(parts, mender, sample, sought, live)
     if not probes:
         return Settings(floor=floor)
-    measured: dict[tuple[int, float, int], tuple[float, float]] = {}
-
-    def recall(lists: int, spread: float, rescore: int) -> float:
-        return tried(lists, spread, rescore)[0]
-
-    def tried(lists: int, spread: float, rescore: int) -> tuple[float, float]:
-        """The recall, and by how much it may be less."""
-        choice = (lists, spread, rescore)
-        if choice not in measured:
-            hits = np.array([probe.hits(probe.read(lists, spread), rescore) for probe in probes])
-            measured[choice] = float(hits.mean()), float(hits.std() / np.sqrt(len(hits)))
-        return measured[choice]
-
-    def enough(lists: int, spread: float, rescore: int) -> bool:
-        reached, error = tried(lists, spread, rescore)
-        return reached >= max(min(parts.options.recall + _MARGIN + error, 1.0), floor or 0.0)
-
-    def cost(lists: int, spread: float, rescore: int) -> float:
-        return float(np.mean([probe.cost(probe.read(lists, spread), rescore) for probe in probes]))
-
-    narrowest = [(lists, UNLIMITED, rescore) for rescore in _RESCORE if (lists := _least(lambda count: enough(count, UNLIMITED, rescore)))]  # noqa: B023
+    trial = _Trial(probes, parts.options.recall, floor or 0.0)
+    least = {rescore: _least(partial(_enough, trial, rescore)) for rescore in _RESCORE}
+    narrowest = [(lists, UNLIMITED, rescore) for rescore, lists in least.items() if lists]
     if not narrowest:
         widest = (_LISTS[-1], UNLIMITED, _RESCORE[-1])
-        return Settings(*widest, recall(*widest), _FIRST, floor=floor)
-    plain = min(narrowest, key=lambda choice: cost(*choice))
+        return Settings(*widest, trial.recall(*widest), _FIRST, floor=floor)
+    plain = min(narrowest, key=lambda choice: trial.cost(*choice))
     # Easy queries need fewer lists than hard ones: let what the first lists hold decide, where that is cheaper at the same recall.
     pruned = [(int(plain[0] * wider), spread, plain[2]) for wider in _WIDER for spread in _SPREADS if plain[0] * wider <= _LISTS[-1]]
-    pruned.sort(key=lambda choice: cost(*choice))
-    best = next((choice for choice in pruned if cost(*choice) + _DECIDING < cost(*plain) and enough(*choice)), plain)
-    return Settings(*best, recall(*best), _FIRST, floor=floor)
+    pruned.sort(key=lambda choice: trial.cost(*choice))
+    best = next((choice for choice in pruned if trial.cost(*choice) + _DECIDING < trial.cost(*plain) and trial.enough(*choice)), plain)
+    return Settings(*best, trial.recall(*best), _FIRST, floor=floor)
+
+
+def _enough(trial: _Trial, rescore: int, lists: int) -> bool:
+    return trial.enough(lists, UNLIMITED, rescore)
 
 
 def _least(enough: Callable[[int], bool]) -> int:
