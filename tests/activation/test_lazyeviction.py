@@ -11,7 +11,19 @@ import torch
 
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.policies import policy
-from mnemos.activation.policies.lazyeviction import GAP, LAST, MOST, Recurrence, activate, begun, counted, longest_run, recurrence_scores
+from mnemos.activation.policies.lazyeviction import (
+    GAP,
+    LAST,
+    MOST,
+    UNCOUNTED,
+    Recurrence,
+    activate,
+    begun,
+    counted,
+    longest_run,
+    ones,
+    recurrence_scores,
+)
 from mnemos.bench.kv.recurrence import Shape, falling, hit_rate, lazy, made, raas
 
 HEADS, GROUP, SIZE, PROMPT, STEPS = 2, 2, 8, 12, 48
@@ -34,20 +46,40 @@ def attended(tokens: list[Token], query: torch.Tensor) -> tuple[list[float], tor
     return weights.tolist(), sum((weight * token.value for weight, token in zip(weights, tokens, strict=True)), torch.zeros(SIZE))
 
 
-def track(tokens: list[Token], paid: list[float], step: int, threshold: float | None) -> None:
-    least = 0.75 / len(tokens) if threshold is None else threshold
+@dataclass
+class Threshold:
+    """What a head finds out."""
+
+    least: float
+    moves: bool
+    calls: int = 0
+    steps: int = 0
+
+    def look(self) -> None:
+        if self.moves and self.steps >= 16:
+            rate = self.calls / self.steps
+            if not 0.5 <= rate <= 2:
+                self.least = min(0.5, self.least * max(0.25, min(8.0, rate)))
+            self.calls = self.steps = 0
+
+
+def track(tokens: list[Token], paid: list[float], step: int, threshold: Threshold) -> None:
     for token, attention in zip(tokens, paid, strict=True):
+        active = attention > threshold.least
+        threshold.calls += active
         if token.last == 0:
             token.last = step
-        elif attention > least:
+        elif active:
             token.gap, token.last = max(token.gap, step - token.last), step
+    threshold.steps += 1
 
 
 def score(token: Token, step: int) -> float:
     def sigmoid(x: float) -> float:
         return 1 / (1 + math.exp(-x))
 
-    return 2 * sigmoid((token.last - step) / max(1, token.gap)) + (2 * sigmoid(-1 / token.gap) if token.gap else 0)
+    gap = 0 if step - token.last > 8 * token.gap else token.gap
+    return 2 * sigmoid((token.last - step) / max(1, gap)) + (2 * sigmoid(-1 / gap) if gap else 0)
 
 
 @pytest.mark.parametrize(("threshold", "budget", "window"), [(None, BUDGET, WINDOW), (0.08, BUDGET, WINDOW), (0.0, BUDGET, WINDOW), (0.1, 42, 36)])
@@ -65,7 +97,7 @@ def test_it_tracks_and_evicts_as_a_loop_does(threshold: float | None, budget: in
     layer.attend(drawn(HEADS * GROUP, PROMPT), keys, values, None, scaling, None, None)
     layer.settle()
     naive = [[Token(place, keys[0, head, place], values[0, head, place]) for place in range(PROMPT)] for head in range(HEADS)]
-    evicted = 0
+    evicted, thresholds = 0, [Threshold(0.75 / (PROMPT + 1) if threshold is None else threshold, threshold is None) for _ in range(HEADS)]
     for step in range(PROMPT, PROMPT + steps):
         queries, key, value = drawn(HEADS * GROUP, 1), drawn(HEADS, 1), drawn(HEADS, 1)
         output = layer.attend(queries, key, value, None, scaling, None, None)[0, 0]
@@ -73,7 +105,9 @@ def test_it_tracks_and_evicts_as_a_loop_does(threshold: float | None, budget: in
             tokens.append(Token(step, key[0, head, 0], value[0, head, 0]))
             own = [attended(tokens, queries[0, head * GROUP + each, 0]) for each in range(GROUP)]
             assert torch.allclose(output[head * GROUP : (head + 1) * GROUP], torch.stack([mixed for _, mixed in own]), atol=1e-5)
-            track(tokens, [max(weights) for weights in zip(*(paid for paid, _ in own), strict=True)], step, threshold)
+            track(tokens, [max(weights) for weights in zip(*(paid for paid, _ in own), strict=True)], step, thresholds[head])
+            if (step + 1 - PROMPT) % window == 0:
+                thresholds[head].look()
             if (step + 1 - PROMPT) % window == 0 and len(tokens) > budget:
                 between, held = tokens[SINKS:-window], layer.held()[0][head]
                 gone = sorted(score(token, step + 1) for token in between if token.place not in held)
@@ -86,7 +120,9 @@ def test_it_tracks_and_evicts_as_a_loop_does(threshold: float | None, budget: in
         assert layer.stored <= budget + window
         if step % 3 if window == WINDOW else step < PROMPT + steps - 1:
             continue  # so that several steps are counted at once
-        Recurrence().count(layer)
+        layer.policy.scorer.count(layer)  # type: ignore[attr-defined]
+        for each in thresholds:
+            each.look()
         marks = layer.view().marks
         assert marks[LAST].dtype == marks[GAP].dtype == torch.int32
         assert marks[LAST][0].tolist() == [[token.last for token in tokens] for tokens in naive]
@@ -106,14 +142,14 @@ def test_a_prompt_over_the_budget_is_compressed_once_and_the_queries_let_go_of()
     assert all({0, 1, 2, 39} <= held for held in layer.held()[0])
 
 
-def test_rows_that_hold_unequally_many_have_thresholds_of_their_own() -> None:
+def test_rows_that_hold_unequally_many_begin_with_thresholds_of_their_own() -> None:
     layer = MemoryLayer(policy("lazyeviction", tokens=BUDGET, window=WINDOW, sinks=SINKS), 0)
     states = torch.ones(2, HEADS, 10, SIZE)
     layer.lazy_initialization(states, states)
     positions = torch.arange(10).expand(2, -1).clone()
     positions[0, :6] = -1
     layer.tail.append(states, states, positions.int())
-    assert Recurrence()._least(layer, layer.tail.part())[:, 0, 0].tolist() == pytest.approx([0.75 / 4, 0.75 / 10])  # type: ignore[index]
+    assert Recurrence().least(layer, layer.tail.part())[:, 0, 0].tolist() == pytest.approx([0.75 / 4, 0.75 / 10])  # type: ignore[index]
 
 
 def test_steps_that_are_counted_at_once_count_as_one_by_one() -> None:
@@ -128,6 +164,7 @@ def test_steps_that_are_counted_at_once_count_as_one_by_one() -> None:
         activate(*one_by_one, bits & (1 << number), 0, 100 + number)
     counted(last, gap, bits, 100)
     assert (last.tolist(), gap.tolist()) == tuple(each.tolist() for each in one_by_one)
+    assert ones(bits).flatten().tolist() == [number.bit_count() for number in bits.flatten().tolist()]
     runs = [max(map(len, f"{number:b}".split("0"))) for number in bits.flatten().tolist()]
     assert longest_run(bits).flatten().tolist() == runs
 
@@ -155,7 +192,7 @@ def test_gaps_never_shrink_and_nothing_goes_between_evictions() -> None:
     known: list[dict[int, int]] = [{} for _ in range(HEADS)]
     held: list[set[int]] = [set() for _ in range(HEADS)]
     for step in decoded(layer, STEPS):
-        Recurrence().count(layer)
+        layer.policy.scorer.count(layer)  # type: ignore[attr-defined]
         positions, gaps = layer.view().positions[0].tolist(), layer.view().marks[GAP][0].tolist()
         for head in range(HEADS):
             now = dict(zip(positions[head], gaps[head], strict=True))
@@ -181,7 +218,18 @@ def test_what_never_came_back_goes_by_age_however_old() -> None:
     assert len(set(scores.tolist())) == len(ages)
     assert float(scores[0]) == 1.0
     long, short = recurrence_scores(torch.tensor([0, 0]), torch.tensor([150, 10]), 150)
-    assert long > short > scores[2]  # the score grows with the gap
+    assert long > scores[3] == short  # silent for longer than eight times its gap, as if it had never come back
+    assert recurrence_scores(torch.tensor(0), torch.tensor(10), 150, patience=math.inf) > scores[0] / 2
+    assert recurrence_scores(torch.tensor([70, 70]), torch.tensor([150, 20]), 150).diff() < 0  # the score grows with the gap
+
+
+def test_a_threshold_is_moved_until_a_token_a_step_is_active() -> None:
+    layer = MemoryLayer(policy("lazyeviction", tokens=60, window=16, sinks=SINKS), 0)
+    active = []
+    for step in decoded(layer, 30 * 16):
+        if step % 16 == 15:
+            active.append(int(ones(layer.view().marks[UNCOUNTED]).sum()) / 15 / HEADS)
+    assert active[0] > 3 > 2 > sum(active[-5:]) / 5 > 0.5
 
 
 def test_the_term_that_grows_with_the_gap_keeps_what_comes_back() -> None:

@@ -36,6 +36,12 @@ WINDOW = "lazy.window"
 """The note that says how many steps pass between evictions, where that follows from the gaps."""
 LEAST_WINDOW, QUANTILE, LONGEST = 32, 0.8, 8
 """The window is at least so long; it spans this share of the gaps; and a gap counts as no longer than so many windows."""
+PATIENCE = 8.0
+"""What was not activated for so many times its longest gap counts as what never came back."""
+THRESHOLD, CALLS, CALLED = "lazy.threshold", "lazy.calls", "lazy.called"
+"""Notes, where the threshold is found out: what it is [B, G, 1], activations [B, G, 1] since it was last looked at, and in how many steps."""
+LOOKED_AT, FACTORS, HIGHEST = 16, (0.25, 8.0), 0.5
+"""The threshold is looked at after so many steps or more; how far it moves at a time; and the most that it becomes."""
 
 
 def begun(lasts: Sequence[Tensor], first: int, steps: int) -> None:
@@ -57,6 +63,13 @@ def counted(last: Tensor, gap: Tensor, bits: Tensor, first: int) -> None:
     inner = (longest_run(between) + 1).mul_((lowest != highest) & some)
     torch.maximum(gap, torch.maximum(reached, inner), out=gap)
     torch.where(some, newest.add_(first), last, out=last)
+
+
+def ones(bits: Tensor) -> Tensor:
+    """How many bits of each number are set; numbers are not negative, of int32 (Warren, Hacker's Delight, section 5-1)."""
+    pairs = bits - ((bits >> 1) & 0x55555555)
+    fours = (pairs & 0x33333333) + ((pairs >> 2) & 0x33333333)
+    return (((fours + (fours >> 4)) & 0x0F0F0F0F) * 0x01010101) >> 24
 
 
 def longest_run(bits: Tensor) -> Tensor:
@@ -83,24 +96,28 @@ def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float | Te
     last.add_(since)
 
 
-def recurrence_scores(last: Tensor, gap: Tensor, step: int, interval: bool = True, age: bool = True) -> Tensor:
+def recurrence_scores(last: Tensor, gap: Tensor, step: int, interval: bool = True, age: bool = True, patience: float = PATIENCE) -> Tensor:
     """The score of each token [...]; without `interval` or `age`, which ablations leave out, without that term. Of those that never came back, whose
-    first term is soon too small for a number, the later ones still stand above the earlier."""
-    ages, shares = (step - last).float(), gap.clamp_min(1).float().reciprocal_().neg_()
+    first term is soon too small for a number, the later ones still stand above the earlier. The paper's `patience` is endless."""
+    ages, gap = (step - last).float(), gap.float()
+    gap = gap.masked_fill(ages > patience * gap, 0)
+    shares = gap.clamp_min(1).reciprocal_().neg_()
     second = torch.where(gap > 0, torch.sigmoid(shares) * interval, ages * -_TIE)
     return (torch.sigmoid(ages.mul_(shares)) * age).add_(second).mul_(2)
 
 
 @dataclass(frozen=True)
 class Recurrence:
-    """Ranks by activations. `threshold` is of attention; None: `share` of what each stored token would get of an even attention. Of query heads that
-    share a key the largest attention counts. `prompt` stays whole where `protect` says so."""
+    """Ranks by activations. `threshold` is of attention; None: one for each head, which begins as `share` of what each stored token would get of an
+    even attention and is moved until about one token a step is activated. Of query heads that share a key the largest attention counts. The prompt
+    stays whole where `protect` says so."""
 
     threshold: float | None = None
     share: float = 0.75
     interval: bool = True
     age: bool = True
     longest: int = LONGEST * 128
+    patience: float = PATIENCE
     protect: bool = False
     name = "lazyeviction"
     query_window = 0
@@ -124,7 +141,7 @@ class Recurrence:
 
     def active(self, layer: MemoryLayer, piece: Part, paid: Tensor) -> Tensor:
         """[B, h, n]: which tokens of a piece the newest one, which paid it [B, h, g, 1, n] attention, activates."""
-        return paid[..., -1, :].amax(2) > self._least(layer, piece)
+        return paid[..., -1, :].amax(2) > self.least(layer, piece)
 
     def count(self, layer: MemoryLayer) -> None:
         """Counts the steps that were only noted."""
@@ -132,18 +149,34 @@ class Recurrence:
             first = layer.notes[FROM]
             lasts, gaps, noted = (layer.marked(name, torch.int32) for name in (LAST, GAP, UNCOUNTED))
             begun(lasts, first, steps)
+            if THRESHOLD in layer.notes:
+                self._look(layer, [ones(bits).sum(-1, keepdim=True) for bits in noted], steps)
             for last, gap, bits in zip(lasts, gaps, noted, strict=True):
                 counted(last, gap, bits, first)
                 bits.zero_()
             layer.notes[STEPS] = 0
 
-    def _least(self, layer: MemoryLayer, piece: Part) -> float | Tensor:
-        """Attention above which a token is active; [B, h, 1] where rows or heads hold unequally many tokens."""
+    def least(self, layer: MemoryLayer, piece: Part) -> float | Tensor:
+        """Attention above which a token is active, [B, h, 1] where it is found out."""
         if self.threshold is not None:
             return self.threshold
-        if not layer.parts and layer.tail.whole:
-            return self.share / layer.tail.length
-        return self.share / layer.held_tokens()[:, list(piece.heads), None]
+        if THRESHOLD not in layer.notes:
+            layer.notes[THRESHOLD] = (self.share / layer.held_tokens()).unsqueeze(-1)
+            layer.notes[CALLS], layer.notes[CALLED] = torch.zeros_like(layer.notes[THRESHOLD]), 0
+        found: Tensor = layer.notes[THRESHOLD]
+        return found if len(piece.heads) == found.shape[1] else found[:, list(piece.heads)]
+
+    def _look(self, layer: MemoryLayer, calls: Sequence[Tensor], steps: int) -> None:
+        """Moves the threshold where there were less than half an activation a step, or more than two."""
+        notes = layer.notes
+        for piece, its in zip(layer.pieces(), calls, strict=True):
+            notes[CALLS][:, list(piece.heads)] += its
+        notes[CALLED] += steps
+        if notes[CALLED] >= LOOKED_AT:
+            rate = notes[CALLS] / notes[CALLED]
+            moved = (notes[THRESHOLD] * rate.clamp(*FACTORS)).clamp_max(HIGHEST)
+            notes[THRESHOLD] = torch.where((rate < 0.5) | (rate > 2), moved, notes[THRESHOLD])
+            notes[CALLS], notes[CALLED] = torch.zeros_like(rate), 0
 
     def score(self, view: View) -> Tensor:
         if LAST not in view.marks:  # nothing was generated yet: the newer, the better
@@ -153,7 +186,7 @@ class Recurrence:
             last, gap = last.clone(), gap.clone()
             begun([last], notes[FROM], steps)
             counted(last, gap, view.marks[UNCOUNTED], notes[FROM])
-        scores = recurrence_scores(last, gap.clamp_max(self.longest), view.layer.seen, self.interval, self.age)
+        scores = recurrence_scores(last, gap.clamp_max(self.longest), view.layer.seen, self.interval, self.age, self.patience)
         return scores.masked_fill(view.positions < view.layer.notes[PROMPT][:, None, None], 10.0) if self.protect else scores  # others are under 4
 
 

@@ -25,6 +25,9 @@ class LastActivation(Recurrence):
         for piece, last, paid in zip(pieces, layer.marked(LAST, torch.int32), weights, strict=True):
             last.masked_fill_(self.active(layer, piece, paid) | (last == 0), layer.seen)
 
+    def least(self, layer: MemoryLayer, piece: Part) -> float | Tensor:
+        return self.share / layer.held_tokens()[:, list(piece.heads), None] if self.threshold is None else self.threshold
+
     def score(self, view: View) -> Tensor:
         return view.marks[LAST].float() if LAST in view.marks else -view.ranks.float()
 

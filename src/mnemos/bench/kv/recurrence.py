@@ -108,6 +108,11 @@ def without_age(held: Held, step: int) -> Tensor:
     return recurrence_scores(held.last, held.gap, step, age=False)
 
 
+def without_patience(held: Held, step: int) -> Tensor:
+    """As the paper has it: what came back once counts as due for ever."""
+    return recurrence_scores(held.last, held.gap, step, patience=float("inf"))
+
+
 def falling(held: Held, step: int) -> Tensor:
     """With a second term that falls with the interval, as some renderings of the paper read."""
     second = torch.where(held.gap > 0, 2 * torch.sigmoid(-held.gap / 100), 0.0)
