@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from index.spann.faulty_disk import FaultyDisk
 from index.spann.mixtures import mixture
 from mnemos.base.errors import Invalid
-from mnemos.index.spann import narrow
+from mnemos.index.spann import narrow, whole
 from mnemos.index.spann.attributes import UNTIMED, Attributes, Where
 from mnemos.index.spann.index import SpannIndex
 from mnemos.index.spann.options import Options
@@ -90,6 +90,7 @@ def test_less_than_a_hundredth_is_looked_at_whole_and_lists_without_any_are_not_
     monkeypatch.setattr(narrow, "SMALL", 0)
     assert index.search(QUERIES[0], 10, where=Where(any_of=["few"])).exact
     assert index.search(QUERIES[0], 10, where=Where(any_of=["hundredth"])).exact
+    index.search(QUERIES[0], 10, where=Where(any_of=["side"]))  # from then on it is known what that lets through
     monkeypatch.setattr(narrow, "_PER_LIST", 0.0)
     homes = index._parts.slots.homes.view()[index._parts.slots.map.find(np.flatnonzero(SIDE))]
     useful = len(np.unique(homes))
@@ -284,7 +285,11 @@ def test_a_vector_that_is_replaced_is_found_where_it_is_whatever_was_held_of_it(
     assert index.search(QUERIES[0], 2, where=where).ids.tolist() == [1, 2]
 
 
-def test_whole_gives_every_vector_that_may_be_among_the_nearest() -> None:
+@pytest.mark.parametrize("gathered", [0.0, 1.0])
+@pytest.mark.parametrize("block", [1, 16 * 32, 1 << 19])
+def test_whole_gives_every_vector_that_may_be_among_the_nearest(gathered: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "_GATHERED", gathered)
+    monkeypatch.setattr(whole, "_BLOCK_BYTES", block)
     rng = np.random.default_rng(2)
     far = np.concatenate([rng.standard_normal((50, 8)) + 1000, np.ones((40, 8)), rng.standard_normal((50, 8)) * 1e-4 + 1]).astype(np.float32)
     held = Whole(8)
@@ -301,6 +306,9 @@ def test_whole_gives_every_vector_that_may_be_among_the_nearest() -> None:
     assert held.holds(np.isin(np.arange(200), [2, 139]))
     assert not held.holds(np.isin(np.arange(200), [2, 3]))
     assert not held.holds(np.isin(np.arange(200), [2, 150]))
+    held.put(np.arange(140, 200), rng.standard_normal((60, 8)).astype(np.float32), 200)  # more room, and the same rows
+    np.testing.assert_array_equal(held.nearest(far[120], np.arange(200) == 9, 5)[1], far[9:10])
+    assert 200 * held.size <= held.nbytes <= held.needs(len(held.missing(np.arange(225))))
 
 
 def test_sketches_tell_near_from_far_and_forget() -> None:
@@ -324,5 +332,3 @@ def test_a_word_is_kept_as_its_hash_only() -> None:
     assert b"secret" not in raw
     assert len(marked.tables()["set_words"]) == 2
     assert marked.passing((Where(all_of=["other", "secret"]),), np.array([0, 3, 9])).tolist() == [False, True, False]
-
-

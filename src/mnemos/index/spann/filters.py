@@ -186,6 +186,6 @@ def may(allowed: Allowed, ids: Numbers) -> Mask:
     if not isinstance(allowed, np.ndarray) or allowed.ndim != 1 or allowed.dtype != np.bool_:
         raise Invalid("search: `allowed` must be a mask by id, an array (n,) of bool, or a function that gives one for ids")
     if len(ids) and int(ids.min()) >= 0 and int(ids.max()) < len(allowed):
-        return allowed[ids]
+        return allowed.take(ids)
     inside = (ids >= 0) & (ids < len(allowed))
     return inside & allowed[np.where(inside, ids, 0)] if len(allowed) else inside

@@ -42,7 +42,7 @@ class Narrow:
     def small(self, query: Floats, k: int, filter: Filter) -> Found | None:
         """The `k` nearest that `filter` lets through, where all vectors are so few bytes that they are held in memory; None where they are not."""
         parts, n = self._parts, len(self._parts.slots.homes.view())
-        if n * parts.whole.size > SMALL or parts.room + parts.whole.nbytes < n * parts.whole.size:
+        if n * parts.whole.size > SMALL or parts.room + parts.whole.nbytes < parts.whole.needs(n):
             return None
         mask, ids, version = filter.mask()
         if int(np.count_nonzero(mask)) > _NEARLY_ALL * len(parts.slots):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,8 +11,11 @@ from mnemos.index.spann.codes import Floats
 
 Numbers = NDArray[np.int64]
 
-_GATHERED = 0.25
-"""Where a larger share of all is asked for, a product with all is cheaper than fetching the rows together."""
+_GATHERED = 0.4
+"""Where a larger share of all is asked for, a product with all is cheaper than fetching the rows, a block after the other."""
+_BLOCK_BYTES = 1 << 19
+"""Of rows that are fetched together: they are multiplied while they are in the processor's own cache."""
+_LINE = 64
 _ROUNDING = float(np.finfo(np.float32).eps)
 
 
@@ -20,13 +25,20 @@ class Whole:
     def __init__(self, dimensions: int) -> None:
         self.size = 4 * dimensions + 5
         """Bytes of a slot."""
-        self._vectors: Floats = np.zeros((0, dimensions), dtype=np.float32)
+        self._vectors: Floats = _zeros(0, dimensions)
+        self._longest = 0.0
+        """At least the largest squared length, by two."""
         self._halves: Floats = np.zeros(0, dtype=np.float32)
         self._made = np.zeros(0, dtype=bool)
+        self._block: Floats = _zeros(0, dimensions)
 
     @property
     def nbytes(self) -> int:
-        return self._vectors.nbytes + self._halves.nbytes + self._made.nbytes
+        return self._vectors.nbytes + self._halves.nbytes + self._made.nbytes + self._block.nbytes
+
+    def needs(self, room: int) -> int:
+        """Bytes that the vectors of so many slots take, and room to fetch some of them into."""
+        return room * self.size + self._rows(room) * self._block.shape[1] * 4
 
     def missing(self, slots: Numbers) -> NDArray[np.bool_]:
         """Which of `slots` (m,) are not held."""
@@ -39,11 +51,15 @@ class Whole:
         """Hold `vectors` (m, dimensions), those in `slots` (m,); `room`: how many slots there are."""
         if room > len(self._made):
             more = max(room, len(self._made) * 9 // 8) - len(self._made)
-            self._vectors = np.concatenate([self._vectors, np.zeros((more, self._vectors.shape[1]), dtype=np.float32)])
+            grown = _zeros(len(self._made) + more, self._vectors.shape[1])
+            grown[: len(self._made)] = self._vectors
+            self._vectors = grown
             self._halves = np.concatenate([self._halves, np.zeros(more, dtype=np.float32)])
             self._made = np.concatenate([self._made, np.zeros(more, dtype=bool)])
         self._vectors[slots] = vectors
-        self._halves[slots] = np.einsum("ij,ij->i", vectors, vectors) / np.float32(2)
+        halves = np.einsum("ij,ij->i", vectors, vectors) / np.float32(2)
+        self._halves[slots] = halves
+        self._longest = max(self._longest, float(halves.max(initial=0)))
         self._made[slots] = True
 
     def forget(self, slots: Numbers) -> None:
@@ -65,21 +81,41 @@ class Whole:
         given that may be among the `k` if each is wrong as far as it can be.
         """
         n = min(len(mask), len(self._made))
-        count = int(np.count_nonzero(mask))
-        if count > max(_GATHERED * n, k):
-            ranks = np.where(mask[:n], self._halves[:n] - self._vectors[:n] @ query, np.float32(np.inf))
-            slots = np.flatnonzero(~(ranks > self._bound(query, ranks, k)) & mask[:n])
-            return slots, self._vectors[slots]
         slots = np.flatnonzero(mask)
-        vectors = self._vectors[slots]
-        if count > k:
-            ranks = self._halves[slots] - vectors @ query
-            near = ~(ranks > self._bound(query, ranks, k))
-            slots, vectors = slots[near], vectors[near]
-        return slots, vectors
+        if len(slots) > k:
+            if len(slots) > _GATHERED * n:
+                ranks = (self._halves[:n] - self._vectors[:n] @ query).take(slots)
+            else:
+                ranks = self._halves.take(slots) - self._products(slots, query)
+            slots = slots[~(ranks > self._bound(query, ranks, k))]
+        return slots, self._vectors[slots]
+
+    def _products(self, slots: NDArray[np.int64], query: Floats) -> Floats:
+        """<x, query> (m,) of the vectors in `slots` (m,): only these are read, and nothing of their size is written."""
+        rows = self._rows(len(self._made))
+        if len(self._block) != rows:
+            self._block = _zeros(rows, len(query))
+        products = np.empty(len(slots), dtype=np.float32)
+        for start in range(0, len(slots), rows):
+            some = slots[start : start + rows]
+            fetched = np.take(self._vectors, some, axis=0, out=self._block[: len(some)], mode="clip")
+            np.dot(fetched, query, out=products[start : start + rows])
+        return products
+
+    def _rows(self, room: int) -> int:
+        """Rows of a block, where there are so many slots."""
+        return min(max(1, _BLOCK_BYTES // (4 * self._block.shape[1])), room)
 
     def _bound(self, query: Floats, ranks: Floats, k: int) -> float:
         """A rank that none of the `k` nearest can be above; no number where a rank is none, and any may be."""
-        reach = float(np.sqrt(2 * self._halves.max(initial=0))) + float(np.linalg.norm(query))
+        reach = math.sqrt(2 * self._longest) + math.sqrt(query @ query)
         wrong = _ROUNDING * (len(query) + 2) * reach**2  # of a rank, at most; half of it of a distance
         return float(np.partition(ranks, k - 1)[k - 1]) + 3 * wrong
+
+
+def _zeros(rows: int, dimensions: int) -> Floats:
+    """Zeros (rows, dimensions) that begin with a line of the processor's cache: a product with all of them takes a tenth less time."""
+    line = _LINE // 4
+    held = np.zeros(rows * dimensions + line, dtype=np.float32)
+    start = -held.ctypes.data % _LINE // 4
+    return held[start : start + rows * dimensions].reshape(rows, dimensions)
