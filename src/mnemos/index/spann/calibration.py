@@ -115,10 +115,9 @@ def calibrated(parts: Parts, mender: Mender, queries: Floats | None = None, floo
         probes = _probes(parts, mender, np.full(len(asked), -1), parts.measure.sought(asked), live)
     else:
         sample = np.sort(rng.choice(live, min(_QUERIES, len(live)), replace=False))
-        with parts.lock:
-            sample = sample[parts.slots.homes.view()[sample] != NOWHERE]
-            sought = parts.measure.sought(mender.exact(sample))
-            strange = ~_headed(parts, sought)
+        sample, vectors = _there(parts, mender, sample)
+        sought = parts.measure.sought(vectors)
+        strange = ~_headed(parts, sought)
         if 2 * strange.sum() > len(sample):
             sample, sought = sample[strange], sought[strange]
         probes = _probes(parts, mender, sample, sought, live)
@@ -151,7 +150,11 @@ def _least(enough: Callable[[int], bool]) -> int:
 def _headed(parts: Parts, sought: Floats) -> NDArray[np.bool_]:
     """Which of `sought` (q, dimensions) are heads: what is near a head is found better than what is asked from outside."""
     rotated = parts.rotate(sought)
-    return np.asarray(parts.heads.nearest(rotated, 1)[1][:, 0] <= _SAME * np.einsum("ij,ij->i", rotated, rotated))
+    squares = np.zeros(len(rotated), dtype=np.float32)
+    for row in range(len(rotated)):
+        with parts.lock:
+            squares[row] = parts.heads.nearest(rotated[row : row + 1], 1)[1][0, 0]
+    return np.asarray(squares <= _SAME * np.einsum("ij,ij->i", rotated, rotated))
 
 
 def _probes(parts: Parts, mender: Mender, sample: Numbers, sought: Floats, live: Numbers) -> list[_Probe]:
