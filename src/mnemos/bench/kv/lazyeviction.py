@@ -14,7 +14,22 @@ from mnemos.activation.policies import policy
 from mnemos.activation.policy import Policy
 from mnemos.base.stats import bootstrap_ratio
 from mnemos.bench.kv.inject import model_of
-from mnemos.bench.kv.recurrence import Score, Shape, Trace, falling, h2o, hit_rate, lazy, made, raas, tova, without_age, without_interval
+from mnemos.bench.kv.ledgers import NOTE, ledgers
+from mnemos.bench.kv.recurrence import (
+    Score,
+    Shape,
+    Trace,
+    falling,
+    h2o,
+    hit_rate,
+    lazy,
+    made,
+    raas,
+    tova,
+    without_age,
+    without_interval,
+    without_patience,
+)
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
@@ -30,6 +45,7 @@ ARMS: Mapping[str, Score] = {
     "LazyEviction": lazy,
     "without the interval": without_interval,
     "without the age": without_age,
+    "without patience": without_patience,
     "falling with the interval": falling,
     "RaaS": raas,
     "H2O": h2o,
@@ -38,6 +54,7 @@ ARMS: Mapping[str, Score] = {
 NOTES = (
     "Traces are made as the method's sheet describes them; a hit is a return whose token is still held. All arms evict every 80 steps and keep the "
     "80 newest, mean of the seeds. With returns after less than 10 steps there is nothing to gain: the negative control.",
+    NOTE,
     "Times are processor time of a Llama with random weights (width 256, 4 layers), one torch thread; arms take turns, step by step.",
 )
 
@@ -45,7 +62,7 @@ NOTES = (
 def run(benchmark: Benchmark, options: Options) -> Result:
     """Measures all parts."""
     with one_thread():
-        return in_parts(benchmark, options, (traces, overhead), NOTES)
+        return in_parts(benchmark, options, (traces, ledgers, overhead), NOTES)
 
 
 def traces(options: Options) -> Measured:

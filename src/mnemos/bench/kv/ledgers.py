@@ -1,0 +1,139 @@
+"""Ledgers kept with a part of the cache: long chains of sums whose earlier results come back after long gaps (sheet of LazyEviction, checks 2, 3, 6).
+
+The reference model, taught to keep ledgers, reads the given words and works out the numbers one by one, going on from its own. All arms evict in the
+same steps down to the same number of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mnemos.activation.memory import KVMemory
+from mnemos.activation.policies import policy
+from mnemos.activation.policy import Policy
+from mnemos.base.stats import bootstrap_difference, bootstrap_mean
+from mnemos.bench.parts import Measured
+from mnemos.bench.registry import Options
+from mnemos.bench.result import Check
+from mnemos.models.reference import language, ledger
+from mnemos.models.reference.ledger.task import LEDGER, SHORT, Ledger, Shape, make
+
+SHARES = (0.5, 0.3)
+WINDOW, TOGETHER = 32, 60
+"""Steps between evictions; and ledgers that are kept in one batch."""
+MASTERED, LOST, MORE = 0.9, 0.02, 0.05
+"""Least share of ledgers that the full cache keeps without a mistake; what half the cache may lose of that; and what the best other method is
+behind."""
+OTHERS = ("H2O", "TOVA", "window")
+ARMS: Mapping[str, Callable[[int], Policy]] = {
+    "LazyEviction": lambda tokens: policy("lazyeviction", tokens=tokens, window=WINDOW),
+    "without the interval": lambda tokens: policy("lazyeviction", tokens=tokens, window=WINDOW, interval=False),
+    "without the age": lambda tokens: policy("lazyeviction", tokens=tokens, window=WINDOW, age=False),
+    "without patience": lambda tokens: policy("lazyeviction", tokens=tokens, window=WINDOW, patience=float("inf")),
+    "RaaS": lambda tokens: policy("raas", tokens=tokens, recent=WINDOW, every=WINDOW, threshold=0.2),
+    "H2O": lambda tokens: policy("h2o", tokens=tokens, recent=tokens // 2, every=WINDOW),
+    "H2O, few recent": lambda tokens: policy("h2o", tokens=tokens, recent=WINDOW, every=WINDOW),
+    "TOVA": lambda tokens: policy("tova", tokens=tokens, every=WINDOW),
+    "window": lambda tokens: policy("window", tokens=tokens, every=WINDOW),
+}  # fmt: skip
+NOTE = (
+    "Ledgers of about 600 words, other ones than the model was taught on. Right: every number of a ledger, worked out one by one. Every arm evicts "
+    "every 32 steps down to its share of the ledger, and so holds up to 32 tokens more between. H2O keeps half of its tokens for what is recent, as "
+    "its paper does; RaaS has a threshold chosen for this model (0.2), LazyEviction finds its own."
+)
+
+
+FAR = 60
+"""Words after which a look-up is one after a long gap."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Of each ledger, whether every number was right, and what share of its look-ups after `FAR` words or more; and the most tokens a head held."""
+
+    right: NDArray[np.float64]
+    looked_up: NDArray[np.float64]
+    held: int
+
+
+def keep(model: Any, rows: Sequence[Ledger], made: Policy) -> Kept:
+    """Keeps ledgers of one length, `TOGETHER` at a time, with a policy."""
+    right, looked_up, held = list[float](), list[float](), 0
+    for start in range(0, len(rows), TOGETHER):
+        some = rows[start : start + TOGETHER]
+        numbers, most = _numbers(model, some, made)
+        held = max(held, most)
+        right += numbers.all((1, 2)).tolist()
+        far = np.array([row.gaps for row in some]) >= FAR
+        looked_up += [float(one[its].mean()) if its.any() else 1.0 for one, its in zip(numbers[..., 0], far, strict=True)]
+    return Kept(np.array(right, dtype=np.float64), np.array(looked_up), held)
+
+
+def _numbers(model: Any, rows: Sequence[Ledger], made: Policy) -> tuple[NDArray[np.bool_], int]:
+    """Which numbers are right, [rows, lines, 2]: what a line looks up, and its result; and the most tokens that a head held."""
+    words, given, prompt = torch.tensor([language.encode(row.words) for row in rows]), rows[0].given, rows[0].prompt
+    memory, written, held = KVMemory.of(model, made), words.clone(), 0
+    with torch.no_grad():
+        logits = model(words[:, :prompt], cache=memory, logits_to_keep=1).logits
+        for place in range(prompt, words.shape[1]):
+            if not given[place]:
+                written[:, place] = logits[:, -1].argmax(-1)
+            logits = model(written[:, place : place + 1], cache=memory, logits_to_keep=1).logits
+            held = max(held, *(layer.stored for layer in memory.managed))
+    same: NDArray[np.bool_] = (written == words)[:, ~torch.tensor(given)].view(len(rows), -1, 2).numpy()
+    return same, held
+
+
+def _rows(count: int, seed: int, length: int, shape: Shape = LEDGER) -> list[Ledger]:
+    return [make(length, f"bench {seed} {number}", shape) for number in range(count)]
+
+
+def ledgers(options: Options) -> Measured:
+    """Ledgers kept without a mistake by arm and share of the cache, against the full cache; and such where nothing comes back after long."""
+    model, _ = ledger.load()
+    count, length = (6, ledger.LENGTH // 2) if options.quick else (60, ledger.LENGTH)
+    arms = {name: ARMS[name] for name in (("LazyEviction", *OTHERS) if options.quick else ARMS)}
+    rows, rng = _rows(count, options.seed, length), options.rng()
+    full, size = keep(model, rows, policy("full")), len(rows[0].words)
+    table = {"full": {"ledgers": float(full.right.mean()), "far look-ups": float(full.looked_up.mean()), "most held": full.held / size}}
+    checks = [Check.of("ledgers that the full cache keeps without a mistake", bootstrap_mean(full.right, range(count), rng), MASTERED)]
+    for share in SHARES:
+        tokens = int(share * size)
+        found = {}
+        for name, made in arms.items():
+            options.say(f"{name}, {share:.0%}")
+            found[name] = keep(model, rows, made(tokens))
+            table[f"{name}, {share:.0%}"] = {"ledgers": float(found[name].right.mean()), "far look-ups": float(found[name].looked_up.mean()),
+                                             "most held": found[name].held / size}  # fmt: skip
+        checks += _compared(full, found, share, options)
+    return checks, {"ledgers": table} | _control(model, count, options)
+
+
+def _compared(full: Kept, found: Mapping[str, Kept], share: float, options: Options) -> list[Check]:
+    ours, rng, each = found["LazyEviction"].right, options.rng(), range(len(full.right))
+    best = max((name for name in found if name.startswith(OTHERS)), key=lambda name: float(found[name].right.mean()))
+    checks = []
+    if share == SHARES[0]:
+        lost = bootstrap_difference(full.right, ours, each, rng)
+        checks.append(Check.of(f"ledgers lost at {share:.0%} of the cache", lost, LOST, at_least=False))
+    more = bootstrap_difference(ours, found[best].right, each, rng)
+    checks.append(Check.of(f"ledgers more than the best of {', '.join(OTHERS)} ({best}) at {share:.0%}", more, MORE))
+    for name in ("without the interval", "without the age", "without patience", "RaaS"):
+        if name in found:
+            checks.append(Check.of(f"ledgers more than {name} at {share:.0%}", bootstrap_difference(ours, found[name].right, each, rng)))
+    return checks
+
+
+def _control(model: Any, count: int, options: Options) -> dict[str, dict[str, dict[str, float]]]:
+    """The same where nothing comes back after more than two lines."""
+    rows = _rows(count // 3, options.seed, ledger.LENGTH // 2, SHORT)
+    tokens = int(SHARES[-1] * len(rows[0].words))
+    arms = {"full": policy("full"), **{name: ARMS[name](tokens) for name in ("LazyEviction", *OTHERS)}}
+    kept = {name: {"ledgers": float(keep(model, rows, made).right.mean())} for name, made in arms.items()}
+    return {f"nothing comes back after long, {SHARES[-1]:.0%}": kept}
