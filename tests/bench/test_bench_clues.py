@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pytest
+import torch
 
-from mnemos.bench.clues import _arms
+from mnemos.bench.clues import _arms, _recalled
 from mnemos.bench.clues_world import BYNAME, EXPLICIT, IMPLICIT, ROLE, world
 from mnemos.bench.embedding import CountingEmbedder
+from mnemos.bench.registry import Options
 from mnemos.models.hashed import HashedEmbedder
 
 
@@ -39,3 +42,13 @@ def test_clues_find_what_the_question_alone_does_not() -> None:
         for ours in ("clues", "memory + BM25"):
             assert found[ours][implicit].mean() >= found[alone][implicit].mean() + 0.10
             assert found[ours][~implicit].mean() >= found[alone][~implicit].mean() - 0.01
+
+
+def test_what_a_model_recalls_is_measured_beside_the_strategy_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setattr("mnemos.bench.clues.REGISTERS", ((48, 4),))
+    checks, tables = _recalled(Options(quick=True))
+    assert [(check.n, check.threshold) for check in checks] == [(20, None)] * 2
+    (table,) = tables.values()
+    assert table["recalled, 48 lines, 4 to a memory"]["implicit"] >= table["clues, 48 lines, 4 to a memory"]["implicit"] - 0.1
+    assert table["plain, 48 lines, 4 to a memory"]["explicit"] == 1.0

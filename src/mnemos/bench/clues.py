@@ -36,21 +36,24 @@ Numbers = NDArray[np.float64]
 
 K = 9
 """Passages that a reader is given; the sheet's (three clues of three)."""
+REGISTERS = ((84, 1), (84, 4), (160, 4))
+"""Lines, and how many of them make a memory; about 500 tokens, which the memory tokens were trained for, and 1,000."""
 HYPOTHETICAL = 3
 """Passages found first that stand for the one that HyDE has a model write."""
 NOTES = (
     "Implicit questions name people by what they are to others, or by bynames, that never stand beside the evidence; only the passage that holds "
     "the answer counts as evidence. HyDE-like: the vectors of the question and of the three passages nearest to it, averaged; no model writes one.",
     "`memory + BM25`: the global memory alone, its clues searched for by BM25 and fused (`text.clues.evidence.gather`), without a store.",
-    "Lossless invariants, memory size and trained compression (checks 1 to 3), and reuse of what is compressed, belong to the memory of compressed "
-    "keys and values, which is not part of this benchmark; its driver is to keep the same protocol (`text.clues.memory.GlobalMemory`).",
+    "Lossless invariants, memory size and trained compression (checks 1 to 3), and reuse of what is compressed, are measured by `kv-memorag`.",
+    "Registers: made-up lines of the reference model's language, one or four to a memory. One line names the byname that a question asks by, another "
+    "holds the answer. The model recalls of all of them, through the memory tokens of the package, 64 tokens to a window, 4 to a memory token.",
     "Long documents: the share of the answer's telling words, beyond the question's, in ten passages; the sets mark no evidence.",
 )
 
 
 def run(benchmark: Benchmark, options: Options) -> Result:
     """The sheet's checks 4 and 5 in the statistical form, real sets, and speed."""
-    return in_parts(benchmark, options, (_implicit, _reuse, _several, _long, _speed), NOTES)
+    return in_parts(benchmark, options, (_implicit, _recalled, _reuse, _several, _long, _speed), NOTES)
 
 
 # ---- 4: what the question does not name -----------------------------------------------------------------------------
@@ -70,6 +73,49 @@ def _implicit(options: Options) -> tuple[list[Check], dict[str, Any]]:
                                 baseline=float(found[name][chosen].mean()), interval=(gain.low, gain.high), n=gain.n))  # fmt: skip
     table = {name: {kind: float(row[kinds == kind].mean()) for kind in (*IMPLICIT, EXPLICIT)} for name, row in found.items()}
     return checks, {f"Made-up valley, evidence recall@{K}": table}
+
+
+def _recalled(options: Options) -> tuple[list[Check], dict[str, Any]]:
+    """The strategy on a space, with what a model recalls of a compressed memory of it, and without."""
+    from mnemos.activation.beacon import reference as trained  # torch, for this part alone
+    from mnemos.activation.beacon.asking import Prompts
+    from mnemos.activation.beacon.recaller import BeaconRecaller
+    from mnemos.activation.beacon.windows import Windows
+    from mnemos.bench.kv.memorag import register
+    from mnemos.models import reference
+    from mnemos.models.local.model import LocalModel
+
+    module, tokenizer = reference.load()
+    model, beacons = LocalModel(module, tokenizer), trained.load(module)
+    prompts = Prompts(recall="<q> key {question} <a>", rewrite="", answer="", summarise="")
+    recaller = BeaconRecaller(model, beacons, Windows(64, 4), prompts, first=model.encode("<s>", special=False), tokens=8)
+    checks: list[Check] = []
+    table: dict[str, Any] = {}
+    for lines, each in REGISTERS:
+        found: dict[tuple[str, bool], list[float]] = {}
+        clusters: dict[bool, list[int]] = {False: [], True: []}
+        for number in range(1 if options.quick else 10):
+            made = register(f"recalled {options.seed} {number}", lines)
+            with tempfile.TemporaryDirectory(prefix="mnemos-bench-") as home, mnemos.open(Path(home, "memory.db"), embedder="none") as mem:
+                space = mem.space("register", strategy="clues")
+                ids = [cube.id for cube in space.add_many({"text": " ".join(made.lines[at : at + each])} for at in range(0, lines, each))]
+                mem.recaller = recaller
+                space.consolidate()
+                for question, evidence, explicit in made.asked:
+                    clusters[explicit].append(number * lines + evidence)
+                    for arm, strategy in (("recalled", "clues"), ("clues", "clues"), ("plain", "plain")):
+                        mem.recaller = recaller if arm == "recalled" else None
+                        hits = space.search(question, k=K, strategy=strategy)
+                        found.setdefault((arm, explicit), []).append(float(ids[evidence // each] in [hit.cube.id for hit in hits]))
+        for explicit, label in ((False, "implicit"), (True, "explicit")):
+            rows = {arm: np.array(found[arm, explicit]) for arm in ("recalled", "clues", "plain")}
+            gain = bootstrap_difference(rows["recalled"], rows["clues"], clusters[explicit], options.rng())
+            checks.append(Check(f"{label} questions, {lines} lines, {each} to a memory, evidence recall@{K}, with what a model recalls − without",
+                                gain.value, None, baseline=float(rows["clues"].mean()), interval=(gain.low, gain.high), n=gain.n))  # fmt: skip
+            for arm, values in rows.items():
+                table.setdefault(f"{arm}, {lines} lines, {each} to a memory", {})[label] = float(values.mean())
+    beacons.remove()
+    return checks, {f"Registers, evidence recall@{K}": table}
 
 
 def _arms(corpus: Corpus, embedder: CountingEmbedder) -> dict[str, Numbers]:

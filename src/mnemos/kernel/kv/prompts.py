@@ -125,15 +125,14 @@ class Prompts:
         if not handed:
             return tuple(said)
         words = Words(said_between(self._model, tokens, 0, len(tokens)) or "")
-        found = []
+        found = [(cube, how) for cube, how in handed.items() if Traces([how.words]).within(words)]
+        out = list(said)
         with self._space.system.snapshot() as snapshot:
-            for cube, how in handed.items():
+            for cube, how in found:
                 with contextlib.suppress(NotFound):
-                    viewing, row = viewed(self._space, snapshot, cube)
-                    text = how.line or viewing.text(row)
-                    if row.content.version == how.version and Traces([text]).within(words):
-                        found.append((cube, text))
-        return (*said, *found)
+                    if viewed(self._space, snapshot, cube)[1].content.version == how.version:
+                        out.append((cube, how.words))
+        return tuple(out)
 
 
 class _Rows:

@@ -20,10 +20,10 @@ _CALLERS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """A version that was handed out; `line` is how it stood in a context, None where it was handed out as it is."""
+    """A version that was handed out, and the words in which it was: its text, or its line in a context."""
 
     version: int
-    line: str | None
+    words: str
 
 
 class HandedOut:
@@ -35,18 +35,18 @@ class HandedOut:
 
     def note(self, space: int, principal: str | None, cubes: Iterable[MemCube]) -> None:
         """These were given to the caller as they are."""
-        self._note(space, principal, ((cube, None) for cube in cubes))
+        self._note(space, principal, ((cube, cube.text) for cube in cubes))
 
     def note_context(self, space: int, principal: str | None, context: Context) -> None:
         """These stand in a context that was given to the caller."""
-        self._note(space, principal, zip((hit.cube for hit in context.hits), context.lines or [None] * len(context.hits), strict=True))
+        self._note(space, principal, zip((hit.cube for hit in context.hits), context.lines, strict=True))
 
-    def _note(self, space: int, principal: str | None, handed: Iterable[tuple[MemCube, str | None]]) -> None:
+    def _note(self, space: int, principal: str | None, handed: Iterable[tuple[MemCube, str]]) -> None:
         with self._lock:
             known = self._by_caller.setdefault((space, principal), OrderedDict())
             self._by_caller.move_to_end((space, principal))
-            for cube, line in handed:
-                known[parse_id(cube.id)] = Handed(cube.version, line)
+            for cube, words in handed:
+                known[parse_id(cube.id)] = Handed(cube.version, words)
                 known.move_to_end(parse_id(cube.id))
             while len(known) > MOST:
                 known.popitem(last=False)
