@@ -69,7 +69,7 @@ def keep(model: Any, rows: Sequence[Ledger], made: Policy) -> Kept:
         some = rows[start : start + TOGETHER]
         numbers, most = _numbers(model, some, made)
         held = max(held, most)
-        right += numbers.all((1, 2)).tolist()
+        right += [float(one.all()) for one in numbers]
         far = np.array([row.gaps for row in some]) >= FAR
         looked_up += [float(one[its].mean()) if its.any() else 1.0 for one, its in zip(numbers[..., 0], far, strict=True)]
     return Kept(np.array(right, dtype=np.float64), np.array(looked_up), held)

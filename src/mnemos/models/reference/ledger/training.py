@@ -56,7 +56,7 @@ def batch(plan: Plan, step: int) -> tuple[Tensor, Tensor]:
     return torch.tensor([language.encode(row.words) for row in rows]), torch.tensor(rows[0].given).logical_not().nonzero()[:, 0]
 
 
-def train(plan: Plan = PLAN, hear: Callable[[str], None] = print, save: Callable[[Any], None] | None = None) -> Any:
+def train(plan: Plan = PLAN, hear: Callable[[str], None] = print, save: Callable[[Any], object] | None = None) -> Any:
     """The model that has learnt; `save` is called with it every hundred steps."""
     model, _ = reference.load()
     torch.manual_seed(plan.seed)
