@@ -460,6 +460,20 @@ def test_budgets_by_need_are_of_all_layers_together() -> None:
         assert (entropy.planner.together, entropy.planner.spread) == (False, 1 / 3)  # type: ignore[attr-defined]
 
 
+def test_layers_that_keep_little_go_on_keeping_little_while_generating() -> None:
+    model = llama()
+    its = with_need(plan(model), np.asarray([[[0.1, 0.2], [0.9, 0.8]]] * 2))
+    memory = settled(policy("uncomp", tokens=40, plan=its, window=8), model)
+    for step in range(4):
+        assert [[len(head) for head in layer[0]] for layer in memory.held()] == [[9, 9], [71, 71]]
+        run(model, memory, tokens(1, 1, seed=step))
+    short = settled(policy("uncomp", tokens=40, plan=its, window=8), model, tokens(1, 39))
+    run(model, short, tokens(1, 1))
+    assert [[len(head) for head in layer[0]] for layer in short.held()] == [[40, 40], [40, 40]]  # within the budget nothing is dropped
+    run(model, short, tokens(1, 1))
+    assert [[len(head) for head in layer[0]] for layer in short.held()] == [[9, 9], [41, 41]]
+
+
 # Deletion
 
 

@@ -231,14 +231,15 @@ class Pruning(Policy):
         if self.scorer is None or self.budget is None:
             return False
         budget = self.budget.of(layer.seen)
-        if layer.stored <= budget:
+        if layer.seen <= budget:
             return False
         view = layer.view()
-        counts = list(self.planner.plan(view, budget))
-        scores = self.scorer.score(view)
         own, stored = self.budget.of_rows(view), (view.positions >= 0).sum(-1)
         each = torch.tensor([list(self.planner.plan(view, its)) for its in own.tolist()], device=own.device)  # [B, G]
-        within = (stored.amax(1) <= own)[:, None]  # rows of a batch that lose nothing: they are stored as if they stood alone
+        within = (stored <= each).all(1) | (view.positions.amax((1, 2)) < own)  # rows that lose nothing: they are stored as if they stood alone
+        if bool(within.all()):
+            return False
+        within, counts, scores = within[:, None], list(self.planner.plan(view, budget)), self.scorer.score(view)
         staying = torch.where(within, stored - self._given(stored), self.recent)
         if self.sinks:
             scores = scores.masked_fill(view.ages < self.sinks, torch.inf)

@@ -17,6 +17,7 @@ pytest.importorskip("transformers")
 
 from mnemos.base.errors import Conflict, NotFound  # noqa: E402
 from mnemos.models.reference import language, tasks  # noqa: E402
+from mnemos.models.reference.training import recall  # noqa: E402
 from mnemos.models.reference.training.__main__ import main  # noqa: E402
 from mnemos.models.reference.training.attention import blocked  # noqa: E402
 from mnemos.models.reference.training.batches import Books, batch  # noqa: E402
@@ -176,6 +177,14 @@ def test_a_fresh_model_s_first_layer_looks_back_and_torch_s_generator_is_left_al
 def test_the_command_says_which_text_is_missing(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"moby-dick\.txt\.gz is missing"):
         main(["--out", str(tmp_path / "out"), "--text", str(tmp_path), "--until", "1"])
+
+
+def test_a_model_whose_heads_share_no_keys_is_trained_by_the_same_loop(tmp_path: Path) -> None:
+    recall.train(["--out", str(tmp_path), "--text", str(tmp_path), "--until", "0", "--seed", "7"])
+    model = recall.trained(tmp_path)
+    assert model.config.num_key_value_heads == model.config.num_attention_heads == 8
+    assert torch.equal(model.model.layers[1].self_attn.k_proj.weight, fresh(7, **recall.SHAPE).model.layers[1].self_attn.k_proj.weight)
+    assert not torch.equal(model.lm_head.weight, fresh(6, **recall.SHAPE).lm_head.weight)
 
 
 def test_the_log_is_json_lines(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from mnemos.models.reference import language, tasks
 
 TASKS = ("kv", "needle", "copy")
 LENGTH, WINDOW = 768, 8
+SIGNAL_LENGTH = 512
 SEEDS = 3
 LOW = 12
 """Tokens of heads in the low group at the extreme: 1.56 % of 768."""
@@ -87,7 +88,7 @@ def calibrated(name: str, count: int) -> Plan:
 @cache
 def measured(quick: bool) -> Plan:
     """The plan with its signal and needs, and what heads cost, of prompts that no part asks."""
-    made = [Asked.of(TASKS[number % len(TASKS)], 512, f"need {number}").split for number in range(6 if quick else 30)]
+    made = [Asked.of(TASKS[number % len(TASKS)], SIGNAL_LENGTH, f"need {number}").split for number in range(6 if quick else 30)]
     plan = with_need(calibrated("first", 6 if quick else 24), needs(model()[0], made))
     return with_cost(plan, costs(model()[0], plan, made[: 3 if quick else 12]))
 
@@ -149,7 +150,7 @@ def signal(options: Options) -> Measured:
     halves, within = [], []
     for seed in range(SEEDS):
         for task in TASKS:
-            grew = needs(own, [Asked.of(task, 512, f"signal {options.seed} {seed} {task} {number}").split for number in range(count)])
+            grew = needs(own, [Asked.of(task, SIGNAL_LENGTH, f"signal {options.seed} {seed} {task} {number}").split for number in range(count)])
             for name, its in kinds.items():
                 rows[name][f"{task}, seed {seed}"] = spearman(np.ravel(its.head_entropy), grew.mean(0).ravel())
             halves.append(spearman(grew[::2].mean(0).ravel(), grew[1::2].mean(0).ravel()))
