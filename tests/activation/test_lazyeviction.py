@@ -175,6 +175,16 @@ def test_what_is_new_begins_when_it_came_and_a_prompt_with_the_first_step() -> N
     assert [last.tolist() for last in lasts] == [[[[9, 7]]], [[[5, 9, 9, 10]]]]
 
 
+def test_a_prompt_between_steps_that_are_not_counted_yet_begins_with_the_next_step() -> None:
+    layer = MemoryLayer(policy("lazyeviction", tokens=60, window=16, sinks=SINKS, threshold=1.0), 0)
+    assert list(decoded(layer, 3)) == [1, 2, 3]
+    for count in (4, 1):
+        states = torch.ones(1, HEADS, count, SIZE)
+        layer.attend(torch.ones(1, HEADS * GROUP, count, SIZE), states, states, None, 0.5, None, None)
+    layer.policy.scorer.count(layer)  # type: ignore[attr-defined]
+    assert layer.view().marks[LAST][0].tolist() == [[*[12] * PROMPT, 12, 13, 14, *[19] * 5]] * HEADS
+
+
 def decoded(layer: MemoryLayer, steps: int, seed: int = 3) -> Iterator[int]:
     """Reads a prompt and then steps, whose numbers it gives."""
     generator = torch.Generator().manual_seed(seed)

@@ -5,6 +5,9 @@ last activation (attention above a threshold) and the longest gap between two of
 the budget goes, the W newest aside. A token's score is 2σ(−age / interval) + 2σ(−1 / interval): near its largest just after an activation, falling
 the slower the longer the known gap, and larger for what once came back after long. (The second term grows with the interval; renderings of the paper
 that read otherwise lose what the method claims.) What never came back has the first term alone, of interval 1.
+
+Two things are ours: the threshold is found out where none is given; and what was silent for many times its interval is no longer due, so that what
+was used a few times in a row and never again does not stay for good.
 """
 
 from __future__ import annotations
@@ -44,12 +47,14 @@ LOOKED_AT, FACTORS, HIGHEST = 16, (0.25, 8.0), 0.5
 """The threshold is looked at after so many steps or more; how far it moves at a time; and the most that it becomes."""
 
 
-def begun(lasts: Sequence[Tensor], first: int, steps: int) -> None:
-    """Sets, in place, when what is new was activated for the first time: the tokens of `steps` steps from `first` on, the last that there are, when
-    they came; others, of a prompt, in the first step."""
-    for last in lasts:
+def begun(lasts: Sequence[Tensor], first: int, steps: int, later: int = 0) -> None:
+    """Sets, in place, when what is new was activated for the first time: the tokens of `steps` steps from `first` on when they came, the others, of a
+    prompt, in the first step. The last `later` tokens, of another prompt, which no step has seen, are left out."""
+    *others, tail = lasts
+    tail = tail[..., : tail.shape[-1] - later]
+    for last in (*others, tail):
         last.masked_fill_(last == 0, first)
-    lasts[-1][..., -steps:] = torch.arange(first, first + steps, dtype=torch.int32, device=lasts[-1].device)
+    tail[..., -steps:] = torch.arange(first, first + steps, dtype=torch.int32, device=tail.device)
 
 
 def counted(last: Tensor, gap: Tensor, bits: Tensor, first: int) -> None:
@@ -87,6 +92,7 @@ def longest_run(bits: Tensor) -> Tensor:
 
 
 _TIE = 2.0**-24
+"""Of a score, a step of age of what never came back: too small to matter where scores differ otherwise."""
 
 
 def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float | Tensor, step: int) -> None:
@@ -148,7 +154,7 @@ class Recurrence:
         if steps := layer.notes.get(STEPS, 0):
             first = layer.notes[FROM]
             lasts, gaps, noted = (layer.marked(name, torch.int32) for name in (LAST, GAP, UNCOUNTED))
-            begun(lasts, first, steps)
+            begun(lasts, first, steps, max(0, layer.seen - first - steps))
             if THRESHOLD in layer.notes:
                 self._look(layer, [ones(bits).sum(-1, keepdim=True) for bits in noted], steps)
             for last, gap, bits in zip(lasts, gaps, noted, strict=True):
@@ -184,7 +190,7 @@ class Recurrence:
         last, gap, notes = view.marks[LAST], view.marks[GAP], view.layer.notes
         if steps := notes.get(STEPS, 0):
             last, gap = last.clone(), gap.clone()
-            begun([last], notes[FROM], steps)
+            begun([last], notes[FROM], steps, max(0, view.layer.seen - notes[FROM] - steps))
             counted(last, gap, view.marks[UNCOUNTED], notes[FROM])
         scores = recurrence_scores(last, gap.clamp_max(self.longest), view.layer.seen, self.interval, self.age, self.patience)
         return scores.masked_fill(view.positions < view.layer.notes[PROMPT][:, None, None], 10.0) if self.protect else scores  # others are under 4
