@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PAPER = Budget(share=1 / 64)
 """1.56 % of the context."""
-WAYS = ((1, 0.5, 4, 4), (1, 0.5, 4, 2), (1, 0.25, 4, 2), (1, 0.25, 4, 1), (2, 0.25, 4, 1), (4, 0.25, 4, 1), (8, 0.25, 4, 1), (8, 0.125, 4, 1))
+WAYS = ((1, 0.25, 4, 2), (1, 0.25, 4, 1), (2, 0.25, 4, 1), (4, 0.25, 4, 1), (8, 0.25, 4, 1), (8, 0.125, 4, 1))
 """Tokens of a chunk, directions as a share, bits of coefficients and of landmarks, from what is found best to what takes least."""
 CHOSEN = ("chunk", "rank", "most_rank", "bits", "landmark_bits", "outliers", "residual", "flush", "reuse")
 """What `near` decides."""
