@@ -28,8 +28,8 @@ _FIRST_KEY = _FIRST_NOISE + NOISE
 NOTE_WORDS = _FIRST_KEY + KEYS
 """Ids that notes have, the landmark's not counted."""
 
-DENSITY = 60
-"""Words for each note in sessions that are scored, whatever their length: other notes distract as often in a long one as in a short one."""
+DENSITY = 64
+"""Tokens for each note in sessions where other notes distract as often whatever their length."""
 
 CHARACTERS = "\n !\"'(),-.:;?0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 """Of texts; any other is a space."""

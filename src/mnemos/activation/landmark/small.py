@@ -63,13 +63,13 @@ class Small:
         return len(lessons.CHARACTERS) if self.text else lessons.NOTE_WORDS
 
 
-def _shape(width: int, inner: int, head: int) -> dict[str, int]:
-    return {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4,
+def _shape(width: int, inner: int, heads: int, head: int) -> dict[str, int]:
+    return {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": 3, "num_attention_heads": heads, "num_key_value_heads": heads,
             "head_dim": head}  # fmt: skip
 
 
-_NOTES = Small(_shape(64, 128, 32), Recipe(steps=1400, rate=2e-2, warmup=0.03, accumulation=1, top=(2, 2, 4, 16), muon=True), 2048)
-_TEXT = Small(_shape(96, 160, 24), Recipe(steps=1000, rate=1e-2, warmup=0.03, accumulation=1, top=(2, 4, 16), muon=True), 2048, text=True)
+_NOTES = Small(_shape(64, 128, 4, 32), Recipe(steps=1400, rate=2e-2, warmup=0.03, accumulation=1, top=(2, 2, 4, 16), muon=True), 2048)
+_TEXT = Small(_shape(96, 160, 4, 24), Recipe(steps=1000, rate=1e-2, warmup=0.03, accumulation=1, top=(2, 4, 16), muon=True), 2048, text=True)
 
 
 def _without(one: Small, recurrent: bool = False) -> Small:
