@@ -182,7 +182,7 @@ def _forget_family(
     whole = [cube for cube in dict.fromkeys([*family, *mine]) if cube not in set(hidden)]
     more = _traces(transaction, [cube for cube in (*hidden, *whole) if cube not in set(family)])
     texts, strings, kinds = ([*had, *new] for had, new in zip((texts, strings, kinds), more, strict=True))
-    for cube in set(hidden).union(mine) - set(family):
+    for cube in set(hidden).union(set(mine) - set(family)):
         standing = transaction.standing(cube)
         if standing is not None and standing.frozen:  # it can be made again; what is forgotten is to stay nowhere
             transaction.set_frozen(cube, False)

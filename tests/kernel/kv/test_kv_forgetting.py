@@ -177,6 +177,11 @@ def test_others_prompts_go_unnamed_and_what_they_asked_before_is_their_own(tmp_p
         assert verify_certificate(certificate, mem).ok
         assert "Grace" not in held(bob)
         assert "Lisbon" in held(bob)
+        named = eve.add("Carol sells old maps at the market by the river.").id
+        asked(bob, f"{SYSTEM}{eve.get(named).text}{QUESTION}", sources=[named])
+        bob.freeze(next(entry.id for entry in bob.kv.entries() if named in entry.sources))
+        assert [cube.id for cube in eve.forget([named]).cubes] == [named]  # nor does somebody's freeze keep it, of what she does not see
+        assert "Carol" not in held(bob)
         shared.forget([shared.add(SECRET).id])  # the owner of the space sees all of it
         assert "Lisbon" not in held(bob)
 
