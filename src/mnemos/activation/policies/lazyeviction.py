@@ -33,6 +33,8 @@ LAST, GAP = "lazy.last", "lazy.gap"
 UNCOUNTED, FROM, STEPS, MOST = "lazy.uncounted", "lazy.from", "lazy.steps", 31
 """The mark, int32, whose bit i is the activation in the i-th of the steps that are not counted yet; notes that say which is the first of them and how
 many there are, `MOST` at most. To note a bit in each step and to count seldom takes half the time of counting in each step."""
+FEW = 4
+"""Steps that are counted sooner one by one than at once."""
 PROMPT = "lazy.prompt"
 """The note that says up to which position [B] the prompt of each row reaches."""
 WINDOW = "lazy.window"
@@ -158,7 +160,11 @@ class Recurrence:
             if THRESHOLD in layer.notes:
                 self._look(layer, [ones(bits).sum(-1, keepdim=True) for bits in noted], steps)
             for last, gap, bits in zip(lasts, gaps, noted, strict=True):
-                counted(last, gap, bits, first)
+                if steps > FEW:
+                    counted(last, gap, bits, first)
+                else:
+                    for number in range(steps):
+                        activate(last, gap, bits & (1 << number), 0, first + number)
                 bits.zero_()
             layer.notes[STEPS] = 0
 
