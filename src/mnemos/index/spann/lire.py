@@ -56,8 +56,8 @@ class Lire:
             belongs = self._belonging(number, homes, rotated)
             if belongs.sum() <= _FULL * parts.limit or len(live) <= parts.limit:
                 with parts.lock:
-                    since = self._writer.since(number, count)
-                    self._writer.rewrite(number, np.concatenate([live[belongs], since]))
+                    since = self._writer.since(np.array([number]), np.array([count]))
+                    self._writer.rewrite(number, np.concatenate([live[belongs], *since.values()]))
                     self._writer.recount(slots[~belongs], np.full(int((~belongs).sum()), -1), stamps[~belongs])
                 return
             self._divide(number, live, count, rotated, homes == number)
@@ -84,7 +84,7 @@ class Lire:
             again = parts.entries.write(slots[inside].astype(np.uint32), stamps[inside], rotated[inside], head)
             written.append(live[inside] if part == kept else again)
         with parts.lock:
-            late, came = self._writer.late(self._writer.since(number, count))
+            late, came = self._writer.late(np.array([number]), np.array([count]))
             new, made = np.full(len(heads), -1), []
             try:
                 for part, entries in enumerate(written):
@@ -219,7 +219,7 @@ class Lire:
         there = self._mender.read(target)
         absent = ~np.isin(slots, parts.entries.slots(there[parts.live(there)]))
         if absent.any():
-            self._writer.append_to(target, slots[absent], parts.slots.stamps.view()[slots[absent]], rotated[absent])
+            self._writer.append_to(target, slots[absent], parts.slots.stamps.view()[slots[absent]], rotated[absent], parts.limit)
         copies = parts.slots.copies.view()[slots] - ~absent
         parts.slots.move(slots, np.where(at_home, target, parts.slots.homes.view()[slots]), copies)
         self._writer.drop(number)

@@ -38,21 +38,21 @@ class ListWriter:
             rotated, parts.heads, candidates=options.candidates, epsilon=options.epsilon, rng_factor=parts.rng_factor, replicas=options.replicas
         )
         rows, places = np.nonzero(chosen >= 0)
-        numbers = chosen[rows, places]
+        numbers, limit = chosen[rows, places], parts.limit
         order = np.argsort(numbers, kind="stable")
         for group in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
             if len(group):
-                self.append_to(int(numbers[group[0]]), slots[rows[group]], stamps[rows[group]], rotated[rows[group]])
+                self.append_to(int(numbers[group[0]]), slots[rows[group]], stamps[rows[group]], rotated[rows[group]], limit)
         return np.asarray(chosen[:, 0], dtype=np.int64), np.count_nonzero(chosen >= 0, axis=1)
 
-    def append_to(self, number: int, slots: Numbers, stamps: NDArray[np.uint32], rotated: Floats) -> None:
-        """Append entries of vectors to one list, which waits for a split where it gets too long."""
+    def append_to(self, number: int, slots: Numbers, stamps: NDArray[np.uint32], rotated: Floats, limit: int) -> None:
+        """Append entries of vectors to one list, which waits for a split where it gets longer than `limit`."""
         parts = self._parts
-        self.extend(number, parts.entries.write(slots.astype(np.uint32), stamps, rotated, parts.heads.vector(number)))
+        self.extend(number, parts.entries.write(slots.astype(np.uint32), stamps, rotated, parts.heads.vector(number)), limit)
 
-    def extend(self, number: int, entries: Bytes) -> None:
-        """Append entries to one list, which waits for a split where it gets too long."""
-        if self._parts.lists.append(number, entries) > self._parts.limit:
+    def extend(self, number: int, entries: Bytes, limit: int) -> None:
+        """Append entries to one list, which waits for a split where it gets longer than `limit`."""
+        if self._parts.lists.append(number, entries) > limit:
             self._parts.waiting[number] = "split"
 
     def settle(self, most: int, lists: int | None = None) -> None:
@@ -112,18 +112,21 @@ class ListWriter:
         finally:
             lists.replaced = before
 
-    def since(self, number: int, count: int) -> Bytes:
-        """What came to a list that had so many entries. Raises `Overtaken` where these are others by now."""
-        parts = self._parts
-        grown = int(parts.lists.table.view()["count"][number]) > count
-        came = self._mender.read(number)[count:] if grown else np.zeros((0, parts.entries.size), dtype=np.uint8)
-        if number in (parts.lists.replaced or ()):
+    def since(self, numbers: Numbers, counts: Numbers) -> dict[int, Bytes]:
+        """What came to the lists `numbers` (m,), which had so many entries, by place, where anything did. Raises `Overtaken` where these are others
+        by now."""
+        lists = self._parts.lists
+        grown = np.flatnonzero(lists.counts_of(numbers) > counts)
+        came = {place: self._mender.read(int(numbers[place]))[counts[place] :] for place in grown.tolist()}
+        if lists.replaced and not lists.replaced.isdisjoint(numbers.tolist()):
             raise Overtaken
         return came
 
-    def late(self, came: Bytes) -> tuple[Numbers, Floats]:
-        """The vectors of entries that came to lists while it was thought of what to put in their place. Raises `Overtaken` where they are many."""
+    def late(self, numbers: Numbers, counts: Numbers) -> tuple[Numbers, Floats]:
+        """The slots and vectors that came to lists, see `since`, while it was thought of what to put in their place. Raises `Overtaken` where they
+        are many."""
         parts = self._parts
+        came = np.concatenate([*self.since(numbers, counts).values(), np.zeros((0, parts.entries.size), dtype=np.uint8)])
         slots = np.unique(parts.entries.slots(came)[parts.live(came)]).astype(np.int64)
         if len(slots) > _LATE:
             raise Overtaken

@@ -154,8 +154,11 @@ class Parts:
     @property
     def limit(self) -> int:
         """Entries that a list may have. Where memory has no room for another head, lists get longer instead of more."""
-        memory, more = self.options.memory, max(self.bytes_of_a_head, self.heads.nbytes // 7)  # groups of heads grow by up to an eighth at once
-        return self.options.list_limit if memory is None or self.nbytes + more + self.aside <= memory else LONGEST
+        memory = self.options.memory
+        if memory is None:
+            return self.options.list_limit
+        more = max(self.bytes_of_a_head, self.heads.nbytes // 7)  # groups of heads grow by up to an eighth at once
+        return self.options.list_limit if self.nbytes + more + self.aside <= memory else LONGEST
 
     @property
     def bytes_of_a_head(self) -> int:

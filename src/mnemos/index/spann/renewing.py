@@ -231,17 +231,17 @@ class Renewer:
         """New lists first, then what changes in those around; then vectors are at home there, and the old lists go. Raises `Overtaken` where what was
         read is not what is there any more, but for vectors that went, and a few that came."""
         parts, slots = self._parts, self._parts.slots
-        came = [self._writer.since(number, count) for number, count in zip(old.numbers.tolist(), old.counts.tolist(), strict=True)]
-        since = [self._writer.since(number, count) for number, count in zip(around.numbers.tolist(), around.counts.tolist(), strict=True)]
-        late, rotated = self._writer.late(np.concatenate(came))
-        made = list[int]()
+        since = self._writer.since(around.numbers, around.counts)
+        late, rotated = self._writer.late(old.numbers, old.counts)
+        made, limit = list[int](), parts.limit
         try:
             made += [self._writer.put(head, entries) for head, entries in zip(plan.heads, change.new, strict=True)]
-            for place, number in enumerate(around.numbers.tolist()):
-                if place in change.kept:
-                    self._writer.rewrite(number, np.concatenate([change.kept[place], since[place]]))
+            for place in sorted(change.kept | change.more):
+                number = int(around.numbers[place])
+                if (kept := change.kept.get(place)) is not None:
+                    self._writer.rewrite(number, np.concatenate([kept, since[place]]) if place in since else kept)
                 if place in change.more:
-                    self._writer.extend(number, change.more[place])
+                    self._writer.extend(number, change.more[place], limit)
         except BaseException:
             for one in made:
                 self._writer.drop(one)
@@ -257,7 +257,7 @@ class Renewer:
         if len(late):
             self._writer.write_anew(late, rotated)
         for one in made:
-            if int(parts.lists.counts()[one]) > parts.limit:
+            if int(parts.lists.table.view()["count"][one]) > limit:
                 parts.waiting[one] = "split"
 
     def _longest(self, plan: _Plan, column: int) -> Numbers:
