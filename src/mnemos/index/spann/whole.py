@@ -23,6 +23,7 @@ class Whole:
     """Vectors by slot, as the measure stores them, each from when a search first read it. Whoever calls holds the lock of the index."""
 
     def __init__(self, dimensions: int) -> None:
+        self._dimensions = dimensions
         self.size = 4 * dimensions + 5
         """Bytes of a slot."""
         self._vectors: Floats = _zeros(0, dimensions)
@@ -38,7 +39,7 @@ class Whole:
 
     def needs(self, room: int) -> int:
         """Bytes that the vectors of so many slots take, and room to fetch some of them into."""
-        return room * self.size + self._rows(room) * self._block.shape[1] * 4
+        return room * self.size + self._rows(room) * self._dimensions * 4
 
     def missing(self, slots: Numbers) -> NDArray[np.bool_]:
         """Which of `slots` (m,) are not held."""
@@ -104,7 +105,7 @@ class Whole:
 
     def _rows(self, room: int) -> int:
         """Rows of a block, where there are so many slots."""
-        return min(max(1, _BLOCK_BYTES // (4 * self._block.shape[1])), room)
+        return min(max(1, _BLOCK_BYTES // (4 * self._dimensions)), room)
 
     def _bound(self, query: Floats, ranks: Floats, k: int) -> float:
         """A rank that none of the `k` nearest can be above; no number where a rank is none, and any may be."""
