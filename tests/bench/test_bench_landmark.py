@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from mnemos.activation.landmark import reference as taught
 from mnemos.activation.landmark import tokens
-from mnemos.bench import landmark
+from mnemos.bench import landmark, landmark_small
 from mnemos.bench.registry import Options, find
 
 
 def test_all_parts_measure_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landmark_small, "PARTS", ())  # they are tested below
     monkeypatch.setattr(landmark, "LENGTHS", {560: 0.95})
     monkeypatch.setattr(landmark, "SESSIONS", {560: 3})
     monkeypatch.setattr(landmark, "FAR", 560)
@@ -26,6 +29,41 @@ def test_all_parts_measure_what_they_say(monkeypatch: pytest.MonkeyPatch) -> Non
     assert checks["… with a window of 60, 560 words"] <= 0.3
     assert 0.02 < checks["tokens that a query attends to at most, share of 560"] <= 1.0
     assert all(len(part) >= 1 for part in result.details["tables"].values())
+
+
+def test_models_from_nothing_are_measured_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LENGTHS": {256: 0.95, 768: 0.95}, "SESSIONS": {256: 2, 768: 2}, "FAR": 512}.items():
+        monkeypatch.setattr(landmark_small, name, value)
+    tables = {}
+    parts, missing = landmark_small.parts(False)
+    assert len(parts) + len(missing) == len(landmark_small.PARTS)
+    for part in parts:
+        if part is landmark_small.characters:  # reads books, which are not in the package
+            continue
+        checks, shown = part(Options(quick=True))
+        tables |= shown
+        assert all(0 <= check.measured <= 1 for check in checks)
+    found = tables["Notes, learnt from nothing with landmarks"]
+    assert found["256 tokens"]["answered"] >= 0.75
+    assert found["768 tokens"]["hit"] >= 0.6
+    assert found["768 tokens"]["attended"] <= 3 * 16 + 192
+
+
+def test_a_window_is_asked_for_nothing_but_what_it_has_not() -> None:
+    (one,) = landmark_small.asked_for(1024, 1, 1)
+    window = landmark.segment(256) + 3 * 16
+    far = sum((home + 1) * 16 <= one.asked // 16 * 16 - window for home in one.homes)
+    assert 0 < len(landmark_small.windowed(landmark_small.small.load("notes"), [one])) == far < len(one.homes)
+
+
+def test_a_character_costs_what_is_predicted_of_it() -> None:
+    count = len(landmark_small.lessons.CHARACTERS)
+    logits = torch.zeros(1, 5, count + 1)
+    logits[..., count] = 50.0  # the landmark is none of what may come
+    logits[0, 2, 7] = 100.0
+    ids = torch.tensor([[1, 2, count, 7, 3]])
+    (loss,) = landmark_small._losses(logits, ids)
+    assert loss == pytest.approx(2 / 3 * math.log(count), abs=1e-4)
 
 
 def test_questions_are_on_blocks_that_hold_their_answers() -> None:

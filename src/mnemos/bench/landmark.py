@@ -1,4 +1,5 @@
-"""`mnemos bench landmark`: what landmarks taught the reference model on rows of 512 words, asked for in up to 32 times as many (arXiv 2305.16300).
+"""`mnemos bench landmark`: what landmarks teach (arXiv 2305.16300): small models from nothing on rows of 256 tokens, which `landmark_small` measures,
+and the reference model on rows of 512 words, asked for what is in up to 32 times as many.
 
 The same notes are asked of the model that it was taught from, which was trained on 2,048 words, with all of them in sight and with a window.
 """
@@ -40,30 +41,35 @@ SESSIONS = {1024: 8, 4096: 4, 16384: 2}
 QUESTIONS, FAR = 8, 8192
 """Questions of a session; words of those in which positions are compared, 16 times what was trained on."""
 NOTES = (
-    "Notes of two symbols with values of two, 2 to 8 of them among words of no meaning; right is an answer all of whose words are the likeliest.",
+    "From nothing: notes of a key and a value, one of 64, 8 of them among noise and all asked for; `among more notes`: one for each 64 tokens.",
+    "Else notes of two symbols with values of two, 2 to 8 of them among words of no meaning; right is an answer with all its words the likeliest.",
     "`hit`: of the layer whose heads bring the answer's block most often on half of the questions, their share on the other half; `by means`: of "
     "the same model, each block found by the mean of its keys.",
     "Attended: tokens of the blocks that a query brings, landmarks included, with the longest segment and an open block.",
-    "The sheet trains on 256 tokens, and its model without landmarks on as many: here it is 512 words, and 2,048 for the model without.",
+    "The reference model learnt landmarks on 512 words, and was trained on 2,048 without; the small models are what the sheet asks for.",
 )
 
 
 @dataclass(frozen=True)
 class Lookups:
     """A sequence with questions at its end: `ids` with landmarks; for each question the `places` of its answer's words in it, and in `homes` the
-    number of the block in which the first of them stands in the context; `asked`: from where on there are questions."""
+    number of the block in which the first of them stands in the context; `asked`: from where on there are questions; `landmark`: its id, behind all
+    others."""
 
     ids: list[int]
     places: list[list[int]]
     homes: list[int]
     asked: int
+    landmark: int = taught.LANDMARK
 
 
 def run(benchmark: Benchmark, options: Options) -> Result:
-    """Measures all parts; a quick run two lengths of one session each, with landmarks alone. Raises `ModelUnavailable`."""
-    parts = [notes] if options.quick else [notes, without, positions]
+    """Measures all parts; a quick run few questions of them, with landmarks alone. Raises `ModelUnavailable`."""
+    from mnemos.bench import landmark_small as small  # it measures by what stands here
+
+    parts, missing = small.parts(options.quick)
     with one_thread():
-        return in_parts(benchmark, options, parts, NOTES)
+        return in_parts(benchmark, options, [*parts, *([notes] if options.quick else [notes, without, positions])], [*NOTES, *missing])
 
 
 def lookups(words: int, seed: int | str, count: int, block: int) -> list[Lookups]:
@@ -102,25 +108,25 @@ class Read:
         return float(self.hits[1::2, layer].float().mean())
 
 
-def _right(logits: Tensor, ids: Sequence[int], places: Sequence[Sequence[int]], start: int = 0) -> list[bool]:
+def answered(logits: Tensor, one: Lookups, start: int = 0) -> list[bool]:
     """Of logits [n, V] from token `start` on: which answers are said, whatever the landmark's logit is."""
-    return [all(int(logits[place - 1 - start, : taught.LANDMARK].argmax()) == ids[place] for place in answer) for answer in places]
+    return [all(int(logits[place - 1 - start, : one.landmark].argmax()) == one.ids[place] for place in answer) for answer in one.places]
 
 
-def segment() -> int:
-    """Tokens of the longest segment."""
-    made = policy("landmark", block=taught.BLOCK, top=TOP, trained=taught.TRAINED)
+def segment(trained: int = taught.TRAINED) -> int:
+    """Tokens of the longest segment of a model that was trained on so many."""
+    made = policy("landmark", block=taught.BLOCK, top=TOP, trained=trained)
     return int(made.segment)  # type: ignore[attr-defined]
 
 
-def by_landmarks(model: Any, sequences: Sequence[Lookups], means: bool = False) -> Read:
+def by_landmarks(model: Any, sequences: Sequence[Lookups], means: bool = False, trained: int = taught.TRAINED) -> Read:
     """Segment by segment, `TOP` blocks for each head and token, at stingy positions; with `means`, blocks are found by the mean of their keys from
     the questions on."""
     right: list[bool] = []
     hits, most, stored = [], 0, 0
     for one in sequences:
         ids = torch.tensor([one.ids])
-        _, memory = segmentwise(model, ids[:, : one.asked], top=TOP, trained=taught.TRAINED, keep=1)
+        _, memory = segmentwise(model, ids[:, : one.asked], top=TOP, trained=trained, keep=1)
         for layer in memory.managed:
             part = blocks_of(layer)
             assert part is not None
@@ -129,7 +135,7 @@ def by_landmarks(model: Any, sequences: Sequence[Lookups], means: bool = False) 
             part.statistics.picks = []
             stored = int(part.cached[0])
         logits, memory = segmentwise(model, ids[:, one.asked :], top=TOP, memory=memory)
-        right += _right(logits[0], one.ids, one.places, one.asked)
+        right += answered(logits[0], one, one.asked)
         at = torch.tensor([answer[0] - 1 - one.asked for answer in one.places])
         homes = torch.tensor(one.homes)[:, None, None, None]
         found = []
@@ -142,7 +148,7 @@ def by_landmarks(model: Any, sequences: Sequence[Lookups], means: bool = False) 
             brought = int((picks >= 0).sum(-1).max())
             most = max(most, brought * (taught.BLOCK + 1))
         hits.append(torch.stack(found, 1)[torch.tensor(one.homes) < stored])  # what is still local is seen anyway
-    return Read(right, torch.cat(hits), most + segment() + taught.BLOCK + 1)
+    return Read(right, torch.cat(hits), most + segment(trained) + taught.BLOCK + 1)
 
 
 def plainly(model: Any, sequences: Sequence[Lookups], window: int | None) -> list[bool]:
@@ -157,7 +163,7 @@ def plainly(model: Any, sequences: Sequence[Lookups], window: int | None) -> lis
                 kept = len(one.ids) - one.asked if window is None else 0
                 logits = torch.cat([logits, model(ids[:, start : start + step], cache=memory, logits_to_keep=kept).logits[0]])
                 memory.settle()
-        right += _right(logits, one.ids, one.places, len(one.ids) - len(logits))
+        right += answered(logits, one, len(one.ids) - len(logits))
     return right
 
 
@@ -165,9 +171,9 @@ _TRUE = "landmark at true positions"
 
 
 def _true_positions(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float,
-                    **_: Any) -> tuple[Tensor, None]:  # fmt: skip
+                    segment_length: int | None = None, **_: Any) -> tuple[Tensor, None]:  # fmt: skip
     """What segment-wise reading attends to, every token at the position at which it stands: as many blocks brought back, the same local tokens."""
-    width, step, outputs = taught.BLOCK + 1, segment(), []
+    width, step, outputs = taught.BLOCK + 1, segment_length or segment(), []
     key, value = (each.repeat_interleave(query.shape[1] // key.shape[1], 1)[0] for each in (key, value))
     for start in range(0, query.shape[2], step):
         stop = min(query.shape[2], start + step)
@@ -235,17 +241,23 @@ def without(options: Options) -> Measured:
     return checks, {"Notes, without landmarks": rows}
 
 
+def at_true_positions(model: Any, sequences: Sequence[Lookups], trained: int = taught.TRAINED) -> list[bool]:
+    """As `by_landmarks`, each token at the position at which it stands."""
+    right: list[bool] = []
+    model.set_attn_implementation(_TRUE)
+    with torch.no_grad():
+        for one in sequences:
+            kept = len(one.ids) - one.asked + 1
+            logits = model(torch.tensor([one.ids]), use_cache=False, logits_to_keep=kept, segment_length=segment(trained)).logits[0]
+            right += answered(logits, one, one.asked - 1)
+    return right
+
+
 def positions(options: Options) -> Measured:
     """Notes in 16 times the words that were trained on, blocks brought to stingy positions and attended to at true ones."""
     model, _ = taught.load()
     asked = lookups(FAR, options.seed, 2, taught.BLOCK)
-    stingy = by_landmarks(model, asked).right
-    right: list[bool] = []
-    model.set_attn_implementation(_TRUE)
-    with torch.no_grad():
-        for one in asked:
-            kept = len(one.ids) - one.asked + 1
-            right += _right(model(torch.tensor([one.ids]), use_cache=False, logits_to_keep=kept).logits[0], one.ids, one.places, one.asked - 1)
+    stingy, right = by_landmarks(model, asked).right, at_true_positions(model, asked)
     rows = {"stingy": float(np.mean(stingy)), "true": float(np.mean(right))}
     lost = rows["stingy"] - rows["true"]
     return [Check(f"points lost without stingy positions, {FAR} words", lost, FALLS, n=len(right))], {"Positions": {"answered": rows}}
