@@ -19,7 +19,7 @@ from mnemos.kernel.life.lifecycle import revive_merged
 from mnemos.kernel.life.reasons import check_reason, refuse_repetition, strings_of
 from mnemos.kernel.life.views import note_losses
 from mnemos.kernel.lineage import descendants, is_reading
-from mnemos.kernel.prompted import prompts_with
+from mnemos.kernel.prompted import count_forgetting, prompts_with
 from mnemos.kernel.reading.viewing import Viewing, whole_of
 from mnemos.kernel.rights.governance import Access
 from mnemos.store.base import Filter, Snapshot, Standing
@@ -186,6 +186,8 @@ def _forget_family(
         standing = transaction.standing(cube)
         if standing is not None and standing.frozen:  # it can be made again; what is forgotten is to stay nowhere
             transaction.set_frozen(cube, False)
+    for space in {standing.space for standing in standings if not _is_reading(transaction, standing)}:
+        count_forgetting(transaction, space)
     revive_merged(transaction, family)
     note_losses(transaction, family)
     unnamed = transaction.forget(hidden, None)

@@ -14,13 +14,14 @@ from uuid import UUID
 
 from mnemos.kernel.lineage import PROMPT, is_reading, readings
 from mnemos.kernel.reading.viewing import Viewing
-from mnemos.store.base import Snapshot, VersionRow
+from mnemos.store.base import Snapshot, Transaction, VersionRow
 
 BLOCK = 24
 """Letters and digits in a row that make a piece of a text; a shorter text is one piece, and stands between words. So a run of `2 * BLOCK - 1` of a
 text is always noticed, and from `BLOCK` on it may be."""
 _BEFORE = 4 * BLOCK
 """Characters before a chunk that are looked at with it."""
+_FORGETTINGS = "forgettings/{}"
 _FEW = 64
 """Pieces up to which each is looked for by itself."""
 
@@ -115,6 +116,16 @@ def prompts_with(snapshot: Snapshot, cubes: Iterable[UUID], viewings: Mapping[in
             if traces and _holds(row, by_key, traces):
                 (mine if shown else others).append(row.content.id)
     return mine, others
+
+
+def forgettings(snapshot: Snapshot, space: int) -> int:
+    """How often memories of a space were forgotten, those apart that a language model has read."""
+    return snapshot.counter(_FORGETTINGS.format(space))
+
+
+def count_forgetting(transaction: Transaction, space: int) -> None:
+    """To be called where memories of a space are forgotten: who reads a prompt meanwhile does not keep it."""
+    transaction.count_up(_FORGETTINGS.format(space))
 
 
 def about_of(row: VersionRow) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import torch
@@ -270,3 +271,24 @@ def test_traces() -> None:
     assert short.within(Words("11", before="47"))
     assert short.within(Words("47", after="11 and"))
     assert not short.within(Words("and", before="4711 "))
+
+
+def test_what_is_forgotten_while_a_model_reads_it_is_not_kept(tmp_path: Path) -> None:
+    with opened(tmp_path) as mem:
+        space = mem.space("a")
+        ids = [space.add(SECRET).id, space.add(OTHER).id, space.add("Nobody asked of this.").id]
+        mem.handed.drop([UUID(id) for id in ids])  # as after a restart: nobody knows where the words are from
+        begun, early = space.kv.prefix(SYSTEM + SECRET + QUESTION), space.kv.prefix(SYSTEM + OTHER)
+        MODEL.prefill(begun.rest, begun.memory)
+        space.forget(ids[:1])
+        assert space.kv.keep(begun) == 0
+        MODEL.prefill(early.rest, early.memory)
+        assert space.kv.keep(early) == 0  # nobody can look into it any more: it may hold what is gone
+        assert held(space) == ""
+        assert count_files(tmp_path) == 0
+        asked(space, SYSTEM + OTHER)
+        assert OTHER[:30] in held(space)
+        begun = space.kv.prefix(SYSTEM + OTHER + QUESTION)
+        MODEL.prefill(begun.rest, begun.memory)
+        space.forget([entry.id for entry in space.kv.entries()])  # to let go of what was read is no forgetting of a text
+        assert space.kv.keep(begun) > 0

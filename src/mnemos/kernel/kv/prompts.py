@@ -26,7 +26,7 @@ from mnemos.kernel.kv.asked import Prompt, asked
 from mnemos.kernel.kv.reading import stored
 from mnemos.kernel.kv.tier import TIER, KVTier, in_use, is_over, prompt_of, size_of
 from mnemos.kernel.lineage import KV, PROMPT, readings
-from mnemos.kernel.prompted import Traces, Words
+from mnemos.kernel.prompted import Traces, Words, forgettings
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.rights.governance import LABELS, label_level
 from mnemos.store.base import Filter, Snapshot, VersionRow
@@ -55,6 +55,8 @@ class Begun:
     rest: list[int]
     shown: tuple[tuple[UUID, str], ...] = ()
     """The memories that it is known to hold, each with its text as it stands there."""
+    forgettings: int = 0
+    """How often something of the space was forgotten before."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -83,6 +85,7 @@ class Prompts:
 
     def begin(self, prompt: Prompt) -> Begun:
         """See `KVShelf.prefix`."""
+        forgettings = self._forgettings()
         made = asked(self._model, prompt)
         tokens = made.tokens
         with self._lock:
@@ -94,23 +97,30 @@ class Prompts:
             scheduler.adopt(TIER, self._tier.key(row), size_of(row))
             scheduler.use(TIER, self._tier.key(row), size_of(row))
         self._tier.let_go(self._space.system)
-        return Begun(memory, tokens, tokens[known:], self._shown(tokens, made.shown))
+        return Begun(memory, tokens, tokens[known:], self._shown(tokens, made.shown), forgettings)
 
-    def keep(self, tokens: Sequence[int], memory: KVMemory, sources: Iterable[UUID], shown: Sequence[tuple[UUID, str]] | None = None) -> int:
-        """See `KVShelf.keep`. `shown`: what `begin` said of the prompt; None: look for it now."""
+    def keep(self, tokens: Sequence[int], memory: KVMemory, sources: Iterable[UUID], begun: Begun | None = None) -> int:
+        """See `KVShelf.keep`. `begun`: what `begin` said of the prompt; None: it is as if it began now."""
         whole = tokens[: len(tokens) // CHUNK * CHUNK]
         if not whole or len(memory.managed) != len(memory.layers):  # layers with a sliding window do not hold the beginning any more
             return 0
         with self._lock:
             self._store.refresh()
-            held = [*self._texts(sources), *(self._shown(tokens, ()) if shown is None else shown)]
+            held = [*self._texts(sources), *(self._shown(tokens, ()) if begun is None else begun.shown)]
             self._place.prompt = list(tokens), [(_place_of(self._model, tokens, text), cube) for cube, text in held]
-            stored = self._store.put(whole, memory)
+            self._place.forgettings = self._forgettings() if begun is None else begun.forgettings
+            stored = 0
+            with contextlib.suppress(_Overtaken):
+                stored = self._store.put(whole, memory)
             written = self._place.taken_up()
         for id, size in written:
             self._space.system.scheduler.adopt(TIER, id, size)
         self._tier.let_go(self._space.system)
         return stored
+
+    def _forgettings(self) -> int:
+        with self._space.system.snapshot() as snapshot:
+            return forgettings(snapshot, self._space.num)
 
     def _texts(self, sources: Iterable[UUID]) -> list[tuple[UUID, str]]:
         with self._space.system.snapshot() as snapshot:
@@ -143,6 +153,8 @@ class _Rows:
         self.rows: dict[str, VersionRow] = {}
         self.prompt: tuple[list[int], list[tuple[int, UUID]]] = [], []
         """The one that is written: its tokens, and at which of them which memory's text begins."""
+        self.forgettings = 0
+        """How often something of the space was forgotten before the prompt was read."""
         self._hidden: dict[str, list[VersionRow]] = {}
         """Chunks that are stale or set aside: one that is written takes their place."""
         self._written: list[tuple[str, int]] = []
@@ -199,10 +211,15 @@ class _Rows:
         }  # fmt: skip
         self._forget(self._hidden.pop(chunk.key, []))
         principal = self._space.system.principal
-        cube = stored(self._space, data, self._fingerprint, fields, {"read": [] if principal is None else [principal]})
+        cube = stored(self._space, data, self._fingerprint, fields, {"read": [] if principal is None else [principal]}, self._check)
         with self._space.system.snapshot() as snapshot:
             self.rows[chunk.key] = Viewing.of(self._space, snapshot).current(UUID(cube.id))
         self._written.append((cube.id, len(data)))
+
+    def _check(self, snapshot: Snapshot) -> None:
+        """Raises `_Overtaken` where the prompt may hold what was forgotten while it was read: forgetting could not look into it."""
+        if forgettings(snapshot, self._space.num) != self.forgettings:
+            raise _Overtaken
 
     def remove(self, keys: Sequence[str]) -> None:
         self._forget([row for key in keys if (row := self.rows.pop(key, None)) is not None])
@@ -225,6 +242,10 @@ class _Rows:
             there = [str(row.content.id) for row in rows if (standing := snapshot.standing(row.content.id)) is not None and not standing.frozen]
         if there:
             self._space.forget(there, reason="KV memory let go of")
+
+
+class _Overtaken(Exception):
+    """Something was forgotten while a prompt was read that may hold it."""
 
 
 def viewed(space: Space, snapshot: Snapshot, cube: UUID) -> tuple[Viewing, VersionRow]:

@@ -7,7 +7,7 @@ text. It becomes stale with the text, is forgotten with it, and is seen by those
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from mnemos.kernel.transforms.transformation import Transformation
 from mnemos.kernel.writing import writes
 from mnemos.kernel.writing.batches import Batch
 from mnemos.kernel.writing.drafts import draft
-from mnemos.store.base import NewVersion
+from mnemos.store.base import NewVersion, Snapshot
 
 if TYPE_CHECKING:
     from mnemos.activation.fragments import Fragment
@@ -92,9 +92,16 @@ def _write(space: Space, product: Product, fields: Mapping[str, Any]) -> MemCube
     return stored(space, product.payload, product.fingerprint, fields)
 
 
-def stored(space: Space, payload: bytes, fingerprint: str | None, fields: Mapping[str, Any], rules: Json | None = None) -> MemCube:
+def stored(
+    space: Space,
+    payload: bytes,
+    fingerprint: str | None,
+    fields: Mapping[str, Any],
+    rules: Json | None = None,
+    check: Callable[[Snapshot], None] | None = None,
+) -> MemCube:
     """Stores a payload as a file of the store, and the memory that names it, under the rules that all that it is derived from, and `rules`, have in
-    common. Raises what `Space.add` does."""
+    common. `check` looks at the store in the same transaction, and raises where it is not to be stored any more. Raises what `Space.add` does."""
     system = space.system
     space.admit("write")
     words = draft(KV, fields, system.clock(), system.new_id)
@@ -102,6 +109,8 @@ def stored(space: Space, payload: bytes, fingerprint: str | None, fields: Mappin
     content = replace(words, text=None, kind=KV, fingerprint=fingerprint, blob=name)
     try:
         with system.transaction(), system.writing() as transaction:
+            if check is not None:
+                check(transaction)
             standings = [transaction.standing(link.id) for link in content.derived_from]
             acl = common_rules([*(standing.acl for standing in standings if standing is not None), rules])
             cube = writes.store(space, Batch([content], [1], [NewVersion(content)]), [None])[0]

@@ -228,7 +228,8 @@ class KVShelf:
         """Keeps what a memory, of the full policy, has read of a prompt (what `prefix` gave, or its tokens and the memory), in whole chunks; gives
         how many tokens were not kept yet. `sources`: memories whose texts it contains, besides those that `prefix` found: what follows the beginning
         of one of them is forgotten with it, and out of use when it changes. What nobody named is forgotten, too, where its words are found in the
-        prompt. Where room is short, what is worth least gives way, which may be this.
+        prompt; and where a memory of the space was forgotten since `prefix`, nothing is kept. Where room is short, what is worth least gives way,
+        which may be this.
 
         Raises `ModelUnavailable`, `NotFound`, `Invalid` (also inside a transaction), `PermissionDenied`, `StoreFull`, `QuotaExceeded`."""
         if self.space.system.store.inside:
@@ -237,7 +238,7 @@ class KVShelf:
             if memory is None:
                 raise Invalid("keep: give the memory that has read these tokens, or what `prefix` gave")
             return self._prompts().keep(prompt, memory, ids_of(sources))
-        return self._prompts().keep(prompt.tokens, prompt.memory if memory is None else memory, ids_of(sources), prompt.shown)
+        return self._prompts().keep(prompt.tokens, prompt.memory if memory is None else memory, ids_of(sources), prompt)
 
     def generate(self, prompt: Prompt, *, sources: Sources = (), keep: bool = True, **settings: Any) -> Answered:
         """What the store's language model says to a prompt (see `prefix`), as its own `generate` does (`settings` are its), but for what was read
