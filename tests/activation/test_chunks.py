@@ -9,6 +9,7 @@ import torch
 
 from mnemos.activation import chunks
 from mnemos.activation.chunks import ChunkStore, Disk, Host
+from mnemos.activation.coding import Codes
 from mnemos.activation.shadow.selection import ABSENT, best, places
 from mnemos.base.errors import Invalid
 
@@ -130,6 +131,17 @@ def test_a_frame_that_few_have_told_of_is_measured_anew_row_by_row() -> None:
     off = (store.summaries - summaries)[0].norm() / (summaries[0] - 9).norm()
     assert float(off) < 0.2
     assert store.nbytes().near == 2 * 3 * 400 * 2 + 2 * 2 * 3 * 4 * 4 + 2 * 4 + 2 * 3 * 50
+
+
+@pytest.mark.parametrize(("bits", "bound"), [(4, 0.14), (2, 0.4)])
+def test_a_number_that_weighs_little_takes_nothing_from_the_steps_of_others(bits: int, bound: float) -> None:
+    numbers, weights = torch.randn(100, 64, generator=torch.Generator().manual_seed(4)), torch.ones(64)
+    numbers[:, 60], weights[60] = 9.0, 1e-4
+    codes = Codes.of(numbers, bits, weights)
+    off = ((codes.tensor() - numbers).square() * weights).sum() / (numbers.square() * weights).sum()
+    assert float(off.sqrt()) < bound
+    assert torch.equal(Codes.of(numbers[7:8], bits, weights).tensor(), codes.tensor()[7:8])
+    assert torch.equal(Codes.of(torch.zeros(1, 64), bits, weights).tensor(), torch.zeros(1, 64))
 
 
 def test_half_precision_lies_on_disk_too(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ class ChunkStore:
         """[B, G, m, d] in few bits."""
         assert self._frame is not None
         assert self.bits is not None
-        return replace(Codes.of(self._frame.within(summaries), self.bits, scaled=False), dtype=summaries.dtype)
+        return replace(Codes.of(self._frame.within(summaries), self.bits), dtype=summaries.dtype)
 
     def score(self, queries: Tensor, allowed: Tensor | None = None) -> Tensor:
         """[B, G, g, t, d] → [B, G, g, t, n] float32: products with the summaries; −∞ for chunks that are not readable, or that `allowed`
@@ -224,7 +224,7 @@ class ChunkStore:
             self._near = written(self.summaries, fresh)
         else:
             frame = self._frame.rows(torch.tensor([row], device=self.device))
-            self._near = coding.each(written, self._near, Codes.of(frame.within(fresh[None])[0], self._near.bits, scaled=False))
+            self._near = coding.each(written, self._near, Codes.of(frame.within(fresh[None])[0], self._near.bits))
         self.hide(row, index[gone])
         self.spans = self.spans.clone()
         self.spans[row, index] = spans.to("cpu", torch.int32)

@@ -25,6 +25,8 @@ STEPS = {1: 1.596, 2: 0.996, 4: 0.335, 8: 0.04}
 spreads."""
 OCTAVE = 8
 """Scales of codes are powers of 2^(1 / OCTAVE), so that a byte holds one."""
+SMALLEST = 2 * OCTAVE
+"""How much smaller a vector's scale may be than one by which no number is outside of the levels, in steps of scales: four times."""
 LEAST_SPREAD = 0.1
 """Of a channel that hardly changes, as a share of the spread of its vector: what is kept for it."""
 ENOUGH = 256
@@ -43,13 +45,12 @@ class Codes:
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, tensor: Tensor, bits: int, scaled: bool) -> Codes:
-        """The nearest levels; scaled, so that of 4 and 8 bits no number is outside of them, and fewer fit the size of a vector."""
+    def of(cls, tensor: Tensor, bits: int, weights: Tensor | None = None) -> Codes:
+        """The nearest levels. With `weights`, which are broadcast to the tensor, vectors are scaled, each by what loses least: the sum of squares that
+        numbers are off, times these. A number that weighs little may be outside of the levels for the sake of those that weigh more."""
         half, numbers, scale = (2**bits - 1) / 2, tensor.float() / STEPS[bits], None
-        if scaled:
-            size = numbers.abs().amax(-1, keepdim=True) / half if bits > 2 else tensor.float().square().mean(-1, keepdim=True).sqrt()
-            power = (size.clamp_min(1e-30).log2() * OCTAVE).ceil() if bits > 2 else (size.clamp_min(1e-30).log2() * OCTAVE).round()
-            scale = (power + 128).clamp(1, 255).masked_fill(size == 0, 0).to(torch.uint8)
+        if weights is not None:
+            scale = _least(numbers, weights, half)
             numbers = numbers / _factor(scale).clamp_min(1e-30)
         codes = (numbers + half).round().clamp(0, 2**bits - 1).to(torch.uint8)
         if fill := -codes.shape[-1] % (8 // bits):
@@ -69,6 +70,19 @@ class Codes:
     def having(self, tensors: Mapping[str, Tensor]) -> Codes:
         """The same with other tensors, as `tensors` names them."""
         return Codes(tensors["codes"], tensors.get("scale"), self.bits, self.length, self.dtype)
+
+
+def _least(numbers: Tensor, weights: Tensor, half: float) -> Tensor:
+    """uint8 […, 1]: of numbers in steps, the scale by which most `half` steps to both sides lose least, of equal ones the largest."""
+    size = numbers.abs().amax(-1, keepdim=True) / half
+    power = (size.clamp_min(1e-30).log2() * OCTAVE).ceil() + 128
+    best, least = power, torch.full_like(size, torch.inf)
+    for less in range(0, SMALLEST, 2):
+        factor = torch.exp2((power - less - 128) / OCTAVE)
+        levels = ((numbers / factor + half).round().clamp(0, 2 * half) - half) * factor
+        lost = ((levels - numbers).square() * weights).sum(-1, keepdim=True)
+        best, least = torch.where(lost < least, power - less, best), torch.minimum(lost, least)
+    return best.clamp(1, 255).masked_fill(size == 0, 0).to(torch.uint8)
 
 
 def _factor(scale: Tensor) -> Tensor:

@@ -251,10 +251,10 @@ def _lengths(directions: Numbers) -> Tensor | None:
 
 
 def _few(coefficients: Tensor, lengths: Tensor | None, dtype: torch.dtype, bits: int | None) -> Numbers:
-    """Coefficients [B, n, c, r] of directions of length 1, as they are kept for those of these lengths."""
+    """Coefficients [B, n, c, r] of directions of length 1, as they are kept for those of these lengths, so that the keys lose least."""
     if bits is None or lengths is None:
         return coefficients.to(dtype)
-    return replace(Codes.of(coefficients / lengths.clamp_min(1e-12), bits, scaled=True), dtype=dtype)
+    return replace(Codes.of(coefficients / lengths.clamp_min(1e-12), bits, lengths.square()), dtype=dtype)
 
 
 def _vectors(directions: Numbers) -> Tensor:
