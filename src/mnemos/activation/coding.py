@@ -25,8 +25,8 @@ STEPS = {1: 1.596, 2: 0.996, 4: 0.335, 8: 0.04}
 spreads."""
 OCTAVE = 8
 """Scales of codes are powers of 2^(1 / OCTAVE), so that a byte holds one."""
-SMALLEST = 2 * OCTAVE
-"""How much smaller a vector's scale may be than one by which no number is outside of the levels, in steps of scales: four times."""
+SMALLEST = 3 * OCTAVE
+"""How much smaller a vector's scale may be than one by which no number is outside of the levels, in steps of scales: eight times."""
 LEAST_SPREAD = 0.1
 """Of a channel that hardly changes, as a share of the spread of its vector: what is kept for it."""
 ENOUGH = 256
@@ -46,7 +46,7 @@ class Codes:
 
     @classmethod
     def of(cls, tensor: Tensor, bits: int, weights: Tensor | None = None) -> Codes:
-        """The nearest levels. With `weights`, which are broadcast to the tensor, vectors are scaled, each by what loses least: the sum of squares that
+        """The nearest levels. With `weights`, which are broadcast to the tensor, each vector is scaled by what loses least: the sum of squares that
         numbers are off, times these. A number that weighs little may be outside of the levels for the sake of those that weigh more."""
         half, numbers, scale = (2**bits - 1) / 2, tensor.float() / STEPS[bits], None
         if weights is not None:
