@@ -27,7 +27,7 @@ from mnemos.activation.planning import DROP, RULE, Grid, in_groups, query_entrop
 from mnemos.activation.policy import Policy
 from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid
 
-VERSION = 1
+VERSION = 2
 LEAST_SIGNAL = 0.4
 """Rank correlation of entropy and need under which a plan has no signal; of needs on some prompts and on others under which they are not steady."""
 SOURCES = ("auto", "entropy", "need")
