@@ -80,9 +80,10 @@ def test_only_what_stands_for_blocks_is_near(by: str) -> None:
     numbers = size * (1 if by == MEAN else 2)
     count = part.places.shape[1]
     near = heads * count * numbers // 2 + heads * -(-count // 8)  # codes, and whether each is scored
-    near += heads * 2 * numbers * 4 + 4 + part.counts.numel() * 8  # means and spreads, of how many
+    near += heads * 2 * numbers * 4 + 8 + part.counts.numel() * 8  # means and spreads, of how many, from which on
     assert part.nbytes().near == near
-    assert part.nbytes().far == heads * count * 4 * 2 * size * 4 + count * 2 * 4 + count * 4 * 4  # tokens, spans, positions
+    far = heads * count * 4 * 2 * size * 4 + count * 2 * 4 + count * 4 * 4  # tokens, spans, positions
+    assert part.nbytes().far == far + heads * count * numbers * 4  # so few blocks are put into another frame when more come, from what they were
     assert memory.nbytes().near < whole.nbytes().near / 5
 
 

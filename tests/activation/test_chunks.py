@@ -101,7 +101,7 @@ def test_summaries_in_few_bits_are_near_enough_and_go_on_as_they_are(bits: int, 
     assert float(off) < {1: 0.62, 2: 0.36, 4: 0.12, 8: 0.02}[bits]
     queries = torch.randn(2, 3, 2, 5, 4)
     assert torch.allclose(store.score(queries), torch.einsum("bhgtd,bhnd->bhgtn", queries, store.summaries), atol=1e-4)
-    codes, frame, readable = 2 * 3 * 300 * -(-4 * bits // 8), 2 * 2 * 3 * 4 * 4 + 2 * 4, 2 * 3 * -(-300 // 8)
+    codes, frame, readable = 2 * 3 * 300 * -(-4 * bits // 8), 2 * 2 * 3 * 4 * 4 + 2 * 2 * 4, 2 * 3 * -(-300 // 8)
     assert store.nbytes().near == codes + frame + readable
     fork, before = store.fork(), store.summaries
     store.overwrite(1, [6, 7], torch.ones(3, 2, 4), torch.full((3, 2, 6), 2.0), torch.tensor([[-1, -1], [14, 14]]))
@@ -113,8 +113,8 @@ def test_summaries_in_few_bits_are_near_enough_and_go_on_as_they_are(bits: int, 
     again = ChunkStore.from_state(store.state()).rows(torch.tensor([1, 0]))
     assert torch.equal(again.summaries, store.summaries[[1, 0]])
     assert torch.equal(again.readable, store.readable[[1, 0]])
-    again.put(summaries[[1, 0], :, :2], payloads[[1, 0], :, :2], torch.zeros(2, 2, 2))
-    assert torch.equal(again.summaries[:, :, 300:], before[[1, 0], :, :2])
+    again.put(summaries[[1, 0]], payloads[[1, 0]], torch.zeros(2, 300, 2))
+    assert torch.equal(again.summaries[:, :, 300:], before[[1, 0]])
     assert torch.equal(again.summaries[:, :, :300], store.summaries[[1, 0]])
 
 
@@ -130,7 +130,28 @@ def test_a_frame_that_few_have_told_of_is_measured_anew_row_by_row() -> None:
     assert torch.equal(store.summaries[1, :, 100:], alone.summaries[0])
     off = (store.summaries - summaries)[0].norm() / (summaries[0] - 9).norm()
     assert float(off) < 0.2
-    assert store.nbytes().near == 2 * 3 * 400 * 2 + 2 * 2 * 3 * 4 * 4 + 2 * 4 + 2 * 3 * 50
+    assert store.nbytes().near == 2 * 3 * 400 * 2 + 2 * 2 * 3 * 4 * 4 + 2 * 2 * 4 + 2 * 3 * 50
+
+
+@pytest.mark.parametrize("more", [16, 256])
+def test_what_wanders_off_as_the_text_grows_is_kept_as_well_as_what_was_there_first(more: int) -> None:
+    generator = torch.Generator().manual_seed(5)
+    turned, noise = torch.arange(1100)[None, None, :, None] * 2e-3, torch.randn(2, 3, 1100, 4, generator=generator)
+    summaries = noise + 12 * torch.cat([turned.cos(), turned.sin(), torch.zeros(1, 1, 1100, 2)], -1)
+    payloads, spans = torch.zeros(2, 3, 1100, 1), torch.arange(1100)[None, :, None].expand(2, -1, 2).clone()
+    spans[1, :280] = -1  # a row that begins later: its frames begin elsewhere
+    store, alone = ChunkStore(bits=4), ChunkStore(bits=4)
+    for start, stop in zip((0, *range(300, 1100, more)), (*range(300, 1100, more), 1100), strict=True):
+        store.put(summaries[:, :, start:stop], payloads[:, :, start:stop], spans[:, start:stop])
+        alone.put(summaries[1:, :, max(280, start) : stop], payloads[1:, :, max(280, start) : stop], spans[1:, max(280, start) : stop])
+    off = (store.summaries - summaries)[0].norm(dim=(0, 2)) / noise[0].norm(dim=(0, 2))
+    assert float(off[300:].mean()) < 1.2 * float(off[:300].mean())
+    assert torch.equal(store.summaries[1, :, 280:], alone.summaries[0])
+    queries = torch.randn(2, 3, 2, 1, 4, generator=generator)
+    assert torch.allclose(store.score(queries)[0], torch.einsum("hgtd,hnd->hgtn", queries[0], store.summaries[0]), atol=1e-3)
+    assert torch.allclose(store.score(queries)[1, ..., 280:], alone.score(queries[1:])[0], atol=1e-3)
+    again = ChunkStore.from_state(store.state()).rows(torch.tensor([1, 0]))
+    assert torch.equal(again.score(queries[[1, 0]]), store.score(queries)[[1, 0]])
 
 
 @pytest.mark.parametrize(("bits", "bound"), [(4, 0.14), (2, 0.4)])

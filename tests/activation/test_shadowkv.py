@@ -489,7 +489,7 @@ def test_in_few_bits_keys_are_what_their_codes_say_and_the_bytes_are_theirs(bits
     assert float((left - right).norm() / left.norm()) < {2: 0.5, 4: 0.1, 8: 0.01}[bits]
     n, chunks = few.length, few.length // 4
     saved = n * 16 * 4 - n * (16 * bits // 8 + 1)  # coefficients: codes and a scale of each token
-    saved += chunks * 64 * 4 - chunks * 64 * bits // 8 - 2 * 64 * 4 - 4  # landmarks: codes, of all together means and spreads, and of how many
+    saved += chunks * 64 * 4 - chunks * 64 * bits // 8 - 2 * 64 * 4 - 8  # landmarks: codes, of all together means, spreads, how many, from which on
     assert plain.nbytes().near - few.nbytes().near == saved + 2 * 16 * (32 * 4 - 32 - 4)  # directions have 8 bits
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mnemos.activation import coding
-from mnemos.activation.coding import Codes, Frame, Numbers
+from mnemos.activation.coding import Codes, Frames, Numbers
 from mnemos.activation.parts import Bytes, size_of
 from mnemos.base.errors import Invalid
 
@@ -71,13 +71,15 @@ class ChunkStore:
 
     `summaries` [B, G, n, d] near; `readable` [B, G, n], of chunks that are scored, a bit of each near; `spans` [B, n, 2] int32, the positions of the
     first and last token that a chunk holds (−1: none), by which a source's chunks are found. Payloads lie in a few pieces that never change, so that
-    forks share them. With `bits` summaries are kept in so many, in a frame of their row and head, and scored as they are kept.
+    forks share them. With `bits` summaries are kept in so many, in frames of their row and head, and scored as they are kept.
     """
 
     def __init__(self, place: Place | None = None, bits: int | None = None) -> None:
         self.place, self.bits = Host() if place is None else place, bits
         self._near: Numbers
-        self._frame: Frame | None = None
+        self._frames: Frames | None = None
+        self._open: Tensor
+        """[B, G, ≤ n, d], far: the newest summaries as they came, while the frame that they are in changes."""
         self._readable: Tensor
         self.spans: Tensor
         self.payloads: list[Tensor] = []
@@ -103,7 +105,7 @@ class ChunkStore:
     def summaries(self) -> Tensor:
         """[B, G, n, d], as they are scored."""
         numbers = coding.decoded(self._near)
-        return numbers if self._frame is None else self._frame.without(numbers)
+        return numbers if self._frames is None else self._frames.without(numbers, torch.arange(numbers.shape[2], device=numbers.device))
 
     @property
     def readable(self) -> Tensor:
@@ -135,42 +137,50 @@ class ChunkStore:
         self.payloads = [*pieces, self.place.hold(payload)]
 
     def _with(self, summaries: Tensor, there: Tensor) -> Numbers:
-        """What is kept near, with those of more chunks [B, G, m, d], of which `there` [B, m] are; a frame that few have told of is measured anew."""
+        """What is kept near, with those of more chunks [B, G, m, d], of which `there` [B, m] are. Those of a frame that few have told of are put,
+        from what they were, into the one that more tell of."""
         if self.bits is None:
             return torch.cat([self.summaries, summaries], 2) if self.payloads else summaries
-        if self._frame is None:
-            self._frame = Frame.of(summaries, there)
-            return self._few(summaries)
+        more, start = summaries.shape[2], self.spans.shape[1] if self.payloads else 0
+        places = torch.arange(start, start + more, device=summaries.device)
+        if self._frames is None:
+            self._frames = Frames.of(summaries, there)
+            self._open = summaries[:, :, self._frames.opened(more) :].to("cpu", copy=True)
+            return self._few(summaries, places)
+        first = start - self._open.shape[2]
+        states = torch.cat([self._open.to(summaries.device), summaries], 2)
+        known = (self.spans[:, first:, 1] >= 0).to(there.device)
+        self._frames, anew = self._frames.grown(states, torch.cat([known, there], 1), first, more)
         before = self._near
-        if bool((self._frame.known < coding.ENOUGH).any()):
-            known = (self.spans[..., 1] >= 0).to(there.device)
-            old = self.summaries
-            self._frame, anew = self._frame.renewed(torch.cat([old, summaries], 2), torch.cat([known, there], 1))
-            before = coding.each(lambda new, was: torch.where(anew[:, None, None, None], new, was), self._few(old), before)
-        return coding.each(lambda *both: torch.cat(both, 2), before, self._few(summaries))
+        if bool(anew.any()):
+            again = self._few(states[:, :, :-more], torch.arange(first, start, device=there.device))
+            before = coding.each(
+                lambda new, was: torch.cat([was[:, :, :first], torch.where(anew[:, None, :, None], new, was[:, :, first:])], 2), again, before
+            )
+        self._open = states[:, :, self._frames.opened(start + more) - first :].to("cpu", copy=True)
+        return coding.each(lambda *both: torch.cat(both, 2), before, self._few(summaries, places))
 
-    def _few(self, summaries: Tensor) -> Numbers:
-        """[B, G, m, d] in few bits."""
-        assert self._frame is not None
+    def _few(self, summaries: Tensor, places: Tensor) -> Numbers:
+        """[B, G, m, d] of chunks at these places in few bits."""
+        assert self._frames is not None
         assert self.bits is not None
-        return replace(Codes.of(self._frame.within(summaries), self.bits), dtype=summaries.dtype)
+        return replace(Codes.of(self._frames.within(summaries, places), self.bits), dtype=summaries.dtype)
 
     def score(self, queries: Tensor, allowed: Tensor | None = None) -> Tensor:
         """[B, G, g, t, d] → [B, G, g, t, n] float32: products with the summaries; −∞ for chunks that are not readable, or that `allowed`
         [B, 1 or G, n] excludes: whatever those hold, nothing else changes."""
         rows, heads, group, new, _ = queries.shape
         flat = queries.reshape(rows, heads, group * new, -1)
-        if self._frame is None:
+        if self._frames is None:
             scores = torch.matmul(flat, self.summaries.transpose(-1, -2)).float()
-        else:  # queries are put into the frame, not all summaries out of it
-            flat = flat.float()
-            within, around = flat * self._frame.spread.float(), torch.matmul(flat, self._frame.middle.float().transpose(-1, -2))
-            scores = torch.cat([torch.matmul(within, levels.transpose(-1, -2)) for levels in self._levels()], -1) + around
+        else:
+            flat, frames = flat.float(), self._frames
+            scores = torch.cat([frames.products(flat, levels, number * AT_ONCE) for number, levels in enumerate(self._levels())], -1)
         seen = self.readable if allowed is None else self.readable & allowed
         return scores.masked_fill_(~seen.unsqueeze(2), -torch.inf).reshape(rows, heads, group, new, -1)
 
     def _levels(self) -> Iterator[Tensor]:
-        """[B, G, ≤ `AT_ONCE`, d] float32: summaries in their frame, few at a time, for all together would take many times the room of their codes."""
+        """[B, G, ≤ `AT_ONCE`, d] float32: summaries in their frames, few at a time: all together would take many times the room of their codes."""
         assert isinstance(self._near, Codes)
         for codes in self._near.codes.split(AT_ONCE, 2):
             yield self._near.having({"codes": codes}).tensor(torch.float32)
@@ -220,11 +230,13 @@ class ChunkStore:
             after[row, :, near] = new
             return after
 
-        if self._frame is None:
+        if self._frames is None:
             self._near = written(self.summaries, fresh)
         else:
-            frame = self._frame.rows(torch.tensor([row], device=self.device))
-            self._near = coding.each(written, self._near, Codes.of(frame.within(fresh[None])[0], self._near.bits))
+            frames = self._frames.rows(torch.tensor([row], device=self.device))
+            self._near = coding.each(written, self._near, Codes.of(frames.within(fresh[None], near)[0], self._near.bits))
+            late, self._open = index - self.count + self._open.shape[2], self._open.clone()
+            self._open[row, :, late[late >= 0]] = fresh[:, late >= 0].to(self._open)
         self.hide(row, index[gone])
         self.spans = self.spans.clone()
         self.spans[row, index] = spans.to("cpu", torch.int32)
@@ -245,7 +257,8 @@ class ChunkStore:
         """The same for these rows of the batch."""
         other = self.fork()
         other._near = coding.each(lambda tensor: tensor.index_select(0, index), self._near)
-        other._frame = None if self._frame is None else self._frame.rows(index)
+        if self._frames is not None:
+            other._frames, other._open = self._frames.rows(index), self._open.index_select(0, index.cpu())
         other._readable = self._readable.index_select(0, index)
         other.spans = self.spans.index_select(0, index.cpu())
         other.payloads = [self.place.hold(piece.index_select(0, index.cpu())) for piece in self.payloads]
@@ -259,14 +272,14 @@ class ChunkStore:
 
     def nbytes(self) -> Bytes:
         """Summaries near, payloads far."""
-        frame = () if self._frame is None else self._frame.tensors()
-        return Bytes(size_of(*coding.tensors(self._near), *frame, self._readable), size_of(self.spans, *self.payloads))
+        frames, newest = ((), ()) if self._frames is None else (self._frames.tensors(), (self._open,))
+        return Bytes(size_of(*coding.tensors(self._near), *frames, self._readable), size_of(self.spans, *newest, *self.payloads))
 
     def state(self) -> dict[str, Tensor]:
         """All tensors by name."""
         pieces = {f"payload.{number}": piece for number, piece in enumerate(self.payloads)}
-        frame = {} if self._frame is None else dict(zip(_FRAME, self._frame.tensors(), strict=True))
-        return {**coding.state(self._near, "summaries"), **frame, "readable": self._readable, "spans": self.spans, **pieces}
+        frames = {} if self._frames is None else dict(zip(_FRAMES, (*self._frames.tensors(), self._open), strict=True))
+        return {**coding.state(self._near, "summaries"), **frames, "readable": self._readable, "spans": self.spans, **pieces}
 
     @classmethod
     def from_state(cls, tensors: Mapping[str, Tensor], place: Place | None = None) -> ChunkStore:
@@ -275,7 +288,8 @@ class ChunkStore:
         store = cls(place, None if isinstance(near, Tensor) else near.bits)
         store._near, store._readable, store.spans = near, tensors["readable"], tensors["spans"].cpu()
         if store.bits is not None:
-            store._frame = Frame(*(tensors[name] for name in _FRAME))
+            *frames, newest = (tensors[name] for name in _FRAMES)
+            store._frames, store._open = Frames(*frames), newest.cpu()
         number = 0
         while f"payload.{number}" in tensors:
             store.payloads.append(store.place.hold(tensors[f"payload.{number}"]))
@@ -283,4 +297,4 @@ class ChunkStore:
         return store
 
 
-_FRAME = ("frame.middle", "frame.spread", "frame.known")
+_FRAMES = ("frame.middle", "frame.spread", "frame.known", "frame.starts", "frame.open")

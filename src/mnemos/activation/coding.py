@@ -1,8 +1,8 @@
 """Numbers that are kept as they came or in few bits: the same handling of both, for what a policy keeps near of tokens that lie far.
 
 Two forms of few bits. `Packed` has a scale and a zero for each group of numbers, and needs to know nothing of them. `Codes` takes a bit or two less
-for each number: it is for numbers that a `Frame` has brought to mean 0 and spread 1 channel by channel, once for a whole sequence, so that little or
-nothing has to be kept beside the codes of one token (scales by channel, as KIVI, arXiv 2402.02750, has them for keys, but for all tokens at once).
+for each number: it is for numbers that `Frames` have brought to mean 0 and spread 1 channel by channel, once for hundreds of tokens, so that little
+or nothing has to be kept beside the codes of one token (scales by channel, as KIVI, arXiv 2402.02750, has them for keys, of more tokens at once).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mnemos.activation.quantised import Packed
 from mnemos.base.errors import Invalid
@@ -30,7 +31,9 @@ SMALLEST = 3 * OCTAVE
 LEAST_SPREAD = 0.1
 """Of a channel that hardly changes, as a share of the spread of its vector: what is kept for it."""
 ENOUGH = 256
-"""Vectors after which a frame is not measured anew when others come."""
+"""Vectors after which a frame is not measured anew when others come, which begin another."""
+NEVER = 2**31 - 1
+"""Stands for where a frame begins that a row does not have."""
 
 
 @dataclass(frozen=True)
@@ -99,48 +102,97 @@ def _table(bits: int, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """Of vectors [B, G, n, d], what each channel is around and how much it changes: `middle` and `spread` [B, G, 1, d], in their type; `known` [B]
-    int32: the vectors of each row that say so."""
+class Frames:
+    """Of vectors that come one after the other, [B, G, n, d] in all, what each channel is around and how much it changes: F frames, each for those
+    from one vector on. `middle` and `spread` [B, G, F, d], in their type; `known` [B, F] int32: the vectors of each row that say so; `starts` [B, F]
+    int32: the first vector of each, `NEVER` where a row has fewer.
+
+    Keys that were rotated wander: the slow frequencies turn on as the text grows, out of what a frame of its beginning has levels for. So what comes
+    when `ENOUGH` are known begins a frame of its own."""
 
     middle: Tensor
     spread: Tensor
     known: Tensor
+    starts: Tensor
 
     @classmethod
-    def of(cls, vectors: Tensor, there: Tensor) -> Frame:
-        """Of those that `there` [B, n] says are. Sums are float64 where a device has it, so that places without a vector change nothing."""
-        count, wide = there.sum(-1), torch.float32 if vectors.device.type == "mps" else torch.float64
-        share = (there / count.clamp_min(1).unsqueeze(-1)).to(wide)[:, None, :, None]
+    def of(cls, vectors: Tensor, there: Tensor) -> Frames:
+        """One frame, of those that `there` [B, n] says are. Sums are float64 where a device has it: places without a vector change nothing."""
+        count, wide = there.sum(-1, keepdim=True), torch.float32 if vectors.device.type == "mps" else torch.float64
+        share = (there / count.clamp_min(1)).to(wide)[:, None, :, None]
         numbers = vectors.to(wide).masked_fill(~there[:, None, :, None], 0)
         middle = (numbers * share).sum(2, keepdim=True)
         square = ((numbers - middle).square() * share).sum(2, keepdim=True)
         spread = torch.maximum(square, square.mean(-1, keepdim=True) * LEAST_SPREAD**2).sqrt().clamp_min(1e-4)
-        return cls(middle.to(vectors.dtype), spread.to(vectors.dtype), count.int())
+        return cls(middle.to(vectors.dtype), spread.to(vectors.dtype), count.int(), torch.zeros_like(count, dtype=torch.int32))
 
-    def within(self, vectors: Tensor) -> Tensor:
-        """[B, G, n, d] float32, as they are in it."""
-        return (vectors.float() - self.middle.float()) / self.spread.float()
+    def which(self, places: Tensor) -> Tensor:
+        """[B, m]: the frames of the vectors at these places [m]."""
+        return (self.starts[:, :, None] <= places).sum(1) - 1
 
-    def without(self, vectors: Tensor) -> Tensor:
+    def within(self, vectors: Tensor, places: Tensor) -> Tensor:
+        """[B, G, m, d] of these places [m], float32, as they are in their frames."""
+        middle, spread = self._at(places)
+        return (vectors.float() - middle) / spread
+
+    def without(self, vectors: Tensor, places: Tensor) -> Tensor:
         """Undoes `within`."""
-        return (vectors.float() * self.spread.float() + self.middle.float()).to(self.middle.dtype)
+        middle, spread = self._at(places)
+        return (vectors.float() * spread + middle).to(self.middle.dtype)
 
-    def rows(self, index: Tensor) -> Frame:
+    def _at(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        if self.starts.shape[1] == 1:
+            return self.middle.float(), self.spread.float()
+        index = self.which(places)[:, None, :, None].expand(-1, self.middle.shape[1], -1, self.middle.shape[3])
+        return self.middle.gather(2, index).float(), self.spread.gather(2, index).float()
+
+    def products(self, queries: Tensor, levels: Tensor, first: int) -> Tensor:
+        """[B, G, q, d] float32 by vectors [B, G, m, d] as they are in their frames, the first of which is at place `first`: [B, G, q, m]. Queries are
+        put into each frame, not all vectors out of it."""
+        out = queries.new_empty(*queries.shape[:3], levels.shape[2])
+        which = self.which(torch.arange(first, first + levels.shape[2], device=levels.device))
+        for number in range(int(which.min()), int(which.max()) + 1):
+            here = which == number
+            columns = here.any(0).nonzero().squeeze(1)
+            if len(columns):
+                some = slice(int(columns[0]), int(columns[-1]) + 1)
+                middle, spread = (tensor[:, :, number : number + 1].float() for tensor in (self.middle, self.spread))
+                products = torch.matmul(queries * spread, levels[:, :, some].transpose(-1, -2)) + torch.matmul(queries, middle.transpose(-1, -2))
+                out[..., some] = torch.where(here[:, None, None, some], products, out[..., some])
+        return out
+
+    def rows(self, index: Tensor) -> Frames:
         """Those of these rows."""
-        return Frame(*(tensor.index_select(0, index) for tensor in self.tensors()))
+        return Frames(*(tensor.index_select(0, index) for tensor in self.tensors()))
 
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What takes room."""
-        return self.middle, self.spread, self.known
+        return self.middle, self.spread, self.known, self.starts
 
-    def renewed(self, vectors: Tensor, there: Tensor) -> tuple[Frame, Tensor]:
-        """(The frame when these are all vectors [B, G, n, d] of which `there` [B, n] are; the rows [B] whose frame is another one.) Measured anew for
-        rows of which not `ENOUGH` were known."""
-        young = (self.known < ENOUGH) & (there.sum(-1) > self.known)
-        now = Frame.of(vectors, there)
-        both = zip(now.tensors(), self.tensors(), strict=True)
-        return Frame(*(torch.where(young.view(-1, *(1,) * (new.dim() - 1)), new, old) for new, old in both)), young
+    def opened(self, n: int) -> int:
+        """The first of n vectors that is in a frame which others will change; n: there is none."""
+        last = ((self.starts < NEVER).sum(1) - 1)[:, None]
+        return min(n, int(self.starts.gather(1, last).masked_fill(self.known.gather(1, last) >= ENOUGH, n).min()))
+
+    def grown(self, vectors: Tensor, there: Tensor, first: int, more: int) -> tuple[Frames, Tensor]:
+        """(The frames when vectors [B, G, m, d], of which `there` [B, m] are, stand at places from `first` on, which is `opened` or before it, the
+        last `more` of them new; True in [B, m − more] where a vector of before is in another frame now.) Row by row: the last frame is measured anew
+        where it knows of fewer than `ENOUGH`, else a new one begins; where nothing is new, all stays."""
+        m = there.shape[1]
+        places = torch.arange(first, first + m, device=there.device)
+        last = ((self.starts < NEVER).sum(1) - 1)[:, None]
+        new = there[:, m - more :].any(1, keepdim=True)
+        young = new & (self.known.gather(1, last) < ENOUGH)
+        slot = last + (new & ~young)
+        start = torch.where(young, self.starts.gather(1, last), first + m - more).int()
+        measured = Frames.of(vectors, there & (places >= start))
+        fill = int(slot.max()) + 1 - self.starts.shape[1]
+        wide = (*self.tensors()[:2], *(tensor[:, None, :, None] for tensor in (self.known, self.starts)))
+        mine = (*measured.tensors()[:2], measured.known[:, None, :, None], start[:, None, :, None])
+        here = ((torch.arange(self.starts.shape[1] + fill, device=there.device) == slot) & new)[:, None, :, None]
+        ends = (0, 0, 0, NEVER)
+        its = [torch.where(here, now, pad(was, (0, 0, 0, fill), value=end)) for now, was, end in zip(mine, wide, ends, strict=True)]
+        return Frames(its[0], its[1], its[2][:, 0, :, 0], its[3][:, 0, :, 0]), young & (places >= start)[:, : m - more]
 
 
 Numbers: TypeAlias = Tensor | Packed | Codes
@@ -204,7 +256,7 @@ def from_state(its: Mapping[str, Tensor], name: str, dtype: torch.dtype) -> Numb
 def bits_of(mask: Tensor) -> Tensor:
     """True and False […, n] → eight in a byte, uint8 […, ⌈n / 8⌉]."""
     shifts = torch.arange(8, dtype=torch.uint8, device=mask.device)
-    filled = torch.nn.functional.pad(mask.to(torch.uint8), (0, -mask.shape[-1] % 8))
+    filled = pad(mask.to(torch.uint8), (0, -mask.shape[-1] % 8))
     return (filled.unflatten(-1, (-1, 8)) << shifts).sum(-1, dtype=torch.uint8)
 
 

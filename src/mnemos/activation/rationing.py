@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mnemos.activation.coding import GROUP
+from mnemos.activation.coding import ENOUGH, GROUP
 from mnemos.activation.tail import BLOCK, SMALL
 from mnemos.base.errors import Invalid
 
@@ -58,7 +58,12 @@ class Sizes:
     def summaries(self, chunks: int, numbers: int, bits: int) -> int:
         """Bytes of what stands near for chunks, by `numbers` for each head, and of which are scored."""
         codes, frame = chunks * -(-numbers * bits // 8), 2 * numbers * self.number
-        return self.heads * (codes + frame + -(-chunks // 8)) + 4
+        return self.heads * (codes + frame + -(-chunks // 8)) + 8
+
+    @property
+    def frame(self) -> int:
+        """Bytes, at most, of one more frame, which each `ENOUGH` tokens that are generated may ask for."""
+        return 2 * self.heads * (self.keys + self.values) * self.number + 8
 
     def buffer(self, chunks: int, chunk: int) -> int:
         """Bytes of chunks that each head keeps from the step before."""
@@ -73,10 +78,11 @@ class Sizes:
 
 def chosen(layer: MemoryLayer, name: str, near: float, tokens: int, ways: Iterable[Way], bytes_of: Callable[[Sizes, Way], int]) -> Mapping[str, Any]:
     """The first of these ways, best first, whose bytes are at most the share `near` of the full cache's: chosen once for a layer, for a row of so
-    many tokens, and noted. With more tokens the share only falls. Raises `Invalid` where all take more."""
+    many tokens, and noted; so that as many more tokens, with the frames that they begin, stay within it. Raises `Invalid` where all take more."""
     if NOTE not in layer.notes:
         sizes = Sizes.of(layer, tokens)
-        taken = [(bytes_of(sizes, way), way) for way in ways]
+        later, frames = replace(sizes, tokens=2 * tokens), 1 + -(-tokens // ENOUGH)
+        taken = [(max(bytes_of(sizes, way) + sizes.frame, (bytes_of(later, way) + frames * sizes.frame) / 2), way) for way in ways]
         fit = next((way for size, way in taken if size <= near * sizes.full), None)
         if fit is None:
             least = math.ceil(1e4 * min(size for size, _ in taken) / sizes.full) / 1e4
