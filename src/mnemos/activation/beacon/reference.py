@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
@@ -20,11 +19,11 @@ import torch
 
 from mnemos.activation.beacon import saving
 from mnemos.activation.beacon.beacons import Beacons
+from mnemos.activation.beacon.scoring import Asked, compressed
 from mnemos.activation.beacon.training import Batch, Plan, Trainer, fit
 from mnemos.activation.beacon.windows import Windows
 from mnemos.base.errors import Corrupt, ModelUnavailable
 from mnemos.models import reference
-from mnemos.models.local.context import Settling
 from mnemos.models.reference import language, tasks
 from mnemos.models.reference.training.batches import Books, batch
 from mnemos.models.reference.training.plan import Plan as Mixture
@@ -90,52 +89,15 @@ def load(model: Any) -> Beacons:
     return beacons
 
 
-@dataclass(frozen=True)
-class Score:
-    """Of questions asked one by one of a memory, how many were answered word for word; of words, how many were right; and the mean loss of a word."""
-
-    right: tuple[bool, ...]
-    words: float
-    loss: float
-
-    @property
-    def accuracy(self) -> float:
-        return sum(self.right) / len(self.right)
-
-    @property
-    def perplexity(self) -> float:
-        return math.exp(self.loss)
-
-
-def score(model: Any, memory: Callable[[], Any], sessions: Iterable[tasks.Session], fork: Callable[[Any], Any]) -> Score:
-    """Each session's context is read into a new memory, and each of its questions asked of a `fork` of that, as if it were the first. An answer is
-    right where each of its words is the likeliest after the true ones before it."""
-    right, hits, losses = [], [], []
-    for session in sessions:
-        with torch.no_grad():
-            context = memory()
-            model.base_model(input_ids=torch.tensor([language.encode(session.context)]), cache=context, use_cache=True)
-            if isinstance(context, Settling):
-                context.settle()
-            for turn in session.turns:
-                words = language.encode([*turn.question, *turn.answer])
-                logits = model(torch.tensor([words]), cache=fork(context)).logits[0].float()
-                expected, wanted = logits[len(turn.question) - 1 : -1], torch.tensor(words[len(turn.question) :])
-                losses += torch.nn.functional.cross_entropy(expected, wanted, reduction="none").tolist()
-                same = (expected.argmax(-1) == wanted).tolist()
-                hits += same
-                right.append(all(same))
-    return Score(tuple(right), sum(hits) / len(hits), sum(losses) / len(losses))
-
-
-def compressed(beacons: Beacons, windows: Windows, sessions: Iterable[tasks.Session]) -> Score:
-    """The score through a compressed memory."""
-    return score(beacons.model, lambda: beacons.memory(windows), sessions, lambda memory: memory.fork())
-
-
 def recall_sessions(size: int, count: int, seed: int | str = 0, turns: int = 5, windows: int = 8) -> list[tasks.Session]:
     """Held-out sessions of "kv" whose contexts are about so many windows of `size` tokens long."""
     return [tasks.make("kv", windows * size + turns * 8, turns, f"memory {seed} {number}") for number in range(count)]
+
+
+def asked(sessions: Iterable[tasks.Session]) -> list[Asked]:
+    """Their tokens, as `scoring` takes them."""
+    return [Asked(language.encode(session.context), [(language.encode(turn.question), language.encode(turn.answer)) for turn in session.turns])
+            for session in sessions]  # fmt: skip
 
 
 def batches(mixture: dict[str, float], seed: int) -> Callable[[int], Batch]:
@@ -186,12 +148,10 @@ def publish(beacons: Beacons, to: Path, said: dict[str, Any], count: int = 40) -
     saving.load_beacons(beacons, to / WEIGHTS)
     scores: dict[str, Any] = {}
     for window in (64, 128):
-        sessions = recall_sessions(window, count // (window // 64))
+        texts = asked(recall_sessions(window, count // (window // 64)))
         for ratio in (None, 2, 4, 8, 16):
-            found = compressed(beacons, Windows(window, ratio), sessions)
-            scores[f"windows of {window}, ratio {ratio or 'none'}"] = {
-                "exact": round(found.accuracy, 3), "words": round(found.words, 3), "perplexity": round(found.perplexity, 3), "n": len(found.right),
-            }  # fmt: skip
+            found = compressed(beacons, Windows(window, ratio), texts)
+            scores[f"windows of {window}, ratio {ratio or 'none'}"] = found.described()
     told = {
         "name": "mnemos-reference-memory", "licence": "Apache-2.0", "sha256": hashlib.sha256((to / WEIGHTS).read_bytes()).hexdigest(), "bytes": size,
         "base": saving.base_of(beacons), "parameters": sum(weight.numel() for weight in beacons.parameters()), "storage": "float16",

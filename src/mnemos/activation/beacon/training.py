@@ -44,14 +44,16 @@ def _nothing(name: str) -> bool:
 class Plan:
     """How memory tokens are trained. Progress runs from 0 to 1, by whatever the caller measures it."""
 
-    ratios: tuple[int, ...] = (2, 4, 8, 16, 32)
-    """Drawn from at each step; one that stands there twice is drawn twice as often."""
+    ratios: tuple[int | None, ...] = (2, 4, 8, 16, 32)
+    """Drawn from at each step; one that stands there twice is drawn twice as often; None: nothing is compressed."""
     sizes: tuple[int, ...] = (2048,)
     """Windows, drawn from as well."""
     rate: float = 1e-2
     """Of memory tokens."""
     model_rate: float = 3e-3
     """Of what else is trained."""
+    vectors: float = 1.0
+    """Share of `model_rate` at which the model's vectors and embeddings are trained; they are moved by AdamW."""
     warmup: int = 20
     cooldown: float = 0.3
     """Share of the progress over which the rate falls to 0 at the end."""
@@ -92,8 +94,8 @@ class Trainer:
         self._known = [(name, weight) for name, weight in beacons.model.named_parameters() if also(name)]
         self._groups = [(plan.rate, tokens), (plan.model_rate, [*others, *self._known])]
         self._optimisers = [
-            (rate, kind(chosen, **settings))
-            for rate, named in self._groups
+            (rate * (vectors if flat else 1.0), kind(chosen, **settings))
+            for (rate, named), vectors in zip(self._groups, (1.0, plan.vectors), strict=True)
             for kind, settings, flat in ((torch.optim.Muon, _MUON, False), (torch.optim.AdamW, _ADAM, True))
             if (chosen := [weight for name, weight in named if (weight.ndim != 2 or "embed" in name) == flat])
         ]

@@ -1,0 +1,3 @@
+from mnemos.activation.beacon.tiny.training import main
+
+main()
