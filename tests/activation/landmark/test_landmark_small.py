@@ -96,6 +96,8 @@ def test_recurrence_that_remembers_all_reads_all_at_once_and_else_learns_nothing
 def test_what_is_learnt_is_published_and_loaded(name: str, texts: lessons.Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, to = tmp_path / "out", tmp_path / "to"
     training = Training(small.begun(name).train(), small.MODELS[name].recipe, small.batches(name, texts))
+    with pytest.raises(SystemExit):  # nothing was learnt yet
+        main(["--model", name, "--out", str(out), "--text", str(texts.folder), "--publish", "--to", str(to)])
     training.train_to(out, 1)
     main(["--model", name, "--out", str(out), "--text", str(texts.folder), "--publish", "--to", str(to)])
     monkeypatch.setattr(small, "folder", lambda: to)

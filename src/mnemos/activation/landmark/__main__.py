@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--machine", default="", help="what the card says of the machine that trained")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    if asked.publish and not any(asked.out.rglob(STATE)):
+        parser.error(f"--publish: {asked.out} holds no state of a training; train into it first, without --publish")
     if asked.model != "reference":
         from_nothing(asked)
     elif asked.text is None:
