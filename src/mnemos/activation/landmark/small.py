@@ -69,7 +69,7 @@ def _shape(width: int, inner: int, heads: int, head: int) -> dict[str, int]:
 
 
 _NOTES = Small(_shape(64, 128, 4, 32), Recipe(steps=1400, rate=2e-2, warmup=0.03, accumulation=1, top=(2, 2, 4, 16), muon=True), 2048)
-_TEXT = Small(_shape(96, 160, 4, 24), Recipe(steps=300, rate=1e-2, warmup=0.03, accumulation=1, top=(2, 4, 16), muon=True), 2048, text=True)
+_TEXT = Small(_shape(96, 160, 4, 24), Recipe(steps=1000, rate=1e-2, warmup=0.03, accumulation=1, top=(2, 4, 16), muon=True), 2048, text=True)
 
 
 def _without(one: Small, recurrent: bool = False) -> Small:
