@@ -222,11 +222,19 @@ def main(folder: str, *, seconds: float, processes: int = 4, threads: int = 8) -
 
 
 def shared_commits(path: str, *, adds: int = 200, threads: int = 8) -> dict[str, float]:
-    """Adds in a second, of one thread and of `threads`, on the same store: threads share commits."""
+    """Adds in a second, and commits of an add, of one thread and of `threads`, on the same store: threads share commits."""
     out = {}
     with mnemos.open(path, **OPEN) as mem:
         space = mem.space("a")
         space.add("warm")
+        commits, write = 0, mem.store.witness.write
+
+        def counted(head: Any) -> None:  # the witness learns of each commit
+            nonlocal commits
+            commits += 1
+            write(head)
+
+        mem.store.witness.write = counted
 
         def work(thread: int, count: int) -> None:
             for number in range(adds // count):
@@ -234,13 +242,13 @@ def shared_commits(path: str, *, adds: int = 200, threads: int = 8) -> dict[str,
 
         for count in (1, threads):
             running = [threading.Thread(target=work, args=(thread, count)) for thread in range(count)]
-            started = time.perf_counter()
+            commits, started = 0, time.perf_counter()
             for thread in running:
                 thread.start()
             for thread in running:
                 thread.join()
             out[f"{count} threads"] = round(adds / (time.perf_counter() - started), 1)
-    out["ratio"] = round(out[f"{threads} threads"] / out["1 threads"], 2)
+            out[f"{count} threads, commits of an add"] = round(commits / adds, 2)
     return out
 
 
@@ -261,6 +269,6 @@ if __name__ == "__main__":
     else:
         with tempfile.TemporaryDirectory() as temporary:
             result = main(temporary, seconds=given.seconds, processes=given.processes, threads=given.threads)
-            result["adds_per_second"] = shared_commits(os.path.join(temporary, "adds.db"))
+            result["adds"] = shared_commits(os.path.join(temporary, "adds.db"))
         print(json.dumps(result, indent=1))
         sys.exit(bool(result["problems"]))
