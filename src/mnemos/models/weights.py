@@ -6,17 +6,26 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.base.errors import Corrupt
+from mnemos.base.errors import Corrupt, ModelUnavailable
 
 Tensors = Mapping[str, NDArray[Any]]
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
+
+
+def packaged(package: str, folder: str = "", *names: str) -> Path:
+    """The folder of an installed package that holds these files. Raises `ModelUnavailable` where one is not there."""
+    with as_file(files(package) / folder) as path:
+        if missing := [name for name in names if not (path / name).is_file()]:
+            raise ModelUnavailable(f"{path} holds no {missing[0]}: install mnemos again as a wheel or from its repository")
+        return path
 
 
 def require_sha256(path: Path, expected: str) -> None:

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,13 @@ from mnemos.activation.beacon.beacons import Beacons
 from mnemos.activation.beacon.scoring import Asked, compressed
 from mnemos.activation.beacon.training import Batch, Plan, Trainer, fit
 from mnemos.activation.beacon.windows import Windows
-from mnemos.base.errors import Corrupt, ModelUnavailable
+from mnemos.base.errors import Corrupt
 from mnemos.models import reference
 from mnemos.models.reference import language, tasks
 from mnemos.models.reference.training.batches import Books, batch
 from mnemos.models.reference.training.plan import Plan as Mixture
 from mnemos.models.reference.training.plan import Stage
+from mnemos.models.weights import packaged
 
 WEIGHTS, CARD = "memory.safetensors", "card.json"
 LENGTH, TOKENS = 512, 2048
@@ -63,10 +63,7 @@ HISTORY = (
 
 def folder() -> Path:
     """Where the trained memory tokens are. Raises `ModelUnavailable` where the package came without them."""
-    with as_file(files("mnemos.models.reference") / "memory") as path:
-        if not (path / WEIGHTS).is_file():
-            raise ModelUnavailable(f"{path} holds no {WEIGHTS}: install mnemos again, or train it (python -m mnemos.activation.beacon.reference)")
-        return path
+    return packaged("mnemos.models.reference", "memory", WEIGHTS)
 
 
 def card() -> dict[str, Any]:

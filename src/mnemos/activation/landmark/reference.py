@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from mnemos.models.reference import language
 from mnemos.models.reference.training.batches import Books
 from mnemos.models.reference.training.batches import batch as drawn
 from mnemos.models.reference.training.plan import PLAN, TEXT, Plan, Stage
+from mnemos.models.weights import packaged
 
 BLOCK = 15
 LANDMARK = len(language.VOCABULARY)
@@ -50,8 +50,7 @@ LESSONS = Plan(
 
 def folder() -> Path:
     """Where its weights and its card are; what `Retrofit.load` takes."""
-    with as_file(files(reference) / "landmark") as path:
-        return path
+    return packaged(reference.__name__, "landmark")
 
 
 def card() -> dict[str, Any]:

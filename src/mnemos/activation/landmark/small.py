@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.resources import as_file, files
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,7 +24,7 @@ from mnemos.activation.landmark.attention import install
 from mnemos.activation.landmark.training import Batch, Recipe
 from mnemos.base.errors import Corrupt, Invalid, ModelUnavailable
 from mnemos.models.reference.training.beginning import fresh
-from mnemos.models.weights import require_sha256
+from mnemos.models.weights import packaged, require_sha256
 
 BLOCK = 15
 TRAINED = 256
@@ -160,8 +159,7 @@ class Recurrent(nn.Module):
 
 def folder() -> Path:
     """Where weights and card are."""
-    with as_file(files(__package__) / "weights") as path:
-        return path
+    return packaged(__package__, "weights")
 
 
 def card() -> dict[str, Any]:

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from mnemos.base.errors import ModelUnavailable
 from mnemos.models.quiet import no_progress_bars
-from mnemos.models.weights import require_sha256
+from mnemos.models.weights import packaged, require_sha256
 
 __all__ = ["card", "folder", "load"]
 
@@ -26,10 +25,7 @@ def folder() -> Path:
 
     Raises `ModelUnavailable` where the package came without it or is not installed as files.
     """
-    with as_file(files(__package__) / _CHECKPOINT) as path:
-        if not (path / _WEIGHTS).is_file():
-            raise ModelUnavailable(f"{path} holds no {_WEIGHTS}: install mnemos again as a wheel or from its repository")
-        return path
+    return packaged(__package__, _CHECKPOINT, _WEIGHTS)
 
 
 def card() -> dict[str, Any]:

@@ -8,11 +8,10 @@ already. That a model finds look-ups by itself it does not show: these are made 
 from __future__ import annotations
 
 import json
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from mnemos.base.errors import ModelUnavailable
+from mnemos.models.weights import packaged
 
 MODEL, WEIGHTS, CARD = "model.safetensors", "memory.safetensors", "card.json"
 WINDOW = 32
@@ -21,10 +20,7 @@ WINDOW = 32
 
 def folder() -> Path:
     """Where its checkpoint is. Raises `ModelUnavailable` where the package came without it."""
-    with as_file(files(__package__) / "checkpoint") as path:
-        if not all((path / name).is_file() for name in (MODEL, WEIGHTS, CARD)):
-            raise ModelUnavailable(f"{path} holds no {MODEL} and {WEIGHTS}: install mnemos again, or train them (python -m {__package__})")
-        return path
+    return packaged(__package__, "checkpoint", MODEL, WEIGHTS, CARD)
 
 
 def card() -> dict[str, Any]:

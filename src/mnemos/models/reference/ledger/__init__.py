@@ -6,13 +6,12 @@ It is for judging what is kept of keys and values while a model generates. `pyth
 from __future__ import annotations
 
 import json
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from mnemos.base.errors import Corrupt, ModelUnavailable
+from mnemos.base.errors import Corrupt
 from mnemos.models import reference
-from mnemos.models.weights import require_sha256
+from mnemos.models.weights import packaged, require_sha256
 
 __all__ = ["CARD", "LENGTH", "WEIGHTS", "card", "folder", "learns", "load"]
 
@@ -28,10 +27,7 @@ def learns(name: str) -> bool:
 
 def folder() -> Path:
     """Where its weights and its card are. Raises `ModelUnavailable` where the package came without them."""
-    with as_file(files(__package__)) as path:
-        if not (path / WEIGHTS).is_file():
-            raise ModelUnavailable(f"{path} holds no {WEIGHTS}: install mnemos again as a wheel or from its repository")
-        return path
+    return packaged(__package__, "", WEIGHTS)
 
 
 def card() -> dict[str, Any]:
