@@ -45,6 +45,8 @@ PATIENCE = 8.0
 """What was not activated for so many times its longest gap counts as what never came back."""
 THRESHOLD, CALLS, CALLED = "lazy.threshold", "lazy.calls", "lazy.called"
 """Notes, where the threshold is found out: what it is [B, G, 1], activations [B, G, 1] since it was last looked at, and in how many steps."""
+_TIE = 2.0**-24
+"""Of a score, a step of age of what never came back: too small to matter where scores differ otherwise."""
 LOOKED_AT, FACTORS, HIGHEST = 16, (0.25, 8.0), 0.5
 """The threshold is looked at after so many steps or more; how far it moves at a time; and the most that it becomes."""
 
@@ -91,10 +93,6 @@ def longest_run(bits: Tensor) -> Tensor:
         length.add_(there, alpha=1 << power)
         left = torch.where(there, longer, left)
     return length
-
-
-_TIE = 2.0**-24
-"""Of a score, a step of age of what never came back: too small to matter where scores differ otherwise."""
 
 
 def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float | Tensor, step: int) -> None:

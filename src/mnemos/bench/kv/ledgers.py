@@ -30,6 +30,8 @@ WINDOW, TOGETHER = 32, 60
 MASTERED, LOST, MORE = 0.9, 0.02, 0.05
 """Least share of ledgers that the full cache keeps without a mistake; what half the cache may lose of that; and what the best other method is
 behind."""
+FAR = 60
+"""Words after which a look-up is one after a long gap."""
 OTHERS = ("H2O", "TOVA", "window")
 ARMS: Mapping[str, Callable[[int], Policy]] = {
     "LazyEviction": lambda tokens: policy("lazyeviction", tokens=tokens, window=WINDOW),
@@ -47,10 +49,6 @@ NOTE = (
     "every 32 steps down to its share of the ledger, and so holds up to 32 tokens more between. H2O keeps half of its tokens for what is recent, as "
     "its paper does; RaaS has a threshold chosen for this model (0.2), LazyEviction finds its own."
 )
-
-
-FAR = 60
-"""Words after which a look-up is one after a long gap."""
 
 
 @dataclass(frozen=True)
