@@ -95,7 +95,7 @@ def columns(index: SpaceIndex, query: str) -> dict[int, Any]:
     """What an index says of each living row, by log position, in words rather than codes."""
     alive = index.died.view() != 0
     words = index.lexical.search(query_terms(query), alive)
-    cosines = index.cosines({1: EMBEDDER.embed([query])[0], 2: OTHER.embed([query])[0]})
+    cosines = index.vectors.cosines({1: EMBEDDER.embed([query])[0], 2: OTHER.embed([query])[0]})
     tags = {tag: index.with_tags([tag]) for tag in "ab"}
     out = {}
     for row in np.flatnonzero(alive).tolist():
@@ -170,7 +170,7 @@ def test_cosines_are_those_of_the_vectors_that_were_stored(mem: Mnemos) -> None:
     with mem.snapshot() as snapshot:
         index = SpaceIndex(1)
         index.catch_up(snapshot)
-        cosines = index.cosines({1: query})
+        cosines = index.vectors.cosines({1: query})
     assert cosines == pytest.approx(EMBEDDER.embed(texts).astype(np.float64) @ query, abs=1e-6)
 
 

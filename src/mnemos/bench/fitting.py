@@ -98,7 +98,7 @@ def _choice(name: str, question: Question, index: SpaceIndex, embedder: Embedder
     everything = np.ones(len(index), dtype=np.bool_)
     asked = analyse(question.text, tuple(index.authors.words), now, index.span(everything))
     rows = Rows(index.thread.view(), index.author.view(), index.event_at.view(), index.flags.view(), index.moments.view())
-    cosines = index.cosines(dict.fromkeys(index.vectors, embedder.embed([asked.voiced])[0]))
+    cosines = index.vectors.cosines(dict.fromkeys(index.vectors, embedder.embed([asked.voiced])[0]))
     near = own_evidence(asked, rows, index.lexical, cosines, None, recipe)
     found = {key: value for _, key, value in evidence(asked, rows, index.lexical, near, recipe)}
     total = sum((np.float32(getattr(recipe, key)) * value for key, value in found.items()), np.zeros(len(near.places), dtype=np.float32))

@@ -19,9 +19,11 @@ from mnemos.base.cube import Content
 from mnemos.base.errors import Invalid
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import VIEW_OF
+from mnemos.index.codes import Codes
 from mnemos.index.growing import Growing
 from mnemos.index.places import Places
-from mnemos.index.space_index import Codes, Mask, SpaceIndex
+from mnemos.index.space_index import SpaceIndex
+from mnemos.index.vectors import Mask
 
 Rows = NDArray[np.int64]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 import numpy as np
@@ -18,16 +18,13 @@ from numpy.typing import NDArray
 
 from mnemos.base.chain import Entry
 from mnemos.base.cube import EMPTY, Json, State
-from mnemos.base.errors import Corrupt, MnemosError
 from mnemos.base.predicate import matches
-from mnemos.index.disk_vectors import DiskVectors
-from mnemos.index.exact import ExactIndex
+from mnemos.index.codes import Codes
 from mnemos.index.growing import Growing
 from mnemos.index.lexical import LexicalIndex
-from mnemos.index.vectors import Floats, VectorIndex
-
-if TYPE_CHECKING:
-    from mnemos.index.spann.index import SpannIndex
+from mnemos.index.space_source import Beyond, Source
+from mnemos.index.space_vectors import SpaceVectors
+from mnemos.index.vectors import Mask, Rows
 
 NEVER = np.iinfo(np.int64).max
 UNKNOWN = np.iinfo(np.int64).min
@@ -35,35 +32,7 @@ _FORGOTTEN = 0
 _VISIBLE = (State.GENERATED, State.ACTIVATED)
 _CACHED_MASKS = 32
 
-Mask = NDArray[np.bool_]
 Attached = TypeVar("Attached")
-
-
-class Source(Protocol):
-    """What the index reads of a store's snapshot."""
-
-    position: int
-
-    def index_rows(self, space: int, since: int) -> Iterable[tuple[Any, ...]]: ...
-    def index_changes(self, space: int, since: int) -> Iterable[Entry]: ...
-    def vectors(self, space: int, since: int) -> Iterable[tuple[int, int, bytes]]: ...
-    def vectors_at(self, space: int, seqs: NDArray[np.int64]) -> Iterable[tuple[int, int, bytes]]: ...
-    def metadata(self, space: int, since: int) -> Iterable[tuple[int, str | None]]: ...
-    def embedders(self) -> dict[int, tuple[str, int]]: ...
-    def vector_round(self) -> int: ...
-    def states_at(self, space: int, position: int) -> dict[UUID, State]: ...
-
-
-class Beyond(Protocol):
-    """Where vectors are kept that are too many for memory."""
-
-    def get(self, space: int, embedder: int, vector_round: int) -> SpannIndex | None:
-        """The index on disk of a space's vectors by one embedder, as of a round of writing them; None where there is none that is complete."""
-        ...
-
-    def lost(self, disk: SpannIndex, error: MnemosError) -> None:
-        """What `get` gave failed, and is not to be given again."""
-        ...
 
 
 @runtime_checkable
@@ -82,29 +51,6 @@ class Omitted(NamedTuple):
     states: Mapping[UUID, State]
 
 
-class Codes:
-    """Words as small integers, in order of first appearance; None is -1."""
-
-    def __init__(self) -> None:
-        self.words: list[str] = []
-        self._numbers: dict[str | None, int] = {None: -1}
-
-    def encode(self, words: Iterable[str | None]) -> list[int]:
-        numbers = self._numbers
-        out = []
-        for word in words:
-            number = numbers.get(word)
-            if number is None:
-                number = numbers[word] = len(self.words)
-                assert word is not None
-                self.words.append(word)
-            out.append(number)
-        return out
-
-    def number(self, word: str) -> int | None:
-        return self._numbers.get(word)
-
-
 def rules_text(acl: Json | None) -> str | None:
     """Rules of a cube's own, as the store writes them."""
     return None if acl is None else orjson.dumps(acl).decode()
@@ -121,7 +67,6 @@ class SpaceIndex:
 
     def __init__(self, space: int, beyond: Beyond | None = None) -> None:
         self.space = space
-        self._beyond = beyond
         self.lock = threading.RLock()
         self.position = 0
         self.seq = Growing(np.int64)
@@ -148,12 +93,7 @@ class SpaceIndex:
         self.moments = Growing(np.int64, 3)  # (row, start, end) of each time that a text speaks of
         self.types, self.authors, self.sources, self.threads, self.wholes, self.acls, self.labels = (Codes() for _ in range(7))
         self.lexical = LexicalIndex()
-        self.vectors: dict[int, VectorIndex] = {}
-        self._embedders: dict[int, tuple[str, int]] = {}
-        self._vector_round = -1
-        self._vectors_until = 0
-        self.erase_again = False
-        """Something is forgotten that is still on disk: another process has had it forgotten."""
+        self.vectors = SpaceVectors(space, self.seq, beyond)
         self._rows_of: dict[bytes, list[int]] = {}
         self._tags: dict[str, array[int]] = {}
         self._metadata: list[str | None] = []
@@ -169,13 +109,16 @@ class SpaceIndex:
     @property
     def forgotten(self) -> int:
         """How many rows are still held in memory of memories that are gone."""
-        return int(np.count_nonzero(self.died.view() == _FORGOTTEN))
+        return len(self._gone())
+
+    def _gone(self) -> Rows:
+        return np.flatnonzero(self.died.view() == _FORGOTTEN)
 
     @property
     def nbytes(self) -> int:
         """Bytes held by the large parts."""
         columns = sum(part.view().nbytes for part in vars(self).values() if isinstance(part, Growing))
-        return columns + self.lexical.nbytes + sum(index.nbytes for index in self.vectors.values())
+        return columns + self.lexical.nbytes + self.vectors.nbytes
 
     # -- following the log --
     def catch_up(self, source: Source) -> None:
@@ -186,7 +129,7 @@ class SpaceIndex:
                 self._apply_changes(source.index_changes(self.space, since))
             self._append(list(source.index_rows(self.space, since)))
             self.position = source.position
-        self._catch_up_vectors(source)
+        self.vectors.catch_up(source, self._gone)
 
     def _apply_changes(self, entries: Iterable[Entry]) -> None:
         died, state, stale, acl = self.died.view(), self.state.view(), self.stale.view(), self.acl.view()
@@ -211,9 +154,7 @@ class SpaceIndex:
                 gone += rows
         if gone:  # what is attached may hold something of it, which is nobody's any more
             self._attached = {name: held for name, held in self._attached.items() if isinstance(held, Forgetful)}
-            for vectors in self.vectors.values():
-                if isinstance(vectors, DiskVectors):
-                    self.erase_again |= vectors.forget_rows(gone)
+            self.vectors.forget_rows(gone)
             for held in self._attached.values():
                 held.forget_rows(gone)
 
@@ -261,62 +202,6 @@ class SpaceIndex:
             if words:
                 for tag in orjson.loads(words):
                     self._tags.setdefault(tag, array("q")).append(row)
-
-    def _catch_up_vectors(self, source: Source) -> None:
-        """Vectors are written with their rows, and again, in rounds, when another embedder takes over."""
-        current = source.vector_round()
-        if current > self._vector_round:  # a snapshot from before the round has nothing to add
-            self.vectors.clear()
-            self._vectors_until = 0
-            self._vector_round = current
-        self._take_from_disk(source)
-        if self._vectors_until == self.position:
-            return
-        if not self._vectors_until and self._embedders and all(isinstance(self.vectors.get(embedder), DiskVectors) for embedder in self._embedders):
-            self._vectors_until = min(index.base for index in self.vectors.values() if isinstance(index, DiskVectors))
-        self._put_vectors(source.vectors(self.space, self._vectors_until), source)
-        self._vectors_until = self.position
-        for index in self.vectors.values():
-            if isinstance(index, DiskVectors) and len(rows := index.lacking()):  # a text without a word has a vector of zeros, which is not there
-                self._put_vectors(source.vectors_at(self.space, self.seq.view()[rows]), source)
-
-    def _put_vectors(self, vectors: Iterable[tuple[int, int, bytes]], source: Source) -> None:
-        found: dict[int, tuple[list[int], list[bytes]]] = {}
-        for seq, embedder, value in vectors:
-            seqs, values = found.setdefault(embedder, ([], []))
-            seqs.append(seq)
-            values.append(value)
-        for embedder, (seqs, values) in found.items():
-            if embedder not in self._embedders:
-                self._embedders = source.embedders()
-            size = self._embedders[embedder][1]
-            data = b"".join(values)
-            if len(data) != 4 * size * len(values):
-                raise Corrupt(f"vectors of space {self.space}: not all have {size} dimensions; run `mnemos verify`, or restore a backup")
-            index = self.vectors.setdefault(embedder, ExactIndex(size))
-            index.put(self.rows_at(np.array(seqs)), np.frombuffer(data, dtype="<f4").reshape(-1, size))
-
-    def _take_from_disk(self, source: Source) -> None:
-        """Leave to the disk what has come to be there; take from the store what is not there any more."""
-        if self._beyond is None:
-            return
-        if not self._embedders:
-            self._embedders = source.embedders()
-        for embedder in self._embedders:
-            held, disk = self.vectors.get(embedder), self._beyond.get(self.space, embedder, self._vector_round)
-            if isinstance(held, DiskVectors):
-                if held.disk is disk:
-                    held.settle()
-                    continue
-                self.vectors.clear()
-                self._vectors_until = 0
-                self._take_from_disk(source)
-                return
-            if disk is None or disk.dimensions != self._embedders[embedder][1]:
-                continue
-            index = self.vectors[embedder] = DiskVectors(disk, self.seq, self._beyond.lost)
-            if isinstance(held, ExactIndex):
-                index.take(held, without=np.flatnonzero(self.died.view() == _FORGOTTEN).tolist())
 
     def rows_at(self, seqs: NDArray[np.int64]) -> NDArray[np.int64]:
         """The row numbers of log positions that are known to be rows."""
@@ -439,15 +324,3 @@ class SpaceIndex:
         while len(self._metadata_masks) > _CACHED_MASKS:
             self._metadata_masks.pop(next(iter(self._metadata_masks)))
         return mask
-
-    def cosines(self, queries: dict[int, Floats], allowed: Mask | None = None) -> Floats | None:
-        """Cosine of each row with the query vector of the row's embedder (`queries`: embedder → vector): (n,), NaN where there is none. Of the rows
-        `allowed`, the nearest are exact (see `VectorIndex.scores`)."""
-        n, out = len(self), None
-        for embedder, query in queries.items():
-            index = self.vectors.get(embedder)
-            if index is None or not len(index):
-                continue
-            values = index.scores(query, n, allowed)
-            out = values if out is None else np.where(np.isnan(out), values, out)
-        return out

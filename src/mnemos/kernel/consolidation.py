@@ -20,7 +20,8 @@ from mnemos.base.cube import Link
 from mnemos.base.errors import Conflict, Frozen, Invalid, NotFound, PermissionDenied, QuotaExceeded
 from mnemos.base.lineage import VIEW_OF
 from mnemos.base.protocols import ChatModel, Progress, Vectors
-from mnemos.index.space_index import Mask, SpaceIndex
+from mnemos.index.space_index import SpaceIndex
+from mnemos.index.vectors import Mask
 from mnemos.kernel.life import lifecycle
 from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.life.reasons import refuse_repetition, strings_of

@@ -75,7 +75,7 @@ class VectorFiles(Shelf):
         """Ask for work where an index holds more vectors in memory than it should, or knows of something that is to be erased."""
         if self._folder is None or self._asked or time.monotonic() < self._not_before:
             return
-        due, index.erase_again = index.erase_again, False
+        due, index.vectors.erase_again = index.vectors.erase_again, False
         for vectors in index.vectors.values():
             held, limit = (vectors.waiting, max(self.memory // _TAIL, 2**14)) if isinstance(vectors, DiskVectors) else (len(vectors), self.memory)
             due |= held * vectors.dimensions * 4 > limit

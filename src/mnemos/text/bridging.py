@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from mnemos.base.cube import Content
 from mnemos.cache.mapping import EvictingCache
+from mnemos.index.codes import Codes
 from mnemos.index.growing import Growing
 from mnemos.index.places import Places
-from mnemos.index.space_index import Codes
 from mnemos.index.terms import term, words
 from mnemos.text.entities import entities, key_of, keys
 from mnemos.text.question import Question

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from mnemos.base.cube import Content, Json
 from mnemos.base.protocols import ChatModel, Vectors
 from mnemos.index.relations import Relations, Versions
-from mnemos.index.space_index import Mask, SpaceIndex
-from mnemos.index.vectors import VectorIndex
+from mnemos.index.space_index import SpaceIndex
+from mnemos.index.vectors import Mask, VectorIndex
 from mnemos.store.base import NewVersion
 from mnemos.text.question import Question
 

@@ -11,7 +11,8 @@ import numpy as np
 from mnemos.base.clock import Moment
 from mnemos.index.disk_vectors import VectorsLost
 from mnemos.index.relations import Relations
-from mnemos.index.space_index import UNKNOWN, Mask, Omitted, SpaceIndex
+from mnemos.index.space_index import UNKNOWN, Omitted, SpaceIndex
+from mnemos.index.vectors import Mask
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.store.base import Filter, Snapshot
 from mnemos.text.question import Question, analyse
@@ -69,7 +70,7 @@ def found(
                     continue
                 queries = system.embedding.align(question.voiced, meant, index.vectors, snapshot)
                 try:
-                    view = system.view(index, masks, index.cosines(queries, masks.seen), now, snapshot, recalled)
+                    view = system.view(index, masks, index.vectors.cosines(queries, masks.seen), now, snapshot, recalled)
                     recall = strategy.recall(question, view, k)
                 except VectorsLost:
                     if attempts >= _ATTEMPTS:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mnemos.index.codes import Codes
 from mnemos.index.growing import Growing
 from mnemos.index.places import Places
-from mnemos.index.space_index import Codes
 from mnemos.index.terms import LONGEST_HEADING, STOP_WORDS, Hashes, fold, query_terms, words
 from mnemos.text.aliases import Aliases
 from mnemos.text.entities import entities, key_of, keys

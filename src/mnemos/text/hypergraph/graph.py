@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mnemos.index.codes import Codes
 from mnemos.index.growing import Growing
-from mnemos.index.space_index import Codes
 from mnemos.text.entities import entities, key_of
 from mnemos.text.sentence_spans import sentence_spans
 

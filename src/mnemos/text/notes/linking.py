@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mnemos.base.cube import Content
-from mnemos.index.space_index import Mask
 from mnemos.index.terms import fold
+from mnemos.index.vectors import Mask
 from mnemos.text.agreement import Relation, compare, memory_of
 from mnemos.text.bridging import Mentions
 from mnemos.text.entities import key_of

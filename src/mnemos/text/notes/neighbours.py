@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.index.growing import Growing
-from mnemos.index.space_index import Mask
-from mnemos.index.vectors import VectorIndex
+from mnemos.index.vectors import Mask, VectorIndex
 from mnemos.text.strategy import Floats, View
 
 Rows = NDArray[np.int64]

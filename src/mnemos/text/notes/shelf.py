@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mnemos.index.relations import Edges
-from mnemos.index.space_index import Mask
+from mnemos.index.vectors import Mask
 from mnemos.text.strategy import Memory, View
 
 Rows = NDArray[np.int64]

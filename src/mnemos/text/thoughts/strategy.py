@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mnemos.index.space_index import Mask
+from mnemos.index.vectors import Mask
 from mnemos.text.asking import Report
 from mnemos.text.plain import Plain, distinct
 from mnemos.text.question import Question
