@@ -13,6 +13,7 @@ from index.spann.faulty_disk import FaultyDisk
 from mnemos.index.spann.index import SpannIndex
 from mnemos.index.spann.opening import LISTS, VECTORS
 from mnemos.index.spann.options import Options
+from mnemos.index.spann.saving import Saver
 
 D, N = 8, 400
 
@@ -188,10 +189,10 @@ def test_batches_give_all_when_lists_are_merged_between_them() -> None:
 
 
 def test_adding_threads_do_not_each_make_a_checkpoint_when_one_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mnemos.index.spann.index._WASTE", -1.0)
+    monkeypatch.setattr("mnemos.index.spann.saving._WASTE", -1.0)
     index, _, vectors = built()
-    monkeypatch.setattr(SpannIndex, "_due", lambda self, patience: True)
-    finish, inside, go = index._checkpoints.finish, threading.Event(), threading.Event()
+    monkeypatch.setattr(Saver, "_due", lambda self, patience: True)
+    finish, inside, go = index._saver.checkpoints.finish, threading.Event(), threading.Event()
     made = []
 
     def slow(begun: object) -> None:
@@ -200,7 +201,7 @@ def test_adding_threads_do_not_each_make_a_checkpoint_when_one_is_due(monkeypatc
         assert go.wait(20)
         finish(begun)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(index._checkpoints, "finish", slow)
+    monkeypatch.setattr(index._saver.checkpoints, "finish", slow)
     threads = [threading.Thread(target=index.add, args=(np.array([key]), vectors[:1])) for key in range(600, 604)]
     threads[0].start()
     assert inside.wait(20)

@@ -8,9 +8,7 @@ docs says why there is no journal of its own.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,34 +19,29 @@ from mnemos.base.errors import Conflict, Invalid, NotFound
 from mnemos.base.protocols import Progress
 from mnemos.index.spann import building, checking, opening
 from mnemos.index.spann.attributes import Where, Words, checked_marks, marking
-from mnemos.index.spann.calibration import calibrated
 from mnemos.index.spann.codes import Floats
 from mnemos.index.spann.disk import Disk
 from mnemos.index.spann.erasing import erase, overwrite
 from mnemos.index.spann.filters import Allowed, wheres_of
 from mnemos.index.spann.head_index import Kernel
+from mnemos.index.spann.inputs import checked_count, checked_ids
 from mnemos.index.spann.manifest import MANIFEST, TABLES
 from mnemos.index.spann.metric import checked
 from mnemos.index.spann.opening import LISTS, VECTORS, Opened
 from mnemos.index.spann.options import Options
 from mnemos.index.spann.parts import Numbers, Settings, Source
+from mnemos.index.spann.saving import Saver
 from mnemos.index.spann.scanning import Found
 from mnemos.index.spann.searching import Searcher
-from mnemos.index.spann.tables import Table
+from mnemos.index.spann.tuning import Tuner
 from mnemos.index.spann.updating import Updater
 from mnemos.index.spann.working import one_blas_thread
 
-_WASTE = 0.2
-"""A checkpoint is due when so large a share of the lists' file, or of the slots, waits for one to be used again."""
-_CHANGED, _CALIBRATED = 0.2, 1000
-"""Settings are chosen anew when so large a share of the vectors has changed, where there are so many."""
 _LATER = 1.25
 """An add makes a checkpoint itself only where so many times what makes it due waits: while somebody tends, it is made there."""
 _PATIENCE, _IMPATIENCE = 256, 1024
 """Where so many lists wait to be split, an add splits one itself; where so many do, also if it has to wait for the step that goes on: the backlog
 cannot grow without end."""
-_AT_ONCE = 64
-"""Lists that get what was appended to them while the lock is held, before a checkpoint."""
 
 
 class SpannIndex:
@@ -61,13 +54,12 @@ class SpannIndex:
 
     def __init__(self, opened: Opened) -> None:
         """Use `create` or `open`."""
-        self._disk, self._checkpoints, self._parts, self._meta = opened.disk, opened.checkpoints, opened.parts, opened.meta
-        self._extents, self._mender = opened.parts.lists.extents, opened.mender
-        self._rotation, self._queries = opened.rotation, opened.queries
+        self._disk, self._parts, self._mender, self._meta = opened.disk, opened.parts, opened.mender, opened.meta
         self.dimensions = int(self._meta["dimensions"])
-        self._saving = threading.Lock()
         self._updater = Updater(self._parts, self._mender)
         self._searcher = Searcher(self._parts, self._mender)
+        self._tuner = Tuner(self._parts, self._mender, self._updater, opened.queries)
+        self._saver = Saver(opened, self._updater, self._tuner)
 
     # -- coming and going --
     @classmethod
@@ -151,7 +143,7 @@ class SpannIndex:
     @property
     def backlog(self) -> int:
         """What waits for `tend`: splits, merges and renewals, a sweep of what is stale, choosing `settings` anew. 0 where nothing does."""
-        return len(self._parts.waiting) + self._updater.stale + self._outdated
+        return len(self._parts.waiting) + self._updater.stale + self._tuner.due
 
     @property
     def nbytes(self) -> int:
@@ -167,7 +159,7 @@ class SpannIndex:
         """Bytes of the vectors there are, of the entries of their lists, and of what says where they are."""
         parts = self._parts
         heads = 4 * parts.measure.dimensions * self.lists
-        return len(self) * parts.vectors.record + parts.lists.total * parts.entries.size + heads + self._checkpoints.pages.bytes_used
+        return len(self) * parts.vectors.record + parts.lists.total * parts.entries.size + heads + self._saver.checkpoints.pages.bytes_used
 
     def statistics(self) -> dict[str, Any]:
         """Counts of what was done since the index was opened, and the shape of the lists."""
@@ -193,7 +185,7 @@ class SpannIndex:
 
     def has(self, ids: Numbers) -> NDArray[np.bool_]:
         """Which of `ids` (m,) have a vector."""
-        ids = _ids(ids, distinct=False)
+        ids = checked_ids(ids, distinct=False)
         with self._parts.lock:
             return np.asarray(self._parts.slots.map.find(ids) >= 0)
 
@@ -204,7 +196,7 @@ class SpannIndex:
 
     def vectors(self, ids: Numbers) -> Floats:
         """The vectors (m, d) of `ids`, as the measure keeps them (unit vectors, for cosines). Raises `NotFound`."""
-        ids = _ids(ids)
+        ids = checked_ids(ids)
         with self._parts.lock:
             slots = self._parts.slots.map.find(ids)
             if (slots < 0).any():
@@ -229,7 +221,7 @@ class SpannIndex:
 
         `lists`, `rescore` and `spread` say how wide to look instead of `settings`; `exact` looks at every vector.
         """
-        asked, k = self._asked(query), _count(k)
+        asked, k = self._asked(query), checked_count(k)
         for name, value in (("lists", lists), ("rescore", rescore)):
             if value is not None and value < 1:
                 raise Invalid(f"search: {name} is {value!r}, must be 1 or more")
@@ -243,7 +235,7 @@ class SpannIndex:
 
     def kneighbors(self, queries: Floats, k: int = 10) -> tuple[Floats, Numbers]:
         """Distances and ids (m, k) for `queries` (m, d), as scikit-learn gives them; infinite and -1 where there are fewer."""
-        values, k = checked(queries, self.dimensions, "queries"), _count(k)
+        values, k = checked(queries, self.dimensions, "queries"), checked_count(k)
         distances, ids = np.full((len(values), k), np.inf, dtype=np.float32), np.full((len(values), k), -1, dtype=np.int64)
         for row, query in enumerate(values):
             found = self.search(query, k)
@@ -268,13 +260,13 @@ class SpannIndex:
         with self._changing(), marking(self._parts.slots, ids, *marks):
             self._updater.add(ids, stored)
         self._tend_if_late()
-        self._checkpoint_if_due(_LATER)
+        self._saver.save_if_due(_LATER)
 
     def remove(self, ids: Numbers) -> int:
         """Let go of the vectors of `ids`; how many there were. An id that is not there is no error."""
         with self._changing():
-            gone = self._updater.remove(_ids(ids, distinct=False))
-        self._checkpoint_if_due(_LATER)
+            gone = self._updater.remove(checked_ids(ids, distinct=False))
+        self._saver.save_if_due(_LATER)
         return gone
 
     def erase(self, ids: Numbers) -> int:
@@ -282,7 +274,7 @@ class SpannIndex:
 
         It reads all lists, makes a checkpoint and overwrites all free space: erase many at once. Where it was stopped, call it again.
         """
-        ids = _ids(ids, distinct=False)
+        ids = checked_ids(ids, distinct=False)
         with self._parts.upkeep, self._changing():
             gone = erase(self._parts, self._updater, self._mender, ids)
         self.checkpoint()
@@ -297,13 +289,13 @@ class SpannIndex:
         if position < self.position:
             raise Invalid(f"vector index: is at position {self.position} of the log, ahead of {position}")
         ids, stored = self._given(ids, vectors)
-        gone, marks = _ids(removed, distinct=False), checked_marks(attributes, times, len(ids))
+        gone, marks = checked_ids(removed, distinct=False), checked_marks(attributes, times, len(ids))
         with self._changing():
             with marking(self._parts.slots, ids, *marks):
                 self._updater.add(ids, stored)
             self._updater.remove(gone[~np.isin(gone, ids)])
             self._meta["position"] = position
-        self._checkpoint_if_due()
+        self._saver.save_if_due()
 
     def tend(self, steps: int = 1) -> int:
         """Do at most so many steps of what waits: splits, merges, new heads, lists written anew, and, when much has changed since, `calibrate`; how
@@ -311,10 +303,10 @@ class SpannIndex:
         with self._changing():
             pass  # or it is refused here; each step takes the lock for itself
         done = self._updater.tend(steps)
-        if done < steps and self._outdated:
-            self._choose(self.settings.floor)
+        if done < steps and self._tuner.due:
+            self._tuner.choose_again()
             done += 1
-        self._checkpoint_if_due()
+        self._saver.save_if_due()
         return done
 
     def _tend_if_late(self) -> None:
@@ -327,7 +319,7 @@ class SpannIndex:
 
     def _given(self, ids: Numbers, vectors: Floats) -> tuple[Numbers, Floats]:
         """Ids (m,) and their vectors, as the measure stores them. Raises `Invalid`."""
-        ids, values = _ids(ids), checked(vectors, self.dimensions, "vectors")
+        ids, values = checked_ids(ids), checked(vectors, self.dimensions, "vectors")
         if len(ids) != len(values):
             raise Invalid(f"vectors: {len(values)} for {len(ids)} ids")
         return ids, self._parts.measure.stored(values)
@@ -339,11 +331,6 @@ class SpannIndex:
             if self._parts.building:
                 raise Conflict("vector index: its build goes on, or was stopped; `build` the same again before changing it")
             yield
-
-    @property
-    def _outdated(self) -> bool:
-        """Whether so much has changed since `settings` were chosen that they should be chosen anew."""
-        return len(self) >= _CALIBRATED and self._updater.changed > _CHANGED * len(self)
 
     def build(
         self,
@@ -362,7 +349,7 @@ class SpannIndex:
         A build that was stopped goes on where it was when it is called again with the same. `settings` are chosen for `options.recall`.
         """
         with one_blas_thread():
-            building.build(self, self._parts, self._meta, _ids(ids), vectors, workers, progress, *checked_marks(attributes, times, len(ids)))
+            building.build(self, self._parts, self._meta, checked_ids(ids), vectors, workers, progress, *checked_marks(attributes, times, len(ids)))
         self.calibrate()
         self._meta["position"] = position
         self.checkpoint()
@@ -375,78 +362,22 @@ class SpannIndex:
         reached 0.96 on the passages themselves. Whoever has queries should give them.
         """
         if queries is not None:
-            asked = self._parts.measure.asked(checked(queries, self.dimensions, "queries"))
-            self._queries = Table(np.float32, asked.shape[1])
-            self._queries.resize(len(asked))
-            self._queries.set(np.arange(len(asked)), asked)
-        chosen = self._choose(None)
-        self._parts.settings = replace(chosen, floor=chosen.recall)
-        return self.settings
-
-    def _choose(self, floor: float | None) -> Settings:
-        known = None if self._queries is None else self._queries.view()
-        with one_blas_thread():
-            self._parts.settings = calibrated(self._parts, self._mender, known, floor)
-        self._updater.changed = 0
+            self._tuner.keep(self._parts.measure.asked(checked(queries, self.dimensions, "queries")))
+        self._tuner.choose()
         return self.settings
 
     # -- durability --
     def checkpoint(self) -> None:
         """Make everything up to `position` durable. Others go on meanwhile; the lock is held only to say what is part of it."""
-        with self._saving:
-            self._save()
-
-    def _save(self) -> None:
-        parts = self._parts
-        while self._updater.settle(_AT_ONCE) and parts.lists.pending > parts.aside // 16:
-            pass
-        with parts.lock:
-            self._updater.writer.settle(0)
-            self._meta["settings"] = parts.settings.to_json()
-            tables = opening.tables(parts, self._rotation, self._queries)
-            begun = self._checkpoints.begin(tables, self._meta, [self._extents], [VECTORS])
-            slots = parts.slots.begin()
-        self._checkpoints.finish(begun)
-        with parts.lock:
-            parts.slots.published(slots)
-
-    def _checkpoint_if_due(self, patience: float = 1.0) -> None:
-        """A checkpoint where one is due and none is being made: threads that add do not queue up for one each."""
-        if self._due(patience) and self._saving.acquire(blocking=False):
-            try:
-                self._save()
-            finally:
-                self._saving.release()
-
-    def _due(self, patience: float) -> bool:
-        slots, waste = self._parts.slots, patience * _WASTE
-        waiting = self._extents.bytes_waiting > max(waste * self._extents.bytes_total, 1 << 22)
-        return waiting or slots.waiting > max(waste * len(slots), 4096)
+        self._saver.save()
 
     def verify(self) -> list[str]:
         """What is wrong with the index, memory and disk, in words; empty where nothing is. Reads all of it."""
         with self._parts.upkeep, self._parts.lock:
-            return [*self._checkpoints.problems(), *checking.problems(self._parts)]
+            return [*self._saver.checkpoints.problems(), *checking.problems(self._parts)]
 
     def mend(self) -> int:
         """Put right what `verify` finds; how many lists and vectors were made again, or written anew. Raises `Corrupt` where nobody knows a vector
         any more."""
         with self._parts.upkeep, self._changing():
             return checking.put_right(self._parts, self._updater, self._mender)
-
-
-def _count(k: int) -> int:
-    if not isinstance(k, (int, np.integer)) or k < 1:
-        raise Invalid(f"search: k is {k!r}, must be a whole number from 1 on")
-    return int(k)
-
-
-def _ids(ids: Numbers, distinct: bool = True) -> Numbers:
-    values = np.asarray(ids)
-    if values.ndim != 1 or (values.dtype.kind not in "iu" and len(values)):
-        raise Invalid(f"ids: have shape {values.shape} and type {values.dtype}, must be (m,) whole numbers")
-    values = values.astype(np.int64)
-    if distinct and len(values) > 1 and len(np.unique(values)) < len(values):
-        repeated = np.sort(values)
-        raise Invalid(f"ids: {int(repeated[:-1][repeated[1:] == repeated[:-1]][0])} is given twice")
-    return values
