@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mnemos.activation.beacon import tiny
-from mnemos.activation.beacon.scoring import compressed
+from mnemos.activation.beacon.scoring import Asked, compressed
 from mnemos.activation.beacon.tiny import lines, training
 from mnemos.activation.beacon.tiny.beginning import beginning
 from mnemos.activation.beacon.windows import Windows
@@ -31,6 +31,16 @@ def test_a_value_counts_where_its_key_was_told_before(before: int) -> None:
         assert (first, end) == (lines.OPEN, lines.CLOSE)
     assert sum(known) == 5
     assert len(told) == 9
+
+
+def test_lines_that_a_border_parts_are_told_again_first() -> None:
+    ids, _ = lines.text(np.random.default_rng(1), 2, keys=24, again=5, window=32)
+    parted = {ids[at - 1] for at in range(32, 2 + lines.LINE * 24, 32)}
+    again = ids[2 + lines.LINE * 24 + 1 :: lines.LINE]
+    assert len(parted) == 3
+    assert parted < set(again)
+    even = [lines.batch(seed, 300, 24, 5, 32).ids[0].tolist() for seed in (0, 2, 4)]
+    assert all(one[31] < lines.FIRST_VALUE <= one[32] for one in even)
 
 
 def test_questions_ask_for_what_a_text_tells_once() -> None:
@@ -68,6 +78,17 @@ def test_what_training_wrote_comes_back(tmp_path: Path, monkeypatch: pytest.Monk
     path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01"[path.read_bytes()[-1] == 0 :][:1])
     with pytest.raises(Corrupt):
         tiny.load(tmp_path)
+
+
+@pytest.mark.parametrize("ratio", [2, 4])
+def test_the_one_of_the_package_recalls_what_a_border_of_windows_parts(ratio: int) -> None:
+    rng, beacons, texts = np.random.default_rng(78), tiny.load(), []
+    for _ in range(4):
+        ids, _known = lines.text(rng, 2, lines.lines_of(8 * tiny.WINDOW), 0)
+        texts.append(Asked(ids, [(ids[at - 2 : at], ids[at : at + 1]) for at in range(tiny.WINDOW, len(ids), tiny.WINDOW)]))
+    found = compressed(beacons, Windows(tiny.WINDOW, ratio), texts)
+    assert len(found.right) == 28
+    assert found.accuracy >= 0.85
 
 
 def test_the_one_of_the_package_recalls_at_ratio_4_as_it_does_of_everything() -> None:

@@ -24,11 +24,11 @@ class Asked:
 
 @dataclass(frozen=True)
 class Score:
-    """Of questions asked one by one of a memory, how many were answered word for word; of words, how many were right; and the mean loss of a word."""
+    """Of questions asked one by one of a memory, how many were answered word for word; of words, how many were right; and the loss of each word."""
 
     right: tuple[bool, ...]
     words: float
-    loss: float
+    losses: tuple[float, ...]
 
     @property
     def accuracy(self) -> float:
@@ -36,7 +36,7 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        return math.exp(self.loss)
+        return math.exp(sum(self.losses) / len(self.losses))
 
     def described(self) -> dict[str, float]:
         """As a card has it."""
@@ -60,7 +60,7 @@ def score(model: Any, memory: Callable[[], Any], asked: Iterable[Asked], fork: C
                 same = (expected.argmax(-1) == wanted).tolist()
                 hits += same
                 right.append(all(same))
-    return Score(tuple(right), sum(hits) / len(hits), sum(losses) / len(losses))
+    return Score(tuple(right), sum(hits) / len(hits), tuple(losses))
 
 
 def compressed(beacons: Beacons, windows: Windows, asked: Iterable[Asked]) -> Score:

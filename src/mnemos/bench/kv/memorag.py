@@ -47,7 +47,7 @@ WINDOW, RATIOS, K = 64, (2, 4, 8, 16), 9
 COMPACT = Prompts(recall="<q> key {question} <a>", rewrite="", answer="<q> key {question} <a>", summarise="")
 NOTES = (
     "Lossless parts and sizes: a Llama with random weights, whose memory tokens are untrained. Positions and bytes are those of the tensors held.",
-    "Recall: a decoder of 3 layers and width 128 of the package, trained with its memory tokens in minutes on other texts of the same kind, from "
+    "Recall: a decoder of 4 layers and width 128 of the package, trained with its memory tokens in minutes on other texts of the same kind, from "
     "weights made so that look-ups work (page docs/kv/memorag.md); texts of eight windows of 32 tokens, questions asked one by one of one memory. "
     "The same is told of the reference model, with eight windows of 64 tokens; clues and reuse are its, too.",
     "Sliding window: as many positions as the memory takes at that ratio, the newest. Perplexity: of the words of answers.",
@@ -169,12 +169,14 @@ def recall(options: Options) -> Measured:
     full, four, window = (np.array(found[name].right, dtype=float) for name in (_FULL, "ratio 4", _SLIDING.format(4)))
     less, over = (bootstrap_difference(four, other, clusters, options.rng()) for other in (full, window))
     perplexities = [found[f"ratio {ratio or 'none'}"].perplexity for ratio in (None, *RATIOS)]
+    two_losses, four_losses = (np.array(found[f"ratio {ratio}"].losses) for ratio in (2, 4))  # an answer is one word
     falls = sum(later < earlier for earlier, later in pairwise(perplexities))
     return [
         Check("recall at ratio 4 ÷ full attention, n = 8 w", float(four.mean() / full.mean()), SHARE, baseline=float(full.mean()), n=len(four)),
         Check.of("recall at ratio 4 − full attention", less, baseline=float(full.mean())),
         Check.of("recall at ratio 4 − sliding window of as many positions", over, OVER_WINDOW, baseline=float(window.mean())),
         Check("ratios at which perplexity falls, from none to 16", float(falls), 0.0, at_least=False, n=len(RATIOS)),
+        Check.of("loss of an answer at ratio 4 − at ratio 2", bootstrap_difference(four_losses, two_losses, clusters, options.rng())),
     ], {"recall of the tiny decoder": _table(found)}
 
 

@@ -25,22 +25,28 @@ def lines_of(tokens: int) -> int:
     return (tokens - LINE) // LINE
 
 
-def text(rng: np.random.Generator, before: int, keys: int, again: int) -> tuple[list[int], list[float]]:
+def text(rng: np.random.Generator, before: int, keys: int, again: int, window: int | None = None) -> tuple[list[int], list[float]]:
     """A text that tells the values of so many keys, after `before` tokens that tell nothing, and then those of `again` of them once more; and for
-    each token whether it is a value that was told before."""
+    each token whether it is a value that was told before. Told once more are those first whose key and value a border of windows of `window` tokens
+    parts."""
     chosen, values = rng.permutation(KEYS)[:keys] + FIRST_KEY, rng.integers(VALUES, size=keys) + FIRST_VALUE
     ids, known = [START] * before, [0.0] * before
-    for at, number in enumerate([*range(keys), *rng.permutation(keys)[:again].tolist()]):
+    order = rng.permutation(keys)
+    if window:
+        parted = (before + LINE * order + LINE // 2) % window == 0
+        order = rng.permutation(np.concatenate([order[parted], order[~parted]])[:again])
+    for at, number in enumerate([*range(keys), *order[:again].tolist()]):
         ids += [OPEN, int(chosen[number]), int(values[number]), CLOSE]
         known += [0.0, 0.0, float(at >= keys), 0.0]
     return ids, known
 
 
-def batch(seed: int, tokens: int, keys: int, again: int) -> Batch:
-    """Texts of about so many tokens in all, of which the values that were told before count; all begin alike far from a border of a line."""
+def batch(seed: int, tokens: int, keys: int, again: int, window: int) -> Batch:
+    """Texts of about so many tokens in all, of which the values that were told before count; all begin alike far from a border of a line. Where the
+    seed is even, each border of a window parts a key from its value: such lines are few otherwise, and hard."""
     rng = np.random.default_rng(seed)
-    before = int(rng.integers(1, LINE + 1))
-    rows = [text(rng, before, keys, again) for _ in range(max(1, tokens // (before + LINE * (keys + again))))]
+    before = int(rng.integers(1, LINE + 1)) if seed % 2 else LINE // 2
+    rows = [text(rng, before, keys, again, window) for _ in range(max(1, tokens // (before + LINE * (keys + again))))]
     return Batch(torch.tensor([ids for ids, _ in rows]), torch.tensor([known for _, known in rows]))
 
 

@@ -23,13 +23,14 @@ from mnemos.activation.beacon.training import Plan, Trainer
 from mnemos.activation.beacon.windows import Windows
 from mnemos.models.weights import require_sha256
 
-SEED, STEPS, TOKENS, SCORED = 0, 300, 2048, 40
+SEED, STEPS, TOKENS, SCORED = 0, 600, 2048, 40
 """Of weights and texts; steps, and tokens of one; texts that the card's scores are of."""
 KEYS, AGAIN = lines.lines_of(8 * WINDOW), 32
 """Keys of a text, which fill eight windows, and how many of them are told once more."""
 BEGINNING = (
-    "The starting weights are made so that a look-up works, and that memory tokens look at what is near, a little more at values (tiny.beginning): "
-    "full attention answers before any training, and next to nothing of what is compressed is answered. Training does that."
+    "The starting weights are made so that a look-up works, that memory tokens look at what is near, a little more at values, and that the first "
+    "token of a window learns from a memory token what stood before it (tiny.beginning): full attention answers before any training, and little of "
+    "what is compressed is answered. Training does that."
 )
 """What the card says of it."""
 PLAN = Plan(ratios=(None, 2, 2, 2, 4, 4, 8), sizes=(WINDOW,), rate=3e-3, model_rate=1e-3, vectors=0.1, cooldown=0.6)
@@ -48,7 +49,7 @@ def train(steps: int = STEPS, hear: Callable[[str], None] = print) -> Beacons:
     beacons, losses = begun(), dict[float, list[float]]()
     trainer = Trainer(beacons, PLAN, also=lambda name: True, autocast=torch.bfloat16)
     for step in range(steps):
-        told = trainer.advance(lines.batch(SEED * 1_000_000 + step, TOKENS, KEYS, AGAIN), step / steps)
+        told = trainer.advance(lines.batch(SEED * 1_000_000 + step, TOKENS, KEYS, AGAIN, WINDOW), step / steps)
         losses.setdefault(told["ratio"], []).append(told["next token"])
         if (step + 1) % 25 == 0:
             hear(f"{step + 1} {json.dumps({f'{ratio:g}': round(sum(some) / len(some), 3) for ratio, some in sorted(losses.items())})}")
