@@ -34,8 +34,14 @@ SMALL = {
     "lazyeviction": lambda: policy("lazyeviction", tokens=40, window=4),
     "lazyeviction, by itself": lambda: policy("lazyeviction", tokens=40, sinks=2),
     "think": lambda: policy("think", share=0.5, window=8, recent=8),
+    "think, values too": lambda: policy("think", share=0.5, values=0.3, window=8, recent=8),
+    "think, values alone": lambda: policy("think", share=0, values=0.6, window=8, recent=8),
+    "think, refreshed": lambda: policy("think", share=0.5, values=0.3, window=8, recent=8, refresh=3, floor=0.25),
     "think, by head": lambda: policy("think", share=0.5, window=8, recent=8, adaptive=True),
     "snapkv, thin, in few bits": lambda: policy("snapkv", tokens=48, window=8).then(Thin(0.5, 8), Quantise(4, 8)),
+    "expected, thin of both, in few bits": lambda: policy("expected", tokens=48, recent=8).then(
+        Thin(0.5, 8, values=0.3, refresh=4, floor=0.3), Quantise(4, 8)
+    ),
     "snapkv by share": lambda: policy("snapkv", share=0.5, window=8),
     "snapkv by share, in few bits": lambda: policy("snapkv", share=0.4, window=8).then(Quantise(2, 16)),
     "uncomp": lambda: policy("uncomp", tokens=40, plan=plan(llama()), window=8, kernel=3),

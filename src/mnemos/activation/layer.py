@@ -12,6 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.cache_utils import CacheLayerMixin
 
 from mnemos.activation.merging import attend
+from mnemos.activation.outputs import Output
 from mnemos.activation.parts import Bytes, Dense, Part, size_of
 from mnemos.activation.policy import Observes, Policy
 from mnemos.activation.rotary import Rotary, Source
@@ -29,9 +30,9 @@ class MemoryLayer(CacheLayerMixin):
     is_sliding = False
     supports_early_init = False
 
-    def __init__(self, policy: Policy, number: int, rotary: Source | None = None) -> None:
+    def __init__(self, policy: Policy, number: int, rotary: Source | None = None, output: Output | None = None) -> None:
         super().__init__()
-        self.policy, self.number, self.rotary = policy, number, rotary
+        self.policy, self.number, self.rotary, self.output = policy, number, rotary, output
         self.parts: list[Part] = []
         self.tail: Tail
         self.notes: dict[str, Any] = {}
@@ -82,7 +83,7 @@ class MemoryLayer(CacheLayerMixin):
         return -1
 
     def reset(self) -> None:
-        self.__init__(self.policy, self.number, self.rotary)  # type: ignore[misc]
+        self.__init__(self.policy, self.number, self.rotary, self.output)  # type: ignore[misc]
 
     @property
     def is_croppable(self) -> bool:
@@ -180,7 +181,7 @@ class MemoryLayer(CacheLayerMixin):
             weights = self._row(queries, whole)
             self.policy.observe(self, [whole], [weights.unsqueeze(3)])
             if whole.length <= self.seen:  # something was dropped: what comes out need not be the full cache's to the bit
-                output, fused = torch.matmul(weights.to(values.dtype), whole.values).reshape(queries.shape), False
+                output, fused = torch.matmul(weights.to(values.dtype), whole.values).reshape(*queries.shape[:-1], -1), False
         elif watched or not fused:
             output = self._merged(queries, mask, watched)
         if fused:  # also where it was computed to be watched: the same numbers come out of the same kernel, watched or not
@@ -225,7 +226,7 @@ class MemoryLayer(CacheLayerMixin):
             return scaled_dot_product_attention(queries, keys, values, is_causal=new > 1, scale=self.scaling, enable_gqa=True)
         if new == 1 and not absent:  # the query heads that share a key-value head stand as if they were tokens: no copy of keys
             grouped = queries.reshape(rows, keys.shape[1], -1, queries.shape[-1])
-            return scaled_dot_product_attention(grouped, keys, values, scale=self.scaling).reshape(queries.shape)
+            return scaled_dot_product_attention(grouped, keys, values, scale=self.scaling).reshape(*queries.shape[:-1], -1)
         if mask is None and not absent:
             return self._in_blocks(queries, length - new)
         seen = self.tail_mask(mask, 0, new, new, length) & (self.tail.positions >= 0)[:, :, None, :]
@@ -288,7 +289,7 @@ class MemoryLayer(CacheLayerMixin):
             if watched:
                 self.policy.observe(self, pieces, weights)
             outputs.append(output)
-        return torch.cat(outputs, 3).reshape(queries.shape)
+        return torch.cat(outputs, 3).reshape(*queries.shape[:-1], -1)
 
     # What policies use
 

@@ -14,6 +14,7 @@ from transformers.masking_utils import sdpa_mask
 
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.merging import attend
+from mnemos.activation.outputs import outputs
 from mnemos.activation.parts import Bytes, Dense
 from mnemos.activation.policy import FULL, Policy
 from mnemos.activation.rotary import sources
@@ -70,11 +71,12 @@ class KVMemory(Cache):
         what transformers keeps. Raises `Invalid` for models with layers that have no keys and values."""
         config = model.config.get_text_config(decoder=True)
         rotations = sources(model) if policy.unrotates else [None] * config.num_hidden_layers
+        projections = outputs(model) if policy.weighs else [None] * config.num_hidden_layers
         layers: list[Any] = []
         for number, layer in enumerate(DynamicCache(config=model.config).layers or [None] * config.num_hidden_layers):
             kind = type(layer).__name__
             if kind in ("NoneType", "DynamicLayer"):
-                layers.append(MemoryLayer(policy, number, rotations[number]))
+                layers.append(MemoryLayer(policy, number, rotations[number], projections[number]))
             elif kind == "DynamicSlidingWindowLayer":
                 layers.append(layer)
             else:

@@ -43,10 +43,9 @@ def _by_sums(queries: Tensor, parts: Sequence[Part], logits: Sequence[Tensor]) -
         sums.append(each)
     total = torch.stack(sums).logsumexp(0)
     total = torch.where(torch.isfinite(total), total, 0.0)  # a query that sees nothing, in a padded place, gets nothing
-    output, weights = torch.zeros_like(queries), []
-    for part, scores in zip(parts, logits, strict=True):
-        heads = list(part.heads)
-        share = torch.exp(scores - total[:, heads].unsqueeze(-1))
-        output[:, heads] += part.mix(share)
-        weights.append(share)
+    weights = [torch.exp(scores - total[:, list(part.heads)].unsqueeze(-1)) for part, scores in zip(parts, logits, strict=True)]
+    mixed = [part.mix(share) for part, share in zip(parts, weights, strict=True)]
+    output = mixed[0].new_zeros(*queries.shape[:-1], mixed[0].shape[-1])
+    for part, its in zip(parts, mixed, strict=True):
+        output[:, list(part.heads)] += its
     return output, weights

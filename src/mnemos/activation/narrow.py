@@ -1,35 +1,79 @@
-"""Keys of fewer channels: those that queries hardly use are not stored (ThinK, arXiv 2407.21018).
+"""Keys and values of fewer channels: those that hardly count are not stored (ThinK, arXiv 2407.21018).
 
-A channel's score for a head is the size that it gives to the products of queries and keys, ‖Q[:, j]‖ · ‖K[:, j]‖ (section 3.2): keeping the channels
-of the largest scores is the greedy answer to what narrow keys keep most of the products. Query heads that share a key share its channels. Scores are
-of keys as they are cached, after rotation: narrow keys cannot be turned to another position, unless the two channels of a rotated pair go together.
+A channel of keys counts by the size that it gives to the products of queries and keys, ‖Q[:, j]‖ · ‖K[:, j]‖ (section 3.2): keeping the channels of
+the largest scores is the greedy answer to what narrow keys keep most of the products. A channel of values counts by its size where queries attend,
+times what the output projection makes of it. Query heads that share a key share its channels. Scores are of keys as they are cached, after rotation:
+narrow keys cannot be turned to another position, unless the two channels of a rotated pair go together.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from mnemos.activation.channels import best, best_of, channel_scores, retained, value_scores
 from mnemos.activation.parts import Bytes, Dense, Marks, Part, load, register, size_of
+from mnemos.activation.quantised import Quantised
 from mnemos.activation.view import View
 from mnemos.base.errors import Invalid
 
-CHANNELS = "think.channels"
-"""The note of a layer that says which channels are kept: [B, G, d] bool, all False for a head that was not narrowed yet."""
+if TYPE_CHECKING:
+    from mnemos.activation.layer import MemoryLayer
+
+CHANNELS, VALUES = "think.channels", "think.values"
+"""Notes of a layer that say which channels of keys and of values are kept: [B, G, d] bool, all False for a head that was not narrowed yet."""
+RETAINED = ".retained"
+"""What follows in the name of the note [B, G] float32 that says which share of a head's scores its kept channels have."""
+DUE = ".due"
+"""What follows in the name of the note [B, G] bool that says whose channels are to be chosen anew for what is narrowed next."""
+QUERIES_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which channels are stored: `channels` [B, h, d'] int16, ascending, of `width` d."""
+
+    channels: Tensor
+    width: int
+
+    @classmethod
+    def of(cls, chosen: Tensor) -> Kept:
+        """Of [B, h, d] bool with as many for each head."""
+        return cls(chosen.nonzero()[:, -1].reshape(*chosen.shape[:2], -1).to(torch.int16), int(chosen.shape[-1]))
+
+    def _index(self, states: Tensor) -> Tensor:
+        shape = [*self.channels.shape[:2], *[1] * (states.dim() - 3), self.channels.shape[-1]]
+        return self.channels.long().reshape(shape).expand(*states.shape[:-1], -1)
+
+    def of_wide(self, states: Tensor) -> Tensor:
+        """[B, h, …, d] → [B, h, …, d'], in memory of its own."""
+        return states.gather(-1, self._index(states))
+
+    def widened(self, states: Tensor) -> Tensor:
+        """[B, h, …, d'] → [B, h, …, d], zeros where nothing is stored."""
+        return states.new_zeros((*states.shape[:-1], self.width)).scatter_(-1, self._index(states), states)
+
+    def rows(self, index: Tensor) -> Kept:
+        """These rows of the batch."""
+        return Kept(self.channels.index_select(0, index), self.width)
+
+
+def _same(one: Kept | None, other: Kept | None) -> bool:
+    return one is other if one is None or other is None else torch.equal(one.channels, other.channels)
 
 
 class Narrow:
-    """A part whose keys have only some channels: `inner` holds keys [B, h, n, d'], `channels` [B, h, d'] int16 says which, of `width` d."""
+    """A part whose `inner` holds only some channels of keys [B, h, n, d'], of values, or of both; None: all of them."""
 
     kind = "narrow"
 
-    def __init__(self, inner: Part, channels: Tensor, width: int) -> None:
-        self.inner, self.channels, self.width = inner, channels, width
+    def __init__(self, inner: Part, keys: Kept | None, values: Kept | None = None) -> None:
+        self.inner, self.keys, self.values = inner, keys, values
 
     @property
     def heads(self) -> tuple[int, ...]:
@@ -48,7 +92,7 @@ class Narrow:
         self.inner.marks = marks
 
     def __copy__(self) -> Narrow:
-        return Narrow(copy.copy(self.inner), self.channels, self.width)
+        return Narrow(copy.copy(self.inner), self.keys, self.values)
 
     @property
     def length(self) -> int:
@@ -58,142 +102,211 @@ class Narrow:
         return self
 
     def logits(self, queries: Tensor) -> Tensor:
-        rows, heads, group, new, _ = queries.shape
-        kept = self.channels.long()[:, :, None, None, :].expand(rows, heads, group, new, -1)
-        return self.inner.logits(queries.gather(-1, kept))
+        return self.inner.logits(queries if self.keys is None else self.keys.of_wide(queries))
 
     def mix(self, weights: Tensor) -> Tensor:
-        return self.inner.mix(weights)
+        mixed = self.inner.mix(weights)
+        return mixed if self.values is None else self.values.widened(mixed)
 
     def dense(self) -> tuple[Tensor, Tensor]:
-        narrow, values = self.inner.dense()
-        keys = narrow.new_zeros((*narrow.shape[:-1], self.width))
-        return keys.scatter(-1, self.channels.long().unsqueeze(2).expand_as(narrow), narrow), values
+        keys, values = self.inner.dense()
+        return keys if self.keys is None else self.keys.widened(keys), values if self.values is None else self.values.widened(values)
 
     def within(self, change: Callable[[Part], Part]) -> Narrow:
         """The same channels of a changed part."""
-        return Narrow(change(self.inner), self.channels, self.width)
+        return Narrow(change(self.inner), self.keys, self.values)
+
+    def further(self, chosen: Tensor) -> Narrow:
+        """Only the channels of keys that are `chosen` [B, h, d] among those that are stored, as many of each head; numbers in few bits stay what
+        they are."""
+        if self.keys is None:
+            raise Invalid("a part whose keys have all channels is narrowed by a codec, not further")
+        left = Kept.of(chosen)
+        places = chosen.gather(-1, self.keys.channels.long()).nonzero()[:, -1].reshape(left.channels.shape)
+        inner, stored = self.inner, Kept(places, self.keys.channels.shape[-1])
+        if isinstance(inner, Dense):
+            return Narrow(Dense(stored.of_wide(inner.keys), inner.values, inner.positions, inner.heads, inner.marks), left, self.values)
+        if isinstance(inner, Quantised):  # its keys are packed as [B, h, d', n]: whole channels go
+            packed = {name: _channels_of(tensor, places) for name, tensor in inner.keys.tensors().items()}
+            keys = inner.keys.having(packed)
+            return Narrow(Quantised(keys, inner.values, inner.positions, inner.heads, inner.marks, inner.group), left, self.values)
+        raise Invalid(f"narrow keys of kind {inner.kind!r} cannot be narrowed further: give floor=1")
 
     def join(self, other: Part) -> Part | None:
         """This part with another of the same channels after it; None where it has others, or nothing can follow."""
         join = getattr(self.inner, "join", None)
-        if not isinstance(other, Narrow) or join is None or not torch.equal(self.channels, other.channels):
+        if not isinstance(other, Narrow) or join is None or not (_same(self.keys, other.keys) and _same(self.values, other.values)):
             return None
         inner = join(other.inner)
-        return None if inner is None else Narrow(inner, self.channels, self.width)
+        return None if inner is None else Narrow(inner, self.keys, self.values)
 
     def nbytes(self) -> Bytes:
-        return self.inner.nbytes() + Bytes(size_of(self.channels))
+        return self.inner.nbytes() + Bytes(sum(size_of(kept.channels) for kept in (self.keys, self.values) if kept is not None))
 
     def rows(self, index: Tensor) -> Narrow:
-        return Narrow(self.inner.rows(index), self.channels.index_select(0, index), self.width)
+        keys, values = (None if kept is None else kept.rows(index) for kept in (self.keys, self.values))
+        return Narrow(self.inner.rows(index), keys, values)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         plain, tensors = self.inner.state()
+        kept = {name: its for name, its in (("keys", self.keys), ("values", self.values)) if its is not None}
+        widths = {name: its.width for name, its in kept.items()}
         inner = {f"inner.{name}": tensor for name, tensor in tensors.items()}
-        return {"inner": {"kind": self.inner.kind, "plain": plain}, "width": self.width}, {"channels": self.channels, **inner}
+        return {"inner": {"kind": self.inner.kind, "plain": plain}, "widths": widths}, {**{name: its.channels for name, its in kept.items()}, **inner}
+
+
+def _channels_of(tensor: Tensor, places: Tensor) -> Tensor:
+    """[B, h, d', …] → [B, h, d'', …], at the places [B, h, d'']."""
+    return tensor.gather(2, places.reshape(*places.shape, *[1] * (tensor.dim() - 3)).expand(-1, -1, -1, *tensor.shape[3:]))
 
 
 def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Narrow:
     inner = {name.removeprefix("inner."): tensor for name, tensor in tensors.items() if name.startswith("inner.")}
-    return Narrow(load(plain["inner"]["kind"], plain["inner"]["plain"], inner), tensors["channels"], plain["width"])
+    keys, values = (Kept(tensors[name], plain["widths"][name]) if name in plain["widths"] else None for name in ("keys", "values"))
+    return Narrow(load(plain["inner"]["kind"], plain["inner"]["plain"], inner), keys, values)
 
 
 register(Narrow.kind, _load)
 
 
-def channel_scores(queries: Tensor, keys: Tensor, seen: Tensor, there: Tensor) -> Tensor:
-    """[B, G, d] float32: mean of squares of queries [B, H, w, d], over those that are `seen` [B, w] and over the heads that share a key, times the
-    mean of squares of keys [B, G, n, d], over those that are `there` [B, G, n]. Ranks as the product of norms does."""
-    rows, heads = queries.shape[0], keys.shape[1]
-    squares = queries.float().square() * seen[:, None, :, None]
-    asked = (squares.sum(2) / seen.sum(-1).clamp_min(1)[:, None, None]).reshape(rows, heads, -1, queries.shape[-1]).mean(2)
-    kept = (keys.float().square() * there.unsqueeze(-1)).sum(2) / there.sum(-1).clamp_min(1).unsqueeze(-1)
-    return asked * kept
-
-
 @dataclass(frozen=True)
 class Thin:
-    """The codec: drops `share` of the channels of every key, chosen once for a sequence by its last `query_window` queries.
+    """The codec: drops `share` of the channels of every key, and `values` of those of every value, chosen once for a sequence by its last
+    `query_window` queries.
 
     `pairs`: the two channels of a rotated pair, j and j + d / 2, stay or go together. `adaptive`: heads keep unequally many, so that together they
-    keep the most of what all heads' products are made of, for the same bytes; what counts is the mean over the rows of a batch.
+    keep the most of what all heads' scores are made of, for the same bytes; what counts is the mean over the rows of a batch.
+
+    `refresh`: after each turn that was read, and after so many generated tokens, the channels of what is narrowed from then on are chosen anew by the
+    newest queries, as many as before; what was narrowed before keeps its own. At the same times `floor` under 1 − `share` takes from the keys
+    narrowed before `share` of the channels that they still have, as the newest queries say, until `floor` of all are left: none ever comes back.
+    `refresh` 0: never.
     """
 
     share: float = 0.4
     query_window: int = 32
     pairs: bool = False
     adaptive: bool = False
+    values: float = 0.0
+    refresh: int = 0
+    floor: float = 1.0
     name = "think"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share < 1:
-            raise Invalid(f"a share of {self.share} of the channels cannot go: give one in [0, 1)")
+        for share in (self.share, self.values):
+            if not 0 <= share < 1:
+                raise Invalid(f"a share of {share} of the channels cannot go: give one in [0, 1)")
         if self.pairs and self.adaptive:
             raise Invalid("channels go in pairs, as many of each head, or by head as they are worth: give one of pairs and adaptive")
+        if self.refresh < 0 or not 0 < self.floor <= 1:
+            raise Invalid(f"channels are chosen anew every refresh={self.refresh} tokens, 0 or more, and floor={self.floor} in (0, 1] stays")
+        if self.floor < 1 and not (self.refresh and self.share):
+            raise Invalid("keys are narrowed further, down to a floor, when channels are chosen anew: give refresh= and share= as well")
+
+    @property
+    def weighs(self) -> bool:
+        """Whether it needs to know what the model makes of values."""
+        return self.values > 0
 
     def encode(self, part: Part, view: View) -> Sequence[Part]:
-        width = view.keys.shape[-1]
-        if width - int(self.share * width) == width:
+        thinner = int(self.share * view.keys.shape[-1]) > 0, int(self.values * view.values.shape[-1]) > 0
+        if not any(thinner):
             return [part]
         if part.kind == "quantised":
             raise Invalid("channels are dropped before numbers are rounded, not after: give .then(Thin(…), Quantise(…)) in that order")
-        keys, values = part.dense()
-        chosen = self._chosen(part, keys, view)
-        counts = chosen[0].sum(-1).tolist()
+        whole = Dense(*part.dense(), part.positions, part.heads, part.marks)
+        wanted = [
+            self._chosen(CHANNELS, self._of_keys, self.share, self.pairs, whole, view) if thinner[0] else None,
+            self._chosen(VALUES, self._of_values, self.values, False, whole, view) if thinner[1] else None,
+        ]
+        counts = list(zip(*(_counts(chosen, len(part.heads)) for chosen in wanted), strict=True))
         parts: list[Part] = []
         for count in sorted(set(counts), reverse=True):
             where = [place for place, its in enumerate(counts) if its == count]
-            kept = chosen[:, where].nonzero()[:, -1].reshape(len(chosen), len(where), count)
-            narrow = keys[:, where].gather(-1, kept.unsqueeze(2).expand(-1, -1, keys.shape[2], -1))
-            positions = part.positions if part.positions.shape[1] == 1 else part.positions[:, where]
-            marks = {name: mark[:, where] for name, mark in part.marks.items()}
-            inner = Dense(narrow.contiguous(), values[:, where].contiguous(), positions.contiguous(), [part.heads[place] for place in where], marks)
-            parts.append(Narrow(inner, kept.to(torch.int16), width))
+            its = whole if len(where) == len(counts) else whole.of_heads(where)
+            keys, values = (None if chosen is None else Kept.of(chosen[:, where]) for chosen in wanted)
+            inner = Dense(
+                its.keys.contiguous() if keys is None else keys.of_wide(its.keys),
+                its.values.contiguous() if values is None else values.of_wide(its.values),
+                its.positions.contiguous(), its.heads, its.marks,
+            )  # fmt: skip
+            parts.append(Narrow(inner, keys, values))
         return parts
 
-    def _chosen(self, part: Part, keys: Tensor, view: View) -> Tensor:
-        """[B, h, d] bool: the channels of the part's heads; chosen at their first part, and noted."""
+    def revise(self, layer: MemoryLayer) -> None:
+        """Where it is time: notes that channels are to be chosen anew, and narrows further what is narrow."""
+        if not self.refresh or layer.generated % self.refresh:
+            return
+        for kind in (CHANNELS, VALUES):
+            if kind in layer.notes:
+                layer.notes[kind + DUE] = layer.notes[kind].any(-1)
+        if self.floor < 1 - self.share:
+            view = layer.view()
+            layer.parts = [self._further(part, view) if isinstance(part, Narrow) else part for part in layer.parts]
+
+    def _further(self, part: Narrow, view: View) -> Narrow:
+        if part.keys is None:
+            return part
+        width, stored = part.keys.width, part.keys.channels.shape[-1]
+        count = max(stored - int(self.share * stored), -int(-self.floor * width // 1))
+        count = count // 2 * 2 if self.pairs else count
+        if not 0 < count < stored:
+            return part
+        whole = Dense(*part.dense(), part.positions, part.heads, part.marks)
+        there = torch.zeros_like(whole.keys[:, :, 0], dtype=torch.bool).scatter_(-1, part.keys.channels.long(), True)
+        scores = self._of_keys(whole, view).masked_fill(~there, -1)
+        return part.further(best_of(scores, [count] * len(part.heads), self.pairs))
+
+    def _chosen(self, kind: str, score: Callable[[Dense, View], Tensor], share: float, pairs: bool, part: Dense, view: View) -> Tensor:
+        """[B, h, d] bool: the channels of the part's heads; chosen at their first part and when they are due, and noted."""
         notes, heads = view.layer.notes, list(part.heads)
-        if CHANNELS not in notes:
-            notes[CHANNELS] = torch.zeros(view.keys.shape[0], view.heads, view.keys.shape[-1], dtype=torch.bool, device=keys.device)
-        known: Tensor = notes[CHANNELS]
-        there = (part.positions >= 0).expand(-1, len(heads), -1)
-        new = ~known[:, heads].any(2).any(1)  # rows whose channels are not chosen yet
-        if bool(new.any()):
-            if view.queries is None or view.query_positions is None:
-                raise RuntimeError("the layer keeps no queries, by which channels are chosen")
-            group = view.queries.shape[1] // view.heads
-            asked = view.queries.unflatten(1, (view.heads, group))[:, heads].flatten(1, 2)
-            scores = channel_scores(asked, keys, view.query_positions >= 0, there)
-            best = self._best(scores) if bool(new.all()) else self._like(scores, known[:, heads][~new][0].sum(-1).tolist())
-            chosen = torch.where(new[:, None, None], best, known[:, heads])
-            present = there.any(2).any(1)[:, None, None]  # a row that has no token yet chooses later
-            known[:, heads] = torch.where(present, chosen, known[:, heads])
-            return chosen
-        return known[:, heads]
-
-    def _like(self, scores: Tensor, counts: list[int]) -> Tensor:
-        """[B, h, d] bool: so many of each head, as other rows have chosen."""
-        if self.pairs:
-            return self._top(scores.unflatten(-1, (2, -1)).sum(-2), [count // 2 for count in counts]).repeat(1, 1, 2)
-        return self._top(scores, counts)
-
-    def _best(self, scores: Tensor) -> Tensor:
-        """[B, h, d] bool, as many of each head in all rows."""
-        heads, width = scores.shape[1:]
-        count = width - int(self.share * width)
-        if self.pairs:
-            half = scores.unflatten(-1, (2, width // 2)).sum(-2)
-            return self._top(half, [max(1, count // 2)] * heads).repeat(1, 1, 2)
-        counts = [count] * heads
-        if self.adaptive:
-            shares = (scores / scores.sum(-1, keepdim=True).clamp_min(1e-30)).sort(-1, descending=True).values.mean(0)
-            best = shares.flatten().topk(count * heads).indices // width
-            counts = [max(1, int((best == head).sum())) for head in range(heads)]
-        return self._top(scores, counts)
+        states = view.keys if kind == CHANNELS else view.values
+        if kind not in notes:
+            notes[kind] = torch.zeros(len(states), view.heads, states.shape[-1], dtype=torch.bool, device=states.device)
+            notes[kind + RETAINED] = torch.ones(len(states), view.heads, device=states.device)
+        known: Tensor = notes[kind][:, heads]
+        present = (part.positions >= 0).expand(-1, len(heads), -1).any(2).any(1)  # a row that has no token yet chooses later
+        first = ~known.any(2).any(1)
+        due = notes[kind + DUE][:, heads].any(1) & present & ~first if kind + DUE in notes else torch.zeros_like(first)
+        if not bool((first | due).any()):
+            return known
+        scores = score(part, view)
+        fresh = best(scores, share, pairs, self.adaptive) if bool(first.all()) else best_of(scores, _counts(known[~first], len(heads)), pairs)
+        chosen = torch.where((first | due)[:, None, None], fresh, known)
+        noted = ((first | due) & present)[:, None]
+        notes[kind][:, heads] = torch.where(noted.unsqueeze(-1), chosen, known)
+        notes[kind + RETAINED][:, heads] = torch.where(noted, retained(scores, chosen), notes[kind + RETAINED][:, heads])
+        if kind + DUE in notes:
+            notes[kind + DUE][:, heads] &= ~due[:, None]
+        return chosen
 
     @staticmethod
-    def _top(scores: Tensor, counts: Sequence[int]) -> Tensor:
-        ranks = scores.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-        return ranks < torch.tensor(counts, device=scores.device)[None, :, None]
+    def _of_keys(part: Dense, view: View) -> Tensor:
+        asked, positions = _asked(part, view)
+        return channel_scores(asked, part.keys, positions >= 0, (part.positions >= 0).expand(-1, len(part.heads), -1))
+
+    @staticmethod
+    def _of_values(part: Dense, view: View) -> Tensor:
+        """By what the newest queries attend to among these tokens."""
+        asked, positions = _asked(part, view)
+        its = replace(view, part=part, queries=asked, query_positions=positions)
+        attention = torch.stack([some.window_attention().sum(3) for some in its.in_blocks(QUERIES_AT_ONCE)]).sum(0)
+        layer = view.layer
+        if layer.output is None:
+            raise RuntimeError("the layer does not know its output projection, by which channels of values are chosen")
+        left = layer.policy.left(layer.number)
+        norms = layer.output.norms(asked.shape[1] // len(part.heads) * view.heads if left is None else len(left.givers)).to(part.values.device)
+        norms = norms if left is None else norms[list(left.queries)]
+        return value_scores(attention, part.values, norms.unflatten(0, (view.heads, -1))[list(part.heads)])
+
+
+def _asked(part: Dense, view: View) -> tuple[Tensor, Tensor]:
+    """The newest queries [B, h · g, w, d] of the part's heads, and their positions [B, w]."""
+    if view.queries is None or view.query_positions is None:
+        raise RuntimeError("the layer keeps no queries, by which channels are chosen")
+    return view.queries.unflatten(1, (view.heads, -1))[:, list(part.heads)].flatten(1, 2), view.query_positions
+
+
+def _counts(chosen: Tensor | None, heads: int) -> list[int]:
+    """How many channels each head keeps; −1: all, untouched."""
+    return [-1] * heads if chosen is None else [int(count) for count in chosen[0].sum(-1)]

@@ -42,6 +42,8 @@ class Policy:
     """Whether what is kept depends on the question that stands at the end of the prompt."""
     unrotates: bool = False
     """Whether it needs keys as they are before rotation: its layers know their `rotation` then."""
+    weighs: bool = False
+    """Whether it needs to know what the model makes of each component of values: its layers know their `output` then."""
     hears: bool = False
     """Whether it takes note of the queries of prompts, in `hear`."""
 
@@ -116,7 +118,8 @@ class Planner(Protocol):
 
 
 class Codec(Protocol):
-    """Stores a part in a smaller form."""
+    """Stores a part in a smaller form. One that `weighs` needs to know the layer's `output`; one that has `revise(layer)` is asked
+    before a turn that was read is encoded, and after each generated token."""
 
     @property
     def name(self) -> str: ...
@@ -213,18 +216,29 @@ class Pruning(Policy):
     def query_aware(self) -> bool:  # type: ignore[override]
         return bool(self.scorer and self.scorer.query_aware)
 
+    @property
+    def weighs(self) -> bool:  # type: ignore[override]
+        return any(getattr(codec, "weighs", False) for codec in self.codecs)
+
     def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
         if self.scorer is not None and (watch := getattr(self.scorer, "observe", None)) is not None:
             watch(layer, pieces, weights)
 
     def settle(self, layer: MemoryLayer) -> None:
+        self._revise(layer)
         if not self._choose(layer):
             self._encode(layer)
 
     def step(self, layer: MemoryLayer) -> None:
+        self._revise(layer)
         if self.every and layer.generated % self.every == 0 and self._choose(layer):
             return
         self._encode(layer)
+
+    def _revise(self, layer: MemoryLayer) -> None:
+        for codec in self.codecs:
+            if (revise := getattr(codec, "revise", None)) is not None:
+                revise(layer)
 
     def _choose(self, layer: MemoryLayer) -> bool:
         """Drops what is over the budget; says whether anything was."""

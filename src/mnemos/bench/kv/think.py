@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mnemos.activation.channels import channel_scores
 from mnemos.activation.memory import KVMemory
-from mnemos.activation.narrow import Thin, channel_scores
+from mnemos.activation.narrow import Thin
+from mnemos.activation.parts import Dense
 from mnemos.activation.policies import policy
 from mnemos.activation.policy import Policy, Pruning
 from mnemos.activation.quantised import Packed, Quantise
+from mnemos.activation.view import View
 from mnemos.base.errors import ModelUnavailable
 from mnemos.base.stats import bootstrap_difference, bootstrap_ratio
 from mnemos.bench.parts import Measured, in_parts
@@ -128,8 +131,9 @@ class ByChance(Thin):
 
     name = "chance"
 
-    def _best(self, scores: Tensor) -> Tensor:
-        return super()._best(torch.rand(scores.shape, generator=torch.Generator().manual_seed(0)))
+    @staticmethod
+    def _of_keys(part: Dense, view: View) -> Tensor:
+        return torch.rand(part.keys[:, :, 0].shape, generator=torch.Generator().manual_seed(0))
 
 
 def _client(model: Any, name: str, made: Policy, aware: bool = False) -> TokenClient:
