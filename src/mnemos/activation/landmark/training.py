@@ -125,7 +125,7 @@ class Training:
         total = 0.0
         for number in range(self.step * recipe.accumulation, (self.step + 1) * recipe.accumulation):
             batch = self.batches(number)
-            part = loss(self.model, batch, recipe, self._kept(batch, number), self._top(number)) / recipe.accumulation
+            part = self.lost(batch, number) / recipe.accumulation
             part.backward()
             total += float(part.detach())
         torch.nn.utils.clip_grad_norm_(list(self.learning.values()), recipe.clip)
@@ -133,6 +133,10 @@ class Training:
             optimiser.step()
         self.step += 1
         return total
+
+    def lost(self, batch: Batch, number: int) -> Tensor:
+        """What is learnt from: the loss of the batch of that number."""
+        return loss(self.model, batch, self.recipe, self._kept(batch, number), self._top(number))
 
     def _kept(self, batch: Batch, number: int) -> Tensor | None:
         if not self.recipe.group_dropout:
