@@ -103,6 +103,7 @@ def test_bad_vectors_and_rules_are_refused() -> None:
 def test_budgets_are_spaced_by_group_and_sum_exactly() -> None:
     assert spaced([0, 1], 384) == [512, 256]
     assert spaced([1, 0, 2], 300) == [300, 400, 200]
+    assert spaced([1, 1, 0, 1], 18, 1 - 12 / 18) == [12, 12, 36, 12]
     for seed in range(200):
         generator = rng(seed)
         heads = int(generator.integers(1, 33))
@@ -120,6 +121,10 @@ def test_budgets_are_spaced_by_group_and_sum_exactly() -> None:
 def test_heads_of_more_entropy_are_in_earlier_groups_and_layers_change_stage_where_it_falls() -> None:
     assert grouped([0.1, 0.9, 0.5, 0.3], 2) == (1, 0, 0, 1)
     assert grouped([0.1, 0.9, 0.5, 0.3], 9) == (3, 0, 1, 2)
+    assert grouped([0.1, 0.9, 0.5, 0.3], 2, 0.25) == grouped([0.1, 0.9, 0.5, 0.3], 2, 0.01) == (1, 0, 1, 1)
+    assert grouped([0.1, 0.9, 0.5, 0.3], 3, 0.99) == (2, 0, 0, 1)
+    with pytest.raises(Invalid, match="first group"):
+        grouped([0.1, 0.9], 2, 1.0)
     assert stages_of([10, 9.9, 7, 6.9, 6.0], 0.15) == (0, 0, 1, 1, 2)
     assert stages_of([1, 2, 1.5, 3]) == (0, 0, 0, 0)
     wider = [10 * each for each in (10, 9.9, 7, 6.9, 6.0)]

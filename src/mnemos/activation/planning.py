@@ -29,24 +29,32 @@ GROUPS = "uncomp.groups"
 """The note of a layer that says in which group each head is, where the prompt's own queries decided it."""
 
 
-def grouped(entropies: Sequence[float], groups: int) -> tuple[int, ...]:
+def grouped(entropies: Sequence[float], groups: int, first: float | None = None) -> tuple[int, ...]:
     """For each head the number of its group, as many heads in each as can be: group 0 has those of the highest entropy; equal ones go by their order.
-    Raises `Invalid` for fewer than 1 group; no more are made than there are heads."""
+    `first`: the share of heads that are in group 0. Raises `Invalid` for fewer than 1 group, and for a share that is not in (0, 1); no more are made
+    than there are heads."""
     if groups < 1:
         raise Invalid(f"heads cannot be divided into {groups} groups; give at least 1")
-    order = sorted(range(len(entropies)), key=lambda head: -entropies[head])
-    numbers = [0] * len(order)
-    for number, some in enumerate(np.array_split(np.asarray(order), min(groups, len(order)))):
+    if first is not None and not 0 < first < 1:
+        raise Invalid(f"the share of heads in the first group is in (0, 1), not {first}")
+    order = np.asarray(sorted(range(len(entropies)), key=lambda head: -entropies[head]))
+    numbers, count = [0] * len(order), min(groups, len(order))
+    if first is None or count == 1:
+        divided = np.array_split(order, count)
+    else:
+        size = min(max(1, round(first * len(order))), len(order) - count + 1)
+        divided = [order[:size], *np.array_split(order[size:], count - 1)]
+    for number, some in enumerate(divided):
         for head in some.tolist():
             numbers[head] = number
     return tuple(numbers)
 
 
-def in_groups(values: Sequence[Sequence[float]], groups: int, together: bool = False) -> Grid:
+def in_groups(values: Sequence[Sequence[float]], groups: int, together: bool = False, first: float | None = None) -> Grid:
     """[layers][heads] → the group of each head, by `grouped` in each layer, or, `together`, over all of them."""
     if not together:
-        return tuple(grouped(its, groups) for its in values)
-    flat = iter(grouped([value for its in values for value in its], groups))
+        return tuple(grouped(its, groups, first) for its in values)
+    flat = iter(grouped([value for its in values for value in its], groups, first))
     return tuple(tuple(next(flat) for _ in its) for its in values)
 
 
@@ -84,9 +92,10 @@ def stages_of(entropies: Sequence[float], drop: float = DROP) -> tuple[int, ...]
 
 
 def spaced(numbers: Sequence[int], mean: int, spread: float = SPREAD, least: int = 0) -> list[int]:
-    """For each of several heads, or layers, by the number of its group, how many tokens it keeps: `mean` on average, exactly; from 1 + `spread` of
-    it in the first group to 1 − `spread` in the last in even steps, but at least `least`, for which the spread shrinks. What whole numbers leave over
-    goes, a token each, to the first heads of the first groups. Raises `Invalid` where the mean is under `least`."""
+    """For each of several heads, or layers, by the number of its group, how many tokens it keeps: `mean` on average, exactly; 1 − `spread` of it in
+    the last group, and more in even steps up to the first (1 + `spread` where groups are of one size), but at least `least`, for which the spread
+    shrinks. What whole numbers leave over goes, a token each, to the first heads of the first groups. Raises `Invalid` where the mean is under
+    `least`."""
     if mean < least:
         raise Invalid(f"{mean} tokens a head on average, with at least {least} for each, cannot be")
     last, total = max(numbers), mean * len(numbers)
@@ -94,7 +103,8 @@ def spaced(numbers: Sequence[int], mean: int, spread: float = SPREAD, least: int
         return [mean] * len(numbers)
     tilt = np.asarray([1 - 2 * number / last for number in numbers])
     tilt -= tilt.mean()  # groups of unlike size: the mean stays
-    spread = min(spread, (mean - least) / (mean * -tilt.min()))
+    tilt /= -tilt.min()
+    spread = min(spread, (mean - least) / mean)
     counts = np.floor(mean * (1 + spread * tilt) + 1e-9).astype(int)
     over = total - int(counts.sum())
     for head in sorted(range(len(numbers)), key=lambda head: numbers[head])[:over]:

@@ -104,20 +104,21 @@ class Uncomp(Pruning):
         return said
 
 
-def make(tokens: int | None = None, share: float | None = None, plan: Plan | None = None, groups: int = 2, window: int = 32, kernel: int = 5,
-         pool: float = 0.0, spread: float | None = None, layers: str | None = None, by: str = "auto", delete: int = 0, order: str = "entropy",
-         seed: int = 0, every: int = 1, floor: int | None = None, longest: int | None = None, stages: Sequence[int] | None = None,
-         follow: bool = False) -> Policy:  # fmt: skip
+def make(tokens: int | None = None, share: float | None = None, plan: Plan | None = None, groups: int = 2, first: float | None = None,
+         window: int = 32, kernel: int = 5, pool: float = 0.0, spread: float | None = None, layers: str | None = None, by: str = "auto",
+         delete: int = 0, order: str = "entropy", seed: int = 0, every: int = 1, floor: int | None = None, longest: int | None = None,
+         stages: Sequence[int] | None = None, follow: bool = False) -> Policy:  # fmt: skip
     """Keeps `tokens` of each head on average, or a `share` of those seen, `window` newest among them. Scores of tokens are averaged over
     `kernel` neighbours, or over the share `pool` of what a head keeps beside the window, where that is more: for answers that quote passages.
 
     Without a `plan` the prompt's own queries decide. `by`: what heads are told apart by, see `Plan.source`. `layers`: the budget of a layer follows
     its stage ("stages"), its depth alone ("depth"), nothing ("even"), or the groups of its heads, which are then made of the heads of all layers
-    ("together"); `spread`: see `planning.spaced`. Where it was measured that the plan says what heads need, over all of them, None is "together" and
-    `MEASURED_SPREAD`; else "even" and a third. `delete`: so many key-value heads of each layer hold nothing, and get what those most like them give:
-    those that cost least, where that was measured and `by` is "auto", or have the least entropy. `floor`: prompts are read in the plan's stages, or
-    in those given, down to so many tokens (`stages.prefill`). `follow`: also a plan without signal. `order`: see `planning.HeadGroups`. Raises
-    `Invalid` where a plan is needed and none is given, or it does not say which heads to delete.
+    ("together"); `first`: the share of heads in the first group, None: as many as in each; `spread`: see `planning.spaced`. Where it was measured
+    that the plan says what heads need, over all of them, None is "together" and `MEASURED_SPREAD`; else "even" and a third. `delete`: so many
+    key-value heads of each layer hold nothing, and get what those most like them give: those that cost least, where that was measured and `by` is
+    "auto", or have the least entropy. `floor`: prompts are read in the plan's stages, or in those given, down to so many tokens (`stages.prefill`).
+    `follow`: also a plan without signal. `order`: see `planning.HeadGroups`. Raises `Invalid` where a plan is needed and none is given, or it does
+    not say which heads to delete.
     """
     source = "entropy" if plan is None and by == "auto" else None if plan is None else plan.source(by, follow)
     if plan is None and by != "auto":
@@ -127,9 +128,9 @@ def make(tokens: int | None = None, share: float | None = None, plan: Plan | Non
         layers = "together" if measured else "even"
     if layers not in LAYERS:
         raise Invalid(f"no budget of layers is named {layers!r}; there are {', '.join(LAYERS)}")
-    if plan is None and (layers != "even" or delete or (floor is not None and stages is None)):
-        raise Invalid("stages of layers, depth, groups over all layers and deletion need to know the model: give the plan= of a calibration (for "
-                      "stages, stages= will do)")  # fmt: skip
+    if plan is None and (layers != "even" or first is not None or delete or (floor is not None and stages is None)):
+        raise Invalid("stages of layers, depth, groups over all layers or of unlike size and deletion need to know the model: give the plan= of a "
+                      "calibration (for stages, stages= will do)")  # fmt: skip
     if spread is None:
         spread = MEASURED_SPREAD if measured else SPREAD
     lefts = () if plan is None or not delete else _lefts(plan, by, delete, order, seed, follow)
@@ -145,7 +146,7 @@ def make(tokens: int | None = None, share: float | None = None, plan: Plan | Non
         values = plan.values(source)
         if lefts:
             values = tuple(tuple(its[head] for head in there.heads) for its, there in zip(values, lefts, strict=True))
-        of_heads = in_groups(values, groups, layers == "together")
+        of_heads = in_groups(values, groups, layers == "together", first)
         planner = HeadGroups(of_heads, by_layer, spread, window + 1, order, seed, groups, plan.digest, layers == "together")
     signal = None if plan is None else plan.signal
     if not 0 <= pool <= 1:
