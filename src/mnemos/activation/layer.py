@@ -14,7 +14,7 @@ from transformers.cache_utils import CacheLayerMixin
 from mnemos.activation.merging import attend
 from mnemos.activation.outputs import Output
 from mnemos.activation.parts import Bytes, Dense, Part, size_of
-from mnemos.activation.policy import Observes, Policy
+from mnemos.activation.policy import PROTECTED, Observes, Policy
 from mnemos.activation.rotary import Rotary, Source
 from mnemos.activation.tail import Tail
 from mnemos.activation.view import View, side_by_side
@@ -350,6 +350,19 @@ class MemoryLayer(CacheLayerMixin):
                 self._queries, self._query_positions = _newest(self._queries, self._query_positions, self.policy.query_window)
 
     # What owners use
+
+    def protect(self, start: int, stop: int) -> None:
+        """See `KVMemory.protect`."""
+        if not self.is_initialized:
+            raise Invalid("there is nothing to protect: nothing was read")
+        places = self.view().positions
+        held = ((places >= start) & (places < stop)).sum(-1)
+        there = (places.amax((1, 2)) + 1).clamp_max(stop) - start  # of each row, which may be shorter than others
+        if bool((held < there[:, None]).any()):
+            raise Invalid(f"layer {self.number}: of the tokens at positions {start} to {stop} a head holds no more than {int(held.min())}; "
+                          "the others are gone: protect before more is read than the budget holds")  # fmt: skip
+        for piece, mark in zip(self.pieces(), self.marked(PROTECTED, torch.bool), strict=True):
+            mark |= (piece.positions >= start) & (piece.positions < stop)
 
     def queries(self) -> dict[str, Tensor]:
         """The newest queries that the policy has the layer keep, and their positions; empty where it keeps none."""

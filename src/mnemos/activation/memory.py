@@ -16,7 +16,7 @@ from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.merging import attend
 from mnemos.activation.outputs import outputs
 from mnemos.activation.parts import Bytes, Dense
-from mnemos.activation.policy import FULL, Policy
+from mnemos.activation.policy import FULL, PROTECTED, Policy
 from mnemos.activation.rotary import sources
 from mnemos.base.errors import Invalid
 
@@ -105,6 +105,15 @@ class KVMemory(Cache):
         with torch.no_grad():
             for layer in self.managed:
                 layer.settle()
+
+    def protect(self, start: int = 0, stop: int | None = None) -> None:
+        """The tokens at positions `start` … `stop` (None: the last that was read) are never dropped, and count in the budget: instructions, say.
+        `model(ids, cache=memory, protected=…)`, bool [B, t], says the same of tokens as they are read. Nothing to do for a policy that drops none.
+        Raises `Invalid` where one of them is gone already: protect before more is read than the budget holds."""
+        if PROTECTED not in self.policy.said:
+            return
+        for layer in self.managed:
+            layer.protect(start, self.get_seq_length() if stop is None else stop)
 
     def nbytes(self) -> Bytes:
         """Of the tensors that all layers hold."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mnemos.activation.layer import MemoryLayer
     from mnemos.activation.view import View
 
+PROTECTED = "protected"
+"""The mark, bool, of tokens that are never dropped; the keyword of a forward pass that sets it, [B, t]."""
+
 
 class Observes(Enum):
     """Which attention a policy has to see: seeing it costs what fused kernels save."""
@@ -209,6 +212,10 @@ class Pruning(Policy):
         return max([self.scorer.query_window if self.scorer else 0, *(codec.query_window for codec in self.codecs)])
 
     @property
+    def said(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (PROTECTED,) if self.scorer else ()
+
+    @property
     def observes(self) -> Observes:  # type: ignore[override]
         return self.scorer.observes if self.scorer else Observes.NOTHING
 
@@ -257,6 +264,9 @@ class Pruning(Policy):
         staying = torch.where(within, stored - self._given(stored), self.recent)
         if self.sinks:
             scores = scores.masked_fill(view.ages < self.sinks, torch.inf)
+        if PROTECTED in view.marks:
+            self._find_room(view, staying, torch.where(within, stored, each))
+            scores = scores.masked_fill(view.marks[PROTECTED], torch.inf)
         scores = scores.masked_fill((view.positions < 0) | (view.ranks < staying[..., None]), -torch.inf)
         parts = []
         for count in sorted(set(counts), reverse=True):
@@ -269,6 +279,15 @@ class Pruning(Policy):
             parts.append(view.part.of_heads(heads).take(_in_order(best.indices.masked_fill(none, -1))))
         layer.replace([one for part in parts if part.length for one in self._encoded(part, view)], view.newest(staying))
         return True
+
+    def _find_room(self, view: View, newest: Tensor, budgets: Tensor) -> None:
+        """Raises `Invalid` where what may not go does not fit a head's budget [B, G]: protected tokens, sinks and the `newest` [B, G]."""
+        staying = (view.positions >= 0) & (view.marks[PROTECTED] | (view.ages < self.sinks) | (view.ranks < newest[..., None]))
+        needed = staying.sum(-1)
+        if bool((needed > budgets).any()):
+            row, head = (needed > budgets).nonzero()[0].tolist()
+            raise Invalid(f"layer {view.layer.number}, head {head} may keep {int(budgets[row, head])} tokens, and {int(needed[row, head])} may not "
+                          "go: the protected, the sinks and the newest; give a larger budget, or protect fewer")  # fmt: skip
 
     def _given(self, stored: Tensor) -> Tensor:
         """How many of its tokens leave the tail of a row that drops nothing: what `_encode` takes; where nothing is encoded, all but the newest."""

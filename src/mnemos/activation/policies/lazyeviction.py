@@ -23,7 +23,7 @@ from torch.nn.functional import pad
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.parts import Part
 from mnemos.activation.policies.snapkv import Window
-from mnemos.activation.policy import UNIFORM, Budget, Observes, Policy, Pruning
+from mnemos.activation.policy import PROTECTED, UNIFORM, Budget, Observes, Policy, Pruning
 from mnemos.activation.tail import BLOCK
 from mnemos.activation.view import View
 from mnemos.base.errors import Invalid
@@ -35,8 +35,8 @@ UNCOUNTED, FROM, STEPS, MOST = "lazy.uncounted", "lazy.from", "lazy.steps", 31
 many there are, `MOST` at most. To note a bit in each step and to count seldom takes half the time of counting in each step."""
 FEW = 4
 """Steps that are counted sooner one by one than at once."""
-PROMPT = "lazy.prompt"
-"""The note that says up to which position [B] the prompt of each row reaches."""
+SEEN, WAITED = "lazy.seen", "lazy.waited"
+"""Notes: how many tokens had come by after the last prompt or step; steps since the last eviction."""
 WINDOW = "lazy.window"
 """The note that says how many steps pass between evictions, where that follows from the gaps."""
 LEAST_WINDOW, QUANTILE, LONGEST = 32, 0.8, 8
@@ -115,8 +115,7 @@ def recurrence_scores(last: Tensor, gap: Tensor, step: int, interval: bool = Tru
 @dataclass(frozen=True)
 class Recurrence:
     """Ranks by activations. `threshold` is of attention; None: one for each head, which begins as `share` of what each stored token would get of an
-    even attention and is moved until about one token a step is activated. Of query heads that share a key the largest attention counts. The prompt
-    stays whole where `protect` says so."""
+    even attention and is moved until about one token a step is activated. Of query heads that share a key the largest attention counts."""
 
     threshold: float | None = None
     share: float = 0.75
@@ -124,7 +123,6 @@ class Recurrence:
     age: bool = True
     longest: int = LONGEST * 128
     patience: float = PATIENCE
-    protect: bool = False
     name = "lazyeviction"
     query_window = 0
     observes = Observes.DECODING
@@ -196,8 +194,7 @@ class Recurrence:
             last, gap = last.clone(), gap.clone()
             begun([last], notes[FROM], steps, max(0, view.layer.seen - notes[FROM] - steps))
             counted(last, gap, view.marks[UNCOUNTED], notes[FROM])
-        scores = recurrence_scores(last, gap.clamp_max(self.longest), view.layer.seen, self.interval, self.age, self.patience)
-        return scores.masked_fill(view.positions < view.layer.notes[PROMPT][:, None, None], 10.0) if self.protect else scores  # others are under 4
+        return recurrence_scores(last, gap.clamp_max(self.longest), view.layer.seen, self.interval, self.age, self.patience)
 
 
 @dataclass(frozen=True)
@@ -205,7 +202,10 @@ class Lazy(Pruning):
     """Evicts every `every` steps; 0: as often as the gaps say, the `QUANTILE` of those that were seen, within `LEAST_WINDOW` and a third of the
     budget, the rows of a batch together. A prompt that is over the budget is compressed once, by the attention of its last queries.
 
-    Without codecs, what is kept stands in the tail, where it is attended to and tracked in one piece."""
+    Without codecs, what is kept stands in the tail, where it is attended to and tracked in one piece. Prompts stay whole where `protect` says so,
+    and count in the budget."""
+
+    protect: bool = False
 
     @property
     def prompt_window(self) -> int:
@@ -219,19 +219,25 @@ class Lazy(Pruning):
     def settle(self, layer: MemoryLayer) -> None:
         assert self.budget is not None
         self._recurrence.count(layer)
+        if self.protect and (new := layer.seen - layer.notes.get(SEEN, 0)):
+            layer.tail.mark(PROTECTED, torch.bool)[..., -new:] = True
         window = min(Window().query_window, self._room(layer))
         Pruning(Window(window), self.budget, self.planner, self.codecs, window, self.sinks, block=self.block).settle(layer)
         if layer.parts and not self.codecs:
             layer.replace([], layer.view().part)
-        layer.notes[PROMPT], layer.notes["lazy.waited"] = layer.view().positions.amax((1, 2)) + 1, 0
+        layer.notes[SEEN], layer.notes[WAITED] = layer.seen, 0
+        if WINDOW in layer.notes:  # what is protected since may leave less room
+            layer.notes[WINDOW] = self._within(int(layer.notes[WINDOW]), layer)
 
     def step(self, layer: MemoryLayer) -> None:
         assert self.budget is not None
-        window = self.every or int(layer.notes.get(WINDOW, self._within(LEAST_WINDOW, layer)))
-        layer.notes["lazy.waited"] = layer.notes.get("lazy.waited", 0) + 1
-        if layer.notes["lazy.waited"] < window:
+        if not self.every and WINDOW not in layer.notes:
+            layer.notes[WINDOW] = self._within(LEAST_WINDOW, layer)
+        window = self.every or int(layer.notes[WINDOW])
+        layer.notes[SEEN], layer.notes[WAITED] = layer.seen, layer.notes.get(WAITED, 0) + 1
+        if layer.notes[WAITED] < window:
             return
-        layer.notes["lazy.waited"] = 0
+        layer.notes[WAITED] = 0
         self._recurrence.count(layer)
         if not self.every:
             gaps = torch.cat([gap.flatten() for gap in layer.marked(GAP)])
@@ -251,6 +257,9 @@ class Lazy(Pruning):
             scores[..., : self.sinks] = scores[..., count - self.recent :] = torch.inf
         else:
             scores = scores.masked_fill((view.ranks < self.recent) | (view.ages < self.sinks), torch.inf).masked_fill(view.positions < 0, -torch.inf)
+        if PROTECTED in view.marks:
+            self._find_room(view, torch.full_like(scores[..., 0], self.recent), torch.full_like(scores[..., 0], budget))
+            scores = scores.masked_fill(view.marks[PROTECTED] & (view.positions >= 0), torch.inf)
         places = torch.arange(count, device=scores.device).expand_as(scores)
         scores = scores.double().add_(places, alpha=2.0**-40)  # of equal ones the older goes
         dropped = scores.topk(count - budget, -1, largest=False, sorted=False).indices  # few, so that nothing large is sorted
@@ -260,15 +269,24 @@ class Lazy(Pruning):
         layer.tail.hold(view.part.take(pad(index, (0, BLOCK), value=-1)), BLOCK)  # room for the next tokens, so that nothing is copied twice
         return True
 
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "protect": self.protect}
+
     def _within(self, window: int, layer: MemoryLayer) -> int:
         assert self.budget is not None
         return max(LEAST_WINDOW, min(window, self._room(layer)))
 
     def _room(self, layer: MemoryLayer) -> int:
-        """A third of the budget, or what the sinks leave of it."""
+        """A third of the budget, or what the sinks and what is protected leave of it. Raises `Invalid` where a window that is given has no room."""
         assert self.budget is not None
-        budget = self.budget.of(layer.seen)
-        return max(1, min(budget // 3, budget - self.sinks - 1))
+        budget, staying = self.budget.of(layer.seen), self.sinks
+        view = layer.view()
+        if PROTECTED in view.marks:
+            staying = max(staying, int((view.marks[PROTECTED] & (view.positions >= 0)).sum(-1).max()))
+            if staying + (least := self.every or LEAST_WINDOW) > budget:
+                raise Invalid(f"a budget of {budget} tokens has no room for {staying} that are protected and a window of {least}: "
+                              "give more tokens=, or protect fewer")  # fmt: skip
+        return max(1, min(budget // 3, budget - staying - 1))
 
 
 def make(tokens: int, window: int = 0, sinks: int = 4, protect: bool = False, threshold: float | None = None, **terms: Any) -> Policy:
@@ -277,4 +295,4 @@ def make(tokens: int, window: int = 0, sinks: int = 4, protect: bool = False, th
     least = max(window, LEAST_WINDOW if not window else 0)
     if window < 0 or tokens <= least + sinks:
         raise Invalid(f"a budget of {tokens} tokens has no room beside a window of {window or least} and {sinks} sinks")
-    return Lazy(Recurrence(threshold, protect=protect, **terms), Budget(tokens), recent=max(1, window), sinks=sinks, every=window)
+    return Lazy(Recurrence(threshold, **terms), Budget(tokens), recent=max(1, window), sinks=sinks, every=window, protect=protect)
