@@ -569,3 +569,13 @@ def test_options_that_mean_nothing_are_refused() -> None:
     assert policy("shadowkv", rank=0.5).describe() != policy("shadowkv").describe()
     assert isinstance(policy("shadowkv"), ShadowKV)
     assert ShadowKV().budget == Budget(share=1 / 64)
+
+
+def test_directions_in_which_keys_hardly_go_do_not_spoil_the_others_in_few_bits() -> None:
+    keys = split(latent(400, 20, 64, seed=5, noise=1e-5), 2)  # 44 of 64 directions are noise
+    layer = layer_of(keys, keys, tokens=24, chunk=1, rank=1.0, outliers=0.0, bits=4)
+    part = shadow_of(layer)
+    assert part is not None
+    stored = part.dense()[0]
+    wanted = Rotary.default(32).rotate(keys, torch.arange(400))[:, :, : stored.shape[2]]
+    assert float((stored - wanted).norm() / wanted.norm()) < 0.2

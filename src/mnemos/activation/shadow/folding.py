@@ -29,6 +29,8 @@ BLOCK = 2048
 """Tokens whose keys are turned back at a time."""
 WORST = 0.99
 """The quantile of what chunks of a prompt lose to its basis that later chunks may lose, too."""
+NOTHING = 1e-3
+"""A direction whose coefficients spread by less, as a share of what spreads most, is none: its own few bits would point anywhere."""
 
 
 @dataclass(frozen=True)
@@ -235,12 +237,14 @@ def _begun(fresh: Numbers, before: Numbers, first: Tensor) -> Numbers:
 
 
 def _spread(vectors: Tensor, taken: Taken, bits: int | None) -> Tensor:
-    """Directions [B, D, r], each as long as the coefficients of these tokens spread; as they are where coefficients are not in few bits."""
-    if bits is None:
+    """Directions [B, D, r], each as long as the coefficients of these tokens spread, and of zeros where they hardly do; as they are where coefficients
+    are not in few bits."""
+    if bits is None or not vectors.shape[-1]:
         return vectors
     square = sum((block @ vectors.float()).square().sum(1, keepdim=True) for block in taken.plain())
     number = (taken.present.sum(-1) * taken.keys.shape[3]).clamp_min(1)[:, None, None]
-    return vectors * (square / number).sqrt().clamp_min(1e-6)
+    spread = (square / number).sqrt()
+    return vectors * spread.masked_fill(spread < NOTHING * spread.amax(-1, keepdim=True), 0)
 
 
 def _lengths(directions: Numbers) -> Tensor | None:
