@@ -86,7 +86,7 @@ def lossless(options: Options) -> Measured:
     model, rng = _random(options.seed), options.rng()
     beacons, away, same, bits, batch, goes, n = Beacons(model), [], [], [], [], [], 4 if options.quick else 20
     for _ in range(n):
-        ids = torch.from_numpy(rng.integers(512, size=(2, int(rng.integers(300, 500)))))
+        ids = torch.from_numpy(rng.integers(512, size=(2, int(rng.integers(300, 512 - _GENERATED)))))  # 512 tokens would fill a window
         with torch.no_grad():
             full = model(ids, cache=(cache := DynamicCache(config=model.config))).logits
             for windows in (Windows(WINDOW, None), Windows(512, 4)):
