@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from mnemos.models.quiet import no_progress_bars
 
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json", "sentencepiece.bpe.model")
+FOLDED = "mnemos_folded_llama"
+"""The kind of model that is ours (`folded`), as a configuration names it."""
 
 
 def folder_of(name: str | Path, *, revision: str | None, download: bool, hub: Path | None) -> Path:
@@ -67,6 +71,8 @@ def load_module(folder: Path, *, dtype: Any, device: Any, attention: str | None)
     if not any(folder.glob("*.safetensors")):
         raise ModelUnavailable(f"{folder} has no weights in safetensors, and pickled ones are not opened: convert them with `save_pretrained`")
     try:
+        if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type") == FOLDED:
+            import_module("mnemos.models.local.folded")  # which makes the kind known to transformers
         with no_progress_bars():
             module = transformers.AutoModelForCausalLM.from_pretrained(
                 folder, dtype=chosen, use_safetensors=True, local_files_only=True, trust_remote_code=False, **extra
