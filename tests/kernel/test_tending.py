@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -179,6 +180,25 @@ def test_what_is_cold_goes_to_the_archive_unless_it_matters(mem: Mnemos, clock: 
     }  # fmt: skip
     assert not any("harbour" in hit.cube.text for hit in space.search("harbour office", k=50))
     assert mem.tend(policy=DECAY).archived == 0
+
+
+def test_what_comes_back_after_long_gaps_is_not_cold_between_them(mem: Mnemos, clock: HandClock) -> None:
+    space = mem.space("a")
+    once, monthly, burst = space.add("once"), space.add("monthly"), space.add("burst")
+    for use in (once, monthly, burst, burst):
+        space.get(use.id)
+    clock.now += 40 * DAY
+    space.get(monthly.id)
+    clock.now += 100 * DAY
+    mem.tend(policy=replace(DECAY, comes_back=0))
+    assert {state(mem, cube.id) for cube in (once, monthly, burst)} == {"archived"}
+    space.get(monthly.id)  # brings it back
+    clock.now += 3 * 100 * DAY
+    mem.tend(policy=DECAY)
+    assert state(mem, monthly.id) == "activated"
+    clock.now += DAY
+    mem.tend(policy=DECAY)
+    assert state(mem, monthly.id) == "archived"
 
 
 def test_many_uses_keep_warm_longer_than_one(mem: Mnemos, clock: HandClock) -> None:

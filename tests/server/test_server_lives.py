@@ -148,7 +148,7 @@ def test_tending_brings_lives_up_to_date(client: Any, memory: mnemos.Mnemos) -> 
     tended = client.post(f"{SPACE}/tend", json={"policy": quiet}).json()
     assert set(tended) == {"activated", "revived", "expired", "archived", "merged", "superseded", "contradictions"}
     assert client.get(f"{SPACE}/memories/{cube['id']}").json()["state"] == "activated"
-    client.patch(SPACE, json={"lifecycle": {**quiet, "archive_after_days": 0, "heat_floor": 1000}})
+    client.patch(SPACE, json={"lifecycle": {**quiet, "archive_after_days": 0, "heat_floor": 1000, "comes_back": 0}})
     assert client.post(f"{SPACE}/tend").json()["archived"] == 1
     assert client.post("/v1/tend").status_code == 200
     is_problem(client.post("/v1/tend", json={"spaces": ["nosuch"]}), 404)

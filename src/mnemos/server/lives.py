@@ -45,6 +45,7 @@ class Lifecycle(models.Request):
 
     archive_after_days: Days | None = Field(None, description="Days without use after which a memory may go to the archive; null: never")
     heat_floor: Days = Field(0.05, description="Heat below which a memory is cold: its uses, each fading by e in a day")
+    comes_back: Days = Field(3.0, description="Times the longest of its last gaps between uses that a memory may be silent for before it is cold")
     important: Days = Field(1.0, description="Priority from which on a memory never goes to the archive by itself")
     merge_duplicates: bool = Field(True, description="Of two memories that say the same, one becomes merged into the other")
     settle_contradictions: bool = Field(True, description="A memory that replaces an older one supersedes it")

@@ -27,6 +27,12 @@ def at(heat: Heat, now: int) -> float:
     return heat.value * math.exp(-max(0, now - heat.at) / TAU)
 
 
+def interval(heat: Heat) -> int:
+    """The longest gap between two of the latest uses, in microseconds, 0 where there were not two: what comes back after a gap will again, within
+    gaps of about that length (the maximum recurrence interval of LazyEviction, arXiv 2506.15969, of memories in place of tokens)."""
+    return max((later - earlier for earlier, later in zip(heat.recent, heat.recent[1:], strict=False)), default=0)
+
+
 def joined(earlier: Heat, later: Heat) -> Heat:
     """Two records of uses of one memory as one."""
     if earlier.at > later.at:

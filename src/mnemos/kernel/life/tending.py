@@ -33,6 +33,8 @@ class LifecyclePolicy:
     """Days without use after which a memory may go to the archive; None: never. A memory comes back when it is used again."""
     heat_floor: float = 0.05
     """Heat (uses, each fading with τ = 1 day) below which a memory is cold."""
+    comes_back: float = 3.0
+    """What was used again after a gap is not cold before it was silent for so many times the longest of its last gaps; 0: gaps do not count."""
     important: float = 1.0
     """Priority from which on a memory is exempt from decay."""
     merge_duplicates: bool = True
@@ -209,8 +211,9 @@ def _archive_idle(system: Mnemos, row: SpaceRow, policy: LifecyclePolicy) -> int
                 if any(link.relation in (VIEW_OF, KV_OF) for link in content.derived_from):  # nobody uses them but by way of what they are of
                     continue
                 priority = content.priority
-                warm = heat.at(known[cube], now) if cube in known else 0.0
-                if warm < policy.heat_floor and (priority is None or priority < policy.important):
+                use = known.get(cube, heat.COLD)
+                warm = heat.at(use, now) >= policy.heat_floor or now - use.at <= policy.comes_back * heat.interval(use)
+                if not warm and (priority is None or priority < policy.important):
                     lifecycle.move(transaction, standing, State.ARCHIVED, {"reason": "idle"})
                     done += 1
     return done
