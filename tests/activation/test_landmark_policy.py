@@ -81,7 +81,7 @@ def test_with_few_brought_back_it_is_what_the_paper_says_written_down(top: int, 
     assert torch.allclose(torch.cat([found, rest], 1)[0], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{}, {"level": "token"}, {"trained": 45}, {"blocks": 3}, {"stingy": False}])
+@pytest.mark.parametrize("options", [{}, {"level": "token"}, {"trained": 45}, {"blocks": 3}, {"stingy": False}, {"bits": 8}])
 def test_token_by_token_is_segment_by_segment(options: dict[str, object]) -> None:
     model, given = with_landmarks(), row(30)
     expected, at_once = segmentwise(model, given, top=2, **options)  # type: ignore[arg-type]

@@ -30,6 +30,8 @@ SMALLEST = 3 * OCTAVE
 """How much smaller a vector's scale may be than one by which no number is outside of the levels, in steps of scales: eight times."""
 LEAST_SPREAD = 0.1
 """Of a channel that hardly changes, as a share of the spread of its vector: what is kept for it."""
+SAME = 1e-4
+"""The least spread of a channel, which is kept for it where all vectors are the same."""
 ENOUGH = 256
 """Vectors after which a frame is not measured anew when others come, which begin another."""
 NEVER = 2**31 - 1
@@ -123,7 +125,7 @@ class Frames:
         numbers = vectors.to(wide).masked_fill(~there[:, None, :, None], 0)
         middle = (numbers * share).sum(2, keepdim=True)
         square = ((numbers - middle).square() * share).sum(2, keepdim=True)
-        spread = torch.maximum(square, square.mean(-1, keepdim=True) * LEAST_SPREAD**2).sqrt().clamp_min(1e-4)
+        spread = torch.maximum(square, square.mean(-1, keepdim=True) * LEAST_SPREAD**2).sqrt().clamp_min(SAME)
         return cls(middle.to(vectors.dtype), spread.to(vectors.dtype), count.int(), torch.zeros_like(count, dtype=torch.int32))
 
     def which(self, places: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ class Settings:
     segment: int
     most: int | None
     place: Place
+    bits: int | None = None
 
 
 def blocks_of(layer: MemoryLayer) -> Blocks | None:
@@ -190,7 +191,8 @@ class _Local:
         marks = self._rotary.rotate(gather(self._keys, ends.clamp_min(0).unsqueeze(1).expand(-1, heads, -1)), sizes.unsqueeze(1)).to(dtype)
         places = self._places.gather(1, tokens.clamp_min(0)).masked_fill(tokens < 0, -1).view(rows, most, block)
         if self._blocks is None:
-            self._blocks = Blocks.empty(self._tail.keys, self._tail.values.shape[-1], block, _base(self._rotary), self._settings.place)
+            self._blocks = Blocks.empty(self._tail.keys, self._tail.values.shape[-1], block, _base(self._rotary), self._settings.place,
+                                        self._settings.bits)  # fmt: skip
         self._blocks = self._blocks.extended(keys, marks, values, places, self._settings.most)
         self._gone[:, :upto] |= complete
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mnemos.activation.landmark.attending import LANDMARKS
 from mnemos.activation.landmark.attention import BLOCK, TOKEN
-from mnemos.activation.landmark.tokens import place_of
+from mnemos.activation.landmark.tokens import SILENT, place_of
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.activation.policies.landmark import Landmark
@@ -36,7 +36,7 @@ class Landmarked(nn.Module):
         block, token = (getattr(config, name, None) if given is None else given for name, given in ((BLOCK, block), (TOKEN, token)))
         if block is None or token is None:
             raise Invalid("this model was not prepared for landmarks: give block and token, or see mnemos.activation.landmark.attention.install")
-        self.model, self.token = model, token
+        self.model, self.token, self._silent = model, token, bool(getattr(config, SILENT, False))
         made = policy("landmark", block=block, **options)
         assert isinstance(made, Landmark)
         self.policy = made
@@ -92,7 +92,7 @@ class Landmarked(nn.Module):
             counts = before if attention_mask is None else attention_mask[:, :-new].sum(1, keepdim=True)
             position_ids = counts + real.long().cumsum(1) - 1
         places = position_ids.expand(rows, -1).masked_fill(~real, -1)
-        wide = _Wide.of(input_ids.tolist(), places.tolist(), self.policy.block, self.token)
+        wide = _Wide.of(input_ids.tolist(), places.tolist(), self.policy.block, self.token, self._silent)
         ids, positions, columns = (torch.tensor(each, device=input_ids.device) for each in (wide.ids, wide.positions, wide.columns))
         there = positions >= 0
         mask = None if bool(there.all()) else torch.cat([there.new_ones(rows, before), there], 1).long()
@@ -111,22 +111,23 @@ class Landmarked(nn.Module):
 
 class _Wide:
     """Rows with their landmarks, padded before: `ids` and `positions` [B, m], −1 for padding; `columns` [B, t]: where what comes after each token of
-    before is predicted, its own place or, as in training, that of the landmark behind it."""
+    before is predicted, its own place or, as in training, that of the landmark behind it, if landmarks are not silent."""
 
     def __init__(self, ids: list[list[int]], positions: list[list[int]], columns: list[list[int]]) -> None:
         self.ids, self.positions, self.columns = ids, positions, columns
 
     @classmethod
-    def of(cls, ids: Sequence[Sequence[int]], places: Sequence[Sequence[int]], block: int, token: int) -> _Wide:
+    def of(cls, ids: Sequence[Sequence[int]], places: Sequence[Sequence[int]], block: int, token: int, silent: bool) -> _Wide:
         made = []
         for row, its in zip(ids, places, strict=True):
             out: list[tuple[int, int]] = []
             at = []
             for one, place in zip(row, its, strict=True):
                 out.append((one, -1 if place < 0 else place_of(place, block)))
+                at.append(len(out) - 1)
                 if place >= 0 and (place + 1) % block == 0:
                     out.append((token, place_of(place, block) + 1))
-                at.append(len(out) - 1)
+                    at[-1] += not silent
             made.append((out, at))
         width = max(len(out) for out, _ in made)
         padded = [[(0, -1)] * (width - len(out)) + out for out, _ in made]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mnemos.activation import parts
 from mnemos.activation.chunks import Place
+from mnemos.activation.coding import SAME, STEPS
 from mnemos.activation.landmark.positions import Layout, Queries
 from mnemos.activation.landmark.store import BlockStore
 from mnemos.activation.parts import Bytes, Marks, Part, product, size_of
@@ -67,10 +68,10 @@ class Blocks:
     kind = "landmark blocks"
 
     @classmethod
-    def empty(cls, like: Tensor, values: int, block: int, rotary: Rotary, place: Place) -> Blocks:
-        """Without blocks; for keys like [B, G, …, d] and values of `values` numbers."""
+    def empty(cls, like: Tensor, values: int, block: int, rotary: Rotary, place: Place, bits: int | None = None) -> Blocks:
+        """Without blocks; for keys like [B, G, …, d] and values of `values` numbers. Landmarks are kept in `bits`; None: as they come."""
         rows, heads, size = like.shape[0], like.shape[1], like.shape[-1]
-        store = BlockStore(place)
+        store = BlockStore(place, bits)
         store.put(like.new_zeros(rows, heads, 0, size), like.new_zeros(rows, heads, 0, block * (size + values)),
                   torch.zeros(rows, 0, 2, dtype=torch.int32), torch.zeros(rows, heads, 0, dtype=torch.bool, device=like.device))  # fmt: skip
         return cls(store, torch.zeros(rows, 0, block, dtype=torch.int32, device=like.device), rotary)
@@ -123,6 +124,11 @@ class Blocks:
     def largest(self) -> Tensor:
         """[B, G]: the norm of the largest landmark key."""
         return self.store.summaries.float().norm(dim=-1).amax(-1)
+
+    @property
+    def coarse(self) -> float:
+        """How far codes may part landmark keys that are the same but for rounding: 0 where keys are kept as they come."""
+        return 0.0 if self.store.bits is None else STEPS[self.store.bits] * SAME * float(self.store.summaries.shape[-1]) ** 0.5
 
     def ordinals_of(self, picked: Tensor) -> Tensor:
         """Of blocks [B, …, k]."""

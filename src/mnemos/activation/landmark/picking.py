@@ -19,7 +19,7 @@ turned there and back: without it, noise would choose."""
 def pick(blocks: Blocks, queries: Queries, level: str, scaling: float) -> Tensor:
     """The blocks that queries bring back: [B, G, g or 1, t or 1, k], ascending, `ABSENT` where there are fewer. Of equal scores, the oldest."""
     scores = blocks.scores(queries)
-    tolerance = torch.linalg.vector_norm(queries.states, dim=-1, keepdim=True) * (ROUNDING * blocks.largest)[:, :, None, None, None]
+    tolerance = torch.linalg.vector_norm(queries.states, dim=-1, keepdim=True) * (ROUNDING * blocks.largest + blocks.coarse)[:, :, None, None, None]
     if level != EACH:  # heads have scales of their own: what they share is how they divide their attention
         shares = (scores * scaling).softmax(-1)  # no number where nothing may be read
         scores = torch.where(scores > -torch.inf, shares, -torch.inf)

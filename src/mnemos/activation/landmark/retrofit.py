@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mnemos.activation.landmark.attention import BLOCK, install
+from mnemos.activation.landmark.tokens import SILENT
 from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound
 from mnemos.models.local.fingerprint import Fingerprint, fingerprint_of
 from mnemos.models.weights import require_sha256
@@ -41,8 +42,9 @@ class LoRA:
 class Retrofit:
     """A model with landmarks, and what it was before. `model` is what is trained and called; `token` the landmark's id."""
 
-    def __init__(self, base: Any, block: int, lora: LoRA | None = None) -> None:
-        """Prepares `base`, whose embeddings grow by one and whose attention changes. Raises `Invalid` for a model that has landmarks already.
+    def __init__(self, base: Any, block: int, lora: LoRA | None = None, silent: bool = False) -> None:
+        """Prepares `base`, whose embeddings grow by one and whose attention changes; `silent`: what comes after a landmark will be learnt by the word
+        before it. Raises `Invalid` for a model that has landmarks already.
 
         The landmark's embedding begins as the mean of all others.
         """
@@ -50,8 +52,9 @@ class Retrofit:
         if hasattr(config, BLOCK):
             raise Invalid("the model has landmarks already: begin with the base model")
         self.base, self.block, self.lora = fingerprint_of(base, None), block, lora
-        self.token = _with_landmark(base)
+        self.token, self.silent = _with_landmark(base), silent
         install(base, block, self.token)
+        setattr(config, SILENT, silent)
         self._plain = base
         self._begun: dict[str, Tensor] = {}
         if lora is None:
@@ -77,6 +80,7 @@ class Retrofit:
         card = {
             "format": _FORMAT,
             "block": self.block,
+            "silent": self.silent,
             "lora": None if self.lora is None else asdict(self.lora),
             "base": asdict(self.base),
             "sha256": hashlib.sha256(content).hexdigest(),
@@ -93,7 +97,7 @@ class Retrofit:
         try:
             learnt_on, block = Fingerprint(**card["base"]), int(card["block"])
             lora = None if card["lora"] is None else LoRA(**{**card["lora"], "targets": tuple(card["lora"]["targets"])})
-            digest = str(card["sha256"])
+            digest, silent = str(card["sha256"]), bool(card.get("silent", False))
         except (KeyError, TypeError, ValueError) as error:
             raise Corrupt(f"{folder / CARD} is no card of a landmark model ({error!r}): save it again") from error
         require_sha256(folder / WEIGHTS, digest)
@@ -104,7 +108,7 @@ class Retrofit:
             learnt = load_file(folder / WEIGHTS)
         except (SafetensorError, OSError) as error:
             raise Corrupt(f"{folder / WEIGHTS} cannot be read: {error}") from error
-        made = cls(base, block, lora)
+        made = cls(base, block, lora, silent)
         made._take(learnt)
         return made
 

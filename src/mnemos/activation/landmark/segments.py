@@ -28,6 +28,7 @@ def segmentwise(
     trained: int | None = None,
     blocks: int | None = None,
     stingy: bool = True,
+    bits: int | None = None,
     keep: int | None = None,
     memory: KVMemory | None = None,
 ) -> tuple[Tensor, KVMemory]:
@@ -44,7 +45,7 @@ def segmentwise(
     if block is None:
         raise Invalid("this model was not prepared for landmarks: give block and landmarks, or see mnemos.activation.landmark.attention.install")
     if memory is None:
-        memory = KVMemory.of(model, policy("landmark", block=block, top=top, level=level, trained=trained, blocks=blocks, stingy=stingy))
+        memory = KVMemory.of(model, policy("landmark", block=block, top=top, level=level, trained=trained, blocks=blocks, stingy=stingy, bits=bits))
     count, done = tokens.shape[1], memory.get_seq_length()
     kept = count if keep is None else min(keep, count)
     logits = []

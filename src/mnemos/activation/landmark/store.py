@@ -24,9 +24,9 @@ class BlockStore(ChunkStore):
         self.payloads = pieces
 
     def found_by(self, summaries: Tensor) -> BlockStore:
-        """The same, its blocks found by other summaries [B, G, n, d]."""
+        """The same, its blocks found by other summaries [B, G, n, d], which are kept as they come."""
         other = self.fork()
-        other._near = coding.coded(summaries, self.bits)
+        other.bits, other._frames, other._near = None, None, summaries
         return other
 
     def fork(self) -> BlockStore:

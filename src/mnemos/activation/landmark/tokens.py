@@ -16,6 +16,9 @@ from transformers import LogitsProcessor
 
 from mnemos.base.errors import Invalid
 
+SILENT = "landmark_silent"
+"""What the configuration says of a model whose landmarks have not learnt to say what comes next: the word before one says it."""
+
 
 @dataclass
 class Grid:

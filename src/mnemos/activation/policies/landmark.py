@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from mnemos.activation.chunks import Disk, Host
+from mnemos.activation.coding import check_bits
 from mnemos.activation.landmark.attending import LANDMARKS, Settings, attend
 from mnemos.activation.landmark.picking import EACH, HEAD, TOKEN
 from mnemos.activation.landmark.positions import Layout
@@ -40,6 +41,8 @@ class Landmark(Policy):
     """Blocks that are kept, the newest; None: all."""
     stingy: bool = True
     """Whether blocks are put at the few positions that the model was trained on; False: where they stood, which is for ablations."""
+    bits: int | None = None
+    """Of each number of a landmark's key, 1, 2, 4 or 8; None: as they come."""
     folder: str | None = None
     """Where blocks lie on disk; None: in the host's memory."""
     name = "landmark"
@@ -55,6 +58,9 @@ class Landmark(Policy):
         if self.trained is not None and self.trained < (least := (self.top + 3) * (self.block + 1)):
             raise Invalid(f"landmark: slots of {self.top + 1} blocks, an open one and a segment take {least} positions, and the model was trained on "
                           f"{self.trained}: bring fewer blocks back")  # fmt: skip
+        check_bits(self.bits, "landmark")
+        if self.bits is not None and self.blocks is not None:
+            raise Invalid("landmark: of landmarks in few bits none is dropped: give bits or blocks, not both")
         if self.blocks is not None and self.blocks < 1:
             raise Invalid(f"landmark: {self.blocks} blocks cannot be kept; use at least 1, or None for all")
 
@@ -66,7 +72,8 @@ class Landmark(Policy):
 
     def attend(self, layer: MemoryLayer, queries: Tensor, mask: Tensor | None) -> Tensor | None:
         place = Host() if self.folder is None else Disk(self.folder)
-        return attend(layer, Settings(Layout(self.block, self.top, self.stingy), self.level, self.segment, self.blocks, place), queries, mask)
+        layout = Layout(self.block, self.top, self.stingy)
+        return attend(layer, Settings(layout, self.level, self.segment, self.blocks, place, self.bits), queries, mask)
 
     def describe(self) -> dict[str, Any]:
         return {"policy": self.name, **{name: value for name, value in vars(self).items() if name != "folder"}}
