@@ -31,6 +31,8 @@ def test_the_value_that_is_asked_for_stands_behind_its_key() -> None:
 
 def test_of_rows_only_answers_count_or_what_says_itself_again() -> None:
     ids, weights = lessons.rows_of_notes(Random(1), 60, 8, 0.0)
+    keys = [{one for one in row if one >= lessons.NOTE_WORDS - lessons.KEYS} for row in ids.tolist()]
+    assert len(set().union(*keys)) == sum(map(len, keys))  # none answers what another is asked
     counted = ids[weights > 0]
     assert bool((counted < 1 + lessons.VALUES).all())
     assert bool((ids.roll(1, 1)[weights > 0] >= lessons.NOTE_WORDS - lessons.KEYS).all())

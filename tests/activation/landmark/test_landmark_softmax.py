@@ -170,6 +170,35 @@ def test_blockwise_is_what_the_paper_says_with_its_gradients() -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
+@given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 2), st.integers(0, 99), st.integers(0, 5))
+def test_rivals_are_landmarks_of_other_rows_as_far_back_with_nothing_behind_them(length: int, block: int, rivals: int, seed: int, top: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    query, key, value, up = (torch.randn(3, 2, length, 4, generator=generator, requires_grad=number < 3) for number in range(4))
+    got = blockwise(query, key, value, block, 0.9, None, top or None, rivals)
+    full = length // (block + 1)
+    groups, landmarks, mask = regular_groups(length, length, block)
+    ends = torch.arange(full) * (block + 1) + block
+    before = (torch.arange(length) // (block + 1))[:, None] > torch.arange(full)
+    outputs = []
+    for row in range(3):
+        others = [(row - shift) % 3 for shift in range(1, rivals + 1)]
+        theirs = torch.cat([key[other][:, ends] for other in others], 1)
+        count = theirs.shape[1]
+        logits = torch.cat([query[row] @ each.transpose(-1, -2) * 0.9 for each in (key[row], theirs, theirs)], -1)  # each has one token
+        every = torch.arange(count) + 1000
+        seen = torch.cat([mask, before.repeat(1, 2 * rivals)], -1).expand(logits.shape).clone()
+        marked = torch.cat([landmarks[0], torch.arange(2 * count) < count])
+        its = torch.cat([groups, every.expand(length, -1), every.expand(length, -1)], -1)
+        if top:
+            gates = logits.detach().masked_fill(~(seen & marked & (its != OWN)), -torch.inf)
+            seen &= (gates == -torch.inf) | (gates >= gates.topk(min(top, gates.shape[-1]), -1).values[..., -1:])
+        outputs.append(grouped_softmax(logits, its, marked, seen) @ torch.nn.functional.pad(value[row], (0, 0, 0, 2 * count)))
+    wanted = torch.stack(outputs)
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
+    for ours, right in zip(*(torch.autograd.grad((each * up).sum(), (query, key, value)) for each in (got, wanted)), strict=True):
+        torch.testing.assert_close(ours, right, atol=1e-4, rtol=0)
+
+
 def test_bad_layouts_are_refused() -> None:
     with pytest.raises(Invalid, match="counted from 0"):
         grouped_softmax(torch.zeros(1, 2), torch.tensor([[0, -1]]), torch.tensor([[False, False]]))
@@ -177,3 +206,5 @@ def test_bad_layouts_are_refused() -> None:
         blockwise(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), 0, 1.0)
     with pytest.raises(Invalid, match="one is seen at least"):
         blockwise(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), 1, 1.0, top=0)
+    with pytest.raises(Invalid, match="2 rows as rivals, of 2"):
+        blockwise(torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2, 2), 1, 1.0, rivals=2)

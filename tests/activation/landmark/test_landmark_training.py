@@ -103,6 +103,15 @@ def test_each_batch_draws_how_many_blocks_are_seen() -> None:
         assert float(loss(training.model, batch, SHORT, top_blocks=1)) != float(loss(training.model, batch, SHORT))
 
 
+def test_landmarks_of_other_rows_compete_where_the_grid_is_regular() -> None:
+    training, batch = Training(with_landmarks(), SHORT, lesson), lesson(0)
+    with torch.no_grad():
+        alone, beside, no_more = (float(loss(training.model, batch, replace(SHORT, rivals=rivals))) for rivals in (0, len(batch.ids) - 1, 1000))
+        assert alone != beside == no_more
+        with pytest.raises(Invalid, match="rivals are rows with the same grid"):
+            training.model(batch.ids, landmarks=batch.ids == LANDMARK, rivals=1)
+
+
 def test_landmarks_learn_to_find_the_block_of_a_key() -> None:
     """Rows of three keys, each with its value, in blocks of their own, and then one of the keys again: its value stands behind a landmark."""
     generator = torch.Generator().manual_seed(0)

@@ -29,13 +29,14 @@ _ROWS_AT_ONCE = 64
 
 def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None,
               dropout: float = 0.0, landmarks: Tensor | None = None, kept_blocks: Tensor | None = None, top_blocks: int | None = None,
-              softcap: float | None = None, **_: Any) -> tuple[Tensor, None]:  # fmt: skip
+              rivals: int = 0, softcap: float | None = None, **_: Any) -> tuple[Tensor, None]:  # fmt: skip
     """As transformers calls an attention function: query (batch, heads, t, head_dim), key and value (batch, kv_heads, n, head_dim), a boolean mask
     (batch, 1, t, n) or None → (batch, t, heads, head_dim).
 
     `landmarks` (batch, n) bool: where a row's landmarks stand; None: the regular grid. `kept_blocks` (batch, blocks) bool: blocks that are False are
-    seen from within only. `top_blocks`: so many blocks each query and head sees, those whose landmarks it likes best. Raises `Invalid` for models
-    that cap their scores, for dropout of weights, and where a mask moves the grid and `landmarks` is not given.
+    seen from within only. `top_blocks`: so many blocks each query and head sees, those whose landmarks it likes best. `rivals`: landmarks of so
+    many other rows compete with a row's own, on the regular grid alone. Raises `Invalid` for models that cap their scores, for dropout of weights,
+    where a mask moves the grid and `landmarks` is not given, and for rivals where there is no regular grid.
     """
     block = getattr(module.config, BLOCK, None)
     if block is None:
@@ -46,7 +47,9 @@ def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_
     query, key = query.to(value.dtype), key.to(value.dtype)
     new, length = query.shape[2], key.shape[2]
     if landmarks is None and attention_mask is None and new == length:
-        return blockwise(query, key, value, block, scale, kept_blocks, top_blocks).transpose(1, 2).contiguous(), None
+        return blockwise(query, key, value, block, scale, kept_blocks, top_blocks, rivals).transpose(1, 2).contiguous(), None
+    if rivals:
+        raise Invalid("rivals are rows with the same grid: leave out landmarks, positions and the mask")
     if landmarks is None:
         if attention_mask is not None and not bool(attention_mask[:, :, -1, 0].all()):
             raise Invalid("a row begins with padding, so that its grid of landmarks begins later: give landmarks=, as tokens.batch makes it")

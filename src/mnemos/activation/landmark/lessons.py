@@ -50,13 +50,13 @@ class Notes:
     homes: list[int]
 
 
-def notes(rng: Random, words: int, count: int, questions: int) -> Notes:
-    """A session of so many words, in which `count` notes with keys of their own stand anywhere among noise, and questions on some at the end. Raises
-    `Invalid` where there is no room for them."""
-    room = words - 2 * count - 3 * questions
-    if not 0 < questions <= count <= KEYS or room < 0:
-        raise Invalid(f"{questions} questions on {count} notes do not go into {words} words: there are {KEYS} keys, a note takes 2 and a question 3")
-    keys = [_FIRST_KEY + key for key in rng.sample(range(KEYS), count)]
+def notes(rng: Random, words: int, count: int, questions: int, among: Sequence[int] = range(KEYS)) -> Notes:
+    """A session of so many words, in which `count` notes with keys of their own, `among` those, stand anywhere among noise, and questions on some at
+    the end. Raises `Invalid` where there is no room for them."""
+    room, there = words - 2 * count - 3 * questions, len(among)
+    if not 0 < questions <= count <= there or room < 0:
+        raise Invalid(f"{questions} questions on {count} notes do not go into {words} words: there are {there} keys, a note takes 2 and a question 3")
+    keys = [_FIRST_KEY + key for key in rng.sample(among, count)]
     values = [_FIRST_VALUE + rng.randrange(VALUES) for _ in keys]
     ids: list[int] = []
     homes, done = [], 0
@@ -77,9 +77,11 @@ def _noise(rng: Random) -> int:
 
 def rows_of_notes(rng: Random, words: int, rows: int, again: float) -> tuple[Tensor, Tensor]:
     """Ids and weights [rows, words] to learn from: sessions with all their notes asked for; a share of `again` are words that say themselves again
-    (Olsson et al. 2022), by which looking up is learnt soonest."""
+    (Olsson et al. 2022), by which looking up is learnt soonest. No key is in two sessions, so that where blocks of other rows are rivals, none of
+    them answers. Raises `Invalid` where there are too few keys for so many rows."""
     ids, weights = [], []
-    for _ in range(rows):
+    shuffled = rng.sample(range(KEYS), KEYS)
+    for row in range(rows):
         if rng.random() < again:
             size = rng.randint(4 if words < 30 else words // 4, words // 2)
             once = [rng.randrange(_FIRST_VALUE, NOTE_WORDS) for _ in range(size)]
@@ -87,7 +89,7 @@ def rows_of_notes(rng: Random, words: int, rows: int, again: float) -> tuple[Ten
             weights.append([0.0] * (size + 1) + [0.3] * (words - size - 1))
             continue
         count = rng.randint(2, words // 6)
-        session = notes(rng, words, count, count)
+        session = notes(rng, words, count, count, shuffled[row::rows])
         ids.append(session.ids)
         weights.append([float(place in session.places) for place in range(words)])
     return torch.tensor(ids), torch.tensor(weights)

@@ -81,17 +81,22 @@ def groups_of(is_landmark: Tensor, queries: int) -> tuple[Tensor, Tensor, Tensor
     return groups.long(), is_landmark[..., None, :], causal
 
 
-def blockwise(q: Tensor, k: Tensor, v: Tensor, block: int, scale: float, kept: Tensor | None = None, top: int | None = None) -> Tensor:
+def blockwise(q: Tensor, k: Tensor, v: Tensor, block: int, scale: float, kept: Tensor | None = None, top: int | None = None,
+              rivals: int = 0) -> Tensor:  # fmt: skip
     """Causal grouped-softmax attention where every (`block` + 1)-th token is a landmark, without weights of all pairs at once.
 
     q (batch, heads, seq_len, head_dim), k and v (batch, kv_heads, seq_len, head_dim) → as q. `kept` (batch, blocks) bool: blocks that are False are
     seen from within only (group dropout). `top`: each query and head sees no more than so many earlier blocks, those whose landmarks it likes best,
-    as it does when blocks are brought back. Works through tiles of key blocks with a running maximum, sum and mix over own tokens and landmarks, and
-    a softmax within each block of the tile, as FlashAttention (Dao et al. 2022) does for the plain one; the backward pass computes the weights again.
-    Raises `Invalid` for a block of less than one token, or a `top` of less than one block.
+    as it does when blocks are brought back. `rivals`: landmarks of so many other rows, of blocks as far back, take part with nothing behind them,
+    so that a row's own have to stand out among more blocks than it has; the paper has none. Works through tiles of key blocks with a running maximum,
+    sum and mix over own tokens and landmarks, and a softmax within each block of the tile, as FlashAttention (Dao et al. 2022) does for the plain
+    one; the backward pass computes the weights again. Raises `Invalid` for a block of less than one token, a `top` of less than one block, or more
+    rivals than there are other rows.
     """
     if block < 1 or (top is not None and top < 1):
         raise Invalid(f"block is {block}, top {top}: a block has at least one token before its landmark, and one is seen at least")
+    if not 0 <= rivals < len(q):
+        raise Invalid(f"{rivals} rows as rivals, of {len(q)} in the batch: there are {len(q) - 1} others")
     batch, heads, length, size = q.shape
     kv_heads, over = k.shape[1], -length % (block + 1)
     group, rows = heads // kv_heads, batch * kv_heads
@@ -99,22 +104,26 @@ def blockwise(q: Tensor, k: Tensor, v: Tensor, block: int, scale: float, kept: T
     queries = padded[0].reshape(rows, group, length + over, size).transpose(1, 2)
     keys, values = (each.reshape(rows, length + over, size) for each in padded[1:])
     seen = None if kept is None else kept.repeat_interleave(kv_heads, 0)
-    mixed: Tensor = _Blockwise.apply(queries, keys, values, block, seen, top)
+    landmarks = padded[1][:, :, block :: block + 1]
+    others = torch.cat([landmarks.roll(shift, 0) for shift in range(1, rivals + 1)], 2).flatten(0, 1) if rivals else None
+    mixed: Tensor = _Blockwise.apply(queries, keys, values, block, seen, top, others)
     return mixed[:, :length].transpose(1, 2).reshape(batch, heads, length, size)
 
 
 class _Blockwise(torch.autograd.Function):
-    """q [R, L, g, d] (scaled), k and v [R, L, d], L a multiple of block + 1, `kept` [R, L / (block + 1)] or None → as q.
+    """q [R, L, g, d] (scaled), k and v [R, L, d], L a multiple of block + 1, `kept` [R, L / (block + 1)] or None, `others` [R, M, d], the rivals'
+    landmarks, M a multiple of those blocks, or None → as q.
 
     Inside, N = queries × g; weights lie key before query, [R, blocks, block, N], so that a softmax over a block runs along whole rows of queries,
     which is several times faster on CPUs than one over so few neighbours.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, block: int, kept: Tensor | None, top: int | None) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, block: int, kept: Tensor | None, top: int | None,
+                others: Tensor | None) -> Tensor:  # fmt: skip
         rows, length, group, size = q.shape
         q = q.contiguous().view(rows, length * group, size)
-        floor = _floor(q, k, block, group, kept, top)
+        floor = _floor(q, k, block, group, kept, top, others)
         own = _own_scores(q, k, block, group)
         highest = own.amax(2, keepdim=True)
         raised = torch.exp(own - highest)
@@ -130,14 +139,21 @@ class _Blockwise(torch.autograd.Function):
             mixed[:, rest] = mixed[:, rest] * shrunk.transpose(1, 2) + torch.bmm(weights.transpose(1, 2), tile.values)
             total[:, :, rest] = total[:, :, rest] * shrunk + opened.sum(1, keepdim=True)
             highest[:, :, rest] = now
+        if others is not None:
+            gates = _rival_gates(q, others, block, group, floor).float()
+            now = torch.maximum(highest, gates.amax(1, keepdim=True))
+            shrunk = torch.exp(highest - now)
+            mixed *= shrunk.transpose(1, 2)
+            total = total * shrunk + torch.exp(gates - now).sum(1, keepdim=True)
+            highest = now
         out = (mixed / total.transpose(1, 2)).to(q.dtype)
-        ctx.save_for_backward(q, k, v, out, highest + total.log(), kept, floor)
+        ctx.save_for_backward(q, k, v, out, highest + total.log(), kept, floor, others)
         ctx.block, ctx.group = block, group
         return out.view(rows, length, group, size)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        q, k, v, out, normaliser, kept, floor = ctx.saved_tensors
+        q, k, v, out, normaliser, kept, floor, others = ctx.saved_tensors
         block, group, size, rows = ctx.block, ctx.group, q.shape[-1], q.shape[0]
         width, wide = block + 1, (block + 1) * group
         below = gradient.to(q.dtype).contiguous().view(q.shape)
@@ -165,7 +181,12 @@ class _Blockwise(torch.autograd.Function):
             to_keys[:, :, :block] += torch.bmm(to_tokens, tile.queries).view(rows, tile.count, block, size)
             to_keys[:, :, block] += torch.bmm(to_gates, tile.queries)
             to_values[:, :, :block] += torch.bmm(shares.flatten(1, 2), mine).view(rows, tile.count, block, size)
-        return to_q.view_as(gradient), to_k, to_v, None, None, None
+        to_others = None
+        if others is not None:
+            to_gates = torch.exp(_rival_gates(q, others, block, group, floor) - normaliser.to(q.dtype)).mul_(-mean.to(q.dtype))
+            to_q += torch.bmm(to_gates.transpose(1, 2), others)
+            to_others = torch.bmm(to_gates, q)
+        return to_q.view_as(gradient), to_k, to_v, None, None, None, to_others
 
 
 class _Tile:
@@ -201,16 +222,37 @@ class _Tile:
         return scores if self._kept is None else scores.masked_fill_(~self._kept[:, :, None], -torch.inf)
 
 
-def _floor(q: Tensor, k: Tensor, block: int, group: int, kept: Tensor | None, top: int | None) -> Tensor | None:
-    """[R, 1, N]: the logit of the last landmark of those that a query likes best of the `top` that it sees; −∞ where it sees no more."""
+def _floor(q: Tensor, k: Tensor, block: int, group: int, kept: Tensor | None, top: int | None, others: Tensor | None) -> Tensor | None:
+    """[R, 1, N]: the logit of the last landmark of those that a query likes best of the `top` that it sees, less what rounding may part it by from
+    the same product in a tile; −∞ where it sees no more."""
     blocks = k.shape[1] // (block + 1)
-    if top is None or blocks <= top:
+    if top is None or (others is None and blocks <= top):
         return None
-    scores = torch.bmm(k[:, block :: block + 1], q.transpose(1, 2))
-    mine = torch.arange(scores.shape[-1], device=q.device) // ((block + 1) * group)
-    hidden = torch.arange(blocks, device=q.device)[:, None] >= mine
+    landmarks = k[:, block :: block + 1]
+    scores = torch.bmm(landmarks, q.transpose(1, 2))
+    hidden = _not_before(blocks, scores.shape[-1], block, group, q.device)
     hidden = hidden.expand_as(scores) if kept is None else hidden | ~kept[:, :, None]
-    return scores.masked_fill_(hidden, -torch.inf).topk(top, 1).values[:, -1:]
+    scores = scores.masked_fill_(hidden, -torch.inf)
+    if others is not None:
+        scores = torch.cat([scores, _rival_gates(q, others, block, group, None)], 1)
+    last = scores.topk(min(top, scores.shape[1]), 1).values[:, -1:]
+    largest = q.norm(dim=-1).unsqueeze(1) * landmarks.norm(dim=-1).amax(1)[:, None, None]
+    rounding = 4 * torch.finfo(torch.float32).eps * largest + torch.finfo(last.dtype).eps * last.abs()
+    return torch.where(last > -torch.inf, last - rounding, last)
+
+
+def _rival_gates(q: Tensor, others: Tensor, block: int, group: int, floor: Tensor | None) -> Tensor:
+    """[R, M, N]: the logits of rivals' landmarks, −∞ where their block is not before the query's, or is none of the best."""
+    blocks = q.shape[1] // ((block + 1) * group)
+    scores = torch.bmm(others, q.transpose(1, 2))
+    hidden = _not_before(blocks, scores.shape[-1], block, group, q.device).repeat(scores.shape[1] // blocks, 1)
+    return scores.masked_fill_(hidden if floor is None else hidden | (scores < floor), -torch.inf)
+
+
+def _not_before(blocks: int, queries: int, block: int, group: int, device: Any) -> Tensor:
+    """[blocks, N] bool: whether a block is the query's own or a later one."""
+    mine = torch.arange(queries, device=device) // ((block + 1) * group)
+    return torch.arange(blocks, device=device)[:, None] >= mine
 
 
 def _tiles(q: Tensor, k: Tensor, v: Tensor, block: int, group: int, kept: Tensor | None, floor: Tensor | None) -> Iterator[_Tile]:

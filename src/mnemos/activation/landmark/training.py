@@ -41,6 +41,10 @@ class Recipe:
     """The share of blocks that are, at random for each row, seen from within only, so that no answer leans on one block. The paper has none."""
     top: tuple[int, ...] = ()
     """Of these numbers each batch draws one: so many blocks each query and head sees, as when blocks are brought back. None: all."""
+    rivals: int = 0
+    """Landmarks of so many other rows of the batch, or as many as there are, compete with those of a row: where a text is long, blocks compete that a
+    row of training has no room for. The paper has none; Focused Transformer does so with all keys (Tworkowski et al. 2023, section 3.2). They stand
+    at the places that they have in their rows, as a row's own do, so that no place gives a rival away; stingy positions are among these places."""
     landmark_loss: bool = False
     """Whether landmarks count as words to predict. They never have to be: whoever generates knows where one stands."""
     bfloat16: bool = False
@@ -87,6 +91,8 @@ def loss(model: Any, batch: Batch, recipe: Recipe, kept_blocks: Tensor | None = 
         more = {"position_ids": batch.positions, "attention_mask": torch.ones_like(batch.ids)}
     if kept_blocks is not None:
         more["kept_blocks"] = kept_blocks
+    if recipe.rivals:
+        more["rivals"] = min(recipe.rivals, len(batch.ids) - 1)
     with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=recipe.bfloat16):
         logits = model(input_ids=batch.ids, use_cache=False, **more).logits
     losses = torch.nn.functional.cross_entropy(logits[rows, places - 1].float(), batch.ids[rows, places], reduction="none")
