@@ -78,16 +78,18 @@ def test_the_suite_is_all_tasks_modes_and_methods(small: Any, monkeypatch: pytes
 
 def test_findings_are_measured_on_any_model(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings, "sessions", on_models.sessions)
-    found = findings.findings(small, 2, 0, np.random.default_rng(0), quiet)
+    found = findings.findings(small, 2, 3, 0, np.random.default_rng(0), quiet)
     assert len(found.checks) == 9
-    assert {len(results) for results in found.results.values()} == {2}
+    more = {name for name, results in found.results.items() if len(results) == 3}
+    assert more == {"full", "two bits", "shots", "window shots"}
+    assert all(len(results) == 2 for name, results in found.results.items() if name not in more)
     assert all(result.query_aware for name in ("snapkv known", "requests known") for result in found.results[name])
 
 
 def test_what_the_full_cache_does_not_answer_does_not_count(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights answer nothing: no bound is judged, and the result says why."""
     monkeypatch.setattr(findings, "sessions", on_models.sessions)
-    found = findings.findings(small, 1, 0, np.random.default_rng(0), quiet)
+    found = findings.findings(small, 1, 1, 0, np.random.default_rng(0), quiet)
     assert all(check.threshold is None and "does not count: the full cache answers" in check.metric for check in found.checks)
     assert sum("do not count" in note for note in found.notes) == 2
     assert findings.fronts(found.results["full"], np.random.default_rng(0)) == ({}, [])

@@ -14,6 +14,8 @@ from mnemos.bench.scbench.harness import MODES
 
 SUITE_SESSIONS, QUICK_SUITE_SESSIONS = 4, 1
 FINDING_SESSIONS, QUICK_FINDING_SESSIONS = 100, 4
+CLOSE_SESSIONS = 400
+"""Of the findings that are near their bounds."""
 FRONT_SESSIONS, QUICK_FRONT_SESSIONS = 10, 1
 QUICK_FRONT_TASKS = ("kv",)
 CHANGE_SESSIONS, QUICK_CHANGE_SESSIONS = 5, 2
@@ -73,7 +75,8 @@ def run(benchmark: Benchmark, options: Options) -> Result:
     if reads:
         from mnemos.bench.scbench.findings import FRONT_TASKS, changes, compared, findings, fronts
 
-        found = findings(model, QUICK_FINDING_SESSIONS if quick else FINDING_SESSIONS, seed, rng, options.say)
+        counts = (QUICK_FINDING_SESSIONS, QUICK_FINDING_SESSIONS) if quick else (FINDING_SESSIONS, CLOSE_SESSIONS)
+        found = findings(model, *counts, seed, rng, options.say)
         tables["Findings, KV and many-shot: scores"] = {
             f"{name}: {label}": turn_table(its, rng) for name, some in found.results.items() for label, its in by_method(some).items()
         }

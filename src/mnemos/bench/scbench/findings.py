@@ -39,22 +39,24 @@ class Found:
     notes: list[str]
 
 
-def findings(model: Any, n: int, seed: int, rng: np.random.Generator, say: Callable[[str], None]) -> Found:
-    """Findings 1, 2, 5, 6 and 7 over `n` sessions a task."""
-    kv, shots = sessions("kv", n, seed), sessions("many_shot", n, seed)
+def findings(model: Any, n: int, close: int, seed: int, rng: np.random.Generator, say: Callable[[str], None]) -> Found:
+    """Findings 1, 2, 5, 6 and 7 over `n` sessions a task; what two bits keep of KV, and a window of many-shot, which are near their bounds, over as
+    many as `close`, of which the first n are the same."""
+    more, shots = sessions("kv", close, seed), sessions("many_shot", close, seed)
+    kv = more[:n]
 
     def turns(name: str, records: Sequence[Record] = kv, mode: str = MULTI_TURN, label: str = "", aware: bool = False, **options: Any) -> Results:
         say(f"findings: {label or name}, {mode}")
         return run(client(model, name, label, aware, verify=False, **options), records, mode)
 
     made = {
-        "full": turns("full"),
+        "full": turns("full", more),
         "window": turns("window", label="window 1/8", share=EIGHTH),
         "snapkv known": turns("snapkv", label="SnapKV 1/8", aware=True, **KNOWS),
         "loading": turns("shadowkv", label="loads 1/8", **LOADS),
         "requests known": turns("snapkv", mode=MULTI_REQUEST, label="SnapKV 1/8", aware=True, **KNOWS),
         "requests": turns("snapkv", mode=MULTI_REQUEST, label="SnapKV 1/8", **KNOWS),
-        "two bits": turns("kivi", label="KIVI 2 bits", bits=2, group=32, recent=32),
+        "two bits": turns("kivi", more, label="KIVI 2 bits", bits=2, group=32, recent=32),
         "two bits, finer": turns("kivi", label="KIVI 2 bits, groups of 16", bits=2, group=16, recent=32),
         "shots": turns("full", shots),
         "window shots": turns("window", shots, label="window 1/8", share=EIGHTH),
