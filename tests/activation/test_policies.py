@@ -21,6 +21,7 @@ SMALL = {
     "window": lambda: policy("window", tokens=40),
     "window lazily": lambda: policy("window", tokens=40, every=8),
     "snapkv": lambda: policy("snapkv", tokens=40, window=8),
+    "pyramidkv": lambda: policy("pyramidkv", layers=2, tokens=40, window=8),
     "h2o": lambda: policy("h2o", tokens=40, recent=8),
     "h2o lazily": lambda: policy("h2o", tokens=40, recent=8, every=4),
     "tova": lambda: policy("tova", tokens=40),
@@ -54,11 +55,16 @@ SMALL = {
     "blocks": lambda: policy("blocks", top=8, block=2, bits=4, local=4, flush=4),
     "blocks, by bounds": lambda: policy("blocks", top=4, block=4, bits=2, by="bounds", local=8, flush=8, reuse=False),
     "landmark": lambda: policy("landmark", block=7, top=2),
+    "ashape": lambda: policy("ashape", sinks=4, local=12),
+    "trishape": lambda: policy("trishape", sinks=4, local=12, last=9),
+    "topblocks": lambda: policy("topblocks", top=16, block=4, rows=8, sinks=4, local=8),
+    "ashape, then snapkv": lambda: policy("ashape", sinks=4, local=12, keep="snapkv", tokens=40, window=8),
 }
 """Each policy with a budget that the tests' prompts are over."""
 ROOMY = {
     "window": lambda: policy("window", tokens=500),
     "snapkv": lambda: policy("snapkv", tokens=500),
+    "pyramidkv": lambda: policy("pyramidkv", layers=2, tokens=500),
     "h2o": lambda: policy("h2o", tokens=500),
     "tova": lambda: policy("tova", tokens=500),
     "knorm": lambda: policy("knorm", tokens=500),
@@ -76,11 +82,16 @@ ROOMY = {
     "shadowkv, in few bits": lambda: policy("shadowkv", tokens=500, bits=4),
     "blocks": lambda: policy("blocks", top=250, block=2),
     "landmark": lambda: policy("landmark", block=7, top=2),
+    "ashape": lambda: policy("ashape", sinks=4, local=500),
+    "trishape": lambda: policy("trishape"),
+    "topblocks": lambda: policy("topblocks"),
 }
 """Each policy that takes a budget, with one that nothing is over."""
-OPEN = ("landmark",)
+OPEN = ("landmark", "ashape", "trishape", "topblocks")
 """Policies that keep all of these tests' tokens as they are. A landmark ends a block, and here is none: all tokens are one open block, to which
-attention is the plain one. With landmarks: test_landmark_policy.py."""
+attention is the plain one. With landmarks: test_landmark_policy.py. Those that read sparsely keep all, too: test_sparse.py."""
+BY_CHUNK = ("trishape", "topblocks")
+"""Policies whose reading depends on which tokens are given at once: the last ones of a chunk, or the blocks that begin with it."""
 
 
 def read(small: Policy, ids: torch.Tensor, chunk: int | None = None, mask: torch.Tensor | None = None) -> tuple[object, KVMemory, torch.Tensor]:
@@ -102,7 +113,7 @@ def test_a_budget_of_no_less_than_the_length_is_the_full_cache_bit_for_bit(name:
     assert torch.equal(seen, right)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [name for name in SMALL if name not in BY_CHUNK])
 def test_reading_in_chunks_is_reading_at_once(name: str) -> None:
     ids = tokens(1, LENGTH)
     model, memory, logits = read(SMALL[name](), ids)

@@ -13,6 +13,7 @@ MODULES = {
     "full": "full",
     "window": "window",
     "snapkv": "snapkv",
+    "pyramidkv": "pyramidkv",
     "shadowkv": "shadowkv",
     "h2o": "h2o",
     "tova": "tova",
@@ -27,6 +28,9 @@ MODULES = {
     "uncomp": "uncomp",
     "landmark": "landmark",
     "blocks": "blocks",
+    "ashape": "ashape",
+    "trishape": "trishape",
+    "topblocks": "topblocks",
 }
 """Where `make(**options) -> Policy` of each policy stands."""
 
