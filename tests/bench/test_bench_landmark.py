@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -56,14 +59,31 @@ def test_a_window_is_asked_for_nothing_but_what_it_has_not() -> None:
     assert 0 < len(landmark_small.windowed(landmark_small.small.load("notes"), [one])) == far < len(one.homes)
 
 
+def test_the_same_characters_are_predicted_in_one_go_and_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = Random(0)
+    (tmp_path / "text").mkdir()
+    text = "".join(rng.choice("abcdefgh ,.") for _ in range(2000))
+    (tmp_path / "text" / f"{landmark_small.lessons.HELD_OUT}.txt.gz").write_bytes(gzip.compress(text.encode()))
+    monkeypatch.setattr(landmark_small, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(landmark_small, "MEMORIES", (64,))
+    monkeypatch.setattr(landmark_small, "KINDS", {"characters of a book as it stands": 0.0})
+    same = "characters of a book as it stands: perplexity in {} ÷ the same text read 240 at a time"
+    for times in (1, 2):
+        monkeypatch.setattr(landmark_small, "TIMES", times)
+        checks, _ = landmark_small.characters(Options(quick=True))
+        measured = {check.metric: check.measured for check in checks}[same.format(240 * times)]
+        assert (measured == pytest.approx(1.0, abs=1e-6)) is (times == 1)
+        assert measured == pytest.approx(1.0, abs=0.2)
+
+
 def test_a_character_costs_what_is_predicted_of_it() -> None:
     count = len(landmark_small.lessons.CHARACTERS)
     logits = torch.zeros(1, 5, count + 1)
     logits[..., count] = 50.0  # the landmark is none of what may come
     logits[0, 2, 7] = 100.0
     ids = torch.tensor([[1, 2, count, 7, 3]])
-    (loss,) = landmark_small._losses(logits, ids)
-    assert loss == pytest.approx(2 / 3 * math.log(count), abs=1e-4)
+    (losses,) = landmark_small._losses(logits, ids).tolist()
+    assert losses == pytest.approx([math.log(count), 0.0, math.log(count)], abs=1e-4)
 
 
 def test_questions_are_on_blocks_that_hold_their_answers() -> None:

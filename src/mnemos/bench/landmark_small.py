@@ -41,6 +41,8 @@ TIMES = 4
 MEMORIES = (64, 128, 256, 512)
 """Tokens that the recurrent model remembers, twice what blocks bring and more: the best of them is what landmarks are measured by."""
 AS_WELL = 1.03
+KINDS = {"characters, passages coming again": lessons.AGAIN, "characters of a book as it stands": 0.0}
+"""Of documents: how often a passage is one that the document has had."""
 
 
 def asked_for(length: int, seed: int, count: int, landmark: bool = True, notes: int = NOTES) -> list[Lookups]:
@@ -153,36 +155,51 @@ def recall_positions(options: Options) -> Measured:
 
 
 def characters(options: Options) -> Measured:
-    """Perplexity of characters in as many as were learnt on and in four times as many: landmarks, and recurrence with memories of several sizes."""
+    """Perplexity of characters read in four times as many as were learnt on: by landmarks, beside the same text read in pieces as long as those
+    learnt on, each from nothing, as the paper's table compares lengths (section 4.1), and by recurrence with memories of several sizes. Of documents
+    in which passages come again, and of a book as it stands."""
     model, recurrent = small.load("text"), small.load("text-recurrent")
     texts = [lessons.Texts(data_folder() / "text").held_out]
-    count, losses = 4 if options.quick else DOCUMENTS, {}
+    count, length = 4 if options.quick else DOCUMENTS, TIMES * small.WORDS
     rows: dict[str, dict[str, float]] = {}
-    for times in (1, TIMES):
-        length = times * small.WORDS
-        ids = lessons.documents(Random(f"bench {options.seed} {times}"), texts, length, count if times > 1 else TIMES * count)
-        losses[times] = _by_landmarks(model, ids)
-        rows[f"{length} characters"] = {f"landmarks, {TOP} blocks": math.exp(losses[times].mean())}
-        if times == TIMES:
-            remembered = {memory: _recurrently(recurrent, ids, memory) for memory in MEMORIES}
-            rows[f"{length} characters"] |= {f"recurrence, memory of {memory}": math.exp(its.mean()) for memory, its in remembered.items()}
-    best = min(remembered.values(), key=lambda its: float(its.mean()))
-    more = bootstrap_difference(losses[TIMES], best, range(count), options.rng())
-    own = math.exp(losses[TIMES].mean() - losses[1].mean())
-    return [
-        Check(f"characters: perplexity in {length} ÷ that of recurrence with the best memory", math.exp(more.value), AS_WELL, at_least=False,
-              interval=(math.exp(more.low), math.exp(more.high)), n=count),
-        Check(f"characters: perplexity in {length} ÷ its own in {small.WORDS}", own, 1.0, at_least=False, n=count),
-    ], {"Perplexity of a character": rows}  # fmt: skip
+    checks = []
+    for kind, again in KINDS.items():
+        options.say(kind)
+        ids = lessons.documents(Random(f"bench {options.seed} {kind}"), texts, length, count, again)
+        whole, pieces = _by_landmarks(model, ids), _by_landmarks(model, ids.view(-1, small.WORDS)).view(count, TIMES, -1)
+        remembered = {memory: _recurrently(recurrent, ids, memory).mean(1) for memory in MEMORIES}
+        best = min(remembered.values(), key=lambda its: float(its.mean()))
+        same = torch.nn.functional.pad(whole, (1, 0)).view(count, TIMES, -1)[:, :, 1:]  # a piece says nothing of its first character
+        own = lessons.documents(Random(f"bench {options.seed} {kind} own"), texts, small.WORDS, TIMES * count, again)
+        checks.append(_ratio(f"{kind}: perplexity in {length} ÷ that of recurrence with the best memory", whole.mean(1), best, AS_WELL, options))
+        checks.append(_ratio(f"{kind}: perplexity in {length} ÷ the same text read {small.WORDS} at a time", same.mean((1, 2)), pieces.mean((1, 2)),
+                             1.0, options))  # fmt: skip
+        rows[kind] = {
+            f"landmarks, {TOP} blocks": _perplexity(whole),
+            f"… {small.WORDS} at a time": _perplexity(pieces),
+            f"… other documents of {small.WORDS}": _perplexity(_by_landmarks(model, own)),
+            **{f"recurrence, memory of {memory}": _perplexity(its) for memory, its in remembered.items()},
+        }
+    return checks, {f"Perplexity of a character in {length}": rows}
 
 
-def _by_landmarks(model: Any, ids: Tensor) -> Any:
-    """Mean losses [documents] of characters [documents, n], read by `TOP` blocks."""
+def _ratio(metric: str, ours: Tensor, theirs: Tensor, bound: float, options: Options) -> Check:
+    """Of perplexities, from mean losses [documents]."""
+    more = bootstrap_difference(ours.double().numpy(), theirs.double().numpy(), range(len(ours)), options.rng())
+    return Check(metric, math.exp(more.value), bound, at_least=False, interval=(math.exp(more.low), math.exp(more.high)), n=len(ours))
+
+
+def _perplexity(losses: Tensor) -> float:
+    return math.exp(float(losses.mean()))
+
+
+def _by_landmarks(model: Any, ids: Tensor) -> Tensor:
+    """Losses [documents, n - 1] of characters [documents, n] but the first, read by `TOP` blocks."""
     (marked,) = tokens.in_training(ids, small.BLOCK, len(lessons.CHARACTERS))
     return _losses(segmentwise(model, marked, top=TOP, trained=small.TRAINED)[0], marked)
 
 
-def _recurrently(model: Any, ids: Tensor, memory: int) -> Any:
+def _recurrently(model: Any, ids: Tensor, memory: int) -> Tensor:
     """The same by recurrence."""
     model.memory = memory
     logits = []
@@ -193,13 +210,12 @@ def _recurrently(model: Any, ids: Tensor, memory: int) -> Any:
     return _losses(torch.cat(logits, 1), ids)
 
 
-def _losses(logits: Tensor, ids: Tensor) -> Any:
-    """Mean losses [documents] of what follows the first token, landmarks not counted."""
+def _losses(logits: Tensor, ids: Tensor) -> Tensor:
+    """Losses [documents, characters - 1] of what follows the first token, landmarks not counted; each document has as many."""
     landmark = len(lessons.CHARACTERS)
     wanted = ids[:, 1:]
     each = cross_entropy(logits[:, :-1, :landmark].transpose(1, 2), wanted.clamp_max(landmark - 1), reduction="none")
-    counted = wanted != landmark
-    return ((each * counted).sum(1) / counted.sum(1)).double().numpy()
+    return each[wanted != landmark].view(len(ids), -1)
 
 
 PARTS = (recall, recall_levels, recall_window, recall_without, recall_positions, characters)

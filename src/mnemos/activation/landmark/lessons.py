@@ -118,12 +118,12 @@ class Texts:
         return " ".join(gzip.decompress(path.read_bytes()).decode("utf-8").translate(_PLAIN).split(" "))
 
 
-def document(rng: Random, text: str, length: int) -> list[int]:
+def document(rng: Random, text: str, length: int, again: float = AGAIN) -> list[int]:
     """So many characters, as ids: a text read on from a random place, between whose passages earlier ones of the document come again."""
     at, out = rng.randrange(len(text) - length), ""
     while len(out) < length:
         size = rng.randint(*PASSAGE)
-        if len(out) > size and rng.random() < AGAIN:
+        if len(out) > size and rng.random() < again:
             begin = rng.randrange(len(out) - size + 1)
             out += out[begin : begin + size]
         else:
@@ -140,6 +140,6 @@ def encode(text: str) -> list[int]:
 _ID = {one: number for number, one in enumerate(CHARACTERS)}
 
 
-def documents(rng: Random, texts: Sequence[str], length: int, rows: int) -> Tensor:
+def documents(rng: Random, texts: Sequence[str], length: int, rows: int, again: float = AGAIN) -> Tensor:
     """[rows, length]: documents of texts that are drawn."""
-    return torch.tensor([document(rng, rng.choice(texts), length) for _ in range(rows)])
+    return torch.tensor([document(rng, rng.choice(texts), length, again) for _ in range(rows)])
