@@ -1,7 +1,7 @@
 """Reading with sparse attention: of a prompt, each query sees some of what stands before it, and the rest is not computed at all.
 
 Source: the sparse prefill of SCBench (arXiv 2412.10319, section 3): A-shape and Tri-shape, whose patterns are fixed, and MInference (arXiv
-2407.02490), whose patterns follow the content. Only the reading of prompts is sparse: what is generated sees everything that is kept, and what is kept
+2407.02490), whose patterns follow the content. Only the reading of prompts is sparse: what is generated sees all that is kept, and what is kept
 is the matter of another policy.
 """
 

@@ -150,7 +150,9 @@ def _local(choice: Choice) -> Tier:
         from mnemos.bench.scbench.clients import TokenClient
         from mnemos.bench.scbench.hf import CacheMethod
         from mnemos.bench.scbench.methods import COMPACT_TEMPLATE, PLAIN, CompactCodec, TokenizerCodec
+        from mnemos.bench.scbench.planned import options_of
         from mnemos.bench.scbench.reading_client import ReadingClient
+        from mnemos.bench.scbench.tiers import WAYS
         from mnemos.models import reference
         from mnemos.models.local.model import LocalModel
     except ImportError as missing:
@@ -164,16 +166,19 @@ def _local(choice: Choice) -> Tier:
 
     def cached(way: Way) -> TokenClient:
         if way.name not in MODULES:
-            known = [FULL, MEMORY, *sorted(set(MODULES) - {FULL})]
+            known = [FULL, MEMORY, *sorted({*MODULES, *WAYS} - {FULL})]
             raise NotFound(f"--methods: there is no {way.name!r} on {choice.model}; there are {', '.join(known)}")
         if way.name == FULL:
             if way.options or way.aware:
                 raise Invalid(f"--methods: {FULL} keeps everything and takes no options, not {way.said!r}")
             return TokenClient(CacheMethod(model), codec, template)
-        rule = policy(way.name, **way.options)
+        rule = policy(way.name, **options_of(way, model, choice))
         return TokenClient(CacheMethod(model, lambda: KVMemory.of(model, rule), way.label, way.aware), codec, template)
 
     def client(way: Way) -> Client:
+        if way.name in WAYS:
+            told = f"--methods: {way.name} takes no note of the question when it reads: leave 'aware' out of {way.said!r}"
+            return _with(way, lambda given: TokenClient(WAYS[way.name](model, choice.model, **given), codec, template), told)
         if way.name != MEMORY:
             return cached(way)
         share = way.options.get("share", EIGHTH)
@@ -185,10 +190,10 @@ def _local(choice: Choice) -> Tier:
     return Tier(client, rendering, lambda text: len(codec.encode(text)), longest if isinstance(longest, int) else None)
 
 
-def _with(way: Way, make: Callable[[dict[str, Any]], Client]) -> Client:
-    """Raises `Invalid` for options that the method does not take."""
+def _with(way: Way, make: Callable[[dict[str, Any]], Client], unaware: str = "") -> Client:
+    """Raises `Invalid` for options that the method does not take; with what `unaware` says where it shall know the question."""
     if way.aware:
-        raise Invalid(f"--methods: {way.name} reads nothing before it is asked: leave 'aware' out of {way.said!r}")
+        raise Invalid(unaware or f"--methods: {way.name} reads nothing before it is asked: leave 'aware' out of {way.said!r}")
     try:
         return make(dict(way.options))
     except TypeError as wrong:

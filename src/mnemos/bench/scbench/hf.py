@@ -1,7 +1,7 @@
 """A method over a Hugging Face causal language model and any cache that it takes: the full one, or one that keeps less.
 
-A cache may bring `fork()`, `settle()`, `nbytes()` and `held()`, as `mnemos.activation.memory.KVMemory` does; a plain `DynamicCache` brings none, and
-is copied, never settled, measured by its tensors, and holds everything.
+A cache may bring `fork()`, `settle()`, `nbytes()` and `held()`, as `mnemos.activation.memory.KVMemory` does, or the first and third alone; a plain
+`DynamicCache` brings none, and is copied, never settled, measured by its tensors, and holds everything.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class CacheMethod:
         return handle
 
     def fork(self, handle: Handle) -> Handle:
-        forks = isinstance(handle.cache, ForkingCache)
+        forks = hasattr(handle.cache, "fork")
         cache = handle.cache.fork() if forks else copy.deepcopy(handle.cache)
         copied = 0 if forks else sum(_resident(handle.cache).values())
         return Handle(cache, handle.length, handle.logits, handle.moved + copied + _brought(handle.cache), handle.peak)
@@ -136,12 +136,19 @@ class CacheMethod:
 
     def digest(self, handle: Handle) -> str:
         """SHA-256 of all that is saved of a `KVMemory`, of any other cache's tensors; and of the length and the logits."""
-        hashed = hashlib.sha256(str(handle.length).encode())
         if isinstance(handle.cache, KVMemory):
-            hashed.update(dump(handle.cache, ""))
-        else:
-            for tensor in _tensors(handle.cache):
-                _hash(hashed, tensor)
+            return self.digest_of(handle, dump(handle.cache, ""))
+        return self.digest_of(handle, *_tensors(handle.cache))
+
+    @staticmethod
+    def digest_of(handle: Handle, *states: Tensor | bytes) -> str:
+        """SHA-256 of the length, of what the cache holds, and of the logits."""
+        hashed = hashlib.sha256(str(handle.length).encode())
+        for state in states:
+            if isinstance(state, bytes):
+                hashed.update(state)
+            else:
+                _hash(hashed, state)
         if handle.logits is not None:
             _hash(hashed, handle.logits)
         return hashed.hexdigest()
@@ -168,7 +175,7 @@ class CacheMethod:
 
 def _resident(cache: Any) -> dict[str, int]:
     """Bytes by tier."""
-    if isinstance(cache, ForkingCache):
+    if hasattr(cache, "nbytes"):
         size = cache.nbytes()
         return {"device": int(size.near), "host": int(size.far)}
     return {"device": sum(tensor.numel() * tensor.element_size() for tensor in _tensors(cache))}
