@@ -79,7 +79,7 @@ def test_the_suite_is_all_tasks_modes_and_methods(small: Any, monkeypatch: pytes
 def test_findings_are_measured_on_any_model(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings, "sessions", on_models.sessions)
     found = findings.findings(small, 2, 3, 0, np.random.default_rng(0), quiet)
-    assert len(found.checks) == 9
+    assert len(found.checks) == 10
     more = {name for name, results in found.results.items() if len(results) == 3}
     assert more == {"full", "two bits", "shots", "window shots"}
     assert all(len(results) == 2 for name, results in found.results.items() if name not in more)

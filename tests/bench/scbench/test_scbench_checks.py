@@ -65,8 +65,9 @@ def test_budgets_have_a_knee(rng: np.random.Generator) -> None:
 
 
 def test_global_tasks_tolerate(rng: np.random.Generator) -> None:
-    assert holds(checks.global_tasks_tolerate(results(0.8), results(0.9), results(0.1), rng)) == [True, True]
-    assert holds(checks.global_tasks_tolerate(results(0.6), results(0.9), results(0.6), rng)) == [False, False]
+    assert holds(checks.global_tasks_tolerate(results(0.8), results(0.9), results(0.1), results(0.8), results(0.9), rng)) == [True, True, True]
+    assert holds(checks.global_tasks_tolerate(results(0.6), results(0.9), results(0.6), results(0.8), results(0.9), rng)) == [False, True, False]
+    assert holds(checks.global_tasks_tolerate(results(0.8), results(0.9), results(0.1), results(0.6), results(0.9), rng)) == [True, False, True]
 
 
 def test_reuse_pays() -> None:

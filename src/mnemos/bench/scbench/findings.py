@@ -26,6 +26,8 @@ KNOWS: dict[str, Any] = {"share": EIGHTH, "window": 16}
 """SnapKV at 1/8; its query window is shorter than a question of the compact language with what stands before it."""
 LOADS: dict[str, Any] = {"share": EIGHTH, "chunk": 2, "rank": 0.25, "local": 2}
 """Selective loading at the same attended budget: all tokens are kept, and 1/8 of them, in chunks of two, is attended to by each query."""
+MANY_SHOT = 905
+"""Words of 150 examples, as many as the paper's task has; in 512 words there are 85."""
 FRONT_TASKS = ("kv", "prefix_suffix", "qa_english", "many_shot", "summary_needles")
 
 
@@ -43,7 +45,7 @@ def findings(model: Any, n: int, close: int, seed: int, rng: np.random.Generator
     """Findings 1, 2, 5, 6 and 7 over `n` sessions a task; what two bits keep of KV, and a window of many-shot, which are near their bounds, over as
     many as `close`, of which the first n are the same."""
     more, shots = sessions("kv", close, seed), sessions("many_shot", close, seed)
-    kv = more[:n]
+    kv, longer = more[:n], sessions("many_shot", n, seed, MANY_SHOT)
 
     def turns(name: str, records: Sequence[Record] = kv, mode: str = MULTI_TURN, label: str = "", aware: bool = False, **options: Any) -> Results:
         say(f"findings: {label or name}, {mode}")
@@ -60,6 +62,8 @@ def findings(model: Any, n: int, close: int, seed: int, rng: np.random.Generator
         "two bits, finer": turns("kivi", label="KIVI 2 bits, groups of 16", bits=2, group=16, recent=32),
         "shots": turns("full", shots),
         "window shots": turns("window", shots, label="window 1/8", share=EIGHTH),
+        "150 shots": turns("full", longer),
+        "window 150 shots": turns("window", longer, label="window 1/8", share=EIGHTH),
     }
     curve = {1.0: made["full"], **{share: turns("snapkv", label=f"SnapKV {_said(share)}", share=share, window=16) for share in SHARES}}
     made |= {f"snapkv {_said(share)}": results for share, results in curve.items() if share < 1}
@@ -70,7 +74,7 @@ def findings(model: Any, n: int, close: int, seed: int, rng: np.random.Generator
         *checks.knowing_helps(made["requests known"], made["requests"], rng),
         *budgets,
     ]
-    on_shots = checks.global_tasks_tolerate(made["window shots"], made["shots"], made["window"], rng)
+    on_shots = checks.global_tasks_tolerate(made["window shots"], made["shots"], made["window"], made["window 150 shots"], made["150 shots"], rng)
     notes = [f"The knee of SnapKV's budget curve is at a share of {_said(knee)}." if knee else "SnapKV's budget curve has no knee down to 1/16."]
     for task, full in (answered(made["full"]) | answered(made["shots"])).items():
         if full < MASTERED:
