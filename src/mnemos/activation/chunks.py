@@ -66,6 +66,11 @@ class Disk:
         return torch.from_numpy(mapped).view(flat.dtype).reshape(flat.shape)
 
 
+def place_of(folder: str | Path | None, there: Place | None = None) -> Place:
+    """Files in a folder, where there is one; else the place that the memory has for it (its arena), or the memory of the host."""
+    return Disk(folder) if folder is not None else Host() if there is None else there
+
+
 class ChunkStore:
     """Chunks in the order in which they were put, the same number for each row; where a row has fewer, the places that it leaves are not readable.
 
@@ -126,15 +131,16 @@ class ChunkStore:
         """Appends chunks: summaries [B, G, m, d], payload [B, G, m, p], spans [B, m, 2]; all readable where nothing else is said."""
         if readable is None:
             readable = (spans[..., 1] >= 0).unsqueeze(1).expand(summaries.shape[:3]).contiguous()
+        pieces = list(self.payloads)  # forks share the list, too
+        while pieces and pieces[-1].shape[2] <= payload.shape[2]:  # each number is copied once for each doubling
+            payload = torch.cat([pieces.pop().to(payload.device), payload], 2)
+        held = self.place.hold(payload)  # first: where it has no room, nothing has changed
         self._near = self._with(summaries, (spans[..., 1] >= 0).to(summaries.device))
         spans = spans.to("cpu", torch.int32)
         if self.payloads:
             readable, spans = torch.cat([self.readable, readable], 2), torch.cat([self.spans, spans], 1)
         self.readable, self.spans = readable, spans
-        pieces = list(self.payloads)  # forks share the list, too
-        while pieces and pieces[-1].shape[2] <= payload.shape[2]:  # each number is copied once for each doubling
-            payload = torch.cat([pieces.pop().to(payload.device), payload], 2)
-        self.payloads = [*pieces, self.place.hold(payload)]
+        self.payloads = [*pieces, held]
 
     def _with(self, summaries: Tensor, there: Tensor) -> Numbers:
         """What is kept near, with those of more chunks [B, G, m, d], of which `there` [B, m] are. Those of a frame that few have told of are put,
@@ -263,6 +269,10 @@ class ChunkStore:
         other.spans = self.spans.index_select(0, index.cpu())
         other.payloads = [self.place.hold(piece.index_select(0, index.cpu())) for piece in self.payloads]
         return other
+
+    def move(self, place: Place) -> None:
+        """From here on payloads lie in that place."""
+        self.place, self.payloads = place, [place.hold(piece) for piece in self.payloads]
 
     def fork(self) -> ChunkStore:
         """A store that goes on by itself; what never changes is shared."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,14 +12,15 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.cache_utils import CacheLayerMixin
 
+from mnemos.activation.chunks import ChunkStore
 from mnemos.activation.merging import attend
 from mnemos.activation.outputs import Output
 from mnemos.activation.parts import Bytes, Dense, Part, size_of
 from mnemos.activation.policy import PROTECTED, Observes, Policy
 from mnemos.activation.rotary import Rotary, Source
-from mnemos.activation.tail import Tail
+from mnemos.activation.tail import Landlord, Tail
 from mnemos.activation.view import View, side_by_side
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Invalid, StoreFull
 
 ROWS_AT_ONCE = 128
 """Queries whose attention to everything is held at a time where it has to be seen."""
@@ -30,9 +32,10 @@ class MemoryLayer(CacheLayerMixin):
     is_sliding = False
     supports_early_init = False
 
-    def __init__(self, policy: Policy, number: int, rotary: Source | None = None, output: Output | None = None) -> None:
+    def __init__(self, policy: Policy, number: int, rotary: Source | None = None, output: Output | None = None,
+                 landlord: Landlord | None = None) -> None:  # fmt: skip
         super().__init__()
-        self.policy, self.number, self.rotary, self.output = policy, number, rotary, output
+        self.policy, self.number, self.rotary, self.output, self.landlord = policy, number, rotary, output, landlord
         self.parts: list[Part] = []
         self.tail: Tail
         self.notes: dict[str, Any] = {}
@@ -55,7 +58,7 @@ class MemoryLayer(CacheLayerMixin):
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         positions = torch.zeros(key_states.shape[0], 1, 0, dtype=torch.int32, device=key_states.device)
-        self.tail = Tail(key_states[:, :, :0], value_states[:, :, :0], positions)
+        self.tail = Tail(key_states[:, :, :0], value_states[:, :, :0], positions, landlord=self.landlord)
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, kwargs: dict[str, Any] | None = None,
@@ -83,7 +86,7 @@ class MemoryLayer(CacheLayerMixin):
         return -1
 
     def reset(self) -> None:
-        self.__init__(self.policy, self.number, self.rotary, self.output)  # type: ignore[misc]
+        self.__init__(self.policy, self.number, self.rotary, self.output, self.landlord)  # type: ignore[misc]
 
     @property
     def is_croppable(self) -> bool:
@@ -163,7 +166,8 @@ class MemoryLayer(CacheLayerMixin):
                               f"{tuple(mask.shape)}: give attention_mask [B, n], which says what is padding")  # fmt: skip
             positions = positions.masked_fill(~mask[:, 0].diagonal(dim1=-2, dim2=-1), -1)  # what does not even see itself is padding
         self.scaling, self.softcap = scaling, softcap
-        self.tail.append(keys, values, positions)
+        with self._broken_by_want():
+            self.tail.append(keys, values, positions)
         for name, said in self._said.items():
             self.tail.mark(name, said.dtype)[:, :, -new:] = said.unsqueeze(1)
         self._said = {}
@@ -189,7 +193,11 @@ class MemoryLayer(CacheLayerMixin):
         self.seen += new
         if decodes:
             self.generated += 1
-            self.policy.step(self)
+            held = self.tail.length
+            with self._broken_by_want(True):
+                self.policy.step(self)
+            if self.tail.length != held:
+                self._count()
         else:
             self.settled = False
             if self.ends_prompt:
@@ -345,11 +353,42 @@ class MemoryLayer(CacheLayerMixin):
         """The prompt, or this turn of it, is read: the policy does what it does then. Without effect where nothing was read since."""
         if self.is_initialized and not self.settled:
             self.settled, self.generated, self.ends_prompt = True, 0, False
-            self.policy.settle(self)
+            with self._broken_by_want(True):
+                self.policy.settle(self)
+            self._count()
             if self._queries is not None and self._query_positions is not None and self.policy.prompt_window > self.policy.query_window:
                 self._queries, self._query_positions = _newest(self._queries, self._query_positions, self.policy.query_window)
 
+    @contextmanager
+    def _broken_by_want(self, written: bool = False) -> Iterator[None]:
+        """Where there is no room (`StoreFull`), and tokens are in this layer or in those before it, the memory is half written: it says so when it is
+        used again."""
+        try:
+            yield
+        except StoreFull:
+            self._waits = written or self.number > 0
+            raise
+
+    def _count(self) -> None:
+        if self.landlord is not None:
+            self.landlord.count(self.number, sum(part.nbytes().near for part in self.parts))
+
     # What owners use
+
+    @property
+    def place(self) -> Any:
+        """Where the policy puts what lies far (`mnemos.activation.chunks.Place`); None where the memory has no place of its own for it."""
+        return None if self.landlord is None else self.landlord.place
+
+    def lodge(self, landlord: Landlord) -> None:
+        """Moves what the layer holds to rooms and places of the landlord's. Raises `OverQuota`, `StoreFull`."""
+        if self.is_initialized:
+            self.tail.move(landlord)
+        self.landlord = landlord
+        for part in self.parts:
+            if isinstance(store := getattr(part, "store", None), ChunkStore):
+                store.move(landlord.place)
+        self._count()
 
     def protect(self, start: int, stop: int) -> None:
         """See `KVMemory.protect`."""
@@ -388,14 +427,15 @@ class MemoryLayer(CacheLayerMixin):
         positions = self.view().positions.tolist()
         return [[{place for place in head if place >= 0} for head in row] for row in positions]
 
-    def fork(self) -> MemoryLayer:
-        """A layer that goes on by itself from here."""
+    def fork(self, landlord: Landlord | None = None) -> MemoryLayer:
+        """A layer that goes on by itself from here, as one of the memory that rents from that landlord."""
         other = MemoryLayer(self.policy, self.number, self.rotary)
-        other.__dict__.update(self.__dict__)
+        other.__dict__.update(self.__dict__, landlord=landlord if landlord is not None or self.landlord is None else self.landlord.another())
         other.notes = {name: note.clone() if isinstance(note, Tensor) else note for name, note in self.notes.items()}
         if self.is_initialized:
-            other.tail = self.tail.fork()
+            other.tail = self.tail.fork(other.landlord)
             other.parts = [fork_part(part) for part in self.parts]
+            other._count()
         return other
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from mnemos.activation.parts import Bytes, Dense
 from mnemos.activation.policy import FULL, PROTECTED, Policy
 from mnemos.activation.rotary import sources
 from mnemos.base.errors import Invalid
+
+if TYPE_CHECKING:
+    from mnemos.activation.arena.tenancy import KVArena
 
 ATTENTION = "mnemos"
 """The name under which transformers knows our attention."""
@@ -66,17 +69,19 @@ class KVMemory(Cache):
         self.policy = policy
 
     @classmethod
-    def of(cls, model: Any, policy: Policy = FULL) -> KVMemory:
+    def of(cls, model: Any, policy: Policy = FULL, arena: KVArena | None = None, namespace: str = "") -> KVMemory:
         """An empty one for this model, whose attention is set to ours (`set_attn_implementation`). Layers of limited sight (sliding windows) keep
-        what transformers keeps. Raises `Invalid` for models with layers that have no keys and values."""
+        what transformers keeps. With an arena the others grow in its pages, and what they hold is counted for `namespace`. Raises `Invalid` for
+        models with layers that have no keys and values."""
         config = model.config.get_text_config(decoder=True)
         rotations = sources(model) if policy.unrotates else [None] * config.num_hidden_layers
         projections = outputs(model) if policy.weighs else [None] * config.num_hidden_layers
+        landlord = None if arena is None else arena.tenancy(namespace)
         layers: list[Any] = []
         for number, layer in enumerate(DynamicCache(config=model.config).layers or [None] * config.num_hidden_layers):
             kind = type(layer).__name__
             if kind in ("NoneType", "DynamicLayer"):
-                layers.append(MemoryLayer(policy, number, rotations[number], projections[number]))
+                layers.append(MemoryLayer(policy, number, rotations[number], projections[number], landlord))
             elif kind == "DynamicSlidingWindowLayer":
                 layers.append(layer)
             else:
@@ -123,7 +128,24 @@ class KVMemory(Cache):
 
     def fork(self) -> KVMemory:
         """A memory that goes on by itself from here; parts that never change are shared."""
-        return KVMemory([layer.fork() if isinstance(layer, MemoryLayer) else copy.deepcopy(layer) for layer in self.layers], self.policy)
+        landlord = next((layer.landlord.another() for layer in self.managed if layer.landlord is not None), None)
+        layers = [layer.fork(landlord) if isinstance(layer, MemoryLayer) else copy.deepcopy(layer) for layer in self.layers]
+        return KVMemory(layers, self.policy)
+
+    def lodge(self, arena: KVArena, namespace: str = "") -> KVMemory:
+        """Moves into an arena, where it is counted for `namespace`; gives itself. Raises `OverQuota`, `StoreFull`: some layers have moved then."""
+        landlord = arena.tenancy(namespace)
+        for layer in self.managed:
+            layer.lodge(landlord)
+        return self
+
+    def close(self) -> None:
+        """Gives all that it holds back, to an arena at once; it is empty, and can be used anew."""
+        for layer in self.managed:
+            if layer.is_initialized and layer.landlord is not None:
+                layer.tail.room.close()
+                layer.landlord.count(layer.number, 0)
+        self.reset()
 
     def held(self) -> list[list[list[set[int]]]]:
         """For each managed layer, row and head, the positions that can still be attended to."""

@@ -298,11 +298,12 @@ class Pruning(Policy):
         """Moves whole blocks of the tail's oldest tokens into encoded parts."""
         if not self.codecs or layer.tail.length < self.recent + self.block:
             return
-        view = layer.view()
-        oldest = layer.tail.cut(self.recent, self.block)
-        if oldest is None:
+        both = layer.tail.parted(self.recent, self.block)
+        if both is None:
             return
-        for part in self._encoded(oldest, view):
+        encoded = self._encoded(both[0], layer.view())  # while the tail is what the view shows
+        layer.tail.hold(both[1])
+        for part in encoded:
             place = next((at for at in reversed(range(len(layer.parts))) if layer.parts[at].heads == part.heads), None)
             join = None if place is None else getattr(layer.parts[place], "join", None)
             joined = None if join is None else join(part)

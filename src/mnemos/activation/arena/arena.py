@@ -79,7 +79,7 @@ class Arena:
         self._lock = threading.Lock()
         self._worker: ThreadPoolExecutor | None = None
         self._failure: BaseException | None = None
-        self._given_up: deque[int] = deque()
+        self._given_up: deque[tuple[list[int], bool]] = deque()
         self._core = Core(layout, self.backend, span.base, self.quotas, scrub, fit, ahead)
         self._closed = False
         most = layout.max_batch * layout.blocks_per_slot * layout.block_bytes
@@ -174,11 +174,21 @@ class Arena:
     def free_slot(self, slot: int) -> None:
         """The sequence is over. Its pages stay for the next one, but for shared ones, which others read."""
         with self._entered():
-            self._core.free(self._owned(slot))
+            self._core.free([self._owned(slot)])
 
-    def give_up(self, slots: Iterable[int]) -> None:
-        """Frees slots at the next call of anything: for finalizers, which may run while this thread is inside another call."""
-        self._given_up.extend(slots)
+    def free_slots(self, slots: Sequence[int], pages: bool = False) -> None:
+        """As `free_slot` for each, and with `pages` these go back to the system."""
+        with self._entered():
+            self._free([self._owned(slot) for slot in slots], pages)
+
+    def give_back(self, slots: Iterable[int] = ()) -> int:
+        """Pages that these slots, in use or free, have beyond need go back to the system now, and how many blocks that were."""
+        with self._entered():
+            return sum(self._core.give_back(slot) for slot in slots)
+
+    def give_up(self, slots: Iterable[int], pages: bool = False) -> None:
+        """As `free_slots`, at the next call of anything: for finalizers, which may run while this thread is inside another call."""
+        self._given_up.append((list(slots), pages))
 
     def step(self, lens: Sequence[int] | Mapping[int, int], eager_reclaim: bool = False) -> Step:
         """Maps what slots need for lengths *after* this iteration: of all slots, in order (0 for free ones), or of those named.
@@ -291,11 +301,16 @@ class Arena:
             if self._closed:
                 raise Invalid("the arena was cleaned up: make a new one")
             while self._given_up:
-                self._core.free(self._given_up.popleft())
+                self._free(*self._given_up.popleft())
             yield mine.clear
         finally:
             if mine:
                 self._lock.release()
+
+    def _free(self, slots: Sequence[int], pages: bool) -> None:
+        self._core.free(slots)
+        for slot in slots if pages else ():
+            self._core.give_back(slot)
 
     def _owned(self, slot: int) -> int:
         if not 0 <= slot < self.layout.max_batch or self._core.owners[slot] is None:

@@ -65,18 +65,29 @@ class Core:
             self.owners[slot] = namespace
         self._premapped = False
 
-    def free(self, slot: int) -> None:
-        """Nothing where it is free already. Shared pages go, for whoever comes next would write to them; others stay."""
-        namespace = self.owners[slot]
-        if namespace is None:
-            return
-        self.fences[slot] = self.backend.fence()
-        if any(self.pool.references(block) > 1 for block in self.table.blocks[slot]):
-            self.backend.wait(self.fences[slot])
-            self.table.trim(slot, 0, Undo())
-        self.lens[slot], self.owners[slot] = 0, None
+    def free(self, slots: Iterable[int]) -> None:
+        """Nothing for those that are free already. Shared pages go, for whoever comes next would write to them; others stay."""
+        namespaces = set()
+        for slot in slots:
+            if self.owners[slot] is None:
+                continue
+            namespaces.add(self.owners[slot])
+            self.fences[slot] = self.backend.fence()
+            if any(self.pool.references(block) > 1 for block in self.table.blocks[slot]):
+                self.backend.wait(self.fences[slot])
+                self.table.trim(slot, 0, Undo())
+            self.lens[slot], self.owners[slot] = 0, None
+        if namespaces:
+            self._premapped = False
+            self.charge(namespaces, self.lens, (), Undo())
+
+    def give_back(self, slot: int) -> int:
+        """The pool gets all blocks that the slot has beyond need, now; how many."""
+        if len(self.table.blocks[slot]) <= (needed := self.layout.needed(self.lens[slot])):
+            return 0
         self._premapped = False
-        self.charge({namespace}, self.lens, (), Undo())
+        self.backend.wait(self.fences[slot])
+        return self.table.trim(slot, needed, Undo())
 
     def hand_over(self, slot: int, at: int, namespace: str) -> None:
         """The slot's blocks from `at` on become the namespace's; those with rows of another are overwritten first."""

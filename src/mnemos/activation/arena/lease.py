@@ -1,4 +1,4 @@
-"""Rows for a batch: adjacent slots of an arena, seen as one tensor. A cache layer of any policy gets its memory here."""
+"""Rows for a batch: adjacent slots of an arena, seen as one tensor. Caches, and the rooms of KV memories, get their memory here."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ class Lease:
 
     `open`, and then before each writing `write(start, stop)`; rows up to `tokens` stay where they are, whatever comes after them. The slots go back
     when the lease is closed or gone. Not safe for threads: a lease belongs to one cache. Leases of one arena may be used in different threads.
-    With `overlap` the arena's worker maps ahead while the caller computes.
+    With `overlap` the arena's worker maps ahead while the caller computes. With `returns` pages that are not needed any more go back to the system
+    at once; without, they wait for whoever needs some.
     """
 
-    def __init__(self, arena: Arena, namespace: str = "", overlap: bool = True) -> None:
+    def __init__(self, arena: Arena, namespace: str = "", overlap: bool = True, returns: bool = False) -> None:
         self.arena = arena
         self.namespace = namespace
+        self.returns = returns
         self.slots = range(0)
         self.tokens = 0
         self._own_from = 0
@@ -60,10 +62,12 @@ class Lease:
             self.tokens = stop
 
     def trim(self, tokens: int) -> None:
-        """Rows beyond `tokens` are given up. Their pages stay until somebody needs them."""
+        """Rows beyond `tokens` are given up."""
         if tokens < self.tokens:
             self.arena.step(dict.fromkeys(self.slots, tokens)).check()
-            self.tokens = tokens
+            self.tokens, self._own_from = tokens, min(self._own_from, tokens)
+            if self.returns:
+                self.arena.give_back(self.slots)
 
     def select(self, indices: Sequence[int]) -> None:
         """The batch becomes sequences `indices` of what it is, in that order, each as often as it is named. Views of before are void where it grows.
@@ -87,7 +91,7 @@ class Lease:
 
     def fork(self) -> Lease:
         """Another lease with the same rows: whole pages are shared, the last one of each sequence is copied. Raises as `write`."""
-        twin = Lease(self.arena, self.namespace, self._step == self.arena.step_async)
+        twin = Lease(self.arena, self.namespace, self._step == self.arena.step_async, self.returns)
         twin.open(self.batch, self.tokens)
         for source, target in zip(self.slots, twin.slots, strict=True):
             self.arena.map_common(source, [target], *divmod(self.tokens, self.arena.layout.tokens_per_page)).check()
@@ -95,16 +99,22 @@ class Lease:
         return twin
 
     def close(self) -> None:
-        """Gives the slots back. Their pages stay in the arena for whoever comes next."""
+        """Gives the slots back. Their pages stay in the arena for whoever comes next, unless the lease returns them."""
         if self._end is not None:
             self._end.detach()
-        for slot in self.slots:
-            self.arena.free_slot(slot)
+        self.arena.free_slots(self.slots, self.returns)
         self.slots, self.tokens, self._own_from = range(0), 0, 0
 
     def _take(self, slots: range) -> None:
         if self._end is not None:
             self._end.detach()
         self.slots = slots
-        self._end = weakref.finalize(self, self.arena.give_up, slots)
+        self._end = weakref.finalize(self, self.arena.give_up, slots, self.returns)
         self._end.atexit = False
+
+
+def extend(leases: Sequence[Lease], tokens: int) -> None:
+    """All these leases of one arena, none of which has more, get room for so many tokens, or none does. Raises as `Lease.write`."""
+    leases[0].arena.step({slot: tokens for lease in leases for slot in lease.slots}).check()
+    for lease in leases:
+        lease.tokens = tokens

@@ -57,9 +57,10 @@ class Quotas:
         limit = self.limit(namespace)
         return max(0, self.used(namespace) + nbytes - limit) if limit is not None and nbytes > 0 else 0
 
-    def charge(self, namespace: str, nbytes: int) -> None:
-        """So many bytes more, or less where negative. Raises `OverQuota`, and charges nothing, where that is too many."""
+    def charge(self, namespace: str, nbytes: int, there: bool = False) -> None:
+        """So many bytes more, or less where negative. Raises `OverQuota`, and charges nothing, where that is too many, unless they are `there`
+        already and can only be counted."""
         with self._lock:
-            if over := self.over(namespace, nbytes):
+            if not there and (over := self.over(namespace, nbytes)):
                 raise OverQuota(namespace, self.used(namespace), nbytes, over)
             self._used[namespace] = self.used(namespace) + nbytes

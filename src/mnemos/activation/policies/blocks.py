@@ -14,7 +14,7 @@ import torch
 
 from mnemos.activation import rationing
 from mnemos.activation.blocks import BOUNDS, MEAN, FarBlocks
-from mnemos.activation.chunks import ChunkStore, Disk, Host
+from mnemos.activation.chunks import ChunkStore, place_of
 from mnemos.activation.coding import check_bits
 from mnemos.activation.policy import Budget, Policy
 from mnemos.activation.rationing import Sizes, Way
@@ -97,7 +97,7 @@ class Blocks(Policy):
         if taken is None:
             return
         if old is None:
-            store = ChunkStore(Host() if self.folder is None else Disk(self.folder), self.bits)
+            store = ChunkStore(place_of(self.folder, layer.place), self.bits)
             layer.parts.append(FarBlocks.of(taken, self.block, store, counts, self.by, self.reuse))
         else:
             layer.parts[layer.parts.index(old)] = old.joined(taken, counts)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from mnemos.activation import rationing
-from mnemos.activation.chunks import Disk, Host
+from mnemos.activation.chunks import place_of
 from mnemos.activation.coding import check_bits
 from mnemos.activation.parts import Part
 from mnemos.activation.policy import Budget, Policy
@@ -87,7 +87,7 @@ class ShadowKV(Policy):
         if self.near is not None:
             tokens = int((layer.tail.positions >= 0).sum(-1).max())
             own = replace(self, near=None, **rationing.chosen(layer, self.name, self.near, tokens, self._ways(), self._bytes))
-        fold(layer, own._settings)
+        fold(layer, own._settings(layer))
 
     def step(self, layer: MemoryLayer) -> None:
         if layer.generated % layer.notes.get(rationing.NOTE, {}).get("flush", self.flush) == 0:
@@ -115,9 +115,8 @@ class ShadowKV(Policy):
             return part.everything()
         return part.open(queries, layer.scaling)
 
-    @property
-    def _settings(self) -> Settings:
-        place = Host() if self.folder is None else Disk(self.folder)
+    def _settings(self, layer: MemoryLayer) -> Settings:
+        place = place_of(self.folder, layer.place)
         return Settings(self.budget, self.chunk, self.rank, self.most_rank, self.outliers, self.local, self.residual, self.reuse, place,
                         self.bits, self.landmark_bits or self.bits)  # fmt: skip
 
