@@ -147,6 +147,22 @@ def test_the_bytes_of_values_are_those_of_the_channels_that_are_kept() -> None:
         assert layer.tail.values.shape[-1] == 8
 
 
+def test_heads_that_keep_unequally_many_of_both_are_attended_to_as_with_zeros() -> None:
+    model, memory, logits = read(policy("think", share=0.5, values=0.5, window=8, recent=8, adaptive=True), tokens(2, 104))
+    chosen, seen = greedy(model, memory, logits, 40)
+    layer = memory.managed[0]
+    assert [int(layer.notes[kind][0].sum()) for kind in (CHANNELS, VALUES)] == [8, 8]
+    assert len(layer.parts) == 2  # one for each head
+    assert len({layer.parts[0].dense()[1].shape, layer.parts[1].dense()[1].shape}) == 1
+    model, zeros, logits = read(policy("think", share=0.5, values=0.5, window=8, recent=8, adaptive=True), tokens(2, 104))
+    for its in zeros.managed:
+        its.parts = [Dense(*part.dense(), part.positions, part.heads) for part in its.parts]
+        its.policy = Policy()
+    again, others = greedy(model, zeros, logits, 8)
+    assert again == [row[:8] for row in chosen]
+    assert torch.allclose(others, seen[:, :8], atol=1e-4)
+
+
 def test_what_is_kept_of_values_is_what_changes_the_output_least() -> None:
     ids = tokens(1, 104)
     model, whole, logits = read(Policy(), ids)

@@ -240,7 +240,7 @@ class Thin:
         for kind in (CHANNELS, VALUES):
             if kind in layer.notes:
                 layer.notes[kind + DUE] = layer.notes[kind].any(-1)
-        if self.floor < 1 - self.share:
+        if self.floor < 1 - self.share and any(isinstance(part, Narrow) for part in layer.parts):
             view = layer.view()
             layer.parts = [self._further(part, view) if isinstance(part, Narrow) else part for part in layer.parts]
 
