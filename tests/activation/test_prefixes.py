@@ -133,5 +133,11 @@ def test_a_folder_stays_within_its_bytes_and_nothing_hangs_in_the_air(tmp_path: 
 def test_what_a_policy_shaped_is_not_stored_as_a_prefix(tmp_path: Path) -> None:
     memory = KVMemory.of(MODEL, policy("window", tokens=20))
     run(MODEL, memory, tokens(1, 40))
+    prompt, full = tokens(1, 40)[0].tolist(), KVMemory.of(MODEL)
+    run(MODEL, full, tokens(1, 40))
+    one, other = PrefixStore(tmp_path / "full", "it"), PrefixStore(tmp_path / "policy", "it")
+    assert one.put(prompt, full) == other.put(prompt, memory) == 40  # the policy has not chosen yet: it is as it was read
+    assert [one.place.read(its.key) for its in one.chunks()] == [other.place.read(its.key) for its in other.chunks()]
+    memory.settle()
     with pytest.raises(Invalid, match="window"):
-        PrefixStore(tmp_path, "it").put(tokens(1, 40)[0].tolist(), memory)
+        other.put(prompt, memory)

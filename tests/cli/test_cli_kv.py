@@ -36,6 +36,24 @@ def test_a_text_is_warmed_once_listed_and_dropped(mnemos: Mnemos, text: str, mon
     assert mnemos("kv", "list").out.splitlines()[-2:] == ["0 KV memories, 0 B.", "Make some: mnemos kv warm IDS --model PATH"]
 
 
+def test_a_text_is_kept_by_a_policy(mnemos: Mnemos, monkeypatch: pytest.MonkeyPatch) -> None:
+    model().save("model")
+    monkeypatch.setenv("MNEMOS_LANGUAGE_MODEL", "model")
+    text = mnemos("add", "Alice moved to Lisbon in May, and took the two grey cats along.").out.strip()
+    said = "kivi:bits=2,group=8,recent=8"
+    for options in ([], ["--policy", said], ["--policy", said]):
+        mnemos("kv", "warm", text, *options)
+    monkeypatch.setenv("MNEMOS_KV_POLICY", said)
+    assert mnemos("kv", "warm", text).out == "1 text was kept already.\n"
+    full, small = mnemos("kv", "list", "--json").json["kv"]
+    assert (full["policy"], small["policy"], small["source"]) == ("full", said, text)
+    assert small["bytes"] < full["bytes"]
+    assert [line.split("\t")[-1] for line in mnemos("kv", "list").out.splitlines()[1:-1]] == ["full", said]
+    assert ["policy", said] in [line.split("\t") for line in mnemos("kv", "inspect", small["id"]).out.splitlines()]
+    assert "of one request" in mnemos("kv", "warm", text, "--policy", "snapkv:share=0.5", "--json").error["message"]
+    assert "no KV policy is named" in mnemos("kv", "warm", text, "--policy", "colour", "--json").error["message"]
+
+
 def test_a_list_says_what_each_is_of_and_whether_it_can_be_used(mnemos: Mnemos, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompts, "CHUNK", 16)
     mnemos("kv", "warm", text, "--model", "model")
@@ -44,7 +62,7 @@ def test_a_list_says_what_each_is_of_and_whether_it_can_be_used(mnemos: Mnemos, 
         space.kv.generate("Answer in one word, or in two. Alice moved to Lisbon in May.", sources=[text], max_tokens=1).run()
         uses = mem.tracker.peek(UUID(text)).hits
     rows = [line.split("\t") for line in mnemos("kv", "list").out.splitlines()]
-    assert rows[0] == ["id", "text", "tokens", "bytes", "state", "model", "of"]
+    assert rows[0] == ["id", "text", "tokens", "bytes", "state", "model", "of", "policy"]
     assert [(row[1], row[4], row[6]) for row in rows[1:-1]] == [
         (text, "ready", "Alice moved to Lisbon in May."), ("", "ready", "a prompt's tokens 0 to 16"),
         ("", "ready", "a prompt's tokens 16 to 32, with 1 text of memories"), ("", "ready", "a prompt's tokens 32 to 48"),

@@ -58,6 +58,26 @@ def test_texts_are_read_once_listed_and_let_go_of(guarded: Any, memory: mnemos.M
     assert 'route="/v1/spaces/{space}/kv"' in said
 
 
+def test_a_text_is_kept_by_a_policy(guarded: Any, memory: mnemos.Mnemos, texts: list[str]) -> None:
+    said = "kivi:bits=2,group=8,recent=8"
+    memory.kv_policy = said
+    for what in ({"policy": "full"}, {}, {"policy": said}, {"policy": said, "later": True}):
+        answer = guarded.post(KV, json={"ids": texts[:1], **what}, headers=ALICE)
+    assert answer.status_code == 202
+    assert memory.jobs.drain(30)
+    listed = guarded.get(KV, headers=ALICE).json()
+    assert [(one["policy"], one["source"]) for one in listed["kv"]] == [("full", texts[0]), (said, texts[0])]
+    full, small = (one["bytes"] for one in listed["kv"])
+    assert (small < full, listed["bytes"]) == (True, full + small)
+    guarded.post(KV, json={"ids": texts[1:], "later": True}, headers=ALICE)
+    memory.kv_policy = "full"  # what was asked for then holds
+    assert memory.jobs.drain(30)
+    assert guarded.get(f"{KV}/{texts[1]}", headers=ALICE).json()["policy"] == said
+    for wrong in ("colour", "snapkv:share=0.5", "blocks:folder=here", "kivi:bits", ""):
+        for later in (False, True):
+            is_problem(guarded.post(KV, json={"ids": texts[:1], "policy": wrong, "later": later}, headers=ALICE), 422)
+
+
 def test_what_cannot_be_is_said_as_a_problem(guarded: Any, memory: mnemos.Mnemos, texts: list[str]) -> None:
     memory.kv_memory = 10
     for wrong in ({}, {"ids": []}, {"ids": ["x"]}, {"ids": texts, "uses": -1}, {"ids": texts, "colour": 1}, {"ids": texts, "later": 1}):

@@ -4,8 +4,8 @@ A chunk is some tokens after some others: its key is the digest of the namespace
 stand for nothing else, and equal prefixes are stored once. What another prompt has in common with a stored one is found to the token. A namespace (a
 space) sees no chunk of another, and cannot tell from the time a search takes whether there is one.
 
-What is stored is derived: a chunk that is damaged, missing or dropped is read again from the text. Only what a model has read without a policy is
-stored here: what a policy has shaped belongs to the sequence that shaped it.
+What is stored is derived: a chunk that is damaged, missing or dropped is read again from the text. Only what stands as a model has read it is stored
+here: what a policy has shaped belongs to the sequence that shaped it. What is taken may go on under any policy, which has not seen it read.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor
 
 from mnemos.activation.memory import KVMemory
-from mnemos.activation.parts import Dense
 from mnemos.activation.policy import FULL, Policy
+from mnemos.activation.published import empty, fill, reads_in_full, watched
 from mnemos.base.errors import Corrupt, Invalid, StoreFull
 from mnemos.cache.base import EvictionPolicy, Meta
 
@@ -179,8 +179,9 @@ class PrefixStore:
 
     def take(self, model: Any, tokens: Sequence[int], policy: Policy = FULL) -> tuple[KVMemory, int]:
         """A new memory that holds the longest stored prefix of the tokens, and how many that are; at most all but one, so that something is left to
-        read. A chunk that is damaged or gone is dropped and read as not stored. The memory shares nothing with what is stored, nor with others."""
-        wanted = tokens[: max(0, len(tokens) - 1)]
+        read, and of another policy all but those that it has to see being read (`published.watched`). A chunk that is damaged or gone is dropped and
+        read as not stored. The memory shares nothing with what is stored, nor with others."""
+        wanted = tokens[: max(0, len(tokens) - (1 if policy is FULL else watched(policy, len(tokens))))]
         while True:
             found = self.match(wanted)
             try:
@@ -189,7 +190,7 @@ class PrefixStore:
                 self._drop_damaged(found.keys)
                 continue
             break
-        memory = KVMemory.of(model, policy)
+        memory = empty(model, policy)
         if found.length:
             _fill(memory, [[(keys.to(model.device), values.to(model.device)) for keys, values in piece] for piece in pieces], found.length)
         with self._lock:
@@ -199,7 +200,7 @@ class PrefixStore:
 
     def put(self, tokens: Sequence[int], memory: KVMemory) -> int:
         """Stores what the memory holds of these tokens, its first ones; gives how many of them were not stored yet. Raises `Invalid` for a memory
-        of another policy than the full one, of several rows, or that has not read them; `StoreFull` where the disk has no room: what is stored stays.
+        that a policy has shaped, of several rows, or that has not read them; `StoreFull` where the disk has no room: what is stored stays.
         """
         states = _states(memory, len(tokens))
         stored = 0
@@ -374,8 +375,10 @@ def _tensors(name: str, data: bytes) -> dict[str, Tensor]:
 
 def _states(memory: KVMemory, length: int) -> list[tuple[Tensor, Tensor]]:
     """Keys and values [G, n, d] of each layer, views."""
-    if memory.policy.describe() != FULL.describe() or len(memory.managed) != len(memory.layers):
-        raise Invalid(f"a memory of policy {memory.policy.name!r}, or with sliding layers, holds less than was read: it is no prefix; dump() it")
+    shaped = any(layer.parts or (layer.is_initialized and layer.tail.length != layer.seen) for layer in memory.managed)
+    if shaped or not reads_in_full(memory.policy) or len(memory.managed) != len(memory.layers):
+        raise Invalid(f"a memory that the policy {memory.policy.name!r} has shaped, or with sliding layers, holds less than was read: it is no "
+                      "prefix; put() it before it settles, or dump() it")  # fmt: skip
     states = []
     for layer in memory.managed:
         if layer.seen < length:
@@ -388,10 +391,7 @@ def _states(memory: KVMemory, length: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _fill(memory: KVMemory, pieces: Sequence[Sequence[tuple[Tensor, Tensor]]], length: int) -> None:
-    for number, layer in enumerate(memory.managed):
-        keys = torch.cat([piece[number][0] for piece in pieces], 1)[None, :, :length]
-        values = torch.cat([piece[number][1] for piece in pieces], 1)[None, :, :length]
-        layer.lazy_initialization(keys, values)
-        positions = torch.arange(length, dtype=torch.int32, device=keys.device)[None, None]
-        layer.tail.hold(Dense(keys.contiguous(), values.contiguous(), positions, range(keys.shape[1])))
-        layer.seen, layer.settled = length, False
+    def whole(number: int, which: int) -> Tensor:
+        return torch.cat([piece[number][which] for piece in pieces], 1)[None, :, :length]
+
+    fill(memory, [(whole(number, 0), whole(number, 1)) for number in range(len(memory.managed))])

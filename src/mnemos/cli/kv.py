@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
 
-VARIABLE, ROOM = "MNEMOS_LANGUAGE_MODEL", "MNEMOS_KV_MEMORY"
+VARIABLE, ROOM, FORM = "MNEMOS_LANGUAGE_MODEL", "MNEMOS_KV_MEMORY", "MNEMOS_KV_POLICY"
 _SAYS = 200
 """Characters of a text that are shown."""
 
@@ -29,6 +29,10 @@ RoomOption = Annotated[
     str | None,
     typer.Option("--room", help=f"What all KV memories of the store may take, such as 8G; those worth least give way. Else {ROOM}, else 2 GiB.",
                  metavar="SIZE"),
+]  # fmt: skip
+PolicyOption = Annotated[
+    str | None,
+    typer.Option("--policy", help=f"The KV policy by which texts are kept, such as shadowkv:near=0.125. Else {FORM}, else full.", metavar="POLICY"),
 ]  # fmt: skip
 IdArgument = Annotated[str, typer.Argument(help="The id of a KV memory, or of its text.", metavar="ID")]
 
@@ -73,11 +77,11 @@ def list_(session: Session, model: ModelOption = None) -> None:
         print_json({"kv": [entry.as_json() for entry in entries], "bytes": total})
         return
     if entries and session.out.is_terminal:
-        rows = [(e.id, f"{e.tokens:,}", size(e.bytes), _state(e), of) for e, of in zip(entries, shown, strict=True)]
-        table(session.out, ("id", "tokens", "size", "state", "of"), rows, flexible="of")
+        rows = [(e.id, f"{e.tokens:,}", size(e.bytes), e.policy, _state(e), of) for e, of in zip(entries, shown, strict=True)]
+        table(session.out, ("id", "tokens", "size", "policy", "state", "of"), rows, flexible="of")
     elif not session.out.is_terminal:
-        columns = ("id", "text", "tokens", "bytes", "state", "model", "of")
-        table(session.out, columns, [(e.id, e.source or "", e.tokens, e.bytes, _state(e), e.fingerprint, of)
+        columns = ("id", "text", "tokens", "bytes", "state", "model", "of", "policy")
+        table(session.out, columns, [(e.id, e.source or "", e.tokens, e.bytes, _state(e), e.fingerprint, of, e.policy)
                                      for e, of in zip(entries, shown, strict=True)])  # fmt: skip
     session.tell(f"{counted(len(entries), 'KV memory', 'KV memories')}, {size(total)}.")
     if not entries:
@@ -96,7 +100,8 @@ def inspect(session: Session, id: IdArgument, model: ModelOption = None) -> None
         print_json(entry.as_json())
         return
     rows = [("id", entry.id), ("of", of), *(("memory", source) for source in entry.sources), ("tokens", f"{entry.tokens:,}"),
-            ("size", f"{size(entry.bytes)} ({entry.bytes:,} bytes)"), ("state", _state(entry)), ("model", entry.fingerprint)]  # fmt: skip
+            ("size", f"{size(entry.bytes)} ({entry.bytes:,} bytes)"), ("policy", entry.policy), ("state", _state(entry)),
+            ("model", entry.fingerprint)]  # fmt: skip
     table(session.out, ("what", "value"), rows, flexible="value")
 
 
@@ -107,6 +112,7 @@ def warm(
     model: ModelOption = None,
     uses: Annotated[int | None, typer.Option("--uses", help="How often each will be needed; what does not pay then is declined.", min=0)] = None,
     room: RoomOption = None,
+    policy: PolicyOption = None,
 ) -> None:
     """Let a local language model read texts, and keep its keys and values: `Space.kv.take` need not read them again."""
     with session.open() as mem:
@@ -115,7 +121,7 @@ def warm(
         _with_model(mem, model, needed=True)
         kv = session.view(mem).kv
         before = {entry.id for entry in kv.entries()}
-        outcomes = kv.warm(ids, uses=uses)
+        outcomes = kv.warm(ids, uses=uses, policy=policy or os.environ.get(FORM))
         gone = len(before - {entry.id for entry in kv.entries()})
     if session.json:
         print_json({"warmed": [outcome.as_json() for outcome in outcomes], "kept already": len(ids) - len(outcomes), "gave way": gone})

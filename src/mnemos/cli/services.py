@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from mnemos.base.errors import Invalid, ModelUnavailable
-from mnemos.cli.kv import ROOM, VARIABLE, RoomOption
+from mnemos.cli.kv import FORM, ROOM, VARIABLE, RoomOption
 from mnemos.cli.output import clean, print_json, table
 from mnemos.cli.session import Session, command
 
@@ -123,6 +123,11 @@ def serve(
         typer.Option("--model", help=f"Folder of a local language model whose KV memories are kept. Else {VARIABLE}.", metavar="PATH"),
     ] = None,
     room: RoomOption = None,
+    kv_policy: Annotated[
+        str | None,
+        typer.Option("--kv-policy", help=f"The KV policy by which texts are kept, such as shadowkv:near=0.125. Else {FORM}, else full.",
+                     metavar="POLICY"),
+    ] = None,
 ) -> None:
     """Serve the store over REST, MCP and an OpenAI-compatible proxy.
 
@@ -158,6 +163,8 @@ def serve(
         store["language_model"] = LocalModel.load(Path(path).expanduser())
     if said := room or os.environ.get(ROOM):
         store["kv_memory"] = bytes_of(said, "room")
+    if form := kv_policy or os.environ.get(FORM):
+        store["kv_policy"] = form
     run(session.path, host=host, port=port, tokens=tokens, upstream=service, ready=ready, **store)
 
 

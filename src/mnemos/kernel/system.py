@@ -63,7 +63,8 @@ class Mnemos:
     `language_model`: a local one, whose keys and values can be kept (`Space.kv`). `recaller`: a model that remembers whole spaces, which the strategy
     "clues" then asks at each search (`kernel.kv.corpus`). `clock`: gives the time, in microseconds since 1970.
     `vector_memory`: bytes of vectors of one space that are held in memory; beyond, they are searched on disk (`kernel.vector_files`). `kv_memory`:
-    bytes that all KV memories of the store may take; beyond, those that are worth least are forgotten (their texts stay).
+    bytes that all KV memories of the store may take; beyond, those that are worth least are forgotten (their texts stay). `kv_policy`: the form in
+    which those of texts are kept where a call does not say it, such as "shadowkv:near=0.125" (`kernel.kv.shapes`).
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Mnemos:
         vfs: str | None = None,
         vector_memory: int = VECTOR_MEMORY,
         kv_memory: int = KV_MEMORY,
+        kv_policy: str = "full",
     ) -> None:
         if not isinstance(location, (str, os.PathLike)):
             raise Invalid(f"store path: expected a path or ':memory:', not {type(location).__name__}")
@@ -93,6 +95,11 @@ class Mnemos:
         if isinstance(kv_memory, bool) or not isinstance(kv_memory, int) or kv_memory < 1:
             raise Invalid(f"kv_memory: is {shown(kv_memory)}, must be 1 or more bytes")
         self.kv_memory = kv_memory
+        self.kv_policy = kv_policy
+        if kv_policy != "full":
+            from mnemos.kernel.kv.shapes import Shape  # torch, only where it is needed
+
+            Shape.of(kv_policy).kept().metadata()  # raises where it may not be, or is none
         self.clock = clock
         self.embedding = Embedding(embedder)
         self._ids = IdSource()

@@ -27,6 +27,8 @@ class Entry(BaseModel):
     state: str = Field(description='"ready", "stale", "other model", or the state of a text that is out of use')
     frozen: bool = Field(description="It never gives way to others")
     start: int | None = Field(description="Of a prompt: the token from which on it is its part")
+    policy: str = Field(description='The form in which it is kept, such as "full" or "shadowkv:near=0.125"')
+    digest: str = Field(description="Of what that form does: two with one digest are kept alike; empty where it is full")
 
 
 class Entries(BaseModel):
@@ -42,6 +44,9 @@ class Warm(models.Request):
     ids: Annotated[list[models.Id], Field(min_length=1, max_length=1000)] = Field(description="Memories")
     uses: Annotated[int, Field(ge=0, lt=2**31)] | None = Field(
         None, description="How often each will be needed: what does not pay is declined. Else it is kept in any case"
+    )
+    policy: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
+        None, description='The KV policy by which it is kept, with its options: "shadowkv:near=0.125"; else the server\'s'
     )
     later: bool = Field(False, description="Let a job read them, which outlives a restart, and answer at once")
 
@@ -80,8 +85,8 @@ def warm(request: Request, space: Existing, what: Warm) -> Response:
     Texts are read one by one: those before one that cannot be are kept.
     """
     if what.later:
-        return Answer({"job": space.kv.warm_later(what.ids, uses=what.uses)}, 202)
-    outcomes = space.kv.warm(what.ids, uses=what.uses)
+        return Answer({"job": space.kv.warm_later(what.ids, uses=what.uses, policy=what.policy)}, 202)
+    outcomes = space.kv.warm(what.ids, uses=what.uses, policy=what.policy)
     request.app.state.metrics.wrote(sum(outcome.accepted for outcome in outcomes))
     warmed = [
         {"id": outcome.cube.id if outcome.cube else None, "bytes": outcome.spent.bytes_out, "seconds": outcome.spent.seconds,

@@ -42,16 +42,17 @@ def serve(
     vector_memory: int = VECTOR_MEMORY,
     language_model: LanguageModel | None = None,
     kv_memory: int = KV_MEMORY,
+    kv_policy: str = "full",
     max_body_bytes: int = MAX_BODY_BYTES,
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve a store until SIGTERM or SIGINT; then finish running requests, close the store, and return.
 
     Meanwhile it runs the jobs of the store. `memory`: an open store, or where one is, which `key` opens where it is sealed, of which the vectors of a
-    space may take `vector_memory` bytes, and whose `language_model` may keep `kv_memory` bytes of what it has read; in both cases it is closed at the
-    end. `signing_key` signs a checkpoint of the log every day, and when the owner asks for one. `port` 0 takes a free one. `ready` is called with the
-    address once the server answers. Raises `Invalid` where it would listen beyond this machine without tokens, `StoreUnavailable` where the address
-    is taken, and what opening the store raises.
+    space may take `vector_memory` bytes, and whose `language_model` may keep `kv_memory` bytes of what it has read, of texts in the form `kv_policy`;
+    in both cases it is closed at the end. `signing_key` signs a checkpoint of the log every day, and when the owner asks for one. `port` 0 takes a
+    free one. `ready` is called with the address once the server answers. Raises `Invalid` where it would listen beyond this machine without tokens,
+    `StoreUnavailable` where the address is taken, and what opening the store raises.
     """
     if not tokens and not is_loopback(host):
         raise Invalid(
@@ -61,7 +62,8 @@ def serve(
     listening = _listen(host, port)
     try:
         store = memory if isinstance(memory, Mnemos) else Mnemos(
-            memory, embedder=embedder, key=key, vector_memory=vector_memory, language_model=language_model, kv_memory=kv_memory
+            memory, embedder=embedder, key=key, vector_memory=vector_memory, language_model=language_model, kv_memory=kv_memory,
+            kv_policy=kv_policy,
         )  # fmt: skip
     except BaseException:
         listening.close()

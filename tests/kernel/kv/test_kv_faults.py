@@ -84,14 +84,14 @@ def left_whole(path: Path, points: Iterable[int], **options: Any) -> set[int]:
     return seen
 
 
-@pytest.mark.parametrize("options", [{}, {"key": bytes(range(32))}], ids=["plain", "sealed"])
+@pytest.mark.parametrize("options", [{}, {"key": bytes(range(32)), "kv_policy": "kivi:group=8,recent=8"}], ids=["plain", "sealed, by a policy"])
 def test_a_kill_leaves_all_or_nothing(tmp_path: Path, options: dict[str, Any]) -> None:
     points = [*range(9), *range(9, 200, 24)]  # while the file is written, each; while the row is, some
     assert left_whole(tmp_path / "memory.db", points, **options) == {0, 1}
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize("options", [{}, {"key": bytes(range(32))}], ids=["plain", "sealed"])
+@pytest.mark.parametrize("options", [{}, {"key": bytes(range(32)), "kv_policy": "kivi:group=8,recent=8"}], ids=["plain", "sealed, by a policy"])
 def test_a_kill_at_any_write_leaves_all_or_nothing(tmp_path: Path, options: dict[str, Any]) -> None:
     assert left_whole(tmp_path / "memory.db", itertools.count(), **options) == {0, 1}
 

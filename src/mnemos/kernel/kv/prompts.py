@@ -23,6 +23,7 @@ from mnemos.base.errors import Invalid, NotFound
 from mnemos.base.lineage import DERIVED_FROM, KV_OF
 from mnemos.base.protocols import LanguageModel
 from mnemos.kernel.kv.asked import Prompt, asked
+from mnemos.kernel.kv.quotas import housed
 from mnemos.kernel.kv.reading import stored
 from mnemos.kernel.kv.tier import TIER, KVTier, in_use, is_over, prompt_of, size_of
 from mnemos.kernel.lineage import KV, PROMPT, readings
@@ -33,6 +34,7 @@ from mnemos.store.base import Filter, Snapshot, VersionRow
 
 if TYPE_CHECKING:
     from mnemos.activation.memory import KVMemory
+    from mnemos.activation.policy import Policy
     from mnemos.kernel.space import Space
 
 CHUNK = 64
@@ -83,21 +85,21 @@ class Prompts:
         """Of the model that reads them."""
         return self._model.fingerprint
 
-    def begin(self, prompt: Prompt) -> Begun:
+    def begin(self, prompt: Prompt, policy: Policy) -> Begun:
         """See `KVShelf.prefix`."""
         forgettings = self._forgettings()
         made = asked(self._model, prompt)
         tokens = made.tokens
         with self._lock:
             self._store.refresh()
-            memory, known = self._store.take(self._model.module, tokens)
+            memory, known = self._store.take(self._model.module, tokens, policy)
             used = [self._place.rows[key] for key in self._store.match(tokens[:known]).keys]
         scheduler = self._space.system.scheduler
         for row in used:
             scheduler.adopt(TIER, self._tier.key(row), size_of(row))
             scheduler.use(TIER, self._tier.key(row), size_of(row))
         self._tier.let_go(self._space.system)
-        return Begun(memory, tokens, tokens[known:], self._shown(tokens, made.shown), forgettings)
+        return Begun(housed(self._space, memory), tokens, tokens[known:], self._shown(tokens, made.shown), forgettings)
 
     def keep(self, tokens: Sequence[int], memory: KVMemory, sources: Iterable[UUID], begun: Begun | None = None) -> int:
         """See `KVShelf.keep`. `begun`: what `begin` said of the prompt; None: it is as if it began now."""
@@ -294,4 +296,3 @@ def _place_of(model: LanguageModel, tokens: Sequence[int], text: str) -> int:
         else:
             low = middle + 1
     return max(0, low - 1)
-

@@ -1,7 +1,8 @@
 """The transformation "read": from a text to the keys and values of a model that has read it (MemOS, arXiv 2507.03724, section 5.3).
 
-The product is a memory of kind "kv": its payload is what `mnemos.activation.saving` writes, its fingerprint that of the model, and its one source the
-text. It becomes stale with the text, is forgotten with it, and is seen by those who see the text.
+The product is a memory of kind "kv", in full or in the form of a KV policy (`mnemos.kernel.kv.shapes`): its payload is what
+`mnemos.activation.saving` writes, its fingerprint that of the model, and its one source the text. It becomes stale with the text, is forgotten with
+it, and is seen by those who see the text.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from mnemos.base.errors import Invalid, ModelUnavailable
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import KV_OF
 from mnemos.base.protocols import LanguageModel
+from mnemos.kernel.kv.shapes import FULL_NAME, FULL_SHAPE, Shape
+from mnemos.kernel.kv.tier import tier_of
 from mnemos.kernel.lineage import KV
 from mnemos.kernel.rights.governance import common_rules
 from mnemos.kernel.scheduling.costs import Cost
@@ -28,16 +31,19 @@ from mnemos.kernel.writing.drafts import draft
 from mnemos.store.base import NewVersion, Snapshot
 
 if TYPE_CHECKING:
-    from mnemos.activation.fragments import Fragment
+    from mnemos.activation.memory import KVMemory
     from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
 
+
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A text as a model has read it: the fragment, and the seconds that it took."""
+    """Texts as a model has read them: `tokens`, the first `head` of which begin any text, the memory, and the seconds that it took."""
 
-    fragment: Fragment
-    seconds: float
+    tokens: tuple[int, ...]
+    memory: KVMemory
+    head: int
+    seconds: float = 0.0
 
 
 def language_model(system: Mnemos) -> LanguageModel:
@@ -58,32 +64,52 @@ def tokens_of(model: LanguageModel, text: str) -> tuple[tuple[int, ...], int]:
     return (*whole[:head], *plain), head
 
 
-def read(model: LanguageModel, text: str) -> Read:
-    """Lets the model read a text by itself."""
-    from mnemos.activation.fragments import Fragment  # torch, only where it is needed
-    from mnemos.activation.memory import KVMemory
+def read(model: LanguageModel, texts: Sequence[tuple[str, str]], shape: Shape = FULL_SHAPE) -> Read:
+    """Lets the model read texts, each with the id of its memory, one after the other and nothing before them, in the form that is asked for, which
+    knows then whose tokens are whose (`mnemos.activation.shadow.sources`)."""
+    from mnemos.activation.published import empty  # torch, only where it is needed
+    from mnemos.activation.shadow.sources import label
 
-    tokens, head = tokens_of(model, text)
+    each = [tokens_of(model, text) for _, text in texts]
+    tokens = [token for number, (its, head) in enumerate(each) for token in its[head if number else 0 :]]
     start = time.perf_counter()
-    memory = KVMemory.of(model.module)
+    memory = empty(model.module, shape.policy)
     model.prefill(tokens, memory)
-    return Read(Fragment(tokens, memory, head), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    if not shape.full and len(memory.managed):
+        end = each[0][1]
+        for (id, _), (its, head) in zip(texts, each, strict=True):
+            label(memory, id, end, end + len(its) - head)
+            end += len(its) - head
+    return Read(tuple(tokens), memory, each[0][1], seconds)
+
+
+def loaded(model: LanguageModel, payload: bytes, shape: Shape) -> KVMemory:
+    """The memory that was kept in this form. Raises what `mnemos.activation.saving.load` does."""
+    from mnemos.activation.published import body
+    from mnemos.activation.saving import load
+
+    return load(body(model.module), payload, model.fingerprint, shape.policy)
 
 
 def _make(system: Mnemos, sources: Sequence[Source], options: Mapping[str, Any]) -> Product:
-    from mnemos.activation.saving import dump, load
+    from mnemos.activation.saving import dump
 
     if len(sources) != 1:
         raise Invalid(f"read: takes one text at a time, {len(sources)} are chosen: what is read alone can stand beside anything")
-    model = language_model(system)
-    done = read(model, sources[0].text)
+    model, of = language_model(system), str(sources[0].content.id)
+    shape = Shape.of(options.get("policy", FULL_NAME)).kept()
+    done = read(model, [(of, sources[0].text)], shape)
     start = time.perf_counter()
-    payload = dump(done.fragment.memory, model.fingerprint, of=str(sources[0].content.id))  # nobody can tell that another text has the same bytes
+    payload = dump(done.memory, model.fingerprint, of=of)  # nobody can tell that another text has the same bytes
     dumped = time.perf_counter()
-    load(model.module, payload, model.fingerprint)
-    loaded = time.perf_counter()
-    cost = Cost(build=done.seconds + dumped - start, without=done.seconds, within=loaded - dumped, bytes=len(payload))
-    about = {"tokens": len(done.fragment.tokens), "head": done.fragment.head}
+    if not shape.full and "reuse" not in options:  # how many bytes it takes is known only now
+        tier_of(system).make_room(system, len(payload))
+    start_loading = time.perf_counter()
+    loaded(model, payload, shape)
+    within = time.perf_counter() - start_loading
+    cost = Cost(build=done.seconds + dumped - start, without=done.seconds, within=within, bytes=len(payload))
+    about = {"tokens": len(done.tokens), "head": done.head, **shape.metadata()}
     return Product(payload=payload, kind=KV, fingerprint=model.fingerprint, fields={"type": KV, "metadata": about}, cost=cost)
 
 
@@ -130,5 +156,5 @@ def _pays(trial: Trial, bound: float | None) -> Checked:
 
 READ = Transformation(
     "read", "the keys and values of the store's language model after reading a text, so that it need not read it again", _make, relation=KV_OF,
-    kind=KV, before=(gates.sources_in_use,), after=(gates.fingerprint_given, Gate(gates.pays.name, _pays)), options=(), write=_write,
+    kind=KV, before=(gates.sources_in_use,), after=(gates.fingerprint_given, Gate(gates.pays.name, _pays)), options=("policy",), write=_write,
 )  # fmt: skip

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from mnemos.base.cube import State
-from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound, PermissionDenied, QuotaExceeded, StoreFull, shown
+from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound, PermissionDenied, StoreFull, shown
 from mnemos.base.ids import parse_id
 from mnemos.base.protocols import LanguageModel, Piece
 from mnemos.kernel.forgetting import Certificate
 from mnemos.kernel.kv.asked import Prompt, Sources, ids_of
-from mnemos.kernel.kv.reading import READ, Read, language_model, read, tokens_of
-from mnemos.kernel.kv.tier import CORPUS, TIER, in_use, is_over, prompt_of, readings_of, size_of, source_of, texts_of, tier_of
+from mnemos.kernel.kv.quotas import housed
+from mnemos.kernel.kv.reading import READ, Read, language_model, loaded, read, tokens_of
+from mnemos.kernel.kv.shapes import FULL_SHAPE, Shape, shape_of
+from mnemos.kernel.kv.tier import CORPUS, TIER, in_use, is_over, key_of, prompt_of, readings_of, size_of, source_of, texts_of, tier_of
 from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.lineage import readings
 from mnemos.kernel.reading.viewing import Viewing
@@ -29,8 +31,8 @@ from mnemos.kernel.transforms.transform import TRANSFORMATIONS, Outcome, transfo
 from mnemos.store.base import Filter, Snapshot, VersionRow
 
 if TYPE_CHECKING:
-    from mnemos.activation.fragments import Fragment
     from mnemos.activation.memory import KVMemory
+    from mnemos.activation.policy import Policy
     from mnemos.kernel.kv.prompts import Begun, Prompts
     from mnemos.kernel.space import Space
 
@@ -43,7 +45,7 @@ class Entry:
     """One KV memory: its id, the text that it is of (None: a part of a prompt, from its token `start` on, or a section of a corpus), and whether it
     can be used now: by which model it was made, and whether the text has changed since. `bytes` in the store, `tokens` with those that begin any
     text. `state`: "ready", "stale", "other model", or that of a text (or KV memory) that is out of use: "archived", "merged", "expired",
-    "quarantined". One that is `frozen` never gives way."""
+    "quarantined". One that is `frozen` never gives way. `policy`: the form in which it is kept (`mnemos.kernel.kv.shapes`)."""
 
     id: str
     source: str | None
@@ -58,6 +60,9 @@ class Entry:
     start: int | None = None
     sources: tuple[str, ...] = ()
     """The memories whose texts it has read: that of which it is, or those that begin in a part of a prompt."""
+    policy: str = "full"
+    digest: str = ""
+    """Of what the policy does; "" where it is full."""
 
     def as_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__} | {"sources": list(self.sources)}
@@ -96,64 +101,66 @@ class KVShelf:
         self._tier = tier_of(space.system)
         self._kept: Prompts | None = None
 
-    def warm(self, ids: Iterable[str | UUID] | str | UUID, *, uses: int | None = None) -> list[Outcome]:
+    def warm(
+        self, ids: Iterable[str | UUID] | str | UUID, *, uses: int | None = None, policy: str | None = None
+    ) -> list[Outcome]:  # fmt: skip
         """Lets the model read texts, and keeps what comes out. `uses`: how often each will be needed; where that does not save what building costs,
-        it is declined. None: keep it in any case; of the others, those that are worth least give way. What is kept and fits already is left alone.
+        it is declined. None: keep it in any case; of the others, those that are worth least give way. `policy`: the form in which it is kept, such as
+        "shadowkv:near=0.125"; None: the store's (`kv_policy`). What is kept in that form and fits already is left alone.
 
-        Raises `ModelUnavailable`, `NotFound`, `Conflict` for a text that is out of use, `PermissionDenied`, `StoreFull`, and `QuotaExceeded` where
-        it does not fit beside what is frozen.
+        Raises `ModelUnavailable`, `NotFound`, `Conflict` for a text that is out of use, `PermissionDenied`, `StoreFull`, `QuotaExceeded` where it
+        does not fit beside what is frozen, and `Invalid` for a policy that leaves what one request needs.
         """
-        model, outcomes = language_model(self.space.system), []
+        model, shape, outcomes = language_model(self.space.system), self._shape(policy).kept(), []
+        shape.metadata()
         for id in [ids] if isinstance(ids, (str, UUID)) else ids:
             source = parse_id(id)
             size = model.kv_bytes(len(tokens_of(model, self._text(source))[0]))
-            outcomes += self._warm(model, source, uses, size if uses is None else 0)
+            outcomes += self._warm(model, source, uses, size if uses is None else 0, shape)
         self._tier.let_go(self.space.system)
         return outcomes
 
-    def warm_later(self, ids: Iterable[str | UUID] | str | UUID, *, uses: int | None = None) -> int:
+    def warm_later(
+        self, ids: Iterable[str | UUID] | str | UUID, *, uses: int | None = None, policy: str | None = None
+    ) -> int:  # fmt: skip
         """Lets a job do what `warm` does, and gives its number: it outlives a restart, runs where the model is, and acts for the caller. What cannot
-        be read when its time has come is left out. Raises what `warm` does of the texts as they are now."""
+        be read when its time has come is left out. Raises what `warm` does of the texts and the policy as they are now."""
         from mnemos.kernel.kv.warming import warm_later  # only where it is needed
 
         model, sources = language_model(self.space.system), [parse_id(id) for id in ([ids] if isinstance(ids, (str, UUID)) else ids)]
+        shape = self._shape(policy).kept()
+        shape.metadata()
         for source in sources:
             self.space.admit("write")
             self._text(source)
-        return warm_later(self.space, model.fingerprint, sources, uses)
+        return warm_later(self.space, model.fingerprint, sources, uses, str(shape))
 
-    def _warm(self, model: LanguageModel, source: UUID, uses: int | None, size: int) -> list[Outcome]:
+    def _shape(self, policy: str | Policy | None) -> Shape:
+        """The form that is asked for, or that of the store."""
+        return Shape.of(self.space.system.kv_policy if policy is None else policy)
+
+    def _warm(self, model: LanguageModel, source: UUID, uses: int | None, size: int, shape: Shape) -> list[Outcome]:
         """`size`: bytes that are to have room in any case; 0 where the scheduler has made room."""
         with self._tier.building(self.space.system):  # or two threads would keep the same text twice
-            mine = [entry for entry in self._of(source) if not entry.stale and entry.fingerprint == model.fingerprint]
+            mine = [entry for entry in self._of(source) if not entry.stale and (entry.fingerprint, entry.digest) == (model.fingerprint, shape.digest)]
             if any(entry.state == "ready" for entry in mine):
                 return []
             if (cold := next((entry for entry in mine if entry.state == State.ARCHIVED.word), None)) is not None:
                 self.space.restore(cold.id)
-                self._account(source, stays=bool(size))
+                self._account(source, shape, stays=bool(size))
                 return []
-            if size:
-                self._make_room(size)
-            outcome = transform(self.space, "read", [source], options={} if uses is None else {"reuse": uses})
+            if size and shape.full:
+                self._tier.make_room(self.space.system, size)
+            options: dict[str, Any] = {} if uses is None else {"reuse": uses}
+            outcome = transform(self.space, "read", [source], options=options if shape.full else {**options, "policy": str(shape)})
             if outcome.accepted:
                 self._replaced(source, keep=None if outcome.cube is None else outcome.cube.id)
-                self._account(source, stays=bool(size))
+                self._account(source, shape, stays=bool(size))
             return [outcome]
 
-    def _make_room(self, size: int) -> None:
-        """Raises `QuotaExceeded` where so many bytes do not fit beside what is frozen."""
-        system = self.space.system
-        if self._tier.short(system, size):
-            self._tier.know(system)
-            if (free := system.kv_memory - self._tier.pinned_bytes) < size:
-                raise QuotaExceeded(
-                    f"KV memory of this text takes {size:,} bytes, and of the {system.kv_memory:,} that all may take {max(free, 0):,} are free of "
-                    "what is frozen: open the store with a larger kv_memory, or unfreeze or drop some"
-                )
-
-    def _account(self, source: UUID, *, stays: bool) -> None:
-        """Tells the scheduler what is kept of a text."""
-        scheduler, key = self.space.system.scheduler, str(source)
+    def _account(self, source: UUID, shape: Shape, *, stays: bool) -> None:
+        """Tells the scheduler what is kept of a text in this form."""
+        scheduler, key = self.space.system.scheduler, key_of(source, shape.digest)
         with self.space.system.snapshot() as snapshot:
             size = sum(size_of(row) for row in readings_of(snapshot, source) if self._tier.key(row) == key)
         self._tier.keep(key)
@@ -162,32 +169,57 @@ class KVShelf:
         else:
             scheduler.adopt(TIER, key, size, stays)
 
-    def take(self, ids: Sequence[str | UUID], mode: str = "blended", share: float | None = None, *, archived: bool = False) -> Injected:
+    def take(
+        self, ids: Sequence[str | UUID], mode: str | None = None, share: float | None = None, *, archived: bool = False,
+        policy: str | Policy | None = None,
+    ) -> Injected:  # fmt: skip
         """The texts as one memory that a prompt goes on from, in this order; a copy, which nothing else sees. What is kept is taken from there, what
         is not is read now, and kept from its second use on where that pays and the caller may write. A single text is exact; several are put together
         as `mode` says ("rebuilt", "rerotated", "blended", `mnemos.activation.fragments`). `archived`: whether texts of the archive are taken, too.
 
+        `policy`: the form; None: the store's (`kv_policy`). In another form than the full one several texts are always read together ("rebuilt"),
+        and the memory knows whose tokens are whose (`mnemos.activation.shadow.sources`). A policy under which nothing is kept, since what it leaves
+        is of one request, is held so from here on: it begins with what is kept in full, and chooses when the prompt has been read.
+
         Raises `ModelUnavailable`, `NotFound`, `Conflict` for a text that is out of use, `Invalid`, and where something is to be kept `StoreFull`,
         `QuotaExceeded`.
         """
-        from mnemos.activation.fragments import MODES, SHARE, put_together, together
+        from mnemos.activation.fragments import MODES, SHARE, Fragment, put_together, together
+        from mnemos.activation.published import held_under
 
-        if mode not in MODES:
+        if mode is not None and mode not in MODES:
             raise Invalid(f"texts are put together as one of {', '.join(MODES)}, not as {shown(mode)}")
-        model = language_model(self.space.system)
+        if not ids:
+            raise Invalid("take: give at least one text")
+        model, asked = language_model(self.space.system), self._shape(policy)
+        shape = asked if asked.against is None else FULL_SHAPE  # the form in which what is used is kept
         self.space.admit("read")
-        fragments, taken, known = [], 0, 0
+        if len(ids) > 1 and not shape.full:
+            if mode not in (None, "rebuilt"):
+                raise Invalid(f"texts that the policy {shape.name!r} keeps are not put together as {shown(mode)}: keys that it has stored cannot be "
+                              "turned, and are blended with nothing; take them as \"rebuilt\", or with policy=\"full\"")  # fmt: skip
+            done = read(model, [(str(parse_id(id)), self._text(parse_id(id), archived)) for id in ids], shape)
+            self._noted(ids)
+            return Injected(housed(self.space, done.memory), list(done.tokens), 0, len(done.tokens))
+        given, taken, known = [], 0, 0
         for id in ids:
-            fragment, kept = self._fragment(model, parse_id(id), archived)
-            fragments.append(fragment)
-            taken, known = taken + kept * len(fragment.tokens), known + len(fragment.tokens)
+            done, kept = self._given(model, parse_id(id), archived, shape)
+            given.append(done)
+            taken, known = taken + kept * len(done.tokens), known + len(done.tokens)
         self._tier.let_go(self.space.system)
+        self._noted(ids)
+        memory, tokens = given[0].memory, list(given[0].tokens)
+        if len(given) > 1:
+            fragments = [Fragment(one.tokens, one.memory, one.head) for one in given]
+            memory, tokens = put_together(model.module, fragments, mode or "blended", SHARE if share is None else share), together(fragments)
+        if asked is not shape:
+            memory = held_under(model, tokens, memory, asked.policy)
+        return Injected(housed(self.space, memory), tokens, taken, known - taken)
+
+    def _noted(self, ids: Sequence[str | UUID]) -> None:
+        """To take a text is a use of it."""
         if self.space.position is None:
             self.space.system.tracker.note([parse_id(id) for id in ids], self.space.system.clock())
-        if len(fragments) == 1:
-            return Injected(fragments[0].memory, list(fragments[0].tokens), taken, known - taken)
-        memory = put_together(model.module, fragments, mode, SHARE if share is None else share)
-        return Injected(memory, together(fragments), taken, known - taken)
 
     def entries(self) -> list[Entry]:
         """All KV memories of the space that the caller may see, oldest first."""
@@ -210,26 +242,27 @@ class KVShelf:
         entry = self.inspect(id)
         certificate = self.space.forget([entry.id], reason="KV memory let go of")
         for cube in certificate.cubes:
-            key = entry.source if entry.source and entry.fingerprint == self._tier.fingerprint else cube.id
+            key = key_of(entry.source, entry.digest) if entry.source and entry.fingerprint == self._tier.fingerprint else cube.id
             self.space.system.scheduler.drop(TIER, key)
             self._tier.keep(key)  # what is kept of the text later is another
         return certificate
 
     # -- whole prompts --
-    def prefix(self, prompt: Prompt) -> Begun:
+    def prefix(self, prompt: Prompt, *, policy: str | Policy = "full") -> Begun:
         """A prompt with what of its beginning was read before, to the token: a memory of its own, and what is still to be read, which is one token at
         least. A prompt is a text, messages, tokens, or pieces: texts, memories, hits and contexts, joined as they are; the `content` of a message may
         be pieces, too. The result's `sources` are the memories among these, and those that a search, a context or `get` of this space gave the caller
-        lately and whose words stand in the prompt. Raises `ModelUnavailable`, `Invalid`, `PermissionDenied`."""
+        lately and whose words stand in the prompt. `policy`: under which the memory goes on; what that has to see being read counts as not read.
+        Raises `ModelUnavailable`, `Invalid`, `PermissionDenied`."""
         self.space.admit("read")
-        return self._prompts().begin(prompt)
+        return self._prompts().begin(prompt, Shape.of(policy).policy)
 
     def keep(self, prompt: Begun | Sequence[int], memory: KVMemory | None = None, sources: Sources = ()) -> int:
-        """Keeps what a memory, of the full policy, has read of a prompt (what `prefix` gave, or its tokens and the memory), in whole chunks; gives
-        how many tokens were not kept yet. `sources`: memories whose texts it contains, besides those that `prefix` found: what follows the beginning
-        of one of them is forgotten with it, and out of use when it changes. What nobody named is forgotten, too, where its words are found in the
-        prompt; and where a memory of the space was forgotten since `prefix`, nothing is kept. Where room is short, what is worth least gives way,
-        which may be this.
+        """Keeps what a memory that no policy has shaped yet has read of a prompt (what `prefix` gave, or its tokens and the memory), in whole chunks;
+        gives how many tokens were not kept yet. `sources`: memories whose texts it contains, besides those that `prefix` found: what follows the
+        beginning of one of them is forgotten with it, and out of use when it changes. What nobody named is forgotten, too, where its words are found
+        in the prompt; and where a memory of the space was forgotten since `prefix`, nothing is kept. Where room is short, what is worth least gives
+        way, which may be this.
 
         Raises `ModelUnavailable`, `NotFound`, `Invalid` (also inside a transaction), `PermissionDenied`, `StoreFull`, `QuotaExceeded`."""
         if self.space.system.store.inside:
@@ -240,16 +273,28 @@ class KVShelf:
             return self._prompts().keep(prompt, memory, ids_of(sources))
         return self._prompts().keep(prompt.tokens, prompt.memory if memory is None else memory, ids_of(sources), prompt)
 
-    def generate(self, prompt: Prompt, *, sources: Sources = (), keep: bool = True, **settings: Any) -> Answered:
+    def generate(
+        self, prompt: Prompt, *, sources: Sources = (), keep: bool = True, policy: str | Policy = "full", **settings: Any
+    ) -> Answered:  # fmt: skip
         """What the store's language model says to a prompt (see `prefix`), as its own `generate` does (`settings` are its), but for what was read
         before, which is not read again. The prompt is kept (see `keep`) where the caller may write and there is room, unless `keep` is False, or
-        inside a transaction. The result is that of `generate`, with `sources` and `taken`."""
-        model, begun = language_model(self.space.system), self.prefix(prompt)
-        named = ids_of(sources)
-        context = model.prefill(begun.rest, begun.memory)
-        if keep and self._may_write() and not self.space.system.store.inside:
+        inside a transaction. The result is that of `generate`, with `sources` and `taken`.
+
+        `policy`: under which the model goes on, such as "shadowkv:near=0.125" or "snapkv:share=0.125". What is kept is always what was read, in full;
+        when the prompt has been read, the policy leaves of this request's copy what it leaves. The answer is the same as if nothing had been kept.
+        One that reads otherwise than in full (UNComp's deleted heads, sparse reading) takes nothing of what is kept, and adds nothing.
+        """
+        from mnemos.activation.published import read_on, reads_in_full
+
+        model, shape = language_model(self.space.system), Shape.of(policy)
+        begun, named = self.prefix(prompt, policy=policy), ids_of(sources)
+        if keep and reads_in_full(shape.policy) and self._may_write() and not self.space.system.store.inside:
+            context = read_on(model, begun.rest, begun.memory)
             with contextlib.suppress(StoreFull):  # to keep it is a help, and no more: the answer does not wait for room
                 self.keep(begun, sources=named)
+            begun.memory.settle()
+        else:
+            context = model.prefill(begun.rest, begun.memory)
         known = tuple(dict.fromkeys([*map(str, named), *begun.sources]))
         return Answered(model.generate((), context, **settings), known, begun.taken)
 
@@ -280,47 +325,47 @@ class KVShelf:
             raise Conflict(f"cube {source} is expired: it is not given to a model")
         return viewing.text(row)
 
-    def _fragment(self, model: LanguageModel, source: UUID, archived: bool) -> tuple[Fragment, bool]:
-        """The text as the model has read it, and whether that was kept."""
-        system, key = self.space.system, str(source)
-        scheduler = system.scheduler
+    def _given(self, model: LanguageModel, source: UUID, archived: bool, shape: Shape) -> tuple[Read, bool]:
+        """The text as the model has read it, in this form, and whether that was kept."""
+        system, key = self.space.system, key_of(source, shape.digest)
+        scheduler, wanted = system.scheduler, (model.fingerprint, shape.digest)
         with self._tier.using(key):
             with system.snapshot() as snapshot:
                 text = self._text_in(snapshot, source, archived)
-                rows = self._seen(snapshot, readings_of(snapshot, source))
-                row = next((row for row in rows if row.stale is None and row.state in VISIBLE and row.content.fingerprint == model.fingerprint), None)
+                rows = [row for row in self._seen(snapshot, readings_of(snapshot, source)) if row.stale is None and row.state in VISIBLE]
+                row = next((row for row in rows if (row.content.fingerprint, shape_of(row.content)[1]) == wanted), None)
             tokens, head = tokens_of(model, text)
-            size = model.kv_bytes(len(tokens))
             if row is not None and row.content.blob is not None:
-                start = time.perf_counter()
+                size, start = model.kv_bytes(len(tokens)) if shape.full else size_of(row), time.perf_counter()
                 try:
-                    fragment = _loaded(model, system.store.blobs.get(row.content.blob), tokens, head)
+                    memory = loaded(model, system.store.blobs.get(row.content.blob), shape)
                 except (Corrupt, NotFound):  # the text is read again, and what is damaged or gone is let go of, so that it can be made anew
                     scheduler.drop(TIER, key)
                     self._tier.drop(key)
-                    return read(model, text).fragment, False
+                    return read(model, [(str(source), text)], shape), False
                 scheduler.adopt(TIER, key, size_of(row))
                 scheduler.use(TIER, key, size)
                 scheduler.observe(TIER, "within", size, time.perf_counter() - start)
-                return fragment, True
-            done: Read = read(model, text)
+                return Read(tokens, memory, head), True
+            done = read(model, [(str(source), text)], shape)
+            size = model.kv_bytes(len(tokens)) if shape.full else done.memory.nbytes().total
             scheduler.observe(TIER, "without", size, done.seconds)
-            if not archived and self._may_write():
-                self._keep(source, size)
-            return done.fragment, False
+            if not archived and shape.options is not None and self._may_write():
+                self._keep(source, size, shape)
+            return done, False
 
-    def _keep(self, source: UUID, size: int) -> None:
+    def _keep(self, source: UUID, size: int, shape: Shape) -> None:
         """A text was read that is not kept, or not any more: keeps it where the scheduler says so."""
-        system, key = self.space.system, str(source)
+        system, key = self.space.system, key_of(source, shape.digest)
         if self._tier.short(system, size):
             self._tier.know(system)
         if system.scheduler.use(TIER, key, size).action is Action.DECLINE:
             return
         start, outcomes = time.perf_counter(), []
         try:  # also where it is held, as far as the scheduler knows: what is there is stale, or gone
-            outcomes = self._warm(language_model(system), source, None, 0)
+            outcomes = self._warm(language_model(system), source, None, 0, shape)
         finally:
-            if not self._of(source):  # declined, or there was no room
+            if not any(entry.digest == shape.digest for entry in self._of(source)):  # declined, or there was no room
                 system.scheduler.drop(TIER, key)
                 self._tier.keep(key)
         if outcomes:
@@ -360,17 +405,15 @@ class KVShelf:
         source = source_of(row)
         return Entry(str(content.id), None if source is None else str(source), content.fingerprint or "", int(content.metadata.get("tokens", 0)),
                      size_of(row), row.stale is not None, fits, state, row.frozen, None if about is None else int(about["start"]),
-                     tuple(str(text) for text in texts))  # fmt: skip
+                     tuple(str(text) for text in texts), *shape_of(content))  # fmt: skip
 
     def _replaced(self, source: UUID, keep: str | None) -> None:
-        """Forgets what the newest KV memory of a text takes the place of: those that are stale. Those of other models stay, and what is frozen."""
-        old = [entry.id for entry in self._of(source) if entry.id != keep and entry.stale and not entry.frozen]
+        """Forgets what the newest KV memory of a text takes the place of: those that are stale, in whatever form. Those of other models stay,
+        and what is frozen."""
+        old = [entry for entry in self._of(source) if entry.id != keep and entry.stale and not entry.frozen]
         if old:
-            self.space.forget(old, reason="KV memory of a text that has changed")
-
-
-def _loaded(model: LanguageModel, payload: bytes, tokens: tuple[int, ...], head: int) -> Fragment:
-    from mnemos.activation.fragments import Fragment
-    from mnemos.activation.saving import load
-
-    return Fragment(tokens, load(model.module, payload, model.fingerprint), head)
+            self.space.forget([entry.id for entry in old], reason="KV memory of a text that has changed")
+        for entry in old:
+            if entry.fingerprint == self._tier.fingerprint and not any(one.digest == entry.digest for one in self._of(source)):
+                self.space.system.scheduler.drop(TIER, key := key_of(source, entry.digest))
+                self._tier.keep(key)

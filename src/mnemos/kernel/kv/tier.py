@@ -1,8 +1,8 @@
 """The tier "kv" of a store's scheduler: what KV memories take together, what gives way, and what never does.
 
-The scheduler knows a KV memory of the store's language model by the id of its text, any other (of another model, of a prompt) by its own. What is in
-the store is the truth: at first use, and whenever room is short, the tier tells the scheduler what there is, coldest first. A frozen KV memory is
-pinned; that of a text that is out of use counts as never used.
+The scheduler knows a KV memory of the store's language model by the id of its text, with the digest of its form where it is not full, any other (of
+another model, of a prompt) by its own. What is in the store is the truth: at first use, and whenever room is short, the tier tells the scheduler what
+there is, coldest first. A frozen KV memory is pinned; that of a text that is out of use counts as never used.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from mnemos.base.cube import State
-from mnemos.base.errors import Conflict, Frozen, PermissionDenied
+from mnemos.base.errors import Conflict, Frozen, PermissionDenied, QuotaExceeded
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import KV_OF
+from mnemos.kernel.kv.shapes import shape_of
 from mnemos.kernel.life import heat
 from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.lineage import PROMPT, is_reading, readings
@@ -31,6 +32,12 @@ TIER = "kv"
 CORPUS = "corpus"
 """The key of `metadata` of a section of a corpus, with the places of the model's context that it takes (`mnemos.kernel.kv.corpus`)."""
 LEAST_HITS = 2
+_SHAPED = "/"
+
+
+def key_of(source: UUID | str, digest: str) -> str:
+    """What the scheduler knows what is kept of a text by; `digest` of its form, "" where it is full."""
+    return f"{source}{_SHAPED}{digest}" if digest else str(source)
 
 
 def prompt_of(row: VersionRow) -> Mapping[str, Any] | None:
@@ -98,7 +105,8 @@ class KVTier:
 
     def key(self, row: VersionRow) -> str:
         """What the scheduler knows a KV memory by."""
-        return str((source_of(row) if row.content.fingerprint == self.fingerprint else None) or row.content.id)
+        source = source_of(row) if row.content.fingerprint == self.fingerprint else None
+        return str(row.content.id) if source is None else key_of(source, shape_of(row.content)[1])
 
     def know(self, system: Mnemos) -> None:
         """Tells the scheduler what is in the store: what other processes have made or forgotten, what is frozen, what is out of use."""
@@ -127,6 +135,16 @@ class KVTier:
             elif known[key] != sizes[key]:
                 scheduler.resized(TIER, key, sizes[key])
 
+    def make_room(self, system: Mnemos, size: int) -> None:
+        """Raises `QuotaExceeded` where so many bytes do not fit beside what is frozen."""
+        if self.short(system, size):
+            self.know(system)
+            if (free := system.kv_memory - self.pinned_bytes) < size:
+                raise QuotaExceeded(
+                    f"KV memory of this text takes {size:,} bytes, and of the {system.kv_memory:,} that all may take {max(free, 0):,} are free of "
+                    "what is frozen: open the store with a larger kv_memory, or unfreeze or drop some"
+                )
+
     def short(self, system: Mnemos, size: int) -> bool:
         """Whether there is no room for so many bytes more, as far as the scheduler knows."""
         tier = system.scheduler.tiers()[TIER]
@@ -144,16 +162,17 @@ class KVTier:
                 if self._used[key]:
                     self.drop(key)
                 else:
-                    self._forget(system, parse_id(str(key)))
+                    self._forget(system, str(key))
             except PermissionDenied:
                 self.drop(key)
             except Frozen:  # since it was looked at last: it is taken up again when room is short
                 continue
 
-    def _forget(self, system: Mnemos, key: UUID) -> None:
+    def _forget(self, system: Mnemos, key: str) -> None:
         with system.snapshot() as snapshot:
             names = {row.num: row.name for row in snapshot.spaces()}
-            chosen = [row for row in readings_of(snapshot, key) if self.key(row) == str(key) and not row.frozen]
+            cube = parse_id(key.partition(_SHAPED)[0])
+            chosen = [row for row in readings_of(snapshot, cube) if self.key(row) == key and not row.frozen]
         for space in {row.space for row in chosen}:
             gone = [str(row.content.id) for row in chosen if row.space == space]
             system.existing_space(names[space]).forget(gone, reason="KV memory gave way")

@@ -10,6 +10,7 @@ import orjson
 
 from mnemos.base.errors import Conflict, Invalid, NotFound, PermissionDenied, QuotaExceeded
 from mnemos.kernel.consolidation import Uncounted
+from mnemos.kernel.kv.shapes import FULL_NAME
 from mnemos.kernel.kv.shelf import KVShelf
 from mnemos.kernel.work.jobs import MOST_PAYLOAD
 
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 KIND = "warm"
 
 
-def warm_later(space: Space, fingerprint: str, ids: Sequence[UUID], uses: int | None) -> int:
-    """Lets texts wait beside those that wait already for this model, and gives the number of the job. Raises `Conflict` where too many wait."""
+def warm_later(space: Space, fingerprint: str, ids: Sequence[UUID], uses: int | None, policy: str) -> int:
+    """Lets texts wait beside those that wait already for this model, and gives the number of the job. `policy`: the form in which they are to be
+    kept. Raises `Conflict` where too many wait."""
     system = space.system
-    asked = {"space": space.name, "principal": system.principal, "ids": [str(id) for id in ids], "uses": uses}
+    asked = {"space": space.name, "principal": system.principal, "ids": [str(id) for id in ids], "uses": uses, "policy": policy}
     with system.writing() as transaction:
         open_ones = (row for row in transaction.jobs(("waiting", "running"), (KIND,)) if row.key == fingerprint)
         waiting: list[dict[str, Any]] = next((row.payload["asked"] for row in open_ones), [])
@@ -41,7 +43,7 @@ def warm_job(system: Mnemos, job: Running) -> None:
     for done, (asked, id) in enumerate(texts, 1):
         try:
             space = system.as_principal(asked["principal"]).existing_space(asked["space"])
-            KVShelf(Uncounted(space)).warm(id, uses=asked["uses"])
+            KVShelf(Uncounted(space)).warm(id, uses=asked["uses"], policy=asked.get("policy", FULL_NAME))
         except (NotFound, Conflict, Invalid, PermissionDenied, QuotaExceeded):
             continue
         job.progress(done, len(texts))
