@@ -47,7 +47,7 @@ def test_a_prompt_may_end_with_a_chunk_of_one_token() -> None:
     assert not chunked.last_chunk
 
 
-@pytest.mark.parametrize("name", ["h2o", "snapkv", "shadowkv", "think"])
+@pytest.mark.parametrize("name", ["h2o", "snapkv", "shadowkv", "think", "think, values too", "think, refreshed"])
 def test_padding_of_a_later_turn_is_not_seen_to_ask(name: str) -> None:
     model, first, more = llama(), tokens(2, 96, seed=1), tokens(2, 20, seed=2)
     mask = torch.cat([torch.ones(2, 96), torch.tensor([[0] * 9 + [1] * 11, [1] * 20])], 1).long()
@@ -132,7 +132,7 @@ def test_lazyeviction_works_within_any_budget_that_it_takes(options: dict[str, i
 
 
 @pytest.mark.parametrize("lengths", [(6, 96), (96, 21)])
-@pytest.mark.parametrize("name", ["think", "kivi", "lazyeviction, protecting", "lazyeviction, roomy"])
+@pytest.mark.parametrize("name", ["think", "think, values too", "think, refreshed", "kivi", "lazyeviction, protecting", "lazyeviction, roomy"])
 def test_a_row_is_not_judged_by_its_padding(name: str, lengths: tuple[int, int]) -> None:
     make = {
         "lazyeviction, protecting": lambda: policy("lazyeviction", tokens=100, window=4, protect=True),
