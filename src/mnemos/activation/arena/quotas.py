@@ -24,7 +24,8 @@ class Quotas:
     """Limits in bytes by namespace; `default` for those without one, None for no limit. Safe for threads.
 
     A namespace is charged for the blocks that the lengths of its sequences need, a shared block once. Pages that are mapped ahead or kept for reuse
-    are nobody's: they are given back when somebody needs them.
+    are nobody's: they are given back when somebody needs them. "team/alice" is a namespace in "team": what it holds counts for both, and it may have
+    what both have left. `default` is for each by itself, not for those that it is in.
     """
 
     def __init__(self, limits: Mapping[str, int] | None = None, default: int | None = None) -> None:
@@ -44,18 +45,17 @@ class Quotas:
         return self._limits.get(namespace, self._default)
 
     def used(self, namespace: str) -> int:
-        """Bytes that it is charged for."""
+        """Bytes that it, and those in it, are charged for."""
         return self._used.get(namespace, 0)
 
     def left(self, namespace: str) -> int | None:
         """Bytes that it may still have; None without a limit."""
-        limit = self.limit(namespace)
-        return None if limit is None else max(0, limit - self.used(namespace))
+        left = [max(0, limit - self.used(each)) for each, limit in self._limiting(namespace)]
+        return min(left, default=None)
 
     def over(self, namespace: str, nbytes: int) -> int:
-        """Bytes by which it would exceed its limit with `nbytes` more; 0 where it would not, or gives something back."""
-        limit = self.limit(namespace)
-        return max(0, self.used(namespace) + nbytes - limit) if limit is not None and nbytes > 0 else 0
+        """Bytes by which a limit would be exceeded with `nbytes` more; 0 where none would, or it gives something back."""
+        return max([0, *(self.used(each) + nbytes - limit for each, limit in self._limiting(namespace))]) if nbytes > 0 else 0
 
     def charge(self, namespace: str, nbytes: int, there: bool = False) -> None:
         """So many bytes more, or less where negative. Raises `OverQuota`, and charges nothing, where that is too many, unless they are `there`
@@ -63,4 +63,16 @@ class Quotas:
         with self._lock:
             if not there and (over := self.over(namespace, nbytes)):
                 raise OverQuota(namespace, self.used(namespace), nbytes, over)
-            self._used[namespace] = self.used(namespace) + nbytes
+            for each in _around(namespace):
+                self._used[each] = self.used(each) + nbytes
+
+    def _limiting(self, namespace: str) -> list[tuple[str, int]]:
+        """Those that have a limit which holds for a namespace, and the limit."""
+        limits = [(each, self.limit(each) if each == namespace else self._limits.get(each)) for each in _around(namespace)]
+        return [(each, limit) for each, limit in limits if limit is not None]
+
+
+def _around(namespace: str) -> list[str]:
+    """The namespace, and those that it is in."""
+    parts = namespace.split("/")
+    return ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]

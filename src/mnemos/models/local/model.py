@@ -38,10 +38,13 @@ class LocalModel:
     latter, since a cache does not tell where. Nothing here takes part in training. Calls with caches of their own may run in several threads.
     """
 
-    def __init__(self, module: Any, tokenizer: Any = None, *, folder: Path | None = None, digests: Path | None = None) -> None:
+    def __init__(self, module: Any, tokenizer: Any = None, *, folder: Path | None = None, digests: Path | None = None,
+                 caches: Callable[[Any], Any] | None = None) -> None:  # fmt: skip
         """`module` is put into evaluation mode. `folder`: where its weights were loaded from, for a fingerprint from the files; `digests`: where the
-        digests of files are kept. Raises `Invalid` for a model without keys and values."""
+        digests of files are kept; `caches` makes the cache of each call that is not given one, from the module (`KVArena.caches`: in pages of an
+        arena). Raises `Invalid` for a model without keys and values."""
         self._module = module.eval()
+        self.caches = caches
         self._tokenizer = tokenizer
         self._folder, self._digests = folder, digests
         self._reader = reader_of(module)
@@ -67,17 +70,20 @@ class LocalModel:
         download: bool = False,
         hub: Path | None = None,
         digests: Path | None = None,
+        caches: Callable[[Any], Any] | None = None,
     ) -> LocalModel:
         """The model in the folder `name`, or the one that the hub's client has on this machine under that name and `revision`.
 
         `dtype`: "float32", "bfloat16", …, or "auto" for that of the weights; `device`: "cpu", "cuda", …; `tokenizer`: by default the model's own,
         None for work with token ids only; `attention`: the attention function, by transformers' name for it; `download`: whether the network may be
-        asked; `hub`: where the hub's client keeps models, if not at the usual place. Code that a model brings is not run, and pickled weights are not
-        opened. Raises `ModelUnavailable` for what is not there or cannot be loaded, `Invalid` for a dtype or device that do not exist.
+        asked; `hub`: where the hub's client keeps models, if not at the usual place; `caches`: see the constructor. Code that a model brings is not
+        run, and pickled weights are not opened. Raises `ModelUnavailable` for what is not there or cannot be loaded, `Invalid` for a dtype or device
+        that do not exist.
         """
         folder = folder_of(name, revision=revision, download=download, hub=hub)
         own = load_tokenizer(folder) if isinstance(tokenizer, str) and tokenizer == _OWN else tokenizer
-        return cls(load_module(folder, dtype=dtype, device=device, attention=attention), own, folder=folder, digests=digests)
+        module = load_module(folder, dtype=dtype, device=device, attention=attention)
+        return cls(module, own, folder=folder, digests=digests, caches=caches)
 
     @classmethod
     def random(
@@ -168,8 +174,10 @@ class LocalModel:
         return self.shapes.kv_bytes(tokens)
 
     def new_cache(self) -> Any:
-        """An empty cache: the module's own, where it has a `new_cache`; otherwise as the library would use it: everything, in layers with a window
-        what the window needs."""
+        """An empty cache: what `caches` makes, where it was given; else the module's own, where it has a `new_cache`; otherwise as the library would
+        use it: everything, in layers with a window what the window needs."""
+        if self.caches is not None:
+            return self.caches(self._module)
         own = getattr(self._module, "new_cache", None)
         return DynamicCache(config=self._module.config) if own is None else own()
 
