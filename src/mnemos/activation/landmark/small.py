@@ -55,6 +55,8 @@ class Small:
     landmarks: bool = True
     recurrent: bool = False
     text: bool = False
+    base: float = 1e4
+    """Of RoPE. The larger, the more dimensions turn so slowly that a landmark is scored alike wherever in a row it stands."""
 
     @property
     def landmark(self) -> int:
@@ -67,15 +69,16 @@ def _shape(width: int, inner: int, heads: int, head: int) -> dict[str, int]:
             "head_dim": head}  # fmt: skip
 
 
-_NOTES = Small(_shape(64, 128, 4, 32), Recipe(steps=1400, rate=2e-2, warmup=0.03, accumulation=1, top=(2, 2, 4, 16), muon=True), 2048)
+_NOTES = Small(_shape(64, 128, 4, 32), Recipe(steps=1400, rate=2e-2, warmup=0.03, accumulation=1, top=(2, 16, 128), rivals=7, muon=True), 2048,
+               base=1e6)  # fmt: skip
 _TEXT = Small(_shape(96, 160, 4, 24), Recipe(steps=1000, rate=1e-2, warmup=0.03, accumulation=1, top=(2, 4, 16), muon=True), 2048, text=True)
 
 
 def _without(one: Small, recurrent: bool = False) -> Small:
-    return replace(one, recipe=replace(one.recipe, top=()), landmarks=False, recurrent=recurrent)
+    return replace(one, recipe=replace(one.recipe, top=(), rivals=0), landmarks=False, recurrent=recurrent)
 
 
-MODELS = {"notes": _NOTES, "notes-plain": _without(_NOTES), "text": _TEXT, "text-recurrent": _without(_TEXT, recurrent=True)}
+MODELS = {"notes": _NOTES, "notes-plain": replace(_without(_NOTES), base=1e4), "text": _TEXT, "text-recurrent": _without(_TEXT, recurrent=True)}
 
 
 def begun(name: str) -> Any:
@@ -84,7 +87,7 @@ def begun(name: str) -> Any:
         raise Invalid(f"there is no small model {name!r}; there are {', '.join(MODELS)}")
     one = MODELS[name]
     model = fresh(one.recipe.seed, vocab_size=one.landmark + 1, max_position_embeddings=TRAINED, pad_token_id=None, bos_token_id=None,
-                  eos_token_id=None, rope_parameters={"rope_type": "default", "rope_theta": 1e4}, **one.shape)  # fmt: skip
+                  eos_token_id=None, rope_parameters={"rope_type": "default", "rope_theta": one.base}, **one.shape)  # fmt: skip
     install(model, BLOCK, one.landmark)
     if not one.landmarks:
         model.set_attn_implementation("sdpa")
@@ -201,6 +204,7 @@ def save(name: str, model: Any, to: Path, **said: Any) -> None:
         "bytes": len(content),
         "storage": "float16",
         "shape": dict(one.shape),
+        "base": one.base,
         "recipe": asdict(one.recipe),
         "words a batch": one.row_tokens,
         "data": "eight public-domain novels, passages coming back" if one.text else "generated notes (mnemos.activation.landmark.lessons)",
