@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from mnemos.bench import parts, registry
 from mnemos.bench.kv import ledgers
 from mnemos.bench.registry import Options
 from mnemos.models.reference import ledger
-from mnemos.models.reference.ledger.task import PROBLEM, make
+from mnemos.models.reference.ledger.task import make
 
 
 def test_ledgers_are_measured_against_the_full_cache_and_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,16 +25,15 @@ def test_ledgers_are_measured_against_the_full_cache_and_others(monkeypatch: pyt
     assert [any(metric.startswith(f"ledgers {what}") for metric in metrics) for what in ("lost at 50%", "more than the best")] == [True, True]
 
 
-def test_problems_are_measured_alike_and_ablations_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledgers, "WINDOW", 6)
-    monkeypatch.setattr(ledgers, "ARMS", {name: its for name, its in ledgers.ARMS.items() if name.startswith(("Lazy", "without", *ledgers.OTHERS))})
-    rows = ledgers._rows(2, 0, 90, dataclasses.replace(PROBLEM, firsts=12, data=2))
-    checks, table = ledgers._kept(ledger.load()[0], rows, "problems", Options())
-    assert table["full"]["problems"] == 1.0
-    assert set(table) == {"full"} | {f"{name}, {share:.0%}" for name in ledgers.ARMS for share in ledgers.SHARES}
-    bounded = [check.metric for check in checks if check.threshold is not None]
-    assert [metric for metric in bounded if "without the age at 30%" in metric] == ["problems more without the interval than without the age at 30%"]
-    assert sum("more than the best" in metric for metric in bounded) == 2
+def test_ablations_are_in_the_order_of_the_paper_or_the_check_says_so() -> None:
+    said = dict.fromkeys(("LazyEviction", "without the interval", "without the age", *ledgers.OTHERS), [1.0] * 9 + [0.0])
+    said["without the age"] = [1.0] * 10
+    found = {name: ledgers.Kept(np.array(right), np.array(right), 9) for name, right in said.items()}
+    checks = {check.metric: check for check in ledgers._compared(found["without the age"], found, 0.5, Options())}
+    assert checks["ledgers more than without the interval at 50%"].holds is True
+    assert checks["ledgers more without the interval than without the age at 50%"].measured == pytest.approx(-0.1)
+    assert checks["ledgers more without the interval than without the age at 50%"].holds is False
+    assert checks["ledgers lost at 50% of the cache"].holds is False
 
 
 def test_what_is_dropped_makes_what_follows_wrong() -> None:

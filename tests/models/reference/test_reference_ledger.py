@@ -13,7 +13,7 @@ from mnemos.base.errors import Corrupt, Invalid, ModelUnavailable
 from mnemos.models import reference
 from mnemos.models.reference import ledger
 from mnemos.models.reference.ledger import training
-from mnemos.models.reference.ledger.task import FIRST, LEDGER, LINE, PROBLEM, SHORT, Ledger, make
+from mnemos.models.reference.ledger.task import FIRST, LEDGER, LINE, SHORT, Ledger, make
 
 
 def worked_out(book: Ledger) -> list[str]:
@@ -50,19 +50,6 @@ def test_results_come_back_after_gaps_that_the_shape_says() -> None:
     for wrong in (LINE, 5000):
         with pytest.raises(Invalid, match="lines"):
             make(wrong, 0, LEDGER)
-
-
-def test_what_a_problem_begins_with_is_soon_of_no_more_use_and_results_come_back() -> None:
-    books = [make(800, seed, PROBLEM) for seed in range(5)]
-    for book in books:
-        assert worked_out(book) == book.words
-        assert book.prompt == 1 + FIRST * PROBLEM.firsts
-        said, operands = set(book.words[2 : book.prompt : FIRST]), book.words[book.prompt + 1 :: LINE]
-        assert said & set(operands[: PROBLEM.data])
-        assert not said & set(operands[len(operands) // 2 :])
-    gaps = [gap for book in books for gap in book.gaps]
-    assert sum(gap >= 200 for gap in gaps) >= 50
-    assert max(gaps) < 1.15 * PROBLEM.most + 10 * LINE  # those that are due at once wait for each other
 
 
 def test_the_model_keeps_them_and_its_base_does_not() -> None:

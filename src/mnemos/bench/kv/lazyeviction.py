@@ -14,7 +14,7 @@ from mnemos.activation.policies import policy
 from mnemos.activation.policy import Policy
 from mnemos.base.stats import bootstrap_ratio
 from mnemos.bench.kv.inject import model_of
-from mnemos.bench.kv.ledgers import NOTE, ledgers, problems
+from mnemos.bench.kv.ledgers import NOTE, ledgers
 from mnemos.bench.kv.recurrence import (
     Score,
     Shape,
@@ -63,7 +63,7 @@ NOTES = (
 def run(benchmark: Benchmark, options: Options) -> Result:
     """Measures all parts."""
     with one_thread():
-        return in_parts(benchmark, options, (traces, ledgers, problems, overhead), NOTES)
+        return in_parts(benchmark, options, (traces, ledgers, overhead), NOTES)
 
 
 def traces(options: Options) -> Measured:

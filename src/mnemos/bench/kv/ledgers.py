@@ -1,14 +1,13 @@
 """Ledgers kept with a part of the cache: long chains of sums whose earlier results come back after long gaps (sheet of LazyEviction, checks 2, 3, 6).
 
 The reference model, taught to keep ledgers, reads the given words and works out the numbers one by one, going on from its own. All arms evict in the
-same steps down to the same number of tokens. Problems are ledgers that begin with much that is soon of no more use, and was attended to by all that
-follows it: it fills a memory that goes by attention so far.
+same steps down to the same number of tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,9 @@ from mnemos.bench.parts import Measured
 from mnemos.bench.registry import Options
 from mnemos.bench.result import Check
 from mnemos.models.reference import language, ledger
-from mnemos.models.reference.ledger.task import LEDGER, PROBLEM, SHORT, Ledger, Shape, make
+from mnemos.models.reference.ledger.task import LEDGER, SHORT, Ledger, Shape, make
 
 SHARES = (0.5, 0.3)
-LENGTH = 800
-"""Words of a problem."""
 WINDOW, TOGETHER = 32, 60
 """Steps between evictions; and ledgers that are kept in one batch."""
 MASTERED, LOST, MORE = 0.9, 0.02, 0.05
@@ -49,11 +46,9 @@ ARMS: Mapping[str, Callable[[int], Policy]] = {
     "window": lambda tokens: policy("window", tokens=tokens, every=WINDOW),
 }  # fmt: skip
 NOTE = (
-    "Ledgers of about 600 words, other ones than the model was taught on, and problems of 800, of a shape that it was not taught on: 100 numbers are "
-    "given first, then results worked out on the way come back after 240 to 330 words. Right: every number of a ledger, worked out one by one. Every "
-    "arm evicts every 32 steps down to its share of the ledger, and so holds up to 32 tokens more between. H2O keeps half of its tokens for what is "
-    "recent, as its paper does, or 35 %, the best at half the cache on other problems, or 32; RaaS has a threshold chosen for this model (0.2), "
-    "LazyEviction finds its own."
+    "Ledgers of about 600 words, other ones than the model was taught on. Right: every number of a ledger, worked out one by one. Every arm evicts "
+    "every 32 steps down to its share of the ledger, and so holds up to 32 tokens more between. H2O keeps half of its tokens for what is recent, as "
+    "its paper does, or 35 %, or 32; RaaS has a threshold chosen for this model (0.2), LazyEviction finds its own."
 )
 
 
@@ -102,55 +97,42 @@ def ledgers(options: Options) -> Measured:
     """Ledgers kept without a mistake by arm and share of the cache, against the full cache; and such where nothing comes back after long."""
     model, _ = ledger.load()
     count, length = (6, ledger.LENGTH // 2) if options.quick else (60, ledger.LENGTH)
-    checks, table = _kept(model, _rows(count, options.seed, length), "ledgers", options)
-    control, shown = _control(model, count, options)
-    return [*checks, control], {"ledgers": table, **shown}
-
-
-def problems(options: Options) -> Measured:
-    """The same of problems; half as long where time is short."""
-    model, _ = ledger.load()
-    short = replace(PROBLEM, firsts=PROBLEM.firsts * 2 // 5)
-    rows = _rows(4, options.seed, LENGTH // 2, short) if options.quick else _rows(60, options.seed, LENGTH, PROBLEM)
-    checks, table = _kept(model, rows, "problems", options)
-    return checks, {"problems": table}
-
-
-def _kept(model: Any, rows: Sequence[Ledger], what: str, options: Options) -> tuple[list[Check], dict[str, dict[str, float]]]:
+    rows = _rows(count, options.seed, length)
     arms = {name: ARMS[name] for name in (("LazyEviction", *OTHERS) if options.quick else ARMS)}
     full, size = keep(model, rows, policy("full")), len(rows[0].words)
-    table = {"full": {what: float(full.right.mean()), "far look-ups": float(full.looked_up.mean()), "most held": full.held / size}}
-    mastered = bootstrap_mean(full.right, range(len(rows)), options.rng())
-    checks = [Check.of(f"{what} that the full cache keeps without a mistake", mastered, MASTERED)]
+    table = {"full": {"ledgers": float(full.right.mean()), "far look-ups": float(full.looked_up.mean()), "most held": full.held / size}}
+    mastered = bootstrap_mean(full.right, range(count), options.rng())
+    checks = [Check.of("ledgers that the full cache keeps without a mistake", mastered, MASTERED)]
     for share in SHARES:
         tokens = int(share * size)
         found = {}
         for name, made in arms.items():
-            options.say(f"{what}, {name}, {share:.0%}")
+            options.say(f"{name}, {share:.0%}")
             found[name] = keep(model, rows, made(tokens))
-            table[f"{name}, {share:.0%}"] = {what: float(found[name].right.mean()), "far look-ups": float(found[name].looked_up.mean()),
+            table[f"{name}, {share:.0%}"] = {"ledgers": float(found[name].right.mean()), "far look-ups": float(found[name].looked_up.mean()),
                                              "most held": found[name].held / size}  # fmt: skip
-        checks += _compared(full, found, share, what, options)
-    return checks, table
+        checks += _compared(full, found, share, options)
+    control, shown = _control(model, count, options)
+    return [*checks, control], {"ledgers": table, **shown}
 
 
-def _compared(full: Kept, found: Mapping[str, Kept], share: float, what: str, options: Options) -> list[Check]:
+def _compared(full: Kept, found: Mapping[str, Kept], share: float, options: Options) -> list[Check]:
     ours, rng, each = found["LazyEviction"].right, options.rng(), range(len(full.right))
     best = max((name for name in found if name.startswith(OTHERS)), key=lambda name: float(found[name].right.mean()))
     checks = []
     if share == SHARES[0]:
         lost = bootstrap_difference(full.right, ours, each, rng)
-        checks.append(Check.of(f"{what} lost at {share:.0%} of the cache", lost, LOST, at_least=False))
+        checks.append(Check.of(f"ledgers lost at {share:.0%} of the cache", lost, LOST, at_least=False))
     more = bootstrap_difference(ours, found[best].right, each, rng)
-    checks.append(Check.of(f"{what} more than the best of {', '.join(OTHERS)} ({best}) at {share:.0%}", more, MORE))
+    checks.append(Check.of(f"ledgers more than the best of {', '.join(OTHERS)} ({best}) at {share:.0%}", more, MORE))
     for name in ("without patience", "RaaS"):
         if name in found:
-            checks.append(Check.of(f"{what} more than {name} at {share:.0%}", bootstrap_difference(ours, found[name].right, each, rng)))
+            checks.append(Check.of(f"ledgers more than {name} at {share:.0%}", bootstrap_difference(ours, found[name].right, each, rng)))
     if "without the interval" in found:  # the order that the paper's ablations are in
         no_interval, no_age = found["without the interval"].right, found["without the age"].right
         least, between = bootstrap_difference(ours, no_interval, each, rng), bootstrap_difference(no_interval, no_age, each, rng)
-        checks.append(Check.of(f"{what} more than without the interval at {share:.0%}", least, 0.0))
-        checks.append(Check.of(f"{what} more without the interval than without the age at {share:.0%}", between, 0.0))
+        checks.append(Check.of(f"ledgers more than without the interval at {share:.0%}", least, 0.0))
+        checks.append(Check.of(f"ledgers more without the interval than without the age at {share:.0%}", between, 0.0))
     return checks
 
 

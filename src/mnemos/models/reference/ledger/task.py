@@ -4,9 +4,6 @@ A line `+ A 5 = C 8` adds an earlier result (or takes it away) to the result of 
 given; its two numbers, the earlier result and the new one, are worked out: the first by looking it up, the second from the first and the line before.
 So one look-up that fails makes all that follows wrong. Most lines work with one of the last results, which serves for a few lines and then never
 again. Some results come back: once soon, then after gaps of their own.
-
-A problem is a ledger that begins with much that is given and of use for a few lines alone, as the statement of a problem is; what comes back are
-results worked out on the way.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ class Shape:
     """What a ledger is made by. Gaps are of words, log-normal around `gap`; `spread` is of their logarithm."""
 
     firsts: int = 8
-    """Names that begin with a number."""
+    """Names that begin with a number; all of them come back."""
     comes_back: float = 0.12
     """Share of the results of lines that come back."""
     gap: float = 200.0
@@ -38,12 +35,9 @@ class Shape:
     """Of its gap, after which a result comes back for the first time."""
     works: tuple[int, int] = (2, 5)
     """Lines, at least and at most, that a result which does not come back serves for."""
-    data: int = 0
-    """Lines at the beginning that work with the first names, of which none comes back then. 0: all of them come back."""
 
 
 LEDGER = Shape()
-PROBLEM = Shape(firsts=100, comes_back=0.5, gap=280.0, spread=0.15, least=240.0, most=330.0, soon=0.2, data=10)
 SHORT = Shape(firsts=2, comes_back=0.0, gap=6.0, spread=0.3, least=6.0, most=10.0)
 """Nothing comes back after more than a few lines: where there is nothing to gain by knowing what will."""
 
@@ -81,8 +75,7 @@ def make(length: int, seed: int | str, shape: Shape = LEDGER) -> Ledger:
         words += ["=", name, str(value[name])]
         given += [True] * FIRST
         named[name] = len(words)
-        if not shape.data:
-            comes_back(name, drawn(), shape.soon)
+        comes_back(name, drawn(), shape.soon)
     prompt, worked, left = len(words), "", 0
     for number in range(shape.firsts, len(names)):
         at, name, before = len(words), names[number], names[number - 1]
@@ -95,8 +88,6 @@ def make(length: int, seed: int | str, shape: Shape = LEDGER) -> Ledger:
         else:
             if not left:
                 worked, left = names[max(0, number - rng.randint(2, 4))], rng.randint(*shape.works)
-                if number < shape.firsts + shape.data:
-                    worked = rng.choice(names[: shape.firsts])
             operand, left = worked, left - 1
             gaps.append(at - named[operand])
             named[operand] = at
