@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mnemos.activation.landmark.module import Landmarked
+from mnemos.activation.landmark.tokens import place_of
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.parts import Dense
 from mnemos.activation.policies.landmark import Landmark
@@ -65,6 +66,11 @@ def body(module: Any) -> Any:
     return module.model if isinstance(module, Landmarked) else module
 
 
+def place(policy: Policy, token: int) -> int:
+    """The position of the token of this number, from 0, in what a policy's memory has read: landmarks stand between tokens."""
+    return place_of(token, policy.block) if isinstance(policy, Landmark) else token
+
+
 class Unsettled(KVMemory):
     """A memory's layers, which do not settle while more is read: the prompt goes on."""
 
@@ -91,8 +97,9 @@ def read_on(model: LanguageModel, tokens: Sequence[int], memory: KVMemory) -> An
 
 def held_under(model: LanguageModel, tokens: Sequence[int], full: KVMemory, policy: Policy) -> KVMemory:
     """What `full`, a memory of the full policy, has read, as a memory of another policy that has not settled: the question is still to come. So many
-    tokens are read again as the policy has to see; nothing is shared."""
-    memory, again = empty(model.module, policy), watched(policy, len(tokens))
+    tokens are read again as the policy has to see, all of them where a layer's sight is limited; nothing is shared."""
+    memory = empty(model.module, policy)
+    again = watched(policy, len(tokens)) if len(full.managed) == len(full.layers) else len(tokens)
     if before := len(tokens) - again:
         fill(memory, [(layer.tail.keys[:, :, :before], layer.tail.values[:, :, :before]) for layer in full.managed])
     read_on(model, tokens[before:], memory)

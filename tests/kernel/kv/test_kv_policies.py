@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import Qwen2Config
 
 import mnemos
-from kernel.kv.byte_llama import model
+from activation.landmark.landmark_llama import llama
+from kernel.kv.byte_llama import model, tokenizer
 from mnemos.activation.chunks import Host
+from mnemos.activation.landmark.attention import install
+from mnemos.activation.landmark.module import Landmarked
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.activation.published import reason_against
@@ -18,6 +22,7 @@ from mnemos.activation.shadow import sources
 from mnemos.errors import Invalid, NotFound, QuotaExceeded
 from mnemos.kernel.kv import prompts
 from mnemos.kernel.kv.shapes import Shape
+from mnemos.models.local.model import LocalModel
 
 torch.set_num_threads(1)
 MODEL = model()
@@ -176,6 +181,48 @@ def test_what_one_request_needs_is_never_what_is_kept(mem: mnemos.Mnemos, said: 
     both = shelf.take(ids, "rebuilt", policy=Shape.of(said).policy)
     logits(both.memory)
     assert both.memory.nbytes().total < logits_full(*TEXTS).nbytes().total
+
+
+def test_layers_of_limited_sight_read_again(tmp_path: Path) -> None:
+    config = Qwen2Config(vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                           max_position_embeddings=512, initializer_range=0.3, sliding_window=24, use_sliding_window=True,
+                         layer_types=["full_attention", "sliding_attention"])  # fmt: skip
+    sliding = LocalModel.random(config, tokenizer=tokenizer())
+    question = sliding.encode(QUESTION, special=False)
+    with mnemos.open(tmp_path / "memory.db", embedder="none", language_model=sliding) as mem:
+        (id, _) = add(mem)
+        shelf = mem.space("alice").kv
+        for said in (OF_A_REQUEST[0], KEPT[0]):
+            given = shelf.take([id], policy=said)
+            whole = sliding.prefill(given.tokens, KVMemory.of(sliding.module, Shape.of(said).policy))
+            if said in OF_A_REQUEST:
+                whole = sliding.prefill([*given.tokens, *question], KVMemory.of(sliding.module, Shape.of(said).policy))
+            else:
+                whole = sliding.prefill(question, whole.cache)
+            assert torch.allclose(sliding.prefill(question, given.memory).logits, whole.logits, atol=1e-4)
+
+
+def test_a_model_with_landmarks_keeps_its_blocks(tmp_path: Path) -> None:
+    plain = llama(words=98, max_position_embeddings=512)
+    install(plain, 7, 97)
+    landmarked = LocalModel(Landmarked(plain, top=2), tokenizer=tokenizer())
+    with mnemos.open(tmp_path / "memory.db", embedder="none", language_model=landmarked, kv_policy="landmark:block=7,top=2") as mem:
+        ids = add(mem)
+        shelf = mem.space("alice").kv
+        shelf.warm(ids)
+        given, question = shelf.take(ids[:1]), landmarked.encode(QUESTION, special=False)
+        assert (given.read, given.memory.nbytes().far > 0) == (0, True)
+        whole = landmarked.prefill(question, landmarked.prefill(given.tokens).cache).logits
+        assert torch.equal(landmarked.prefill(question, given.memory).logits, whole)
+        both = shelf.take(ids).memory
+        sources.hide(both, ids[0])
+        first = len(landmarked.encode(f"{TEXTS[0].strip()}\n"))
+        held = sorted(both.held()[0][0][0])
+        assert first + first // 7 - 7 < held[0] <= first + first // 7 + 8  # landmarks stand between tokens; a block that holds some goes whole
+        assert len(held) > len(TEXTS[1]) - 8
+        for wrong in ("landmark:block=6,top=2", "full"):
+            with pytest.raises(Invalid, match="landmarks"):
+                shelf.warm(ids, policy=wrong)
 
 
 def logits_full(*texts: str) -> KVMemory:

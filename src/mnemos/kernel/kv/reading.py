@@ -67,7 +67,7 @@ def tokens_of(model: LanguageModel, text: str) -> tuple[tuple[int, ...], int]:
 def read(model: LanguageModel, texts: Sequence[tuple[str, str]], shape: Shape = FULL_SHAPE) -> Read:
     """Lets the model read texts, each with the id of its memory, one after the other and nothing before them, in the form that is asked for, which
     knows then whose tokens are whose (`mnemos.activation.shadow.sources`)."""
-    from mnemos.activation.published import empty  # torch, only where it is needed
+    from mnemos.activation.published import empty, place  # torch, only where it is needed
     from mnemos.activation.shadow.sources import label
 
     each = [tokens_of(model, text) for _, text in texts]
@@ -79,7 +79,7 @@ def read(model: LanguageModel, texts: Sequence[tuple[str, str]], shape: Shape = 
     if not shape.full and len(memory.managed):
         end = each[0][1]
         for (id, _), (its, head) in zip(texts, each, strict=True):
-            label(memory, id, end, end + len(its) - head)
+            label(memory, id, place(shape.policy, end), place(shape.policy, end + len(its) - head))
             end += len(its) - head
     return Read(tuple(tokens), memory, each[0][1], seconds)
 

@@ -115,8 +115,8 @@ class KVShelf:
         shape.metadata()
         for id in [ids] if isinstance(ids, (str, UUID)) else ids:
             source = parse_id(id)
-            size = model.kv_bytes(len(tokens_of(model, self._text(source))[0]))
-            outcomes += self._warm(model, source, uses, size if uses is None else 0, shape)
+            self._text(source)
+            outcomes += self._warm(model, source, uses, shape, stays=uses is None)
         self._tier.let_go(self.space.system)
         return outcomes
 
@@ -139,23 +139,23 @@ class KVShelf:
         """The form that is asked for, or that of the store."""
         return Shape.of(self.space.system.kv_policy if policy is None else policy)
 
-    def _warm(self, model: LanguageModel, source: UUID, uses: int | None, size: int, shape: Shape) -> list[Outcome]:
-        """`size`: bytes that are to have room in any case; 0 where the scheduler has made room."""
+    def _warm(self, model: LanguageModel, source: UUID, uses: int | None, shape: Shape, *, stays: bool) -> list[Outcome]:
+        """`stays`: whether it is to have room in any case, and not only where the scheduler has made some."""
         with self._tier.building(self.space.system):  # or two threads would keep the same text twice
             mine = [entry for entry in self._of(source) if not entry.stale and (entry.fingerprint, entry.digest) == (model.fingerprint, shape.digest)]
             if any(entry.state == "ready" for entry in mine):
                 return []
             if (cold := next((entry for entry in mine if entry.state == State.ARCHIVED.word), None)) is not None:
                 self.space.restore(cold.id)
-                self._account(source, shape, stays=bool(size))
+                self._account(source, shape, stays=stays)
                 return []
-            if size and shape.full:
-                self._tier.make_room(self.space.system, size)
+            if stays and shape.full:  # how many bytes another form takes is known when it is made
+                self._tier.make_room(self.space.system, model.kv_bytes(len(tokens_of(model, self._text(source))[0])))
             options: dict[str, Any] = {} if uses is None else {"reuse": uses}
             outcome = transform(self.space, "read", [source], options=options if shape.full else {**options, "policy": str(shape)})
             if outcome.accepted:
                 self._replaced(source, keep=None if outcome.cube is None else outcome.cube.id)
-                self._account(source, shape, stays=bool(size))
+                self._account(source, shape, stays=stays)
             return [outcome]
 
     def _account(self, source: UUID, shape: Shape, *, stays: bool) -> None:
@@ -363,7 +363,7 @@ class KVShelf:
             return
         start, outcomes = time.perf_counter(), []
         try:  # also where it is held, as far as the scheduler knows: what is there is stale, or gone
-            outcomes = self._warm(language_model(system), source, None, 0, shape)
+            outcomes = self._warm(language_model(system), source, None, shape, stays=False)
         finally:
             if not any(entry.digest == shape.digest for entry in self._of(source)):  # declined, or there was no room
                 system.scheduler.drop(TIER, key)
