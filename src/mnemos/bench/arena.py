@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mnemos.base.meter import Seconds, machine
-from mnemos.bench import arena_calls, arena_memory, arena_speed
+from mnemos.bench import arena_calls, arena_kv, arena_memory, arena_speed
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Result
 from mnemos.bench.threads import one_thread
@@ -16,6 +16,7 @@ NOTES = (
     "Resident memory is the process's growth (RSS), for shared pages its proportional share (PSS); pages that return are told by mincore and the "
     "memory file's blocks as well.",
     "Calls of commit and un-commit are pages mapped and unmapped on the counting backend: a GPU's driver is called once for each.",
+    "What growth writes counts what concatenations, copies and clones put out; its peak is that of the process's resident memory (VmHWM).",
     "The GPU's checks of the sheet are not part of this run.",
 )
 
@@ -27,6 +28,7 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         parts = [
             arena_memory.measure(options.rng(), options.quick, options.say),
             arena_speed.measure(options.quick, options.say),
+            arena_kv.measure(options.quick, options.say),
             arena_calls.measure(options.seed, options.quick, options.say),
         ]
     checks = [check for found, _ in parts for check in found]

@@ -45,7 +45,7 @@ def _arena(layers: int) -> Arena:
     return Arena(Layout(layers, HEADS, DIM, "float32", 1, 8192))
 
 
-def _in_turns(arms: Sequence[Callable[[], object]], steps: int) -> np.ndarray:
+def in_turns(arms: Sequence[Callable[[], object]], steps: int) -> np.ndarray:
     """Seconds of processor time (arms, steps), of this thread, in which all of it is done; arms take turns, each first as often as any other."""
     took = np.zeros((len(arms), steps))
     for step in range(steps):
@@ -57,7 +57,7 @@ def _in_turns(arms: Sequence[Callable[[], object]], steps: int) -> np.ndarray:
     return took
 
 
-def _ratio(took: np.ndarray, block: int) -> tuple[float, tuple[float, float], int]:
+def ratio(took: np.ndarray, block: int) -> tuple[float, tuple[float, float], int]:
     """Of the first arm's time to the second's: median over runs of `block` steps side by side, its 95 % interval by order statistics, and runs."""
     runs = took.shape[1] // block
     sums = took[:, : runs * block].reshape(2, runs, block).sum(2)
@@ -74,7 +74,7 @@ def _growth(rounds: int) -> tuple[Check, dict[str, Any]]:
     for _ in range(rounds):
         with _arena(1) as arena:
             caches: list[Cache] = [DynamicCache(), ArenaCache(arena, overlap=False)]
-            took = _in_turns([lambda cache=cache: cache.update(states, states, 0) for cache in caches], TOKENS)  # type: ignore[misc]
+            took = in_turns([lambda cache=cache: cache.update(states, states, 0) for cache in caches], TOKENS)  # type: ignore[misc]
         totals.append(took.sum(1))
         ratios.append(float(totals[-1][0] / totals[-1][1]))
     concatenating, in_place = np.median(totals, 0)
@@ -143,12 +143,12 @@ def _paged(blocks: int) -> tuple[Check, dict[str, Any]]:
             cache.update(past, past, 0)
             paged = _Paged(past.transpose(1, 2), past.transpose(1, 2), 10 * blocks)
             step = _arena_step(cache, 1)
-            took = _in_turns([lambda: paged.step(states), lambda: step(states)], 10 * blocks)  # noqa: B023  (called in this round)
-        found.append(_ratio(took, 10))
+            took = in_turns([lambda: paged.step(states), lambda: step(states)], 10 * blocks)  # noqa: B023  (called in this round)
+        found.append(ratio(took, 10))
         for name, some in zip(("gathered pages", "arena"), took, strict=True):
             rows[f"a step at {tokens:,} tokens, {name}"] = {"ms": float(np.median(some)) * 1e3}
-    ratio, interval, runs = min(found)
-    return Check("decoding step at ≥ 2,048 tokens: gathered pages ÷ arena", ratio, 1.3, interval=interval, n=runs), rows
+    lowest, interval, runs = min(found)
+    return Check("decoding step at ≥ 2,048 tokens: gathered pages ÷ arena", lowest, 1.3, interval=interval, n=runs), rows
 
 
 def _steady(blocks: int) -> tuple[list[Check], dict[str, Any]]:
@@ -160,10 +160,10 @@ def _steady(blocks: int) -> tuple[list[Check], dict[str, Any]]:
             for layer in range(layers):
                 cache.update(past, past, layer)
             ideal, step = _Allocated(layers, PAGED_FROM, 10 * blocks), _arena_step(cache, layers)
-            took = _in_turns([lambda: step(states), lambda: ideal.step(states)], 10 * blocks)  # noqa: B023  (called in this round)
-        ratio, interval, runs = _ratio(took, 10)
+            took = in_turns([lambda: step(states), lambda: ideal.step(states)], 10 * blocks)  # noqa: B023  (called in this round)
+        found, interval, runs = ratio(took, 10)
         name = f"steady decoding, {layers} layer{'s' * (layers > 1)}: arena ÷ preallocated"
-        checks.append(Check(name, ratio, threshold, at_least=False, interval=interval, n=runs))
+        checks.append(Check(name, found, threshold, at_least=False, interval=interval, n=runs))
         for name, some in zip(("arena", "preallocated"), took, strict=True):
             rows[f"a step of {layers} layers from 2,048 tokens on, {name}"] = {"ms": float(np.median(some)) * 1e3}
     return checks, rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from mnemos.activation.arena.lease import Lease, extend
@@ -25,6 +26,8 @@ class LeasedRoom:
     leases: list[Lease]
     """Of keys and values together, or one of each."""
     _sizes: Sizes
+    _wholes: tuple[Tensor, Tensor]
+    """All rows that the leases could ever have, [B, G, max_ctx, d] and [B, G, max_ctx, e]."""
 
     def __init__(self, tenancy: Tenancy, keys: Tensor, values: Tensor) -> None:
         self._tenancy = tenancy
@@ -62,7 +65,7 @@ class LeasedRoom:
             for lease in self.leases:
                 lease.close()
             self._sizes, self.leases = before
-            self._show()
+            self._look()
             raise
         for lease in before[1]:
             lease.close()
@@ -80,7 +83,7 @@ class LeasedRoom:
         twin._tenancy, twin._sizes, twin.leases = landlord or self._tenancy, self._sizes, []
         for lease in self.leases:
             twin.leases.append(self._tenancy.arena.fitting(lease.arena, self._tenancy.namespace, lease.fork))
-        twin._show()
+        twin._look()
         twin._tenancy.rooms.add(twin)
         return twin
 
@@ -92,7 +95,7 @@ class LeasedRoom:
         """Gives everything back."""
         for lease in self.leases:
             lease.close()
-        self.leases, self.keys, self.values = [], self.keys.new_empty(0), self.values.new_empty(0)
+        self.leases, self._wholes, self.keys, self.values = [], _NOTHING, *_NOTHING
         self._tenancy.rooms.discard(self)
 
     def _open(self, keys: Tensor, values: Tensor) -> None:
@@ -106,7 +109,7 @@ class LeasedRoom:
         self.leases = [Lease(each, self._tenancy.namespace, overlap=False, returns=True) for each in arenas]
         for lease in self.leases:
             lease.open(keys.shape[0] * keys.shape[1])
-        self._show()
+        self._look()
 
     def _write(self, keys: Tensor, values: Tensor) -> None:
         length = keys.shape[2]
@@ -119,14 +122,16 @@ class LeasedRoom:
             lease.trim(self._whole(length, lease))
         self._show()
 
-    def _show(self) -> None:
+    def _look(self) -> None:
+        """At slots that are new."""
         first, last = self.leases[0], self.leases[-1]
-        tokens = min(lease.tokens for lease in self.leases)
-        self.keys, self.values = _view(first, 0, self._heads, tokens), _view(last, last.arena.layout.planes - 1, self._heads, tokens)
+        self._wholes = _view(first, 0, self._sizes[0]), _view(last, last.arena.layout.planes - 1, self._sizes[0])
+        self._show()
 
-    @property
-    def _heads(self) -> int:
-        return self._sizes[0]
+    def _show(self) -> None:
+        """Views of what there are pages for."""
+        tokens = min(lease.tokens for lease in self.leases)
+        self.keys, self.values = (whole.narrow(2, 0, tokens) for whole in self._wholes)
 
     @staticmethod
     def _whole(tokens: int, lease: Lease) -> int:
@@ -136,13 +141,16 @@ class LeasedRoom:
         return whole if tokens > layout.max_ctx else min(whole, layout.max_ctx)
 
 
+_NOTHING = torch.empty(0, 0, 0, 0), torch.empty(0, 0, 0, 0)
+
+
 def _sizes(keys: Tensor, values: Tensor) -> Sizes:
     return int(keys.shape[1]), int(keys.shape[3]), int(values.shape[3]), keys.dtype
 
 
-def _view(lease: Lease, plane: int, heads: int, tokens: int) -> Tensor:
-    """[B, G, tokens, d] of a lease that has a slot for each head."""
+def _view(lease: Lease, plane: int, heads: int) -> Tensor:
+    """[B, G, max_ctx, d] of a lease that has a slot for each head."""
     layout, first = lease.arena.layout, tensor(lease.arena, 0, plane)
     slot = layout.slot_stride // layout.item_bytes
-    shape, strides = (lease.batch // heads, heads, tokens, layout.head_dim), (heads * slot, slot, layout.head_dim, 1)
+    shape, strides = (lease.batch // heads, heads, layout.max_ctx, layout.head_dim), (heads * slot, slot, layout.head_dim, 1)
     return first.as_strided(shape, strides, first.storage_offset() + lease.slots.start * slot)

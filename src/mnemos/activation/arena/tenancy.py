@@ -44,7 +44,7 @@ class KVArena:
         let_go: LetGo | None = None,
         max_ctx: int = 32 * KIB,
         slots: int = 4 * KIB,
-        page: int = 16 * KIB,
+        page: int = 32 * KIB,
         backend: Backend | None = None,
     ) -> None:
         """`max_ctx`: tokens of the longest row of a layer; `slots`: heads of rows of layers that there are at once; `page`: bytes that a head's keys
