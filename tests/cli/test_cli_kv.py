@@ -50,6 +50,7 @@ def test_a_text_is_kept_by_a_policy(mnemos: Mnemos, monkeypatch: pytest.MonkeyPa
     assert small["bytes"] < full["bytes"]
     assert [line.split("\t")[-1] for line in mnemos("kv", "list").out.splitlines()[1:-1]] == ["full", said]
     assert ["policy", said] in [line.split("\t") for line in mnemos("kv", "inspect", small["id"]).out.splitlines()]
+    assert mnemos("kv", "drop", text).out == "Dropped, in 2 forms. The text is still there.\n"
     assert "of one request" in mnemos("kv", "warm", text, "--policy", "snapkv:share=0.5", "--json").error["message"]
     assert "no KV policy is named" in mnemos("kv", "warm", text, "--policy", "colour", "--json").error["message"]
 

@@ -139,14 +139,19 @@ def warm(
 
 @command
 def drop(session: Session, id: IdArgument) -> None:
-    """Let go of a KV memory; its text stays. A prompt's part goes with all that follow it."""
+    """Let go of a KV memory, or of all those of a text; the text stays. A prompt's part goes with all that follow it."""
     with session.open() as mem:
-        certificate = session.view(mem).kv.drop(id)
+        kv = session.view(mem).kv
+        of_text = kv.inspect(id).source is not None
+        certificate = kv.drop(id)
     if session.json:
         print_json(certificate.as_json())
         return
     more = len(certificate.cubes) - 1
-    session.tell(f"Dropped, with {counted(more, 'part that follows', 'parts that follow')}." if more else "Dropped. The text is still there.")
+    if more and of_text:
+        session.tell(f"Dropped, in {more + 1} forms. The text is still there.")
+    else:
+        session.tell(f"Dropped, with {counted(more, 'part that follows', 'parts that follow')}." if more else "Dropped. The text is still there.")
 
 
 app = typer.Typer(name="kv", help="What a local language model has read, kept so that it need not read it again.", no_args_is_help=True)

@@ -104,7 +104,7 @@ def inspect(space: Existing, id: Id) -> Response:
 
 @router.delete(f"{_ALL}/{{id}}", response_model=models.Certificate, responses=WRITES)
 def drop(request: Request, space: Existing, id: Id) -> Response:
-    """Let go of a KV memory, by its own id or by that of its text, which stays; of a part of a prompt with all that follow."""
+    """Let go of a KV memory, by its own id, or of all those of a text, which stays; of a part of a prompt with all that follow."""
     certificate = space.kv.drop(id)
     request.app.state.metrics.forgot(len(certificate.cubes))
     return Answer(certificate.as_json())

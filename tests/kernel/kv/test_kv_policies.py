@@ -90,6 +90,9 @@ def test_another_policy_is_another_memory_beside_it(mem: mnemos.Mnemos, tmp_path
     assert mem.scheduler.tiers()["kv"]["bytes"] == full + eight
     assert shelf.take(ids[:1], policy=few).taken == 0
     assert shelf.take(ids[:1], policy=many).read == shelf.take(ids[:1]).read == 0
+    left = {entry.id for entry in shelf.entries()}
+    assert {cube.id for cube in shelf.drop(ids[0]).cubes} == left
+    assert (shelf.entries(), mem.scheduler.tiers()["kv"]["bytes"]) == ([], 0)
 
 
 def test_room_is_what_the_form_takes(tmp_path: Path) -> None:
@@ -246,8 +249,8 @@ def test_every_policy_is_either_kept_or_says_why_not() -> None:
 def test_policies_that_are_none_are_refused(mem: mnemos.Mnemos) -> None:
     ids = add(mem)
     shelf = mem.space("alice").kv
-    options = ("", "bits", "bits=2,bits=4", "bits=3", "colour=1", "{bits")
-    for wrong in ("", "colour", *(f"kivi:{each}" for each in options), "shadowkv:folder=here", "landmark"):
+    options = ("", "bits", "bits=2,bits=4", "bits=3", "bits=2.0", "recent=true", "recent=NaN", "colour=1", "{bits")
+    for wrong in ("", "colour", *(f"kivi:{each}" for each in options), "shadowkv:folder=here", "shadowkv:chunk=2.5", "shadowkv:share=x", "landmark"):
         with pytest.raises(Invalid):
             shelf.warm(ids, policy=wrong)
     with pytest.raises(Invalid, match="write it"):

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,11 @@ class Shape:
         """Raises `Invalid` for a name that is none, and options that it does not take."""
         from mnemos.activation.policies import policy  # torch, only where it is needed
 
-        return policy(self.name, **(self.options or {})) if self.given is None else self.given
+        if self.given is not None:
+            return self.given
+        made = policy(self.name, **(self.options or {}))
+        _check_types(made, self.name)
+        return made
 
     @property
     def full(self) -> bool:
@@ -108,10 +112,29 @@ def shape_of(content: Content) -> tuple[str, str]:
     return (str(said["is"]), str(said["digest"])) if isinstance(said, Mapping) else (FULL_NAME, "")
 
 
+def _check_types(made: Any, name: str) -> None:
+    """Raises `Invalid` where a part of a policy has a value of another type than it says: it would be found out when a text has been read."""
+    for field in fields(made) if is_dataclass(made) else ():  # the full one has no options
+        value, wanted = getattr(made, field.name), str(field.type).removesuffix(" | None")
+        for part in value if isinstance(value, tuple) else (value,):
+            if is_dataclass(part):
+                _check_types(part, name)
+        right = _TYPES.get(wanted)
+        if right is not None and value is not None and (not isinstance(value, right) or (isinstance(value, bool) and wanted != "bool")):
+            raise Invalid(f"the KV policy {name!r}: {field.name} is {shown(value)}, and has to be of type {field.type}")
+
+
+_TYPES: Mapping[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "bool": bool, "str": str}
+
+
+def _not_finite(constant: str) -> None:
+    raise ValueError(f"{constant} is no value of an option")
+
+
 def _options(text: str, said: str) -> dict[str, Any]:
     if text.startswith("{"):
         try:
-            whole = json.loads(text)
+            whole = json.loads(text, parse_constant=_not_finite)
         except ValueError as error:
             raise Invalid(f"the options of the KV policy {shown(said)} are no JSON object: {error}") from None
         return dict(whole)
@@ -121,7 +144,7 @@ def _options(text: str, said: str) -> dict[str, Any]:
         if not equals or not name.isidentifier() or not value or name in options:
             raise Invalid(f"the options of the KV policy {shown(said)} are written option=value,…, each once; {shown(piece)} is none")
         try:
-            options[name] = json.loads(value)
+            options[name] = json.loads(value, parse_constant=_not_finite)
         except ValueError:
             options[name] = value
     return options

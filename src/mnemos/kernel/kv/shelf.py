@@ -229,20 +229,24 @@ class KVShelf:
             return [self._entry(snapshot, row) for row in self._seen(snapshot, readings(snapshot, self.space.num, readers))]
 
     def inspect(self, id: str | UUID) -> Entry:
-        """One of them. Raises `NotFound`."""
+        """One of them; of those of one text, the oldest. Raises `NotFound`."""
+        return self._named(id)[0]
+
+    def _named(self, id: str | UUID) -> list[Entry]:
+        """That of this id, or all of the text of this id. Raises `NotFound`."""
         wanted = str(parse_id(id))
-        for entry in self.entries():
-            if wanted in (entry.id, entry.source):
-                return entry
+        if found := [entry for entry in self.entries() if wanted in (entry.id, entry.source)]:
+            return found
         raise NotFound(f"space {self.space.name!r} has no KV memory {wanted}, and none of a text of that id; `mnemos kv list` shows those there are")
 
     def drop(self, id: str | UUID) -> Certificate:
-        """Lets go of a KV memory, named by its own id or by that of its text, which stays; of a part of a prompt with all that follow. Raises
+        """Lets go of a KV memory, named by its own id, or of all those of a text, which stays; of a part of a prompt with all that follow. Raises
         `NotFound`, `Frozen`, `PermissionDenied`."""
-        entry = self.inspect(id)
-        certificate = self.space.forget([entry.id], reason="KV memory let go of")
+        entries = {entry.id: entry for entry in self._named(id)}
+        certificate = self.space.forget(list(entries), reason="KV memory let go of")
         for cube in certificate.cubes:
-            key = key_of(entry.source, entry.digest) if entry.source and entry.fingerprint == self._tier.fingerprint else cube.id
+            entry = entries.get(cube.id)
+            key = key_of(entry.source, entry.digest) if entry and entry.source and entry.fingerprint == self._tier.fingerprint else cube.id
             self.space.system.scheduler.drop(TIER, key)
             self._tier.keep(key)  # what is kept of the text later is another
         return certificate
@@ -287,9 +291,9 @@ class KVShelf:
         from mnemos.activation.published import read_on, reads_in_full
 
         model, shape = language_model(self.space.system), Shape.of(policy)
-        begun, named = self.prefix(prompt, policy=policy), ids_of(sources)
+        begun, named = self.prefix(prompt, policy=shape.policy), ids_of(sources)
         if keep and reads_in_full(shape.policy) and self._may_write() and not self.space.system.store.inside:
-            context = read_on(model, begun.rest, begun.memory)
+            context = model.prefill(begun.rest, begun.memory) if shape.full else read_on(model, begun.rest, begun.memory)
             with contextlib.suppress(StoreFull):  # to keep it is a help, and no more: the answer does not wait for room
                 self.keep(begun, sources=named)
             begun.memory.settle()
