@@ -60,6 +60,17 @@ def test_blocks_that_are_asked_for_are_seen_and_the_others_are_not(by: str) -> N
     assert (static - dense)[:, 200:].norm() > 0.5 * dense[:, 200:].norm()
 
 
+def test_the_last_queries_may_see_all() -> None:
+    queries, keys, values = states()
+    output, pairs, _ = read(queries, keys, values, TopBlocks(top=8, block=8, rows=10, sinks=8, local=16, last=25), 0.3)
+    plain, fewer, _ = read(queries, keys, values, TopBlocks(top=8, block=8, rows=10, sinks=8, local=16), 0.3)
+    dense = masked(queries, keys, values, torch.ones(LENGTH, LENGTH, dtype=torch.bool).tril())
+    assert torch.allclose(output[:, -25:], dense[:, -25:], atol=1e-5)
+    assert torch.allclose(output[:, :200], plain[:, :200], atol=1e-5)
+    assert not torch.allclose(plain[:, -25:], dense[:, -25:], atol=1e-2)
+    assert pairs > fewer
+
+
 @pytest.mark.parametrize("pattern", [AShape(4, 500), TriShape(4, 8, 300), TopBlocks(top=300, block=4, rows=7, sinks=4, local=3)])
 def test_a_pattern_with_room_for_all_sees_all(pattern: Pattern) -> None:
     queries, keys, values = states()

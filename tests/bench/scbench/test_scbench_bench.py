@@ -106,10 +106,14 @@ def test_the_benchmark_puts_its_parts_together(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(on_models, "TASKS", ("kv", "math_find"))
     monkeypatch.setattr(benchmark, "QUICK_FINDING_SESSIONS", 1)
     monkeypatch.setattr(benchmark, "QUICK_FRONT_TASKS", ("kv",))
+    monkeypatch.setattr(benchmark, "QUICK_SPARSE", (1, 1, 256))
+    monkeypatch.setattr(benchmark, "QUICK_LEDGERS", (1, 160))
+    monkeypatch.setattr("mnemos.models.reference.ledger.LENGTH", 160)
     result = benchmark.run(find("scbench"), Options(quick=True))
     metrics = [each["metric"] for each in result.details["checks"]]
     assert len(metrics) == len(set(metrics) - {"x"}) + 2
-    for part in ("reused prefix", "12 tasks", "question known", "two bits", "many-shot", "area under the front", "deleted facts", "tenant"):
+    for part in ("reused prefix", "12 tasks", "question known", "two bits", "many-shot", "area under the front", "deleted facts", "tenant",
+                 "finding 3", "finding 4"):  # fmt: skip
         assert any(part in metric for metric in metrics), part
     tables = result.details["tables"]
     assert tables["Does the full cache answer it?"]["kv"] == {"answered": 1.0, "counts": "yes"}

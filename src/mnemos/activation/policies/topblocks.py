@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mnemos.activation.blocks import BOUNDS, MEAN
 from mnemos.activation.policies import policy
+from mnemos.activation.policies.ashape import ROWS
 from mnemos.activation.policy import Policy
 from mnemos.activation.sparse import Chosen, Sparse, band, blocks, check_window
 from mnemos.base.errors import Invalid
@@ -32,11 +33,14 @@ class TopBlocks:
     local: int = 256
     by: str = MEAN
     """What stands for a block of keys: their "mean", or their "bounds", twice as many products."""
+    last: int = 0
+    """So many of the last queries of what is read at once see all, as in Tri-shape."""
 
     def __post_init__(self) -> None:
         check_window("topblocks", self.sinks, self.local)
-        if min(self.block, self.rows) < 1 or self.top < self.block:
-            raise Invalid(f"topblocks: rows={self.rows} and block={self.block} have to be 1 or more, and top={self.top} at least a block")
+        if min(self.block, self.rows) < 1 or self.top < self.block or self.last < 0:
+            raise Invalid(f"topblocks: rows={self.rows} and block={self.block} have to be 1 or more, top={self.top} at least a block, and "
+                          f"last={self.last} 0 or more")  # fmt: skip
         if self.by not in (MEAN, BOUNDS):
             raise Invalid(f"topblocks: what stands for a block is {MEAN!r} or {BOUNDS!r}, not {self.by!r}")
 
@@ -46,11 +50,11 @@ class TopBlocks:
         whole = keys[:, : length // self.block * self.block].unflatten(1, (-1, self.block))
         stand = (whole.mean(2),) if self.by == MEAN else (whole.amax(2), whole.amin(2))
         each = torch.arange(self.block, device=keys.device)
-        found = []
-        for start, stop in blocks(0, count, self.rows):
+        found, dense = [], max(0, count - self.last)
+        for start, stop in [*blocks(0, dense, self.rows), *blocks(dense, count, ROWS)]:
             end = max(0, before + start - self.local + 1) // self.block  # the blocks before this one are not among the newest tokens
             wanted = self.top // self.block
-            if end - skipped <= wanted:
+            if end - skipped <= wanted or start >= dense:
                 found.append(band(start, stop, before, 0, length, keys.device))
                 continue
             some = queries[:, start:stop].reshape(heads, -1, size)
@@ -69,6 +73,6 @@ class TopBlocks:
 
 
 def make(top: int = TopBlocks.top, block: int = TopBlocks.block, rows: int = TopBlocks.rows, sinks: int = TopBlocks.sinks,
-         local: int = TopBlocks.local, by: str = MEAN, keep: str = "full", **options: Any) -> Policy:  # fmt: skip
+         local: int = TopBlocks.local, by: str = MEAN, last: int = 0, keep: str = "full", **options: Any) -> Policy:  # fmt: skip
     """`keep` names the policy that decides on what is kept; further options are its."""
-    return Sparse(TopBlocks(top, block, rows, sinks, local, by), policy(keep, **options), "topblocks")
+    return Sparse(TopBlocks(top, block, rows, sinks, local, by, last), policy(keep, **options), "topblocks")

@@ -11,6 +11,7 @@ from mnemos.bench.result import Check, Result
 from mnemos.bench.scbench import chosen, on_generators
 from mnemos.bench.scbench.curves import MASTERED, answered, by_method, mastered, score_table, system_table, transposed, turn_table
 from mnemos.bench.scbench.harness import MODES
+from mnemos.bench.threads import one_thread
 
 SUITE_SESSIONS, QUICK_SUITE_SESSIONS = 4, 1
 FINDING_SESSIONS, QUICK_FINDING_SESSIONS = 100, 4
@@ -20,6 +21,10 @@ FRONT_SESSIONS, QUICK_FRONT_SESSIONS = 10, 1
 QUICK_FRONT_TASKS = ("kv",)
 CHANGE_SESSIONS, QUICK_CHANGE_SESSIONS = 5, 2
 CHANGE_TURNS, QUICK_CHANGE_TURNS = 4, 2
+SPARSE, QUICK_SPARSE = (50, 50, 16384), (2, 4, 2048)
+"""Sessions and ledgers that are read sparsely, and tokens of which reading is timed."""
+LEDGERS, QUICK_LEDGERS = (60, 600), (4, 240)
+"""Ledgers of which half is generated, and their words."""
 MEMORY_SESSIONS, QUICK_MEMORY_SESSIONS = 4, 1
 SEED = 1000
 """Sessions of models begin here, after those that generators are judged on."""
@@ -73,6 +78,7 @@ def run(benchmark: Benchmark, options: Options) -> Result:
             tables[f"Suite, {mode}: scores"] = score_table(its, rng, counted)
     tables["Text memory, multi-turn: scores"] = score_table(remembered, rng)
     if reads:
+        from mnemos.bench.scbench import shifting, sparse_reading
         from mnemos.bench.scbench.findings import FRONT_TASKS, changes, compared, findings, fronts
 
         counts = (QUICK_FINDING_SESSIONS, QUICK_FINDING_SESSIONS) if quick else (FINDING_SESSIONS, CLOSE_SESSIONS)
@@ -80,6 +86,11 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         tables["Findings, KV and many-shot: scores"] = {
             f"{name}: {label}": turn_table(its, rng) for name, some in found.results.items() for label, its in by_method(some).items()
         }
+        sizes = QUICK_SPARSE if quick else SPARSE
+        with one_thread():  # small products one after the other
+            sparse, read = sparse_reading.measure(model, *sizes, seed, rng, options.say)
+            shifted, long = shifting.measure(*(QUICK_LEDGERS if quick else LEDGERS), seed, rng, options.say)
+        tables |= read | long
         tasks = QUICK_FRONT_TASKS if quick else FRONT_TASKS
         compare = compared(model, QUICK_FRONT_SESSIONS if quick else FRONT_SESSIONS, seed, options.say, tasks)
         shown, areas = fronts(compare, rng)
@@ -88,7 +99,7 @@ def run(benchmark: Benchmark, options: Options) -> Result:
         size = (QUICK_CHANGE_SESSIONS, QUICK_CHANGE_TURNS) if quick else (CHANGE_SESSIONS, CHANGE_TURNS)
         changed, apart = changes(model, *size, seed, options.say)
         tables["Facts corrected and deleted, tenants apart, KV"] = changed
-        checks += [*found.checks, *areas, *apart]
+        checks += [*found.checks, *sparse, *shifted, *areas, *apart]
         notes += found.notes
     else:
         notes.append(CANNOT_READ)
