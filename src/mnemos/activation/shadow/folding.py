@@ -237,8 +237,8 @@ def _begun(fresh: Numbers, before: Numbers, first: Tensor) -> Numbers:
 
 
 def _spread(vectors: Tensor, taken: Taken, bits: int | None) -> Tensor:
-    """Directions [B, D, r], each as long as the coefficients of these tokens spread, and of zeros where they hardly do; as they are where coefficients
-    are not in few bits."""
+    """Directions [B, D, r], each as long as the coefficients of these tokens spread, and of zeros where they hardly do; as they are where
+    coefficients are not in few bits."""
     if bits is None or not vectors.shape[-1]:
         return vectors
     square = sum((block @ vectors.float()).square().sum(1, keepdim=True) for block in taken.plain())
