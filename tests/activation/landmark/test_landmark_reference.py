@@ -7,7 +7,7 @@ import torch
 from landmark_dense import Segmentwise
 from landmark_llama import BLOCK, LANDMARK, ids, with_landmarks
 
-from mnemos.activation.landmark import reference, tokens
+from mnemos.activation.landmark import dense, reference, tokens
 from mnemos.activation.landmark.attention import BLOCK as SAYS_BLOCK
 from mnemos.activation.landmark.module import Landmarked
 from mnemos.activation.landmark.retrofit import Retrofit
@@ -60,3 +60,13 @@ def test_lessons_are_the_same_each_time_and_fit_what_it_is_said_to_have_learnt_o
         assert bool(marked[:, reference.BLOCK :: reference.BLOCK + 1].all())
         assert marked.sum() == len(one.ids) * (one.ids.shape[1] // (reference.BLOCK + 1))
     assert len(language.VOCABULARY) == reference.LANDMARK
+
+
+def test_the_one_with_small_blocks_finds_keys_that_stand_densely() -> None:
+    model, _ = dense.load()
+    assert dense.card()["bytes"] <= 3_000_000
+    assert dense.card()["silent"]
+    assert getattr(model.config, SAYS_BLOCK) == dense.BLOCK
+    reader = Landmarked(model, top=dense.TOP, bits=dense.BITS)
+    asked = [tasks.make("kv", 300, 5, f"published {number}") for number in range(2)]
+    assert score(reader, asked).accuracy >= 0.8

@@ -11,18 +11,19 @@ import json
 import platform
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 import transformers
 
-from mnemos.activation.landmark import small
+from mnemos.activation.landmark import dense, small
+from mnemos.activation.landmark import reference as sparse
 from mnemos.activation.landmark.lessons import Texts
 from mnemos.activation.landmark.module import Landmarked
-from mnemos.activation.landmark.reference import BLOCK, LESSONS, STAGES, TRAINED, folder, lessons
 from mnemos.activation.landmark.retrofit import CARD, Retrofit
 from mnemos.activation.landmark.training import STATE, Training
 from mnemos.models import reference
@@ -30,8 +31,14 @@ from mnemos.models.reference import tasks
 from mnemos.models.reference.score import accuracy
 from mnemos.models.reference.training.batches import Books
 
-SCORED = (("kv", "needle", "rule"), (512, 1024), (2, 4))
-"""Tasks, lengths and numbers of blocks brought back that the card has scores of; of the other tasks it has those at the first length."""
+TAUGHT: Mapping[str, ModuleType] = {"reference": sparse, "dense": dense}
+"""Ways in which the reference model was taught."""
+SCORED = (("kv", "needle", "rule"), (512, 1024))
+"""Tasks and lengths that the card has scores of; of the other tasks it has those at the first length."""
+LOOKED_UP = ("kv", "copy", "needle", "rule")
+"""The tasks that the model with small blocks is for."""
+TOPS = (2, 4)
+"""Numbers of blocks brought back by the model with large ones."""
 QUESTIONS = 40
 """Of each score."""
 VERSIONS = {"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__}
@@ -42,16 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("python -m mnemos.activation.landmark", description=about)
     parser.add_argument("--out", type=Path, required=True, help="folder of the resumable state and the log")
     parser.add_argument("--text", type=Path, help="folder with the plain texts (shared/data/text); models of notes need none")
-    parser.add_argument("--model", choices=("reference", *small.MODELS), default="reference", help="the reference model, or a small one from nothing")
+    parser.add_argument("--model", choices=(*TAUGHT, *small.MODELS), default="reference",
+                        help="the reference model, with landmarks every 15 words or every 4 (dense), or a small one from nothing")  # fmt: skip
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after so long, saved; call again to go on")
     parser.add_argument("--publish", action="store_true", help="train no more: score the state, and put it where it is loaded from")
     parser.add_argument("--to", type=Path, help="the folder to publish into, if not the package's own")
+    parser.add_argument("--questions", type=int, default=QUESTIONS, help="of each score of the card, four a session")
     parser.add_argument("--machine", default="", help="what the card says of the machine that trained")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if asked.publish and not any(asked.out.rglob(STATE)):
         parser.error(f"--publish: {asked.out} holds no state of a training; train into it first, without --publish")
-    if asked.model != "reference":
+    if asked.model not in TAUGHT:
         from_nothing(asked)
     elif asked.text is None:
         parser.error("the reference model learns from texts, too: give --text")
@@ -61,10 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def retrofitted(asked: argparse.Namespace) -> None:
     """Teaches the reference model, or goes on; and publishes it."""
-    retrofit, books = Retrofit(reference.load()[0], BLOCK), Books(asked.text)
+    taught = TAUGHT[asked.model]
+    retrofit, books = Retrofit(reference.load()[0], taught.BLOCK, silent=taught is dense), Books(asked.text)
     ends, done, first = time.monotonic() + 60 * asked.minutes, [], 0
-    for number, (recipe, until) in enumerate(STAGES, 1):
-        state, training = asked.out / str(number), Training(retrofit.model.train(), recipe, lessons(books, first))
+    for number, (_, until) in enumerate(taught.STAGES):
+        state, training = asked.out / str(number + 1), taught.begun(retrofit, number, books, first)
         if (state / STATE).exists():
             training.restore(state)
         if not asked.publish:
@@ -75,7 +85,7 @@ def retrofitted(asked: argparse.Namespace) -> None:
             break
         first += until
     if asked.publish:
-        publish(retrofit, done, asked.to or folder(), asked.machine)
+        publish(taught, retrofit, done, asked.to or taught.folder(), asked.machine, asked.questions)
 
 
 def from_nothing(asked: argparse.Namespace) -> None:
@@ -92,31 +102,36 @@ def from_nothing(asked: argparse.Namespace) -> None:
     training.train_to(asked.out, recipe.steps, 60 * asked.minutes)
 
 
-def publish(retrofit: Retrofit, steps: Sequence[int], to: Path, machine: str) -> None:
+def publish(taught: ModuleType, retrofit: Retrofit, steps: Sequence[int], to: Path, machine: str, questions: int) -> None:
     """Writes what was learnt, loads it as anybody would, and writes what that answers into its card."""
+    wanted = {"wanted": [asdict(each) for each in dense.WANTED]} if taught is dense else {}
     said = {
-        "name": "mnemos-reference-landmark",
+        "name": "mnemos-reference-landmark" + ("-dense" if taught is dense else ""),
         "licence": "Apache-2.0",
         "storage": "float16, differences from the weights of the reference model, the landmark's embedding from the mean of all others",
-        "training": {"steps": list(steps), "recipes": [asdict(recipe) for recipe, _ in STAGES], "lessons": asdict(LESSONS)},
+        "training": {"steps": list(steps), "recipes": [asdict(recipe) for recipe, _ in taught.STAGES], "lessons": asdict(taught.LESSONS)} | wanted,
         "data": "generated tasks (mnemos.models.reference.tasks), eight public-domain novels and the State of the Union addresses",
         "versions": VERSIONS,
         "machine": machine,
     }
     card = retrofit.save(to, **said)
-    card["scores"] = scores(Retrofit.load(reference.load()[0], to).merged())
+    ways: dict[str, dict[str, Any]] = {f"k = {top}": {"top": top, "trained": sparse.TRAINED} for top in TOPS}
+    if taught is dense:
+        ways = {f"k = {dense.TOP}, {dense.BITS} bits": {"top": dense.TOP, "bits": dense.BITS}}
+    card["questions"] = questions
+    card["scores"] = scores(Retrofit.load(reference.load()[0], to).merged(), ways, LOOKED_UP if taught is dense else tasks.NAMES, questions)
     (to / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
-def scores(model: Any, questions: int = QUESTIONS) -> dict[str, dict[str, dict[str, float]]]:
-    """By task, length, and blocks brought back: the share of held-out questions answered word for word, read segment by segment."""
-    (named, lengths, tops), found = SCORED, {}
-    for name in tasks.NAMES:
+def scores(model: Any, ways: Mapping[str, Mapping[str, Any]], names: Sequence[str],
+           questions: int) -> dict[str, dict[str, dict[str, float]]]:  # fmt: skip
+    """By task, length, and way (options of `Landmarked`): the share of held-out questions answered word for word, read segment by segment."""
+    (named, lengths), found = SCORED, {}
+    for name in names:
         turns = min(4, tasks.most_turns(name, lengths[0]))
         found[name] = {
             str(length): {
-                f"k = {top}": round(accuracy(Landmarked(model, top=top, trained=TRAINED), name, length, turns, questions // 4).accuracy, 3)
-                for top in tops
+                way: round(accuracy(Landmarked(model, **options), name, length, turns, questions // 4).accuracy, 3) for way, options in ways.items()
             }
             for length in (lengths if name in named else lengths[:1])
         }

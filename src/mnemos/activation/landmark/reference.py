@@ -11,7 +11,7 @@ import torch
 
 from mnemos.activation.landmark import tokens
 from mnemos.activation.landmark.retrofit import WEIGHTS, Retrofit, card_of
-from mnemos.activation.landmark.training import Batch, Recipe
+from mnemos.activation.landmark.training import Batch, Recipe, Training
 from mnemos.base.errors import ModelUnavailable
 from mnemos.models import reference
 from mnemos.models.reference import language
@@ -61,10 +61,20 @@ def card() -> dict[str, Any]:
 def load() -> tuple[Any, Any]:
     """The model, ready to read with `KVMemory` and `policy("landmark", block=BLOCK, …)`, and the tokenizer of its base. Raises as
     `mnemos.models.reference.load` and `Retrofit.load` do."""
-    if not (folder() / WEIGHTS).is_file():
-        raise ModelUnavailable(f"{folder()} holds no {WEIGHTS}: install mnemos again as a wheel or from its repository")
+    return taught(folder())
+
+
+def taught(where: Path) -> tuple[Any, Any]:
+    """The reference model with what a folder of the package says that it learnt, and its tokenizer. Raises as `load`."""
+    if not (where / WEIGHTS).is_file():
+        raise ModelUnavailable(f"{where} holds no {WEIGHTS}: install mnemos again as a wheel or from its repository")
     base, tokenizer = reference.load()
-    return Retrofit.load(base, folder()).merged(), tokenizer
+    return Retrofit.load(base, where).merged(), tokenizer
+
+
+def begun(retrofit: Retrofit, number: int, books: Books, first: int) -> Training:
+    """The training of a stage, on the batches from number `first` on."""
+    return Training(retrofit.model.train(), STAGES[number][0], lessons(books, first))
 
 
 def lessons(books: Books, first: int = 0) -> Callable[[int], Batch]:

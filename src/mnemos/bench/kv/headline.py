@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mnemos.activation.landmark import dense
 from mnemos.activation.landmark import reference as landmark
 from mnemos.activation.landmark.module import Landmarked
 from mnemos.activation.memory import KVMemory
@@ -82,11 +83,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class Trained(Arm):
-    """One that works on a model of its own: the reference model that has learnt landmarks."""
+    """One that works on a model of its own: the reference model that has learnt landmarks, as `taught` loads it."""
+
+    taught: Callable[[], tuple[Any, Any]] = landmark.load
 
     def client(self, model: Any) -> TokenClient:
         """Of the other model. Raises `MnemosError` where its weights are not there."""
-        own = Landmarked(landmark.load()[0].to(model.dtype), **vars(self.make()))
+        own = Landmarked(self.taught()[0].to(model.dtype), **vars(self.make()))
         return _client(Watched(own, own.new_cache, self.name))
 
 
@@ -127,6 +130,7 @@ def _then(first: Policy, *codecs: Any) -> Policy:
     return first.then(*codecs)  # type: ignore[attr-defined, no-any-return]
 
 
+FINE = f"Landmark, blocks of {dense.BLOCK}, in {dense.BITS} bits"
 _FEW: dict[str, Any] = {
     "chunk": 1, "share": 1 / 32, "local": 4, "bits": 4, "outliers": 0.0, "residual": 0.5, "flush": 16, "reuse": False
 }  # fmt: skip
@@ -149,10 +153,12 @@ ARMS: Sequence[Arm] = (
     _arm("blocks of 1, in 1 bit", Kind.BRINGS, "blocks", block=1, bits=1, share=1 / 32, local=4, flush=16, reuse=False),
     Trained("Landmark", lambda: policy("landmark", block=landmark.BLOCK, trained=landmark.TRAINED), Kind.BRINGS),
     Trained("Landmark, a block at a time", lambda: policy("landmark", block=landmark.BLOCK), Kind.BRINGS),
+    Trained(FINE, lambda: policy("landmark", block=dense.BLOCK, top=dense.TOP, bits=dense.BITS), Kind.BRINGS, taught=dense.load),
 )
 HALF = (
     "window 1/8", "SnapKV 1/8", "KIVI, 4 bits", "KIVI, 2 bits", "ShadowKV, few bits, rank .5", "ShadowKV, few bits, rank .25",
     "ShadowKV, few bits, rank .25, landmarks in 1", "blocks of 1, in 2 bits", "blocks of 1, in 1 bit", "Landmark", "Landmark, a block at a time",
+    FINE,
 )  # fmt: skip
 """What is measured in bfloat16, too; in a quick run those of them that are quick."""
 HALVED = ", bfloat16"
