@@ -31,7 +31,7 @@ Append = Callable[[Tensor], object]
 def measure(quick: bool, say: Callable[[str], None]) -> tuple[list[Check], dict[str, Any]]:
     """Checks, and a table of what growing takes."""
     say("KV memories: growth")
-    tokens = 2048 if quick else 4096
+    tokens = 1024 if quick else 4096
     checks, rows = growth(tokens, 1 if quick else 3)
     say("KV memories: steps")
     return [*checks, _steady(40 if quick else 200)], {f"A layer gains {tokens:,} tokens, one by one": rows}

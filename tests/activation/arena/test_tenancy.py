@@ -193,3 +193,17 @@ def test_a_local_model_that_is_given_an_arena_reads_and_speaks_in_it() -> None:
         del stream
         gc.collect()
         assert pages.resident_bytes() == 0
+
+
+def test_pages_that_keys_do_not_need_any_more_are_for_what_lies_far() -> None:
+    with arena(budget=pages_of(500)) as pages:
+        memory = read(pages, length=500)  # the whole budget
+        memory.close()
+        place = pages.tenancy("a").place
+        far = place.hold(torch.ones(pages_of(500) - 8 * 4 * KIB, dtype=torch.uint8))
+        assert pages.resident_bytes() == far.numel()
+        with pytest.raises(StoreFull):
+            read(pages, length=200)
+        del far
+        gc.collect()
+        read(pages, length=500)

@@ -125,7 +125,7 @@ class Arena:
     @property
     def pool_blocks(self) -> int:
         """Blocks that there are, free or mapped."""
-        return self._core.pool.size
+        return self._core.pool.there
 
     @property
     def unmapped_blocks(self) -> int:
@@ -147,6 +147,11 @@ class Arena:
             blocks = nbytes // self.layout.block_bytes
             self._core.pool.grow(blocks)
             return blocks
+
+    def release_physical(self) -> int:
+        """Takes the blocks that are mapped nowhere out of the pool, and gives how many. Their memory is for others."""
+        with self._entered():
+            return self._core.pool.retire(self._core.pool.free)
 
     def set_deferred_reclamation(self, deferred: bool) -> None:
         """With True, the start, pages of freed slots stay until somebody needs them. With False each step that maps nothing takes one block back."""

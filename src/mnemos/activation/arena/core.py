@@ -201,7 +201,7 @@ class Core:
         if over:
             owner = max(over, key=over.__getitem__)
             return Step(unfit=tuple(unfit), short=short, over=over, error=OverQuota(owner, self.quotas.used(owner), more[owner], over[owner]))
-        return Step(unfit=tuple(unfit), short=short, error=lacking(unfit, short, blocks, size, self.pool.size))
+        return Step(unfit=tuple(unfit), short=short, error=lacking(unfit, short, blocks, size, self.pool.there))
 
     def count(self, namespace: str, lens: Sequence[int], copies: Sequence[Place] = ()) -> int:
         """Blocks that a namespace needs for those lengths, shared ones once; `copies` are places that will have blocks of their own."""

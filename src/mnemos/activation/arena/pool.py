@@ -23,17 +23,24 @@ class Pool:
         self._handles: list[Sequence[int]] = []
         self._fresh: list[range] = []
         self._returned: list[int] = []
+        self._retired: set[int] = set()
         self._references: dict[int, int] = {}
         self._shared = 0
         self._zeroed = backend.capabilities().zeroed
         self.writer: dict[int, str] = {}
         """By block, the namespace whose rows are in it; blocks that read as zero, or that nobody has written to, are not there."""
         self.size = 0
+        """Blocks that were ever made: their numbers run to one below it."""
 
     @property
     def free(self) -> int:
         """Blocks that are mapped nowhere."""
-        return self.size - len(self._references)
+        return self.size - len(self._references) - len(self._retired)
+
+    @property
+    def there(self) -> int:
+        """Blocks that there are, free or mapped."""
+        return self.size - len(self._retired)
 
     @property
     def shared(self) -> int:
@@ -49,6 +56,15 @@ class Pool:
         self._handles.append(handles)
         self._fresh.append(range(self.size, self.size + blocks))
         self.size += blocks
+
+    def retire(self, count: int) -> int:
+        """Gives the pages of so many free blocks back, or of all there are; how many."""
+        blocks = self.take(min(count, self.free))
+        for block in blocks:
+            del self._references[block]
+            self._backend.release([self.handle(block, tensor) for tensor in range(self._layout.tensors)])
+        self._retired.update(blocks)
+        return len(blocks)
 
     def take(self, count: int) -> list[int]:
         """So many free blocks, each held once; those given back last come first. Raises `StoreFull`, and takes none, where there are not as many."""
@@ -100,6 +116,8 @@ class Pool:
 
     def close(self) -> None:
         """Gives all pages back. None is mapped any more."""
-        for handles in self._handles:
-            self._backend.release(handles)
+        for start, handles in zip(self._starts, self._handles, strict=True):
+            tensors = self._layout.tensors
+            gone = {(block - start) * tensors + tensor for block in self._retired for tensor in range(tensors)}
+            self._backend.release([handle for place, handle in enumerate(handles) if place not in gone] if gone else handles)
         self.__init__(self._layout, self._backend)  # type: ignore[misc]

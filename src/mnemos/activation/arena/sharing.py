@@ -157,7 +157,7 @@ def _changed(
     """Makes a change that needs so many blocks, all or nothing; those beyond the lengths `kept` can be taken. `change` gives what to let go."""
     short = wanted - core.pool.free - core.surplus(kept)
     if short > 0:
-        error = lacking(sorted(slots), short, wanted, core.layout.block_bytes, core.pool.size)
+        error = lacking(sorted(slots), short, wanted, core.layout.block_bytes, core.pool.there)
         return Step(unfit=tuple(sorted(slots)), short=short, error=error)
     owners = {core.owners[slot] for slot in slots}
     try:

@@ -117,9 +117,16 @@ class KVArena:
         if isinstance(error, OverQuota):
             return False
         with self._lock:
-            held = sum(each.pool_blocks * each.layout.block_bytes for each in self._arenas.values())
-            left = self.budget - held
-            return arena.reserve_physical(min(left, max(STEP, arena.pool_blocks * arena.layout.block_bytes))) > 0 if left > 0 else False
+            if (left := self._left()) < STEP:  # what those of other widths have and do not need
+                for each in self._arenas.values():
+                    if each is not arena:
+                        each.release_physical()
+                left = self._left()
+            return left > 0 and arena.reserve_physical(min(left, max(STEP, arena.pool_blocks * arena.layout.block_bytes))) > 0
+
+    def _left(self) -> int:
+        """Bytes of the budget that no pool has."""
+        return self.budget - sum(each.pool_blocks * each.layout.block_bytes for each in self._arenas.values())
 
     def _made(self, layout: Layout, backend: Backend) -> Arena:
         with self._lock:
