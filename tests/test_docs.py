@@ -18,7 +18,10 @@ PAGES = ("lifecycle.md", "lineage.md", "access.md")
 WITHOUT_COMMANDS = (
     "poisoning.md", "language-models.md", "program.md", "reading.md", "procedures.md", "vectors.md", "kv-memory.md", "reference-model.md"
 )  # fmt: skip
-SHORT = tuple(f"kv/{name}.md" for name in ("blocks", "eviction", "expected", "kivi", "landmark", "lazyeviction", "memorag", "rkv", "snapkv", "think"))
+SHORT = tuple(
+    f"kv/{name}.md"
+    for name in ("blocks", "eviction", "expected", "kivi", "landmark", "lazyeviction", "memorag", "rkv", "snapkv", "sparse", "think")
+)
 """Pages of half a screen, whose examples say two values or more."""
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _GIVES = re.compile(r"^(?P<code>[^#\n].*?)\s+# → (?P<value>.+)$")
