@@ -22,9 +22,7 @@ VARIABLE, ROOM, FORM = "MNEMOS_LANGUAGE_MODEL", "MNEMOS_KV_MEMORY", "MNEMOS_KV_P
 _SAYS = 200
 """Characters of a text that are shown."""
 
-ModelOption = Annotated[
-    str | None, typer.Option("--model", help=f"Folder of the local language model. Else {VARIABLE}.", metavar="PATH")
-]
+ModelOption = Annotated[str | None, typer.Option("--model", help=f"Folder of the local language model. Else {VARIABLE}.", metavar="PATH")]
 RoomOption = Annotated[
     str | None,
     typer.Option("--room", help=f"What all KV memories of the store may take, such as 8G; those worth least give way. Else {ROOM}, else 2 GiB.",

@@ -20,6 +20,7 @@ from mnemos.activation.policies import policy
 from mnemos.activation.published import reason_against
 from mnemos.activation.shadow import sources
 from mnemos.errors import Invalid, NotFound, QuotaExceeded
+from mnemos.kernel.exchange import export_archive, import_archive
 from mnemos.kernel.kv import prompts
 from mnemos.kernel.kv.shapes import Shape
 from mnemos.models.local.model import LocalModel
@@ -232,6 +233,20 @@ def logits_full(*texts: str) -> KVMemory:
     memory = read("full", *texts)
     logits(memory)
     return memory
+
+
+def test_archives_carry_a_form_and_memories_from_before_there_were_forms_are_full(mem: mnemos.Mnemos, tmp_path: Path) -> None:
+    ids = add(mem)
+    mem.space("alice").kv.warm(ids, policy=KEPT[0])
+    mem.space("alice").kv.warm(ids[0])
+    (plain,) = (cube for cube in mem.space("alice").list(types=["kv"]) if "policy" not in cube.metadata)
+    assert mem.space("alice").kv.inspect(plain.id).policy == "full"
+    export_archive(mem, tmp_path / "all.mip", kv=True)
+    with mnemos.open(tmp_path / "other.db", embedder="none", language_model=MODEL) as other:
+        import_archive(other, tmp_path / "all.mip", models=[MODEL.fingerprint])
+        shelf = other.space("alice").kv
+        assert [shelf.take([id], policy=KEPT[0]).read for id in ids] == [0, 0]
+        assert (shelf.take(ids[:1]).read, shelf.take(ids[1:]).taken) == (0, 0)
 
 
 def test_every_policy_is_either_kept_or_says_why_not() -> None:
