@@ -48,6 +48,7 @@ def test_all_tiers_stand_on_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert costs["memory tokens 1/4"]["device KiB"] < 0.6 * full["device KiB"]
     assert costs["prompt 1/3 by statistics"]["device KiB"] < 0.6 * full["device KiB"]
     assert costs["prompt 1/3 by statistics"]["evidence held"] < 1
+    assert costs["landmark"]["evidence held"] == 1
     assert costs["landmark"]["host KiB"] > costs["landmark"]["device KiB"]
     assert costs["fragments of 64, 0.15 read again"]["evidence held"] == 1
     assert all(cost["rolled back"] == 1 for cost in costs.values())

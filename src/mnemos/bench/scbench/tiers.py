@@ -136,6 +136,18 @@ class BeaconMethod(CacheMethod):
         return self.digest_of(handle, saving.dump(handle.cache, ""))
 
 
+class LandmarkMethod(CacheMethod):
+    """A model that was trained with landmarks, which stand behind each `block` tokens of what it reads."""
+
+    def stats(self, handle: Handle) -> Stats:
+        """Positions are those of the tokens, as if there were no landmarks."""
+        stats, slot = super().stats(handle), self.model.policy.block + 1
+        if stats.held is None:
+            return stats
+        held = [[{place - place // slot for place in head if (place + 1) % slot} for head in layer] for layer in stats.held]
+        return replace(stats, held=held)
+
+
 def _beacon(model: Any, name: str, **options: Any) -> CacheMethod:
     if name != REFERENCE_MODEL:
         raise Invalid(f"--methods: beacon has memory tokens of the reference model alone, not of {name}")
@@ -144,7 +156,7 @@ def _beacon(model: Any, name: str, **options: Any) -> CacheMethod:
 
 def _landmark(model: Any, name: str, **options: Any) -> CacheMethod:
     own = Landmarked(landmark.load()[0], block=landmark.BLOCK, **options) if name == REFERENCE_MODEL else Landmarked(model, **options)
-    return CacheMethod(own, own.new_cache, " ".join(["landmark", *(f"{option}={value}" for option, value in options.items())]))
+    return LandmarkMethod(own, own.new_cache, " ".join(["landmark", *(f"{option}={value}" for option, value in options.items())]))
 
 
 WAYS: dict[str, Callable[..., CacheMethod]] = {
