@@ -91,11 +91,14 @@ def recall(options: Options) -> Measured:
 
 
 def recall_levels(options: Options) -> Measured:
-    """What each level of selection answers in sessions of the second length; `mnemos bench kv-landmark` checks them."""
+    """What each level of selection answers in sessions of the second length."""
     model, length = small.load("notes"), list(LENGTHS)[1]
     sessions = asked_for(length, options.seed, _some(length))
     rows = {level: {"answered": float(np.mean([yes for one in sessions for yes in _said(model, one, level=level)]))} for level in (EACH, TOKEN, HEAD)}
-    return [], {f"Levels of selection, learnt from nothing, {length} tokens": rows}
+    each, others = rows[EACH]["answered"], max(rows[TOKEN]["answered"], rows[HEAD]["answered"])
+    check = Check(f"from nothing: notes found in {length} tokens where each head and token picks; bound: the best other level", each, others,
+                  n=len(sessions) * NOTES)  # fmt: skip
+    return [check], {f"Levels of selection, learnt from nothing, {length} tokens": rows}
 
 
 def recall_without(options: Options) -> Measured:
