@@ -112,9 +112,18 @@ def test_what_is_generated_sees_all_and_a_policy_decides_what_is_kept() -> None:
     assert {len(head) for layer in memory.held() for row in layer for head in row} == {40}
 
 
+def test_a_mask_that_is_not_simply_causal_is_refused() -> None:
+    model, ids = llama(), tokens(1, 30)
+    odd = torch.ones(30, 30, dtype=torch.bool).tril()
+    odd[20, 3] = False
+    with pytest.raises(Invalid, match="follow one another"), torch.no_grad():
+        model(ids, cache=KVMemory.of(model, policy("ashape", sinks=2, local=4)), attention_mask=odd[None, None])
+
+
 def test_what_cannot_be_is_refused() -> None:
     for name, options, said in (("ashape", {"local": 0}, "sees itself"), ("trishape", {"last": 0}, "ashape"), ("topblocks", {"top": 3}, "a block"),
                                 ("topblocks", {"by": "chance"}, "bounds"), ("ashape", {"keep": "h2o", "tokens": 50}, "sees all attention"),
-                                ("ashape", {"keep": "landmark"}, "its own")):  # fmt: skip
+                                ("ashape", {"keep": "landmark"}, "its own"), ("ashape", {"keep": "uncomp", "tokens": 50, "window": 8, "floor": 60,
+                                                                                         "stages": [0, 1]}, "in stages")):  # fmt: skip
         with pytest.raises(Invalid, match=said):
             policy(name, **options)

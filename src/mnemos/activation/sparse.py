@@ -124,6 +124,8 @@ class Sparse(Policy):
     def __post_init__(self) -> None:
         if self.kept.observes is Observes.EVERYTHING or type(self.kept).attend is not Policy.attend:
             raise Invalid(f"{self.label}: the policy {self.kept.name!r} sees all attention, or has its own: it cannot be read for sparsely")
+        if getattr(self.kept, "stages", None) is not None:
+            raise Invalid(f"{self.label}: the policy {self.kept.name!r} reads prompts in stages, which is sparse by itself: leave out floor")
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -144,7 +146,7 @@ class Sparse(Policy):
             whole = bool(there.all())
             keys, values = (tail.keys[row], tail.values[row]) if whole else (tail.keys[row][:, there], tail.values[row][:, there])
             some = queries[row] if whole else queries[row][:, asking]
-            if mask is not None and not whole and not torch.equal(mask[row, 0][asking][:, asking], _causal(some)):
+            if mask is not None and not torch.equal(mask[row, 0][asking][:, asking], _causal(some)):
                 raise Invalid(f"{self.label}: a mask of tokens that do not simply follow one another cannot be read for sparsely")
             count, length = some.shape[1], keys.shape[1]
             all_of_them = count * (length - count) + count * (count + 1) // 2
