@@ -10,6 +10,7 @@ import torch
 from activation.test_policies import SMALL
 from activation.tiny_llama import greedy, llama, run, tokens
 from mnemos.activation.arena.backend import KIB
+from mnemos.activation.arena.cpu import CpuBackend
 from mnemos.activation.arena.idle import Idle
 from mnemos.activation.arena.quotas import OverQuota, Quotas
 from mnemos.activation.arena.tenancy import KVArena
@@ -207,3 +208,16 @@ def test_pages_that_keys_do_not_need_any_more_are_for_what_lies_far() -> None:
         del far
         gc.collect()
         read(pages, length=500)
+
+
+def test_an_arena_in_a_ring_of_garbage_takes_its_pages_out_before_its_address_space_goes() -> None:
+    backend, quotas = CpuBackend(), Quotas()
+    pages = arena(backend=backend, quotas=quotas)
+    memory = read(pages, length=300)
+    ring: list[object] = [pages, memory, *pages._arenas.values()]
+    ring.append(ring)
+    assert backend.resident_bytes() > 0
+    del pages, memory, ring
+    gc.collect()
+    assert backend.resident_bytes() == quotas.used("a") == 0
+    assert not backend._at  # else what is reserved there next could not be mapped

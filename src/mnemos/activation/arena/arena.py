@@ -81,6 +81,7 @@ class Arena:
         self._failure: BaseException | None = None
         self._given_up: deque[tuple[list[int], bool]] = deque()
         self._core = Core(layout, self.backend, span.base, self.quotas, scrub, fit, ahead)
+        span.before(self._core.close)
         self._closed = False
         most = layout.max_batch * layout.blocks_per_slot * layout.block_bytes
         if not self.reserve_physical(min(most, int(self.backend.available_bytes() * OF_FREE_MEMORY) if budget is None else budget)):
