@@ -29,9 +29,8 @@ def quiet(said: str) -> None:
 def test_content_finds_what_fixed_patterns_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = on_models.sessions
     monkeypatch.setattr(sparse_reading, "sessions", lambda task, n, seed: sessions(task, n, seed, 256, 2))
-    monkeypatch.setattr(sparse_reading, "TASKS", ("kv",))
     monkeypatch.setattr(ledger, "LENGTH", 300)
-    checks, tables = sparse_reading.measure(on_models.model()[0], 1, 2, 512, 70, np.random.default_rng(0), quiet)
+    checks, tables = sparse_reading.measure(on_models.model()[0], 1, 2, 512, 70, np.random.default_rng(0), quiet, ("kv",))
     assert len(checks) == 2 * len(sparse_reading.PAIRED) + 1
     kv, ledgers, times = tables.values()
     assert kv["A-shape"]["score"] < kv["Tri-shape"]["score"] == 1

@@ -52,11 +52,11 @@ Tables = dict[str, dict[str, dict[str, Any]]]
 
 
 def measure(model: Any, n: int, count: int, tokens: int, seed: int, rng: np.random.Generator,
-            say: Callable[[str], None]) -> tuple[list[Check], Tables]:  # fmt: skip
-    """Checks and tables of `n` sessions of each of `TASKS`, of `count` ledgers, and of the time that `tokens` take."""
+            say: Callable[[str], None], tasks: Sequence[str] = TASKS) -> tuple[list[Check], Tables]:  # fmt: skip
+    """Checks and tables of `n` sessions of each of `tasks`, of `count` ledgers, and of the time that `tokens` take."""
     checks: list[Check] = []
     tables: Tables = {}
-    for task in TASKS:
+    for task in tasks:
         records, found = sessions(task, n, seed), dict[str, Results]()
         table = tables[f"Finding 3: {task}, read sparsely"] = {}
         full = run(client(model, "full", verify=False), records, MULTI_TURN)
