@@ -127,7 +127,8 @@ class KVMemory(Cache):
         return own + Bytes(sum(tensor.untyped_storage().nbytes() for layer in sliding for tensor in (layer.keys, layer.values)))
 
     def fork(self) -> KVMemory:
-        """A memory that goes on by itself from here; parts that never change are shared."""
+        """A memory that goes on by itself from here; parts that never change are shared, and in an arena whole pages, too. There it raises
+        `OverQuota`, `StoreFull` where what is not shared does not fit."""
         landlord = next((layer.landlord.another() for layer in self.managed if layer.landlord is not None), None)
         layers = [layer.fork(landlord) if isinstance(layer, MemoryLayer) else copy.deepcopy(layer) for layer in self.layers]
         return KVMemory(layers, self.policy)
