@@ -17,7 +17,7 @@ def test_calls_of_reclamation_are_saved(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_memory_in_the_arena_writes_each_token_once() -> None:
-    checks, rows = arena_kv.growth(160, 1)
+    checks, rows = arena_kv.growth(160, 1, 160)
     concatenating, own, there = (row["written ÷ live"] for row in rows.values())
     assert concatenating > own > there
     written = next(check for check in checks if check.metric.startswith("bytes written"))

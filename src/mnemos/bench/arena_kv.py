@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 from transformers import DynamicCache
 
 from mnemos.activation.arena.backend import MIB
@@ -19,7 +19,7 @@ from mnemos.activation.arena.tenancy import KVArena
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.policy import FULL
 from mnemos.activation.tail import Landlord, Tail
-from mnemos.bench.arena_speed import DIM, HEADS, in_turns, ratio
+from mnemos.bench.arena_speed import DIM, HEADS, TOKENS, in_turns, ratio
 from mnemos.bench.result import Check
 
 LAYERS, PAST = 4, 2048
@@ -31,10 +31,9 @@ Append = Callable[[Tensor], object]
 def measure(quick: bool, say: Callable[[str], None]) -> tuple[list[Check], dict[str, Any]]:
     """Checks, and a table of what growing takes."""
     say("KV memories: growth")
-    tokens = 1024 if quick else 4096
-    checks, rows = growth(tokens, 1 if quick else 3)
+    checks, rows = growth(TOKENS, 1 if quick else 3, 1024 if quick else TOKENS)
     say("KV memories: steps")
-    return [*checks, _steady(40 if quick else 200)], {f"A layer gains {tokens:,} tokens, one by one": rows}
+    return [*checks, _steady(40 if quick else 200)], {f"A layer gains {TOKENS:,} tokens, one by one": rows}
 
 
 def _arms(arena: KVArena) -> list[Append]:
@@ -48,8 +47,8 @@ def _appending(landlord: Landlord | None) -> Append:
     return lambda states: tail.append(states, states, torch.full((1, 1), tail.length, dtype=torch.int32))
 
 
-def growth(tokens: int, rounds: int) -> tuple[list[Check], dict[str, Any]]:
-    """Checks of one layer that gains so many tokens, one at a time, and what each arm takes."""
+def growth(tokens: int, rounds: int, weighed: int) -> tuple[list[Check], dict[str, Any]]:
+    """Checks of one layer that gains so many tokens, one at a time, and what each arm takes; what it writes and its peak are of `weighed` tokens."""
     states, totals = torch.randn(1, HEADS, 1, DIM), []
     with KVArena() as arena:
         for _ in range(rounds):
@@ -60,12 +59,12 @@ def growth(tokens: int, rounds: int) -> tuple[list[Check], dict[str, Any]]:
         for place in range(len(ARMS)):
             with _Written() as counted:
                 arm = _arms(arena)[place]
-                for _ in range(tokens):
+                for _ in range(weighed):
                     arm(states)
             written.append(counted.nbytes)
             del arm
-            peaks.append(_peak(lambda place=place: _arms(arena)[place], states, tokens))  # type: ignore[misc]
-    ratios, live = [[took[arm] / took[2] for took in totals] for arm in (0, 1)], tokens * 2 * HEADS * DIM * 4
+            peaks.append(_peak(lambda place=place: _arms(arena)[place], states, weighed))  # type: ignore[misc]
+    ratios, live = [[took[arm] / took[2] for took in totals] for arm in (0, 1)], weighed * 2 * HEADS * DIM * 4
     rows = {
         name: {"ms": float(np.median([took[place] for took in totals])) * 1e3, "written ÷ live": written[place] / live,
                "peak ÷ live": peaks[place] / live}
@@ -74,22 +73,24 @@ def growth(tokens: int, rounds: int) -> tuple[list[Check], dict[str, Any]]:
     return [
         Check(f"a KV memory's growth by {tokens:,} tokens: concatenating ÷ arena", float(np.median(ratios[0])), 5.0, n=rounds * tokens),
         Check(f"a KV memory's growth by {tokens:,} tokens: own tensors ÷ arena", float(np.median(ratios[1])), None, n=rounds * tokens),
-        Check("bytes written as it grows ÷ live", written[2] / live, 1.1, at_least=False, baseline=written[0] / live, n=tokens),
-        Check("peak of resident memory as it grows ÷ live", peaks[2] / live, 1.1, at_least=False, baseline=peaks[0] / live),
+        Check("bytes written as it grows ÷ live", written[2] / live, 1.1, at_least=False, baseline=written[0] / live, n=weighed),
+        Check("peak of resident memory as it grows ÷ live", peaks[2] / live, 1.1, at_least=False, baseline=peaks[0] / live, n=weighed),
     ], rows
 
 
-class _Written(TorchDispatchMode):  # type: ignore[misc]
+class _Written(TorchFunctionMode):  # type: ignore[misc]
     """Adds up the bytes that concatenating and copying write."""
 
     def __init__(self) -> None:
         super().__init__()
         self.nbytes = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if func.overloadpacket.__name__ in ("cat", "copy_", "clone", "constant_pad_nd"):
-            self.nbytes += out.numel() * out.element_size()
+        name = getattr(func, "__name__", "")
+        if name in ("cat", "clone", "copy_", "pad", "__setitem__"):
+            written = args[2] if name == "__setitem__" else out
+            self.nbytes += written.numel() * written.element_size()
         return out
 
 
