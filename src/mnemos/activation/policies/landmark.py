@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from mnemos.activation.chunks import Disk, Host
+from mnemos.activation.chunks import place_of
 from mnemos.activation.coding import check_bits
 from mnemos.activation.landmark.attending import LANDMARKS, Settings, attend
 from mnemos.activation.landmark.picking import EACH, HEAD, TOKEN
@@ -71,7 +71,7 @@ class Landmark(Policy):
         return slot if self.trained is None else (self.trained - (self.top + 2) * slot) // slot * slot
 
     def attend(self, layer: MemoryLayer, queries: Tensor, mask: Tensor | None) -> Tensor | None:
-        place = Host() if self.folder is None else Disk(self.folder)
+        place = place_of(self.folder, layer.place)
         layout = Layout(self.block, self.top, self.stingy)
         return attend(layer, Settings(layout, self.level, self.segment, self.blocks, place, self.bits), queries, mask)
 
