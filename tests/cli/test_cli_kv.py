@@ -9,8 +9,11 @@ from cli_outcome import Mnemos
 
 from kernel.kv.byte_llama import model
 from mnemos import open as opened
+from mnemos.activation.beacon import reference
+from mnemos.activation.beacon.recaller import BeaconRecaller
 from mnemos.kernel.kv import prompts
 from mnemos.kernel.life.heat import COLD
+from mnemos.models import reference as base
 from mnemos.models.local.model import LocalModel
 
 
@@ -120,3 +123,22 @@ def test_an_archive_takes_it_along_where_that_is_asked_for(mnemos: Mnemos, text:
             mem.space("default").forget([text])
             assert [entry.sources for entry in kv.entries()] == [()]  # what stands before the text
             assert mem.verify().ok
+
+
+def test_a_server_is_given_memory_tokens(mnemos: Mnemos, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("uvicorn", reason="serving needs the [server] extra")
+    given: dict[str, object] = {}
+    monkeypatch.setattr("mnemos.server.run.serve", lambda path, **options: given.update(options))
+    weights = str(reference.folder() / reference.WEIGHTS)
+    tokens = ("--memory-tokens", weights, "--memory-windows", "64/4")
+    assert "give --model" in mnemos("serve", *tokens).err
+    done = mnemos("serve", "--model", str(base.folder()), *tokens)
+    assert done.code == 0, done.err
+    recaller = given["recaller"]
+    assert isinstance(recaller, BeaconRecaller)
+    assert (recaller.section, recaller.windows.ratio) == (64, 4)
+    assert recaller.beacons.adapted
+    for wrong, said in ((("--memory-tokens", "nowhere"), "there is no file"), (("--memory-tokens", weights, "--memory-windows", "64"), "SIZE/RATIO")):
+        assert said in mnemos("serve", "--model", str(base.folder()), *wrong).err
+    model().save("model")
+    assert "were trained on the model" in mnemos("serve", "--model", "model", *tokens).err

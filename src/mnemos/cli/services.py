@@ -17,6 +17,7 @@ from mnemos.cli.output import clean, print_json, table
 from mnemos.cli.session import Session, command
 
 if TYPE_CHECKING:
+    from mnemos.base.protocols import Recaller
     from mnemos.base.signing import SigningKey
 
 
@@ -128,6 +129,16 @@ def serve(
         typer.Option("--kv-policy", help=f"The KV policy by which texts are kept, such as shadowkv:near=0.125. Else {FORM}, else full.",
                      metavar="POLICY"),
     ] = None,
+    memory_tokens: Annotated[
+        Path | None,
+        typer.Option("--memory-tokens", help="Memory tokens of that model: it is asked what it remembers of spaces with the strategy clues.",
+                     metavar="FILE"),
+    ] = None,
+    memory_windows: Annotated[
+        str,
+        typer.Option("--memory-windows", help="Tokens that are read together, and for how many of them one memory token stands.",
+                     metavar="SIZE/RATIO"),
+    ] = "2048/4",
 ) -> None:
     """Serve the store over REST, MCP and an OpenAI-compatible proxy.
 
@@ -165,7 +176,24 @@ def serve(
         store["kv_memory"] = bytes_of(said, "room")
     if form := kv_policy or os.environ.get(FORM):
         store["kv_policy"] = form
+    if memory_tokens is not None:
+        store["recaller"] = _recaller(path, memory_tokens, memory_windows)
     run(session.path, host=host, port=port, tokens=tokens, upstream=service, ready=ready, **store)
+
+
+def _recaller(model: str | None, file: Path, windows: str) -> Recaller:
+    """A model of its own that remembers by the memory tokens of a file. Raises `Invalid`."""
+    size, slash, ratio = windows.partition("/")
+    if not model:
+        raise Invalid(f"--memory-tokens: those of {file} need the model that they were trained on; give --model PATH")
+    if not (slash and size.isdecimal() and ratio.isdecimal()):
+        raise Invalid(f"--memory-windows: expected SIZE/RATIO, such as 2048/4, not {windows!r}")
+    if not file.expanduser().is_file():
+        raise Invalid(f"--memory-tokens: there is no file {file}")
+    from mnemos.activation.beacon.recaller import BeaconRecaller  # torch, only where it is needed
+    from mnemos.activation.beacon.windows import Windows
+
+    return BeaconRecaller.load(Path(model).expanduser(), file.expanduser(), Windows(int(size), int(ratio)))
 
 
 def _signer(file: Path | None) -> SigningKey | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
 
 from mnemos.activation.beacon import saving
 from mnemos.activation.beacon.asking import ANSWER_TOKENS, CLUE_TOKENS, PROMPTS, Prompts, lines
@@ -44,6 +46,13 @@ class BeaconRecaller:
         read = hashlib.sha256(repr((self._base, sorted(self.windows.describe().items()), self.first)).encode())
         self._fingerprint = f"recaller:{read.hexdigest()[:32]}"
         self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, model: Path | str, tokens: Path | str, windows: Windows | None = None, **options: Any) -> Self:
+        """The model in a folder, in the precision in which the memory tokens in the file `tokens` were trained, and these. Raises as
+        `LocalModel.load` and `saving.open_beacons` do."""
+        own = LocalModel.load(model, dtype=saving.precision_of(tokens))
+        return cls(own, saving.open_beacons(own.module, tokens), windows, **options)
 
     @property
     def fingerprint(self) -> str:

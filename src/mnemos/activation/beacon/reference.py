@@ -77,13 +77,7 @@ def load(model: Any) -> Beacons:
     path = folder() / WEIGHTS
     if hashlib.sha256(path.read_bytes()).hexdigest() != card()["sha256"]:
         raise Corrupt(f"{path} is not what its card says: install mnemos again")
-    beacons = Beacons(model, adapted=True)
-    try:
-        saving.load_beacons(beacons, path)
-    except BaseException:
-        beacons.remove()
-        raise
-    return beacons
+    return saving.open_beacons(model, path)
 
 
 def recall_sessions(size: int, count: int, seed: int | str = 0, turns: int = 5, windows: int = 8) -> list[tasks.Session]:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
-from mnemos.activation.beacon.beacons import Beacons
+from mnemos.activation.beacon.beacons import OUTPUTS, Beacons
 from mnemos.activation.beacon.layout import Cursor
 from mnemos.activation.beacon.memory import BeaconMemory
 from mnemos.activation.beacon.windows import Windows
@@ -64,6 +64,28 @@ def load_beacons(beacons: Beacons, path: Path | str) -> None:
         raise Invalid(f"the memory tokens in {path} have other projections ({', '.join(strange[:3])}, …): make Beacons with the same `output` and "
                       "`adapted`")  # fmt: skip
     beacons.load_state_dict({name: weight.to(own[name].dtype) for name, weight in weights.items()})
+
+
+def precision_of(path: Path | str) -> str:
+    """The type of the weights of the model that the memory tokens of a file were trained on: "float32". Raises `Corrupt` for what is no such file."""
+    base = str(_read(Path(path).read_bytes(), "beacons", ("base",))[0]["base"])
+    if base.count(":") != 3:
+        raise Corrupt(f"the memory tokens in {path} say that they were trained on {shown(base)}, which is no model's fingerprint")
+    return base.split(":")[2]
+
+
+def open_beacons(model: Any, path: Path | str) -> Beacons:
+    """The memory tokens of a file, joined to the model that they were trained on. Raises as `load_beacons` and `Beacons` do; the model is then as it
+    was."""
+    names = _read(Path(path).read_bytes(), "beacons", ("base",))[1]
+    output = any(name.startswith("projections.") and any(f"_{own}." in name for own in OUTPUTS) for name in names)
+    beacons = Beacons(model, output, adapted=any(name.startswith("adapted.") for name in names))
+    try:
+        load_beacons(beacons, path)
+    except BaseException:
+        beacons.remove()
+        raise
+    return beacons
 
 
 def dump(memory: BeaconMemory, fingerprint: str) -> bytes:
