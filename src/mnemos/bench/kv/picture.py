@@ -19,9 +19,9 @@ from mnemos.bench.kv.headline import HALVED
 KINDS = {"full": "#1f2933", "window": "#8ecae6", "SnapKV": "#66738a", "H2O": "#f4a261", "TOVA": "#b5838d", "KNorm": "#84a59d", "KeyDiff": "#6d6875",
          "Expected": "#457b9d", "R-KV": "#bc6c25", "KIVI": "#e76f51", "ThinK": "#d4a373", "ThinK in few bits": "#a98467",
          "SnapKV in few bits": "#3d405b", "ShadowKV": "#5eb5ad", "ShadowKV in few bits": "#0f766e", "blocks": "#7b2cbf",
-         "Landmark": "#d00000"}  # fmt: skip
+         "Landmark": "#d00000", "Landmark in few bits": "#ff7d00"}  # fmt: skip
 """Colours of the policies, by `kind_of` an arm."""
-BRINGS = ("ShadowKV", "ShadowKV in few bits", "blocks", "Landmark")
+BRINGS = ("ShadowKV", "ShadowKV in few bits", "blocks", "Landmark", "Landmark in few bits")
 """Those that bring back, drawn as squares."""
 
 Rows = Mapping[str, Mapping[str, Any]]
