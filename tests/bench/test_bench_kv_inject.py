@@ -17,6 +17,8 @@ def test_all_parts_measure_what_they_say(monkeypatch: pytest.MonkeyPatch) -> Non
     checks = {check["metric"]: check["measured"] for check in result.details["checks"]}
     assert checks["answers of 4 greedy tokens that are the same"] == 1.0
     assert 0 <= checks["largest difference of a logit, injected and full prompt"] <= 1e-4
-    assert checks["tokens after which a model in bfloat16 expects the same, injected and full prompt"] > 0.8
+    agreed = [measured for metric, measured in checks.items() if metric.startswith("tokens after which a model in bfloat16")]
+    assert len(agreed) == 2
+    assert min(agreed) > 0.8
     assert 0 < checks["mean divergence with 15 % read again ÷ without"] < 1
     assert set(result.details["tables"]["time to the first token"]) == {"96 + 8", "32 + 48"}
