@@ -24,7 +24,7 @@ LetGo = Callable[[str, StoreFull], bool]
 """Is told for which namespace something does not fit, and lets go of memories that can be made again: whether it did, and it is worth another try."""
 STEP = 64 * MIB
 """Bytes by which a pool grows at least, while the budget has them."""
-GAVE_T = TypeVar("GAVE_T")
+Given = TypeVar("Given")
 
 
 class KVArena:
@@ -103,7 +103,7 @@ class KVArena:
         row = page_for(1, self._host.granularity, 4 * KIB)
         return self._made(Layout(1, 1, row, "uint8", self._slots, KIB * MIB // row, row, planes=1), self._host)
 
-    def fitting(self, arena: Arena, namespace: str, do: Callable[[], GAVE_T]) -> GAVE_T:
+    def fitting(self, arena: Arena, namespace: str, do: Callable[[], Given]) -> Given:
         """`do`, again and again while there is more memory to give it, or something is let go of. Raises `OverQuota`, `StoreFull`."""
         while True:
             try:
