@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 from mnemos.base.errors import ModelUnavailable
@@ -11,7 +12,6 @@ from mnemos.bench.result import Check, Result
 from mnemos.bench.scbench import chosen, on_generators
 from mnemos.bench.scbench.curves import MASTERED, answered, by_method, mastered, score_table, system_table, transposed, turn_table
 from mnemos.bench.scbench.harness import MODES
-from mnemos.bench.threads import one_thread
 
 SUITE_SESSIONS, QUICK_SUITE_SESSIONS = 4, 1
 FINDING_SESSIONS, QUICK_FINDING_SESSIONS = 100, 4
@@ -49,14 +49,21 @@ def run(benchmark: Benchmark, options: Options) -> Result:
     Raises `ModelUnavailable` without torch."""
     if options.own:
         return chosen.run(benchmark, options)
+    try:
+        from mnemos.bench.scbench import on_models  # needs torch and transformers
+        from mnemos.bench.threads import one_thread
+    except ImportError as missing:
+        raise ModelUnavailable(f"scbench runs caches on a model, which needs {missing.name}; install it: pip install 'mnemos[models]'") from missing
+    with one_thread():  # small products one after the other: two threads wait for each other where the machine does other things, too
+        return _measured(benchmark, options, on_models)
+
+
+def _measured(benchmark: Benchmark, options: Options, on_models: ModuleType) -> Result:
+    """Every part; `on_models` is the module of that name, which needs what may not be there."""
     clock, rng, quick = Seconds(), options.rng(), options.quick
     seed = SEED + options.seed
     checks, solvers = on_generators.measure(quick, options.seed, options.say)
     fast, speeds = on_generators.speed(options.say)
-    try:
-        from mnemos.bench.scbench import on_models  # needs torch and transformers
-    except ImportError as missing:
-        raise ModelUnavailable(f"scbench runs caches on a model, which needs {missing.name}; install it: pip install 'mnemos[models]'") from missing
     model, reads = on_models.model()
     reuse, timed = on_models.reuse(model, seed, options.say)
     suite, results = on_models.suite(model, QUICK_SUITE_SESSIONS if quick else SUITE_SESSIONS, seed, options.say)
@@ -87,9 +94,8 @@ def run(benchmark: Benchmark, options: Options) -> Result:
             f"{name}: {label}": turn_table(its, rng) for name, some in found.results.items() for label, its in by_method(some).items()
         }
         sizes, asked = (QUICK_SPARSE, sparse_reading.TASKS[:1]) if quick else (SPARSE, sparse_reading.TASKS)
-        with one_thread():  # small products one after the other
-            sparse, read = sparse_reading.measure(model, *sizes, seed, rng, options.say, asked)
-            shifted, long = shifting.measure(*(QUICK_LEDGERS if quick else LEDGERS), seed, rng, options.say)
+        sparse, read = sparse_reading.measure(model, *sizes, seed, rng, options.say, asked)
+        shifted, long = shifting.measure(*(QUICK_LEDGERS if quick else LEDGERS), seed, rng, options.say)
         tables |= read | long
         tasks = QUICK_FRONT_TASKS if quick else FRONT_TASKS
         compare = compared(model, QUICK_FRONT_SESSIONS if quick else FRONT_SESSIONS, seed, options.say, tasks)
