@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from mnemos.base.errors import Conflict, Invalid, NotFound
 from mnemos.bench.scheduler import serve_classically, serve_scheduled, zipf_trace
 from mnemos.bench.tiny_transformer import TinyTransformer, nbytes
-from mnemos.kernel.scheduling import Action, Cost, CostModel, SceneModel, Scenes, Scheduler, replay
+from mnemos.kernel.scheduling import Action, Cost, CostModel, Foresight, SceneModel, Scenes, Scheduler, replay
 from mnemos.kernel.scheduling.ledger import Ledger, Offer
-from mnemos.kernel.scheduling.scenes import SceneUse
+from mnemos.kernel.scheduling.scenes import Line, SceneUse
 
 
 class Kept:
@@ -250,7 +250,7 @@ def test_a_log_that_was_altered_decides_otherwise() -> None:
     log = json.loads(json.dumps(made.log()))
     next(event for event in log["events"] if event[0] == "use")[3] = 5000
     assert replay(log) != made.decisions()
-    for wrong in ({}, {"events": [["fly"]]}, {"events": [["use", "kv"]]}, {"events": [["use", "none", "a", 1, None, 0.0, 1]]}):
+    for wrong in ({}, {"events": [["fly"]]}, {"events": [["use", "kv"]]}, {"events": [["use", "none", "a", 1, None, 0.0, 1, ""]]}):
         with pytest.raises((Invalid, NotFound)):
             replay(wrong)
 
@@ -353,24 +353,118 @@ def test_a_scene_remembers_what_it_uses() -> None:
     assert use_.expected("nowhere") == {}
 
 
-def test_what_comes_next_is_built_ahead_within_its_share() -> None:
-    made, tier = scheduler(1000)
+def walked(made: Scheduler, line: str = "", rounds: int = 12, scenes: tuple[str, ...] = ("home", "tram", "work")) -> None:
+    """A line goes round by three scenes, and uses two objects of 100 bytes in each."""
+    for _ in range(rounds):
+        for scene in scenes:
+            made.at("kv", scene, line)
+            for number in range(2):
+                made.use("kv", f"{line}{scene} {number}", 100, line=line)
+
+
+class Nothing(Kept):
+    def drop(self, key: Any) -> None:
+        """Nothing is held."""
+
+
+def foreseeing(budget: int = 1000) -> Scheduler:
+    """One that holds nothing by itself: what is held was built ahead, or by hand."""
+    made = Scheduler(Ticking())
+    made.register(Nothing(), budget, least_hits=10_000)
     teach(made, 0.01, 0.02, 0.001)
-    for _ in range(12):
-        for scene in ("home", "work"):
-            for number in range(3):
-                use(made, tier, f"{scene} {number}", 100, scene=scene)
-    for key in list(tier.held):
-        made.drop("kv", key)
-    for number in range(3):
-        use(made, tier, f"home {number}", 100, scene="home")
-    for key in list(tier.held):
-        del tier.held[key]
-        made._ledger("kv").held.pop(key)  # as if the tier had been emptied, uses remembered
-    made._ledger("kv").used = 0
-    ahead = made.ahead("kv", scenes=1)
-    assert all(decision.action is Action.BUILD for decision in ahead)
-    assert sum(decision.bytes for decision in ahead) <= 250
+    return made
+
+
+def test_what_comes_next_is_built_ahead() -> None:
+    made = foreseeing()
+    walked(made)
+    built = made.ahead("kv", settings=Foresight(scenes=1))
+    assert {decision.key for decision in built} == {"home 0", "home 1"}
+    assert all(decision.action is Action.BUILD and decision.value > 0 for decision in built)
+    assert made.ahead("kv", settings=Foresight(scenes=1)) == []
+    assert replay(json.loads(json.dumps(made.log()))) == made.decisions()
+
+
+def test_a_share_of_the_budget_is_built_ahead_and_no_more() -> None:
+    made = foreseeing()
+    walked(made)
+    assert sum(decision.bytes for decision in made.ahead("kv", settings=Foresight(share=0.3, idle=0.0))) == 300
+    assert made.decisions()[-1].reason == "the share of the budget for what is foreseen is filled"
+    assert made.ahead("kv", settings=Foresight(share=0.0, idle=0.0)) == []
+    made.at("kv", "home")  # what was foreseen has come, or not
+    assert sum(decision.bytes for decision in made.ahead("kv", settings=Foresight(share=0.3, idle=0.0))) == 300
+
+
+@pytest.mark.parametrize(("costs", "reason"), [
+    (None, "never measured"), ((0.01, 0.02, 0.02), "do not save"), ((0.01, 0.01, 0.02), "do not save"), ((9.0, 0.02, 0.001), "do not save"),
+])  # fmt: skip
+def test_nothing_is_built_ahead_where_no_gain_is_foreseen(costs: tuple[float, float, float] | None, reason: str) -> None:
+    made = Scheduler(Ticking())
+    made.register(Nothing(), 1000, least_hits=10_000)
+    if costs is not None:
+        teach(made, *costs)
+    walked(made)
+    assert made.foreseen("kv") == made.ahead("kv") == []
+    decision = made.offer("kv", "home 0", 100, 0.9)
+    assert decision.action is Action.DECLINE
+    assert reason in decision.reason
+    known = made.offer("kv", "home 0", 100, 0.9, known=Cost(0.01, 0.02, 0.001, 100))
+    assert (known.action is Action.BUILD) is (costs is None)  # what others have measured counts where nothing was measured here
+
+
+def test_what_is_hotter_does_not_give_way_to_what_is_foreseen() -> None:
+    made = foreseeing(200)
+    walked(made)
+    for number in range(2):
+        made.adopt("kv", f"hot {number}", 100)
+        for _ in range(30):
+            made.use("kv", f"hot {number}", 100, line="another")
+    assert made.ahead("kv", settings=Foresight(share=1.0)) == []
+    assert set(made.held("kv")) == {"hot 0", "hot 1"}
+    assert made.decisions()[-1].reason == "what would give way for it is worth more"
+
+
+def test_what_is_foreseen_stays_until_its_line_has_moved_on() -> None:
+    made = foreseeing(200)
+    walked(made, rounds=3)
+    made.ahead("kv", settings=Foresight(scenes=1, share=1.0))
+    assert set(made.held("kv")) == {"home 0", "home 1"}
+    made.adopt("kv", "passing", 100)  # there is no room for it: what is worth least gives way
+    assert set(made.held("kv")) == {"home 0", "home 1"}
+    made.use("kv", "passing", 100)
+    made.at("kv", "tram")
+    made.cool("kv", "home 0")
+    made.adopt("kv", "passing", 100)
+    assert set(made.held("kv")) == {"passing", "home 1"}
+
+
+def test_lines_tell_each_other_nothing() -> None:
+    made = foreseeing()
+    walked(made, "alice/")
+    assert made.foreseen("kv", "bob/") == []
+    walked(made, "bob/", scenes=("sea", "ship", "port"))
+    assert {key for key, _, _ in made.foreseen("kv", "bob/")} == {"bob/sea 0", "bob/sea 1"}
+    made.drop("kv", "bob/sea 0")  # forgotten
+    assert "bob/sea 0" not in {key for key, _, _ in made.foreseen("kv", "bob/")}
+    for number in range(300):
+        made.at("kv", "somewhere", f"line {number}")
+    assert len(made._ledger("kv").lines) == 256
+    assert made.foreseen("kv", "alice/") == []
+
+
+@settings(max_examples=40)
+@given(scenes=st.lists(st.integers(0, 400), min_size=1, max_size=3000))
+def test_what_is_foreseen_is_a_probability_whatever_was_seen(scenes: list[int]) -> None:
+    line = Line()
+    for number, scene in enumerate(scenes):
+        line.at(scene if number % 3 else scene % 2)
+        line.note(number % 7)
+    follows = line.path._follows
+    assert all(count > 0 for row in follows.values() for count in row.values())
+    assert sum(count for row in follows.values() for count in row.values()) == min(len(scenes), 2000) - 1
+    foreseen = line.path.predict(1000)
+    assert sum(probability for _, probability in foreseen) <= 1.0 + 0.02 * len(foreseen)
+    assert all(uses >= 0 for uses in line.expected(1000).values())
 
 
 # ---- the measured stand-in for a model ------------------------------------------------------------------------------

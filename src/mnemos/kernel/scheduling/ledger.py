@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from mnemos.cache.base import EvictionPolicy
 from mnemos.kernel.scheduling.costs import CostModel
 from mnemos.kernel.scheduling.decisions import Key
-from mnemos.kernel.scheduling.scenes import SceneModel, SceneUse
+from mnemos.kernel.scheduling.scenes import Line
 
 _SAMPLE = 20  # uses over which a use fades, for each object held
 _LEAST_HELD = 10
 _GHOSTS = 50_000  # objects that are not held and whose uses are remembered
+_LINES = 256  # lines of conversation that are remembered; the one heard of longest ago goes first
 _DAY = 86_400_000_000
 
 
@@ -53,6 +55,15 @@ class Use:
     heat: Fading = field(default_factory=Fading)
     hits: int = 0
     bytes: int = 0
+
+
+@dataclass(slots=True)
+class Foreseen:
+    """Uses of a held object that are expected next of a line of conversation; whether it was built for them."""
+
+    line: str
+    uses: Fading
+    built: bool
 
 
 @dataclass(slots=True)
@@ -92,8 +103,9 @@ class Ledger:
     displacements: Fading = field(default_factory=Fading)
     """Times that objects gave way for another."""
     eviction: EvictionPolicy | None = None
-    scenes: SceneModel = field(default_factory=SceneModel)
-    scene_use: SceneUse = field(default_factory=SceneUse)
+    lines: OrderedDict[str, Line] = field(default_factory=OrderedDict)
+    foreseen: dict[Key, Foreseen] = field(default_factory=dict)
+    """What a line of conversation is likely to use next."""
 
     def pass_time(self, now: int) -> None:
         """Time as the tier feels it: a use passes 1 ÷ (20 × objects held) of the unit in which uses fade, a day passes all of it."""
@@ -123,9 +135,39 @@ class Ledger:
                     break
         return use
 
+    # -- what comes next --
+    def line(self, name: str) -> Line:
+        """A line of conversation, begun where it is not known."""
+        line = self.lines.setdefault(name, Line())
+        self.lines.move_to_end(name)
+        while len(self.lines) > _LINES:
+            gone, _ = self.lines.popitem(last=False)
+            self.moved_on(gone)
+        return line
+
+    def moved_on(self, name: str) -> None:
+        """A line is at its next scene: what was held for that has been used now, or was foreseen in vain."""
+        for key in [key for key, foreseen in self.foreseen.items() if foreseen.line == name]:
+            del self.foreseen[key]
+            if key in self.held:
+                self.rank(key)
+
+    def foresee(self, key: Key, line: str, uses: float, built: bool) -> None:
+        """A held object is likely to be used next by a line, so often; `built` for that, in idle time."""
+        self.foreseen[key] = Foreseen(line, Fading(uses, self.time), built)
+        self.rank(key)
+
+    def built_ahead(self) -> int:
+        """Bytes of what was built for uses that are still to come."""
+        return sum(self.held[key] for key, foreseen in self.foreseen.items() if foreseen.built)
+
     # -- value --
     def reuse(self, key: Key) -> float:
-        """Uses to expect before they fade. Of an object that was used once: how often such objects come back."""
+        """Uses to expect before they fade: what its own uses let expect, or what is foreseen, whichever is more."""
+        return max(self._by_uses(key), self.foreseen[key].uses.now(self.time) if key in self.foreseen else 0.0)
+
+    def _by_uses(self, key: Key) -> float:
+        """Of an object that was used once: how often such objects come back."""
         use = self.uses.get(key)
         if use is None:
             return 0.0
@@ -195,4 +237,5 @@ class Ledger:
     def let_go(self, key: Key) -> None:
         self.used -= self.held.pop(key)
         self.marks.pop(key, None)
+        self.foreseen.pop(key, None)
         self.tier.drop(key)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mnemos.base.errors import Invalid
+from mnemos.kernel.scheduling.costs import Cost
 from mnemos.kernel.scheduling.decisions import Decision, Key
+from mnemos.kernel.scheduling.scenes import Foresight
 from mnemos.kernel.scheduling.scheduler import Scheduler
 
 
@@ -25,18 +27,19 @@ def replay(log: Mapping[str, Any]) -> list[Decision]:
     times: list[int] = [0]
     scheduler = Scheduler(lambda: times[0], kept=len(log.get("events", ())) + 1)
     steps: dict[str, Callable[..., Any]] = {"observe": scheduler.observe, "drop": scheduler.drop, "resized": scheduler.resized,
-                                              "adopt": scheduler.adopt, "cool": scheduler.cool, "pin": scheduler.pin}  # fmt: skip
+                                              "adopt": scheduler.adopt, "cool": scheduler.cool, "pin": scheduler.pin, "at": scheduler.at}  # fmt: skip
     try:
         for kind, *values in log["events"]:
             if kind == "register":
                 name, budget, policy, rent, least_hits = values
                 scheduler.register(_Silent(name), budget, policy=policy, rent=rent, least_hits=least_hits)
             elif kind == "use":
-                tier, key, size, scene, priority, times[0] = values
-                scheduler.use(tier, key, size, scene=scene, priority=priority)
-            elif kind == "ahead":
-                tier, scenes, share, times[0] = values
-                scheduler.ahead(tier, scenes=scenes, share=share)
+                tier, key, size, scene, priority, times[0], line = values
+                scheduler.use(tier, key, size, scene=scene, priority=priority, line=line)
+            elif kind == "offer":
+                tier, key, size, uses, line, settings, known, times[0] = values
+                cost = None if known is None else Cost(*known, size)
+                scheduler.offer(tier, key, size, uses, line=line, settings=Foresight(*settings), known=cost)
             else:
                 steps[kind](*values)
     except (KeyError, TypeError, ValueError) as error:

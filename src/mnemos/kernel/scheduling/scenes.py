@@ -6,9 +6,11 @@ Laplace's correction, and how lately each was there.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import Counter, deque
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,22 @@ _ALPHA = 0.1
 _RECENCY = 0.02  # weight of recency: enough to order what transitions do not tell apart, and no more
 _MOST = 256  # scenes that are remembered; the one seen longest ago goes first
 _OLDEST = 2000  # transitions that are remembered, so that a drift is followed
+_USED = 256  # objects that are remembered of one scene; those used least in it go first
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """How far a tier looks ahead. The paper names prediction and preloading (arXiv 2505.22101, section 4); the numbers are choices of ours."""
+
+    scenes: int = 3
+    """Scenes that are looked at, the likeliest first (1 or more)."""
+    share: float = 0.5
+    """Of the tier's budget, that may be filled with what is only foreseen, 0 … 1; 0: nothing is built ahead."""
+    idle: float = 0.1
+    """What a second of building in idle time costs, in seconds of somebody who waits, 0 … 1: with 0.1 it may be in vain nine times of ten."""
+
+
+FORESIGHT = Foresight()
 
 
 class SceneModel:
@@ -39,8 +57,10 @@ class SceneModel:
         """The conversation is at `scene` now."""
         if len(self._path) == self._path.maxlen:
             first, second = self._path[0], self._path[1]
-            if first in self._follows:
-                self._follows[first][second] -= 1
+            self._follows[first][second] -= 1
+            self._follows[first] += Counter()  # without what is 0 now
+            if not self._follows[first]:
+                del self._follows[first]
         if self._path:
             self._follows.setdefault(self._path[-1], Counter())[scene] += 1
         self._path.append(scene)
@@ -48,17 +68,14 @@ class SceneModel:
         self._seen.pop(scene, None)
         self._seen[scene] = self._time
         while len(self._seen) > _MOST:
-            gone = next(iter(self._seen))
-            del self._seen[gone]
-            self._follows.pop(gone, None)
+            del self._seen[next(iter(self._seen))]
 
     def predict(self, m: int) -> list[tuple[Scene, float]]:
         """The `m` scenes that are most likely next, with their scores: the probability of the transition, and a little for being recent."""
         follows = self._follows.get(self.current, Counter())
         total = sum(follows.values()) + self._alpha * len(self._seen)
         scores = {
-            scene: (follows[scene] + self._alpha) / total + _RECENCY / (1 + self._time - seen) if total else 0.0
-            for scene, seen in self._seen.items()
+            scene: (follows[scene] + self._alpha) / total + _RECENCY / (1 + self._time - seen) if total else 0.0 for scene, seen in self._seen.items()
         }
         ranked = sorted(scores.items(), key=lambda item: (-item[1], -self._seen[item[0]]))
         return ranked[:m]
@@ -112,23 +129,64 @@ class SceneUse:
     def __init__(self, tau: float = 20.0) -> None:
         """`tau`: visits of a scene in which the weight of a use in it falls to 1/e."""
         self._tau = tau
-        self._visits: Counter[Scene] = Counter()
+        self._visits: dict[Scene, int] = {}
         self._heat: dict[Scene, dict[Hashable, tuple[float, int]]] = {}
 
     def visit(self, scene: Scene) -> None:
-        self._visits[scene] += 1
+        """The scene is visited once more; beyond 256 scenes the one that was visited longest ago is forgotten."""
+        self._visits[scene] = self._visits.pop(scene, 0) + 1
+        while len(self._visits) > _MOST:
+            gone = next(iter(self._visits))
+            del self._visits[gone]
+            self._heat.pop(gone, None)
 
     def note(self, scene: Scene, key: Hashable) -> None:
         """`key` was used in `scene`."""
-        heat, now = self._heat.setdefault(scene, {}), self._visits[scene]
-        value, then = heat.get(key, (0.0, now))
-        heat[key] = (value * math.exp((then - now) / self._tau) + 1, now)
+        heat, now = self._heat.setdefault(scene, {}), self._visits.get(scene, 0)
+        heat[key] = (self._faded(heat.get(key, (0.0, now)), now) + 1, now)
+        if len(heat) > 2 * _USED:
+            kept = heapq.nlargest(_USED, heat.items(), key=lambda item: self._faded(item[1], now))
+            self._heat[scene] = dict(kept)
 
     def forget(self, key: Hashable) -> None:
+        """Nothing is to be known of this key any more."""
         for heat in self._heat.values():
             heat.pop(key, None)
 
     def expected(self, scene: Scene) -> Mapping[Hashable, float]:
-        """How many uses of each key the next visit of a scene is likely to bring, up to a constant."""
-        now = self._visits[scene]
-        return {key: value * math.exp((then - now) / self._tau) / self._tau for key, (value, then) in self._heat.get(scene, {}).items()}
+        """How many uses of each key the next visit of a scene is likely to bring: those of its visits, each weighed by how long it is ago, on
+        average, with one visit more that used nothing (so that one visit does not promise a second)."""
+        now = self._visits.get(scene, 0)
+        weight = (1 - math.exp(-now / self._tau)) / (1 - math.exp(-1 / self._tau)) + 1
+        return {key: self._faded(use, now) / weight for key, use in self._heat.get(scene, {}).items()}
+
+    def _faded(self, use: tuple[float, int], now: int) -> float:
+        value, then = use
+        return value * math.exp((then - now) / self._tau)
+
+
+class Line:
+    """One line of conversation: its way over scenes, and what each of them uses. What one has seen tells another nothing."""
+
+    def __init__(self) -> None:
+        self.path = SceneModel()
+        self.uses = SceneUse()
+
+    def at(self, scene: Scene) -> None:
+        """It is at `scene` now; a visit lasts while it stays there."""
+        if scene != self.path.current:
+            self.uses.visit(scene)
+        self.path.observe(scene)
+
+    def note(self, key: Hashable) -> None:
+        """`key` was used where the line is now; nothing where it is nowhere."""
+        if self.path.current is not None:
+            self.uses.note(self.path.current, key)
+
+    def expected(self, scenes: int) -> dict[Hashable, float]:
+        """How many uses of each key the next scene is likely to bring, over the `scenes` likeliest."""
+        out: dict[Hashable, float] = {}
+        for scene, probability in self.path.predict(scenes):
+            for key, uses in self.uses.expected(scene).items():
+                out[key] = out.get(key, 0.0) + min(1.0, probability) * uses
+        return out

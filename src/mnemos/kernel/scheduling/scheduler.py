@@ -19,6 +19,7 @@ from mnemos.cache.registry import policy as eviction_policy
 from mnemos.kernel.scheduling.costs import Cost
 from mnemos.kernel.scheduling.decisions import Action, Decision, Key
 from mnemos.kernel.scheduling.ledger import Ledger, Offer, Tier
+from mnemos.kernel.scheduling.scenes import FORESIGHT, Foresight
 
 VALUE = "value"
 """The policy that weighs costs; the names of `mnemos.cache` are the others."""
@@ -81,24 +82,35 @@ class Scheduler:
             return self._ledger(tier).costs.cost(size)
 
     # -- deciding --
-    def use(self, tier: str, key: Key, size: int, *, scene: Key | None = None, priority: float = 0.0) -> Decision:
+    def at(self, tier: str, scene: Key, line: str = "") -> None:
+        """A line of conversation (a caller in a space, say) is at `scene` now: what is used from here on in this line is used there."""
+        with self._lock:
+            ledger = self._ledger(tier)
+            self._note("at", tier, scene, line)
+            self._at(ledger, scene, line)
+
+    def _at(self, ledger: Ledger, scene: Key, line: str) -> None:
+        ledger.moved_on(line)
+        ledger.line(line).at(scene)
+
+    def use(self, tier: str, key: Key, size: int, *, scene: Key | None = None, line: str = "", priority: float = 0.0) -> Decision:
         """An object of `size` bytes is to be used now: is it held, is it to be built and held, or used without?
 
-        `scene` says what the conversation is about; each unit of `priority` doubles the value of holding. What has to give way is dropped.
+        `scene` says what the conversation is about, where `at` has not said it for all that is used together; `line` whose conversation it is. Each
+        unit of `priority` doubles the value of holding. What has to give way is dropped.
         """
         with self._lock:
             ledger, now = self._ledger(tier), self._clock()
-            self._note("use", tier, key, size, scene, priority, now)
-            return self._use(ledger, key, size, scene, priority, now)
+            self._note("use", tier, key, size, scene, priority, now, line)
+            return self._use(ledger, key, size, scene, line, priority, now)
 
-    def _use(self, ledger: Ledger, key: Key, size: int, scene: Key | None, priority: float, now: int) -> Decision:
+    def _use(self, ledger: Ledger, key: Key, size: int, scene: Key | None, line: str, priority: float, now: int) -> Decision:
         ledger.pass_time(now)
         use = ledger.count_use(key, size, priority)
         if scene is not None:
-            if scene != ledger.scenes.current:
-                ledger.scene_use.visit(scene)
-            ledger.scenes.observe(scene)
-            ledger.scene_use.note(scene, key)
+            self._at(ledger, scene, line)
+        if line in ledger.lines:
+            ledger.lines[line].note(key)
         if key in ledger.held:
             if ledger.eviction is not None:
                 ledger.eviction.on_hit(key, Meta(size=max(1, size)))
@@ -147,36 +159,70 @@ class Scheduler:
         return decision
 
     # -- ahead of time --
-    def ahead(self, tier: str, *, scenes: int = 3, share: float = 0.25) -> list[Decision]:
-        """What to build in idle time, for what is likely to be asked next: the objects that the `scenes` most likely scenes used most, for a
-        byte, within `share` of the budget. The caller builds them. Nothing that is worth more gives way."""
+    def foreseen(self, tier: str, line: str = "", settings: Foresight = FORESIGHT) -> list[tuple[Key, int, float]]:
+        """What a line of conversation is likely to use next, held or not, where that saves more than building it in idle time costs, as (object,
+        bytes, uses to expect); the most seconds for a byte first. Decides nothing: `offer` does, for each when its turn has come."""
+        with self._lock:
+            ledger = self._ledger(tier)
+            return self._foreseen(ledger, line, settings)
+
+    def _foreseen(self, ledger: Ledger, line: str, settings: Foresight) -> list[tuple[Key, int, float]]:
+        if ledger.eviction is not None or line not in ledger.lines:
+            return []
+        out = []
+        for key, uses in ledger.lines[line].expected(settings.scenes).items():
+            if isinstance(key, (str, int)) and key in ledger.uses:
+                size = ledger.uses[key].bytes
+                gain = self._gain(ledger, size, uses, ledger.costs.cost(size), settings)
+                if gain > 0:
+                    out.append((gain / max(1, size), key, size, uses))
+        out.sort(key=lambda each: (-each[0], str(each[1])))
+        return [(key, size, uses) for _, key, size, uses in out]
+
+    @staticmethod
+    def _gain(ledger: Ledger, size: int, uses: float, cost: Cost | None, settings: Foresight) -> float:
+        """Seconds that building an object ahead is expected to save, less what that costs; nothing before costs were measured."""
+        return 0.0 if cost is None else uses * cost.saved - settings.idle * cost.build - size * ledger.rent
+
+    def offer(
+        self, tier: str, key: Key, size: int, uses: float, *, line: str = "", settings: Foresight = FORESIGHT, known: Cost | None = None
+    ) -> Decision:  # fmt: skip
+        """An object of `size` bytes may be built in idle time, for `uses` that are expected of a line of conversation: is it to be? What is held
+        already is kept for these uses. Nothing that is worth more gives way, and no more than a share of the budget is filled so. `known`: what it
+        costs, where whoever asks has measured it and this scheduler has not."""
         with self._lock:
             ledger, now = self._ledger(tier), self._clock()
-            self._note("ahead", tier, scenes, share, now)
-            return self._ahead(ledger, scenes, share, now)
+            told = None if known is None else [known.build, known.without, known.within]
+            self._note("offer", tier, key, size, uses, line, [settings.scenes, settings.share, settings.idle], told, now)
+            return self._offer(ledger, key, size, uses, line, settings, known, now)
 
-    def _ahead(self, ledger: Ledger, scenes: int, share: float, now: int) -> list[Decision]:
-        if ledger.eviction is not None:
-            return []
+    def _offer(
+        self, ledger: Ledger, key: Key, size: int, uses: float, line: str, settings: Foresight, known: Cost | None, now: int
+    ) -> Decision:  # fmt: skip
         ledger.pass_time(now)
-        wanted: dict[Key, float] = {}
-        for scene, probability in ledger.scenes.predict(scenes):
-            for key, uses in ledger.scene_use.expected(scene).items():
-                if isinstance(key, (str, int)) and key in ledger.uses:
-                    wanted[key] = wanted.get(key, 0.0) + probability * uses
-        room = int(ledger.budget * share)
-        out = []
-        for key in sorted(wanted, key=lambda key: (-wanted[key] / max(1, ledger.uses[key].bytes), str(key))):
-            size = ledger.uses[key].bytes
-            cost = ledger.costs.cost(size)
-            if key in ledger.held or size > room or (cost is not None and cost.saved <= 0):
-                continue
-            value = wanted[key] * (cost.saved if cost is not None else float(max(1, size)))
-            victims = ledger.victims(size, Offer(value))
-            if victims is not None:
-                room -= size
-                out.append(self._hold(ledger, now, key, size, value, victims))
-        return out
+        if key in ledger.held:
+            ledger.foresee(key, line, uses, built=key in ledger.foreseen and ledger.foreseen[key].built)
+            return self._decide(ledger, now, key, Action.HELD, "it is held", size, 0.0)
+        cost = ledger.costs.cost(size) or known
+        gain = self._gain(ledger, size, uses, cost, settings)
+        if cost is None or gain <= 0:
+            why = "what it costs was never measured" if cost is None else "the uses that are foreseen do not save what building it costs"
+            return self._decide(ledger, now, key, Action.DECLINE, why, size, gain)
+        if size > settings.share * ledger.budget - ledger.built_ahead():
+            return self._decide(ledger, now, key, Action.DECLINE, "the share of the budget for what is foreseen is filled", size, gain)
+        victims = ledger.victims(size, Offer(gain))
+        if victims is None:
+            return self._decide(ledger, now, key, Action.DECLINE, "what would give way for it is worth more", size, gain)
+        decision = self._hold(ledger, now, key, size, gain, victims)
+        ledger.foresee(key, line, uses, built=True)
+        return decision
+
+    def ahead(self, tier: str, line: str = "", settings: Foresight = FORESIGHT) -> list[Decision]:
+        """What to build in idle time, for what a line of conversation is likely to use next. The caller builds it at once."""
+        with self._lock:
+            ledger = self._ledger(tier)
+            offered = [self.offer(tier, *wanted, line=line, settings=settings) for wanted in self._foreseen(ledger, line, settings)]
+            return [decision for decision in offered if decision.action is Action.BUILD]
 
     # -- what goes otherwise --
     def drop(self, tier: str, key: Key) -> None:
@@ -190,7 +236,8 @@ class Scheduler:
                     ledger.eviction.on_remove(key)
             ledger.uses.pop(key, None)
             ledger.priorities.pop(key, None)
-            ledger.scene_use.forget(key)
+            for line in ledger.lines.values():
+                line.uses.forget(key)
 
     def cool(self, tier: str, key: Key) -> None:
         """The object is out of use, and may be used again: it is held as one that was never used, and is the first to give way."""
