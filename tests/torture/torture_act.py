@@ -130,8 +130,9 @@ def wrong_answers(mem: Any, model: Model, rng: random.Random, questions: int = 3
     return out
 
 
-def check(path: str, models: list[Model], rng: random.Random, **options: Any) -> tuple[Model, list[str], float]:
-    """Open the store and find which of `models` it holds: (that one, what is wrong, seconds to open it)."""
+def check(path: str, models: list[Model], rng: random.Random, others: frozenset[int] = frozenset(), **options: Any) -> tuple[Model, list[str], float]:
+    """Open the store and find which of `models` it holds: (that one, what is wrong, seconds to open it). `others`: numbers of texts that it may hold
+    beside them."""
     import time
 
     started = time.perf_counter()
@@ -143,7 +144,8 @@ def check(path: str, models: list[Model], rng: random.Random, **options: Any) ->
         problems += wrong_answers(mem, model, rng)
         report = mem.verify()
         problems += [f"verify: {f.file}: {f.place}: {f.problem}" for f in report.findings]
-        traces = Traces(model.forgotten_numbers() | (model.living_numbers() if options.get("key") else set()))  # a sealed store shows none
+        forgotten, living = model.forgotten_numbers(), model.living_numbers() | others
+        traces = Traces(forgotten | living, set()) if options.get("key") else Traces(forgotten, living)  # a sealed store shows none
         problems += [f"while open: {trace}" for trace in traces.found(path)]
     problems += [f"after closing: {trace}" for trace in traces.found(path)]
     return model, problems, seconds

@@ -33,6 +33,12 @@ EXPECTED = (errors.Conflict, errors.NotFound)
 """What may happen in the shared space, where two change the same cube at once, or one forgets what the other reads."""
 
 
+READ = ("read", "Conflict", "NotFound")
+"""What is counted and has written nothing."""
+LEAST = 2
+"""Writes of each thread, however long they take where the machine has other work."""
+
+
 class Worker:
     """One thread: writes, reads back at once, watches that what it reads never goes back: positions, versions, and what is gone."""
 
@@ -52,7 +58,7 @@ class Worker:
     def work(self) -> None:
         try:
             seen = 0
-            while time.time() < self.until:
+            while time.time() < self.until or self.writes() < LEAST:
                 started = time.monotonic()
                 self.rng.choice([self._own, self._own, self._share, self._share, self._read])()
                 self.slowest = max(self.slowest, time.monotonic() - started)
@@ -62,6 +68,9 @@ class Worker:
                 seen = position
         except BaseException:  # noqa: BLE001  (whatever it is, it is a finding)
             self.problems.append(f"{self.name}: {traceback.format_exc()[-500:]}")
+
+    def writes(self) -> int:
+        return sum(count for what, count in self.counts.items() if what not in READ)
 
     def _own(self) -> None:
         op = next_op(self.rng, self.model, [f"{self.name} a", f"{self.name} b"])
@@ -144,8 +153,8 @@ class Worker:
 def process(path: str, number: int, threads: int, seconds: float, into: str) -> None:
     """One process of the crowd: its threads, and what they saw, pickled into a file."""
     problems: list[str] = []
-    until = time.time() + seconds
     mem = mnemos.open(path, **OPEN)
+    until = time.time() + seconds
     workers = [Worker(mem, f"p{number}t{thread}", until, 1000 * number + thread) for thread in range(threads)]
     running = [threading.Thread(target=worker.work) for worker in workers]
     for thread in running:
@@ -193,7 +202,8 @@ def main(folder: str, *, seconds: float, processes: int = 4, threads: int = 8) -
             counts += counted
             slowest = max(slowest, slow)
     if not problems:
-        _, problems, _ = check(path, [model], random.Random(1), key=OPEN.get("key"))
+        shared_texts = frozenset({*added.values(), *(number for _, _, number in updated)})
+        _, problems, _ = check(path, [model], random.Random(1), shared_texts, key=OPEN.get("key"))
         with mnemos.open(path, **OPEN) as mem:
             shared = mem.space(SHARED)
             living = {cube.id for cube in shared.list(limit=10**6)}
@@ -209,7 +219,7 @@ def main(folder: str, *, seconds: float, processes: int = 4, threads: int = 8) -
             problems.append("a cube was forgotten twice")
         if living != added.keys() - set(gone):
             problems.append(f"the shared space holds {len(living)} cubes; {len(added)} were added and {len(gone)} forgotten")
-    writes = sum(count for what, count in counts.items() if what not in ("read", "Conflict", "NotFound"))
+    writes = sum(count for what, count in counts.items() if what not in READ)
     return {
         "processes": processes,
         "threads_each": threads,

@@ -171,7 +171,7 @@ def _cycle(path: str, model: Model, seed: int, outcome: Outcome) -> Model:
         possible += _outcomes(life, model, outcome)
     outcome.cycles += 1
     forgotten = set[int]().union(*(choices[0].forgotten_numbers() for choices in possible)) | model.forgotten_numbers()
-    outcome.problems += [f"before the next open: {trace}" for trace in Traces(forgotten).found(path)]
+    outcome.problems += [f"before the next open: {trace}" for trace in Traces(forgotten, set()).found(path)]
     result = _checked(path, model, possible, seed, outcome)
     return result if result is not None else model
 

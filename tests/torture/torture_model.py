@@ -11,6 +11,7 @@ import functools
 import hashlib
 import random
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ STEPS = {
 """Steps in a life, and the states that they lead from."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _RUNS = re.compile(rb"[a-z0-9]{8,}")
+_BEYOND_HEX = re.compile(rb"[g-z]")
 
 Op = list[Any]
 
@@ -181,15 +183,17 @@ def _transaction(rng: random.Random, model: Model, spaces: list[str], depth: int
     return ["all", ops, undone]
 
 
-class Traces:
-    """Finds pieces, eight bytes or longer, of forgotten texts in raw bytes."""
+def _pieces(numbers: Iterable[int]) -> set[bytes]:
+    """Every run of eight letters in the words of these texts, but those that ids and digests, which are hexadecimal, may spell by chance."""
+    runs = (run for number in numbers for run in _RUNS.findall(text_of(number).encode()))
+    return {piece for run in runs for at in range(len(run) - WINDOW + 1) if _BEYOND_HEX.search(piece := run[at : at + WINDOW])}
 
-    def __init__(self, forgotten: set[int]) -> None:
-        self._of: dict[bytes, int] = {}
-        for number in forgotten:
-            for run in _RUNS.findall(text_of(number).encode()):
-                for at in range(len(run) - WINDOW + 1):
-                    self._of[run[at : at + WINDOW]] = number
+
+class Traces:
+    """Finds pieces, eight bytes or longer, of forgotten texts in raw bytes; not those that a living text has, too."""
+
+    def __init__(self, forgotten: set[int], living: set[int]) -> None:
+        self._of = _pieces(forgotten) - _pieces(living)
 
     def found(self, path: str) -> list[str]:
         """Where, in any file of the store at `path`, a piece of a forgotten text lies."""
