@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
 from landmark_llama import BLOCK, LANDMARK, ids, llama, with_landmarks
 
 from mnemos.activation.landmark import tokens
-from mnemos.activation.landmark.training import FINE_TUNING, Batch, Recipe, Training, loss
+from mnemos.activation.landmark.training import FINE_TUNING, Batch, Recipe, Training, jumped, loss
 from mnemos.base.errors import Conflict, Invalid
 
 torch.set_num_threads(1)
@@ -44,6 +45,25 @@ def test_positions_of_a_batch_are_those_of_the_model() -> None:
         torch.testing.assert_close(loss(model, replace(batch, positions=positions), SHORT), loss(model, batch, SHORT))
         torch.testing.assert_close(loss(model, replace(batch, positions=positions + 50), SHORT), loss(model, batch, SHORT))  # only distances count
         assert abs(float(loss(model, replace(batch, positions=jumping), SHORT) - loss(model, batch, SHORT))) > 1e-4
+
+
+def test_positions_jump_behind_landmarks_alone() -> None:
+    model, batch = with_landmarks(), lesson(1)
+    far = jumped(batch, LANDMARK, 9, Random("jump 1")).positions
+    assert far is not None
+    steps, marked = far.diff(dim=1), batch.ids == LANDMARK
+    assert bool((steps[~marked[:, :-1]] == 1).all())
+    assert 1 < int(steps.max()) <= 10
+    assert not torch.equal(far[0], far[1])  # each row by itself
+    again = jumped(batch, LANDMARK, 9, Random("jump 1"))
+    assert torch.equal(far, again.positions)  # type: ignore[arg-type]
+    further = jumped(again, LANDMARK, 9, Random("jump 1")).positions
+    assert torch.equal(further - far, far - torch.arange(far.shape[1]))  # type: ignore[operator]
+    with torch.no_grad():
+        torch.testing.assert_close(loss(model, jumped(batch, LANDMARK, 0, Random(0)), SHORT), loss(model, batch, SHORT))
+        assert abs(float(loss(model, again, SHORT) - loss(model, batch, SHORT))) > 1e-4
+    with pytest.raises(Invalid, match="jump ahead"):
+        jumped(batch, LANDMARK, -1, Random(0))
 
 
 def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:

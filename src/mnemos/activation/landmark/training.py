@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -75,6 +75,20 @@ class Batch:
     ids: Tensor
     weights: Tensor
     positions: Tensor | None = None
+
+
+def jumped(batch: Batch, landmark: int, most: int, rng: Random) -> Batch:
+    """The batch with positions that jump ahead behind each landmark, by 0 to `most` drawn for each (not in the paper; its authors' code has it as an
+    option): distances within a block stay, and those between blocks no longer tell blocks apart. Raises `Invalid` for `most` < 0.
+
+    Draw from a generator made of the batch's number, so that the batch is the same each time.
+    """
+    if most < 0:
+        raise Invalid(f"positions that jump by up to {most}: they jump ahead, by 0 or more")
+    generator = torch.Generator().manual_seed(rng.getrandbits(62))
+    drawn = torch.randint(0, most + 1, batch.ids.shape, generator=generator).to(batch.ids.device) * (batch.ids == landmark)
+    begun = torch.arange(batch.ids.shape[1], device=batch.ids.device) if batch.positions is None else batch.positions
+    return replace(batch, positions=begun + drawn.cumsum(1) - drawn)
 
 
 def loss(model: Any, batch: Batch, recipe: Recipe, kept_blocks: Tensor | None = None, top_blocks: int | None = None) -> Tensor:
