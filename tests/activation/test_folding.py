@@ -119,7 +119,7 @@ def test_what_is_useless_is_so_in_every_text_and_for_every_query_head() -> None:
     assert torch.equal(both, torch.maximum(use_of_pairs(model, one), use_of_pairs(model, other)))
     memory = KVMemory.of(model, policy("think", window=30))
     run(model, memory, torch.tensor(one))
-    queries, keys = memory.managed[1].queries()["states"], memory.managed[1].tail.keys
+    queries, keys = memory.managed[1].recent.tensors()["states"], memory.managed[1].tail.keys
     shares = []
     for head in (2, 3):  # both of the second key head
         each = [float(queries[0, head][:, [j, j + 4]].square().sum() * keys[0, 1][:, [j, j + 4]].square().sum()) for j in range(4)]

@@ -136,9 +136,9 @@ def test_a_prompt_over_the_budget_is_compressed_once_and_the_queries_let_go_of()
     states = torch.randn(1, HEADS, 40, SIZE, generator=generator)
     layer.lazy_initialization(states, states)
     layer.attend(torch.randn(1, HEADS * GROUP, 40, SIZE, generator=generator), states, states, None, 1.0, None, None)
-    assert layer.queries()["states"].shape[2] == 32
+    assert layer.recent.tensors()["states"].shape[2] == 32
     layer.settle()
-    assert (layer.stored, layer.queries()) == (BUDGET, {})
+    assert (layer.stored, layer.recent.tensors()) == (BUDGET, {})
     assert all({0, 1, 2, 39} <= held for held in layer.held()[0])
 
 

@@ -257,7 +257,7 @@ def test_it_is_said_how_much_of_its_scores_each_head_retains() -> None:
         assert view.heads == len(part.heads)
         assert whole.managed[0].notes == {}
     _, whole, _ = read(Policy(), tokens(2, 104))
-    keys, queries = whole.managed[0].tail.keys[:, :, :96], memory.managed[0].queries()["states"]
+    keys, queries = whole.managed[0].tail.keys[:, :, :96], memory.managed[0].recent.tensors()["states"]
     scores = channel_scores(queries, keys, torch.ones(2, 8, dtype=torch.bool), torch.ones(2, 2, 96, dtype=torch.bool))
     right = (scores * memory.managed[0].notes[CHANNELS]).sum(-1) / scores.sum(-1)
     assert torch.allclose(memory.managed[0].notes[CHANNELS + RETAINED], right, atol=1e-5)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from activation.tiny_llama import greedy, llama, plan, run, tokens
-from mnemos.activation import layer as layers
+from mnemos.activation import attending as layers
 from mnemos.activation.calibration import Plan, calibrate
 from mnemos.activation.deletion import left
 from mnemos.activation.entropy import chord, fixed, matrix_entropy, spectrum, truncated
@@ -169,7 +169,7 @@ def test_a_plan_says_what_the_models_states_say() -> None:
         hook.remove()
     for layer, memory_layer in enumerate(memory.managed):
         plain = heard[layer].unflatten(-1, (4, 8)).transpose(0, 1)
-        for found, queries, rule in ((its, plain, "half"), (turned, memory_layer.queries()["states"][0], "fixed")):
+        for found, queries, rule in ((its, plain, "half"), (turned, memory_layer.recent.tensors()["states"][0], "fixed")):
             right = [float(np.mean([matrix_entropy(queries[head], rule) for head in (2 * group, 2 * group + 1)])) for group in range(2)]
             assert found.head_entropy[layer] == pytest.approx(right, rel=1e-5)
             assert found.head_group[layer] == grouped(right, 2)
@@ -282,7 +282,7 @@ def test_online_groups_are_those_of_a_calibration_on_the_prompt() -> None:
     memory.settle()
     right = calibrate(model, "", ids.tolist()).head_group
     assert tuple(tuple(layer.notes[GROUPS]) for layer in memory.managed) == right
-    assert memory.managed[0].queries()["states"].shape[2] == 8  # the prompt's queries are gone again
+    assert memory.managed[0].recent.tensors()["states"].shape[2] == 8  # the prompt's queries are gone again
 
 
 # Reading in stages
@@ -536,11 +536,11 @@ def thinned(model: torch.nn.Module, count: int = 1, **options: object) -> Policy
 
 def test_a_deleted_head_holds_nothing_and_costs_no_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     model, ids = llama(heads=8, kv_heads=4, width=64), tokens(1, LENGTH)
+    small = thinned(model, 2, tokens=500)
     seen: list[tuple[int, int]] = []
     kernel = layers.scaled_dot_product_attention
     monkeypatch.setattr(layers, "scaled_dot_product_attention", lambda q, k, *more, **named: (seen.append((q.shape[1], k.shape[1])),
                                                                                              kernel(q, k, *more, **named))[1])  # fmt: skip
-    small = thinned(model, 2, tokens=500)
     memory, whole = KVMemory.of(model, small), KVMemory.of(model, policy("uncomp", plan=plan(model), window=8, tokens=500))
     run(model, memory, ids)
     assert seen == [(4, 2)] * 2  # in both layers half of the query heads, of the key-value heads

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mnemos.activation.attending import ROWS_AT_ONCE
 from mnemos.activation.deletion import likeness, most_alike
 from mnemos.activation.entropy import RULES, matrix_entropy
-from mnemos.activation.layer import ROWS_AT_ONCE, MemoryLayer
+from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.planning import DROP, RULE, Grid, in_groups, query_entropies, stages_of
 from mnemos.activation.policy import Policy

@@ -43,7 +43,7 @@ def use_of_pairs(model: Any, sequences: Sequence[Sequence[int]]) -> Tensor:
         memory = KVMemory.of(model, _Watch())
         with torch.no_grad():
             model(torch.tensor([list(sequence)], device=model.device), cache=memory, logits_to_keep=1)
-        found.append(torch.stack([_shares(layer.queries()["states"][0], layer.tail.keys[0]) for layer in memory.managed]))
+        found.append(torch.stack([_shares(layer.recent.tensors()["states"][0], layer.tail.keys[0]) for layer in memory.managed]))
     return torch.stack(found).amax(0)
 
 

@@ -9,21 +9,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers.cache_utils import CacheLayerMixin
 
+from mnemos.activation.attending import attended, seen_of_tail
 from mnemos.activation.chunks import ChunkStore
-from mnemos.activation.merging import attend
 from mnemos.activation.outputs import Output
 from mnemos.activation.parts import Bytes, Dense, Part, size_of
 from mnemos.activation.policy import PROTECTED, Observes, Policy
+from mnemos.activation.recent import Recent
 from mnemos.activation.rotary import Rotary, Source
 from mnemos.activation.tail import Landlord, Tail
 from mnemos.activation.view import View, side_by_side
 from mnemos.base.errors import Invalid, StoreFull
-
-ROWS_AT_ONCE = 128
-"""Queries whose attention to everything is held at a time where it has to be seen."""
 
 
 class MemoryLayer(CacheLayerMixin):
@@ -49,8 +46,8 @@ class MemoryLayer(CacheLayerMixin):
         """Whether the next tokens are the last of a prompt: the layer settles as soon as they were attended to."""
         self._waits = False
         self._said: dict[str, Tensor] = {}
-        self._queries: Tensor | None = None
-        self._query_positions: Tensor | None = None
+        self.recent = Recent()
+        """The newest queries, as many as the policy has the layer keep."""
         self.scaling = 1.0
         self.softcap: float | None = None
 
@@ -114,8 +111,7 @@ class MemoryLayer(CacheLayerMixin):
         if count:
             self.tail.crop(count)
             self.seen -= count
-            if self._queries is not None and self._query_positions is not None:
-                self._queries, self._query_positions = self._queries[:, :, :-count].clone(), self._query_positions[:, :-count].clone()
+            self.recent.crop(count)
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         self.select_rows(beam_idx)
@@ -134,8 +130,7 @@ class MemoryLayer(CacheLayerMixin):
             self.parts = [part.rows(index) for part in self.parts]
             self.tail.hold(self.tail.part().rows(index))
             self.notes = {name: note.index_select(0, index) if isinstance(note, Tensor) else note for name, note in self.notes.items()}
-            if self._queries is not None and self._query_positions is not None:
-                self._queries, self._query_positions = self._queries.index_select(0, index), self._query_positions.index_select(0, index)
+            self.recent = self.recent.rows(index)
 
     # What attention calls
 
@@ -172,24 +167,11 @@ class MemoryLayer(CacheLayerMixin):
             self.tail.mark(name, said.dtype)[:, :, -new:] = said.unsqueeze(1)
         self._said = {}
         self._note_rotation(new)
-        self._remember(queries, positions, self.policy.query_window if decodes else self.policy.prompt_window)
+        if window := self.policy.query_window if decodes else self.policy.prompt_window:
+            self.recent.add(queries, positions, window)
         if self.policy.hears and not decodes:
             self.policy.hear(self, queries, positions)
-        watched = self.policy.observes is Observes.EVERYTHING or (decodes and self.policy.observes is Observes.DECODING)
-        own = self.policy.attend(self, queries, mask)
-        fused = own is None and not self.parts and softcap is None
-        if own is not None:
-            output = own
-        elif watched and fused and decodes and mask is None:
-            whole = self.tail.part()
-            weights = self._row(queries, whole)
-            self.policy.observe(self, [whole], [weights.unsqueeze(3)])
-            if whole.length <= self.seen:  # something was dropped: what comes out need not be the full cache's to the bit
-                output, fused = torch.matmul(weights.to(values.dtype), whole.values).reshape(*queries.shape[:-1], -1), False
-        elif watched or not fused:
-            output = self._merged(queries, mask, watched)
-        if fused:  # also where it was computed to be watched: the same numbers come out of the same kernel, watched or not
-            output = self._fused(queries, mask)
+        output = attended(self, queries, mask, decodes)
         self.seen += new
         if decodes:
             self.generated += 1
@@ -204,16 +186,6 @@ class MemoryLayer(CacheLayerMixin):
                 self.settle()
         return output.transpose(1, 2)
 
-    def _remember(self, queries: Tensor, positions: Tensor, window: int) -> None:
-        if window:
-            before = [] if self._queries is None or self._query_positions is None else [(self._queries, self._query_positions)]
-            queries, positions = torch.cat([*(each for each, _ in before), queries], 2), torch.cat([*(each for _, each in before), positions], 1)
-            if bool((positions < 0).any()):  # each row keeps its own newest, whatever the padding between its turns
-                places = (positions >= 0).int().argsort(dim=1, stable=True)[:, -window:]
-                queries = queries.gather(2, places[:, None, :, None].expand(-1, queries.shape[1], -1, queries.shape[-1]))
-                positions = positions.gather(1, places)
-            self._queries, self._query_positions = queries[:, :, -window:].clone(), positions[:, -window:].clone()
-
     def _note_rotation(self, new: int) -> None:
         """Where the model's rotation changes as a sequence grows, and the policy turns keys back: which of its frequencies turned the new tokens."""
         if self.rotary is None or not self.rotary.changing:
@@ -224,80 +196,6 @@ class MemoryLayer(CacheLayerMixin):
             self.notes["rotations"] = known = [*known, now]
         if len(known) > 1:
             self.tail.mark("rotation", torch.int32)[:, :, -new:] = len(known) - 1
-
-    def _fused(self, queries: Tensor, mask: Tensor | None) -> Tensor:
-        """Over the tail alone, by torch's own kernel."""
-        new, length, rows = queries.shape[2], self.tail.length, queries.shape[0]
-        keys, values = self.tail.keys, self.tail.values
-        absent = not self.tail.whole
-        if new == length and not absent and mask is None:
-            return scaled_dot_product_attention(queries, keys, values, is_causal=new > 1, scale=self.scaling, enable_gqa=True)
-        if new == 1 and not absent:  # the query heads that share a key-value head stand as if they were tokens: no copy of keys
-            grouped = queries.reshape(rows, keys.shape[1], -1, queries.shape[-1])
-            return scaled_dot_product_attention(grouped, keys, values, scale=self.scaling).reshape(*queries.shape[:-1], -1)
-        if mask is None and not absent:
-            return self._in_blocks(queries, length - new)
-        seen = self.tail_mask(mask, 0, new, new, length) & (self.tail.positions >= 0)[:, :, None, :]
-        seen = seen | ~seen.any(-1, keepdim=True)  # a padded query sees everything rather than nothing, which would be NaN
-        if seen.shape[1] not in (1, queries.shape[1]):
-            seen = seen.repeat_interleave(queries.shape[1] // seen.shape[1], 1)
-        return scaled_dot_product_attention(queries, keys, values, attn_mask=seen, scale=self.scaling, enable_gqa=True)
-
-    def _row(self, queries: Tensor, tail: Dense) -> Tensor:
-        """[B, G, g, n] float32: what one new query [B, H, 1, d] attends to in the tail."""
-        rows, heads, size = queries.shape[0], len(tail.heads), queries.shape[-1]
-        grouped, keys = queries.reshape(rows * heads, -1, size), tail.keys.flatten(0, 1)
-        scores = torch.baddbmm(grouped.new_empty(()), grouped, keys.mT, beta=0, alpha=self.scaling).unflatten(0, (rows, heads)).float()
-        if self.tail.whole:
-            return scores.softmax(-1)
-        return scores.masked_fill((tail.positions < 0).unsqueeze(2), -torch.inf).softmax(-1).nan_to_num()
-
-    def _in_blocks(self, queries: Tensor, before: int) -> Tensor:
-        """Queries that follow `before` tokens, block by block: each looks at what stands up to its end, and not at what none of it can see."""
-        outputs, new = [], queries.shape[2]
-        for start in range(0, new, ROWS_AT_ONCE):
-            stop = min(start + ROWS_AT_ONCE, new)
-            keys, values = self.tail.keys[:, :, : before + stop], self.tail.values[:, :, : before + stop]
-            seen = self.tail_mask(None, start, stop, new, before + new)[..., : before + stop]
-            some = queries[:, :, start:stop]
-            outputs.append(scaled_dot_product_attention(some, keys, values, attn_mask=seen, scale=self.scaling, enable_gqa=True))
-        return torch.cat(outputs, 2)
-
-    def tail_mask(self, mask: Tensor | None, start: int, stop: int, new: int, length: int) -> Tensor:
-        """[B, 1, stop − start, length]: what new queries start … stop see of the tail, whose last `new` tokens are theirs."""
-        if mask is None:
-            own = torch.ones(new, new, dtype=torch.bool, device=self.tail.keys.device).tril()[None, None, start:stop]
-        else:
-            own = mask[:, :, start:stop]
-        there = self._asking(start, stop, new)
-        return torch.cat([there.expand(-1, -1, -1, length - new), own.expand(there.shape[0], -1, -1, -1)], -1)
-
-    def _asking(self, start: int, stop: int, new: int) -> Tensor:
-        """[B, 1, stop − start, 1]: which of the new queries are of a token, and see what is stored; the others are padding."""
-        first = self.tail.length - new
-        return self.tail.positions[:, :1, first + start : first + stop, None] >= 0
-
-    def _merged(self, queries: Tensor, mask: Tensor | None, watched: bool) -> Tensor:
-        """Over parts and tail; what is attended to is seen by the policy where it asked for it."""
-        rows, heads, new, size = queries.shape
-        grouped = queries.reshape(rows, self.tail.heads, heads // self.tail.heads, new, size)
-        outputs = []
-        for start in range(0, new, ROWS_AT_ONCE):
-            stop = min(start + ROWS_AT_ONCE, new)
-            some = grouped[:, :, :, start:stop]
-            pieces = self.pieces()
-            opened = [*(self.policy.open(self, part, some[:, list(part.heads)], new) for part in self.parts), pieces[-1]]
-            masks = [getattr(part, "seen", None) for part in opened[:-1]]
-            if mask is not None:
-                asking = self._asking(start, stop, new)
-                both = [asking if seen is None else seen & asking for seen in masks]
-                masks = [seen.expand(-1, -1, -1, part.length) for seen, part in zip(both, opened[:-1], strict=True)]
-            masks.append(self.tail_mask(mask, start, stop, new, self.tail.length))
-            output, weights = attend(some, opened, masks, self.scaling, self.softcap)
-            if watched:
-                self.policy.observe(self, pieces, weights)
-            outputs.append(output)
-        return torch.cat(outputs, 3).reshape(*queries.shape[:-1], -1)
 
     # What policies use
 
@@ -311,6 +209,10 @@ class MemoryLayer(CacheLayerMixin):
             its = torch.tensor(frequencies, device=device)
             rotary = rotary.with_set(its, scaling) if number else Rotary(rotary.layout, its[None], torch.tensor([scaling], device=device))
         return rotary
+
+    def tail_mask(self, mask: Tensor | None, start: int, stop: int, new: int, length: int) -> Tensor:
+        """[B, 1, stop − start, length]: what new queries start … stop see of the tail, whose last `new` tokens are theirs."""
+        return seen_of_tail(self.tail, mask, start, stop, new)
 
     def pieces(self) -> list[Part]:
         """All parts, and the tail as the last of them."""
@@ -342,7 +244,7 @@ class MemoryLayer(CacheLayerMixin):
 
     def view(self) -> View:
         """Everything that is stored, side by side."""
-        return View(self, side_by_side(self.pieces(), self.tail.heads), self._queries, self._query_positions, self.scaling, self.softcap)
+        return View(self, side_by_side(self.pieces(), self.tail.heads), self.recent.states, self.recent.positions, self.scaling, self.softcap)
 
     def replace(self, parts: Sequence[Part], tail: Dense) -> None:
         """Stores these parts and this tail instead of all that was stored."""
@@ -356,8 +258,8 @@ class MemoryLayer(CacheLayerMixin):
             with self._broken_by_want(True):
                 self.policy.settle(self)
             self._count()
-            if self._queries is not None and self._query_positions is not None and self.policy.prompt_window > self.policy.query_window:
-                self._queries, self._query_positions = _newest(self._queries, self._query_positions, self.policy.query_window)
+            if self.policy.prompt_window > self.policy.query_window:
+                self.recent.shorten(self.policy.query_window)
 
     @contextmanager
     def _broken_by_want(self, written: bool = False) -> Iterator[None]:
@@ -403,21 +305,11 @@ class MemoryLayer(CacheLayerMixin):
         for piece, mark in zip(self.pieces(), self.marked(PROTECTED, torch.bool), strict=True):
             mark |= (piece.positions >= start) & (piece.positions < stop)
 
-    def queries(self) -> dict[str, Tensor]:
-        """The newest queries that the policy has the layer keep, and their positions; empty where it keeps none."""
-        if self._queries is None or self._query_positions is None:
-            return {}
-        return {"states": self._queries, "positions": self._query_positions}
-
-    def keep_queries(self, queries: dict[str, Tensor]) -> None:
-        """Undoes `queries`."""
-        self._queries, self._query_positions = queries.get("states"), queries.get("positions")
-
     def nbytes(self) -> Bytes:
         """Of all tensors that the layer holds."""
         if not self.is_initialized:
             return Bytes()
-        own = size_of(self._queries, self._query_positions, *(note for note in self.notes.values() if isinstance(note, Tensor)))
+        own = size_of(*self.recent.tensors().values(), *(note for note in self.notes.values() if isinstance(note, Tensor)))
         return sum((part.nbytes() for part in self.parts), self.tail.nbytes() + Bytes(own))
 
     def held(self) -> list[list[set[int]]]:
@@ -431,17 +323,13 @@ class MemoryLayer(CacheLayerMixin):
         """A layer that goes on by itself from here, as one of the memory that rents from that landlord."""
         other = MemoryLayer(self.policy, self.number, self.rotary)
         other.__dict__.update(self.__dict__, landlord=landlord if landlord is not None or self.landlord is None else self.landlord.another())
+        other.recent = copy.copy(self.recent)
         other.notes = {name: note.clone() if isinstance(note, Tensor) else note for name, note in self.notes.items()}
         if self.is_initialized:
             other.tail = self.tail.fork(other.landlord)
             other.parts = [fork_part(part) for part in self.parts]
             other._count()
         return other
-
-
-def _newest(queries: Tensor, positions: Tensor, window: int) -> tuple[Tensor | None, Tensor | None]:
-    """Copies of the newest `window` queries and their positions; none of 0."""
-    return (queries[:, :, -window:].clone(), positions[:, -window:].clone()) if window else (None, None)
 
 
 def fork_part(part: Part) -> Part:

@@ -21,6 +21,7 @@ from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.parts import Dense
 from mnemos.activation.policy import FULL, Policy
+from mnemos.activation.recent import Recent
 from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid, shown
 
 FORMAT = 1
@@ -98,7 +99,7 @@ def _state(layer: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     notes = layer.notes
     plain["notes"] = {name: value for name, value in notes.items() if not isinstance(value, Tensor)}
     tensors = {f"note.{name}": value for name, value in notes.items() if isinstance(value, Tensor)}
-    tensors |= {f"queries.{name}": tensor for name, tensor in layer.queries().items()}
+    tensors |= {f"queries.{name}": tensor for name, tensor in layer.recent.tensors().items()}
     plain["parts"] = []
     for place, part in enumerate([*layer.parts, layer.tail.part()]):
         values, its = part.state()
@@ -135,7 +136,7 @@ def _restore(layer: Any, plain: Mapping[str, Any], tensors: Mapping[str, Tensor]
     layer.lazy_initialization(tail.keys, tail.values)
     layer.replace(stored, tail)
     layer.notes = {**plain["notes"], **{name.removeprefix("note."): tensor for name, tensor in tensors.items() if name.startswith("note.")}}
-    layer.keep_queries({name.removeprefix("queries."): tensor for name, tensor in tensors.items() if name.startswith("queries.")})
+    layer.recent = Recent(**{name.removeprefix("queries."): tensor for name, tensor in tensors.items() if name.startswith("queries.")})
 
 
 def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
