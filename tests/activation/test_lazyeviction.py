@@ -9,21 +9,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from mnemos.activation.activations import activate, begun, counted, longest_run, ones, recurrence_scores
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.policies import policy
-from mnemos.activation.policies.lazyeviction import (
-    GAP,
-    LAST,
-    MOST,
-    UNCOUNTED,
-    Recurrence,
-    activate,
-    begun,
-    counted,
-    longest_run,
-    ones,
-    recurrence_scores,
-)
+from mnemos.activation.policies.lazyeviction import GAP, LAST, MOST, UNCOUNTED, Recurrence
+from mnemos.base.errors import Invalid
+from mnemos.base.recurrence import Recurrence as Tracker
 from mnemos.bench.kv.recurrence import Shape, falling, hit_rate, lazy, made, raas
 
 HEADS, GROUP, SIZE, PROMPT, STEPS = 2, 2, 8, 12, 48
@@ -245,3 +236,48 @@ def test_a_threshold_is_moved_until_a_token_a_step_is_active() -> None:
 def test_the_term_that_grows_with_the_gap_keeps_what_comes_back() -> None:
     trace = made(Shape(steps=900), 1)
     assert hit_rate(trace, lazy, 200, 80) > max(hit_rate(trace, falling, 200, 80), hit_rate(trace, raas, 200, 80)) + 0.05
+
+
+def test_tokens_are_tracked_and_kept_as_things_with_names_are() -> None:
+    generator = torch.Generator().manual_seed(5)
+    tracker = Tracker[int]()
+    last, gap = (torch.zeros(1, 1, 40, dtype=torch.int32) for _ in range(2))
+    for step in range(1, 60):
+        active = torch.rand(1, 1, 40, generator=generator) > 0.95
+        if step == 1:
+            last += 1
+            tracker.observe(range(40), 1)
+        activate(last, gap, active.float(), 0.5, step)
+        tracker.observe(active[0, 0].nonzero().flatten().tolist(), step)
+        rated = tracker.score(step)
+        assert recurrence_scores(last, gap, step)[0, 0].tolist() == pytest.approx([rated[token] for token in range(40)], abs=1e-5)
+
+
+def test_of_query_heads_that_share_a_key_the_largest_or_the_mean_counts() -> None:
+    paid = torch.tensor([0.3, 0.0]).view(1, 1, 2, 1, 1)
+    layer, piece = MemoryLayer(policy("lazyeviction", tokens=60), 0), None
+    assert bool(Recurrence(0.2).active(layer, piece, paid))  # type: ignore[arg-type]
+    assert not bool(Recurrence(0.2, heads="mean").active(layer, piece, paid))  # type: ignore[arg-type]
+    for wrong in ({"heads": "least"}, {"prompt": "start"}):
+        with pytest.raises(Invalid, match="heads is 'max' or 'mean'"):
+            policy("lazyeviction", tokens=60, **wrong)
+
+
+def test_a_prompt_may_begin_with_what_its_last_queries_attended_to() -> None:
+    generator = torch.Generator().manual_seed(4)
+    count, window = 50, 32
+    states, queries = torch.randn(1, HEADS, count, SIZE, generator=generator), torch.randn(1, HEADS * GROUP, count, SIZE, generator=generator)
+    layer = MemoryLayer(policy("lazyeviction", tokens=90, window=4, threshold=0.1, prompt="attention"), 0)
+    layer.lazy_initialization(states, states)
+    layer.attend(queries, states, states, None, 1.0, None, None)
+    layer.settle()
+    scores = (queries.view(1, HEADS, GROUP, count, SIZE) @ states.unsqueeze(2).mT).masked_fill(torch.ones(count, count).triu(1) > 0, -torch.inf)
+    paid = scores.softmax(-1).amax(2)[0]
+    first, marks = count - window, layer.view().marks
+    for head in range(HEADS):
+        for token in range(count):
+            last, gap = max(first, token), 0
+            for step in range(first, count):
+                if paid[head, step, token] > 0.1:
+                    gap, last = max(gap, step - last), step
+            assert (int(marks[LAST][0, head, token]), int(marks[GAP][0, head, token])) == (last, gap)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mnemos.activation.activations import activate, begun, counted, ones, recurrence_scores
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.parts import Part
 from mnemos.activation.policies.snapkv import Window
@@ -27,6 +28,7 @@ from mnemos.activation.policy import PROTECTED, UNIFORM, Budget, Observes, Polic
 from mnemos.activation.tail import BLOCK
 from mnemos.activation.view import View
 from mnemos.base.errors import Invalid
+from mnemos.base.recurrence import PATIENCE
 
 LAST, GAP = "lazy.last", "lazy.gap"
 """Marks, int32: the step of the last activation (0: none was counted since the token came), and the longest gap between two."""
@@ -41,84 +43,27 @@ WINDOW = "lazy.window"
 """The note that says how many steps pass between evictions, where that follows from the gaps."""
 LEAST_WINDOW, QUANTILE, LONGEST = 32, 0.8, 8
 """The window is at least so long; it spans this share of the gaps; and a gap counts as no longer than so many windows."""
-PATIENCE = 8.0
-"""What was not activated for so many times its longest gap counts as what never came back."""
 THRESHOLD, CALLS, CALLED = "lazy.threshold", "lazy.calls", "lazy.called"
 """Notes, where the threshold is found out: what it is [B, G, 1], activations [B, G, 1] since it was last looked at, and in how many steps."""
-_TIE = 2.0**-24
-"""Of a score, a step of age of what never came back: too small to matter where scores differ otherwise."""
 LOOKED_AT, FACTORS, HIGHEST = 16, (0.25, 8.0), 0.5
 """The threshold is looked at after so many steps or more; how far it moves at a time; and the most that it becomes."""
-
-
-def begun(lasts: Sequence[Tensor], first: int, steps: int, later: int = 0) -> None:
-    """Sets, in place, when what is new was activated for the first time: the tokens of `steps` steps from `first` on when they came, the others, of a
-    prompt, in the first step. The last `later` tokens, of another prompt, which no step has seen, are left out."""
-    *others, tail = lasts
-    tail = tail[..., : tail.shape[-1] - later]
-    for last in (*others, tail):
-        last.masked_fill_(last == 0, first)
-    tail[..., -steps:] = torch.arange(first, first + steps, dtype=torch.int32, device=tail.device)
-
-
-def counted(last: Tensor, gap: Tensor, bits: Tensor, first: int) -> None:
-    """`activate` for all steps from `first` on at once, in place, by the bits [B, h, n] noted in them: for each token the way from its last
-    activation to the first bit counts, and the longest run of steps without one between two bits."""
-    some, lowest = bits != 0, bits & -bits
-    newest = torch.frexp(bits.double()).exponent.sub_(1).clamp_min_(0)
-    highest = torch.bitwise_left_shift(torch.ones_like(bits), newest)
-    reached = (torch.frexp(lowest.double()).exponent + (first - 1)).sub_(last).mul_(some)
-    between = ~bits & (highest - 1) & -lowest
-    inner = (longest_run(between) + 1).mul_((lowest != highest) & some)
-    torch.maximum(gap, torch.maximum(reached, inner), out=gap)
-    torch.where(some, newest.add_(first), last, out=last)
-
-
-def ones(bits: Tensor) -> Tensor:
-    """How many bits of each number are set; numbers are not negative, of int32 (Warren, Hacker's Delight, section 5-1)."""
-    pairs = bits - ((bits >> 1) & 0x55555555)
-    fours = (pairs & 0x33333333) + ((pairs >> 2) & 0x33333333)
-    return (((fours + (fours >> 4)) & 0x0F0F0F0F) * 0x01010101) >> 24
-
-
-def longest_run(bits: Tensor) -> Tensor:
-    """Of each number, how many set bits stand side by side at most; numbers are not negative, of int32."""
-    shorter = [bits]  # what is left where a bit stays if so many from it on are set: 1, 2, 4, 8, 16
-    for power in range(4):
-        shorter.append(shorter[-1] & (shorter[-1] >> (1 << power)))
-    length, left = torch.zeros_like(bits), torch.full_like(bits, -1)
-    for power in reversed(range(5)):
-        longer = left & (shorter[power] >> length)
-        there = longer != 0
-        length.add_(there, alpha=1 << power)
-        left = torch.where(there, longer, left)
-    return length
-
-
-def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float | Tensor, step: int) -> None:
-    """Notes, in place, which tokens [B, h, n] were attended to above the threshold in this step. A new token's `last` has to be this step already."""
-    since = (step - last).mul_(attention > threshold)
-    torch.maximum(gap, since, out=gap)
-    last.add_(since)
-
-
-def recurrence_scores(last: Tensor, gap: Tensor, step: int, interval: bool = True, age: bool = True, patience: float = PATIENCE) -> Tensor:
-    """The score of each token [...]; without `interval` or `age`, which ablations leave out, without that term. Of those that never came back, whose
-    first term is soon too small for a number, the later ones still stand above the earlier. The paper's `patience` is endless."""
-    ages, gap = (step - last).float(), gap.float()
-    gap = gap.masked_fill(ages > patience * gap, 0)
-    shares = gap.clamp_min(1).reciprocal_().neg_()
-    second = torch.where(gap > 0, torch.sigmoid(shares) * interval, ages * -_TIE)
-    return (torch.sigmoid(ages.mul_(shares)) * age).add_(second).mul_(2)
+MAX, MEAN = "max", "mean"
+END, ATTENTION = "end", "attention"
 
 
 @dataclass(frozen=True)
 class Recurrence:
     """Ranks by activations. `threshold` is of attention; None: one for each head, which begins as `share` of what each stored token would get of an
-    even attention and is moved until about one token a step is activated. Of query heads that share a key the largest attention counts."""
+    even attention and is moved until about one token a step is activated.
+
+    `heads`: of query heads that share a key, the largest attention counts ("max", the paper's default) or the mean of all ("mean"). `prompt`: a
+    prompt's tokens count as activated when it ended ("end"), or when its last `Window.query_window` queries activated them ("attention"), which are
+    taken as if they were steps; what none of these did, with the first of them."""
 
     threshold: float | None = None
     share: float = 0.75
+    heads: str = MAX
+    prompt: str = END
     interval: bool = True
     age: bool = True
     longest: int = LONGEST * 128
@@ -127,6 +72,10 @@ class Recurrence:
     query_window = 0
     observes = Observes.DECODING
     query_aware = False
+
+    def __post_init__(self) -> None:
+        if self.heads not in (MAX, MEAN) or self.prompt not in (END, ATTENTION):
+            raise Invalid(f"lazyeviction: heads is {MAX!r} or {MEAN!r}, not {self.heads!r}; prompt is {END!r} or {ATTENTION!r}, not {self.prompt!r}")
 
     def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
         """Takes note of what the newest token attended to."""
@@ -145,7 +94,24 @@ class Recurrence:
 
     def active(self, layer: MemoryLayer, piece: Part, paid: Tensor) -> Tensor:
         """[B, h, n]: which tokens of a piece the newest one, which paid it [B, h, g, 1, n] attention, activates."""
-        return paid[..., -1, :].amax(2) > self.least(layer, piece)
+        return self.of_group(paid[..., -1, :]) > self.least(layer, piece)
+
+    def of_group(self, paid: Tensor) -> Tensor:
+        """[B, h, g, …] → [B, h, …]: what counts of the attention of query heads that share a key."""
+        return paid.amax(2) if self.heads == MAX else paid.mean(2)
+
+    def begin(self, layer: MemoryLayer, new: int) -> None:
+        """The newest `new` tokens, all in the tail, are of a prompt: where its last queries say when they were activated, that is noted."""
+        view = layer.view()
+        if self.prompt == END or not new or view.queries is None:
+            return
+        paid = self.of_group(view.window_attention())[..., -new:]  # [B, G, w, n]
+        last, gap = (layer.marked(name, torch.int32)[-1][..., -new:] for name in (LAST, GAP))
+        first = layer.seen - paid.shape[2]
+        last.copy_(torch.arange(layer.seen - new, layer.seen, device=last.device).clamp_min(first))
+        least = self.least(layer, layer.tail.part())
+        for number, row in enumerate(paid.unbind(2)):
+            activate(last, gap, row, least, first + number)
 
     def count(self, layer: MemoryLayer) -> None:
         """Counts the steps that were only noted."""
@@ -212,6 +178,10 @@ class Lazy(Pruning):
         return Window().query_window
 
     @property
+    def least(self) -> int:
+        return (self.every or LEAST_WINDOW) + self.sinks + 1
+
+    @property
     def _recurrence(self) -> Recurrence:
         assert isinstance(self.scorer, Recurrence)
         return self.scorer
@@ -219,11 +189,13 @@ class Lazy(Pruning):
     def settle(self, layer: MemoryLayer) -> None:
         assert self.budget is not None
         self._recurrence.count(layer)
-        if self.protect and (new := layer.seen - layer.notes.get(SEEN, 0)):
+        new = layer.seen - layer.notes.get(SEEN, 0)
+        if self.protect and new:
             layer.tail.mark(PROTECTED, torch.bool)[..., -new:] = True
+        self._recurrence.begin(layer, new)
         window = min(Window().query_window, self._room(layer))
         Pruning(Window(window), self.budget, self.planner, self.codecs, window, self.sinks, block=self.block).settle(layer)
-        if layer.parts and not self.codecs:
+        if layer.parts and not self.codecs and self.planner is UNIFORM:  # heads that keep unequally many would be filled up in one piece
             layer.replace([], layer.view().part)
         layer.notes[SEEN], layer.notes[WAITED] = layer.seen, 0
         if WINDOW in layer.notes:  # what is protected since may leave less room
@@ -279,8 +251,8 @@ class Lazy(Pruning):
     def _room(self, layer: MemoryLayer) -> int:
         """A third of the budget, or what the sinks and what is protected leave of it. Raises `Invalid` where a window that is given has no room."""
         assert self.budget is not None
-        budget, staying = self.budget.of(layer.seen), self.sinks
         view = layer.view()
+        budget, staying = min(self.planner.plan(view, self.budget.of(layer.seen))), self.sinks
         if PROTECTED in view.marks:
             staying = max(staying, int((view.marks[PROTECTED] & (view.positions >= 0)).sum(-1).max()))
             if staying + (least := self.every or LEAST_WINDOW) > budget:

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnemos.activation.policies.lazyeviction import LEAST_WINDOW, QUANTILE, activate, recurrence_scores
+from mnemos.activation.activations import activate, recurrence_scores
+from mnemos.activation.policies.lazyeviction import LEAST_WINDOW, QUANTILE
 
 Floats = NDArray[np.float64]
 Score = Callable[["Held", int], Tensor]

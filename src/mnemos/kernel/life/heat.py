@@ -11,6 +11,9 @@ import threading
 from collections.abc import Iterable
 from uuid import UUID
 
+import numpy as np
+
+from mnemos.base.recurrence import is_due, longest
 from mnemos.store.base import Heat
 
 TAU = 86_400_000_000
@@ -28,9 +31,14 @@ def at(heat: Heat, now: int) -> float:
 
 
 def interval(heat: Heat) -> int:
-    """The longest gap between two of the latest uses, in microseconds, 0 where there were not two: what comes back after a gap will again, within
-    gaps of about that length (the maximum recurrence interval of LazyEviction, arXiv 2506.15969, of memories in place of tokens)."""
-    return max((later - earlier for earlier, later in zip(heat.recent, heat.recent[1:], strict=False)), default=0)
+    """The longest gap between two of the latest uses, in microseconds, 0 where there were not two."""
+    return int(longest(heat.recent))
+
+
+def is_warm(heat: Heat, now: int, floor: float, comes_back: float) -> bool:
+    """Whether a memory was used lately (its heat is `floor` or more), or is due to come back: silent for no longer than `comes_back` times its
+    longest gap (`mnemos.base.recurrence`, as the tokens of a cache)."""
+    return at(heat, now) >= floor or bool(is_due(np, now - heat.at, interval(heat), comes_back))
 
 
 def joined(earlier: Heat, later: Heat) -> Heat:

@@ -212,7 +212,7 @@ def _archive_idle(system: Mnemos, row: SpaceRow, policy: LifecyclePolicy) -> int
                     continue
                 priority = content.priority
                 use = known.get(cube, heat.COLD)
-                warm = heat.at(use, now) >= policy.heat_floor or now - use.at <= policy.comes_back * heat.interval(use)
+                warm = heat.is_warm(use, now, policy.heat_floor, policy.comes_back)
                 if not warm and (priority is None or priority < policy.important):
                     lifecycle.move(transaction, standing, State.ARCHIVED, {"reason": "idle"})
                     done += 1
