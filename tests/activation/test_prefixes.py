@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,9 @@ from hypothesis import strategies as st
 from activation.tiny_llama import greedy, llama, run, tokens
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
+from mnemos.activation.prefix_places import Chunk, header_of
 from mnemos.activation.prefixes import PrefixStore
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import FingerprintMismatch, Invalid, StoreFull, StoreUnavailable
 from mnemos.cache.lru import LRU
 
 torch.set_num_threads(1)
@@ -141,3 +145,111 @@ def test_what_a_policy_shaped_is_not_stored_as_a_prefix(tmp_path: Path) -> None:
     memory.settle()
     with pytest.raises(Invalid, match="window"):
         other.put(prompt, memory)
+
+
+@pytest.mark.parametrize("harm", ["header", "nothing left", "half", "gone"])
+def test_nothing_of_a_text_stays_behind_a_chunk_that_is_damaged_or_gone(tmp_path: Path, harm: str) -> None:
+    ids = tokens(1, 64)
+    for drop in ("verify", "clear"):
+        store = PrefixStore(tmp_path, "it", chunk=16)
+        store.put(ids[0].tolist(), read(ids))
+        second = store.place.file(store.chunks()[1].key)
+        whole = second.read_bytes()
+        if harm == "gone":
+            second.unlink()
+        else:
+            second.write_bytes({"header": whole[:12] + b"\xff" + whole[13:], "nothing left": b"", "half": whole[: len(whole) // 2]}[harm])
+        again = PrefixStore(tmp_path, "it", chunk=16)
+        if drop == "verify":
+            problems = again.verify()
+            assert any("is no chunk" in each or "is damaged" in each or "not there any more" in each for each in problems)
+            assert {path.name for path in again.place.path.iterdir()} == {f"{chunk.key}.safetensors" for chunk in again.chunks()}
+            assert again.match(ids[0].tolist()).length == 16
+            assert again.verify() == []
+        again.clear()
+        assert list(again.place.path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    store = PrefixStore(tmp_path, "it")
+    folder = store.place.path
+    dead, alive, other = folder / f"{'a' * 64}.12ab.new", folder / f"{'b' * 64}.12ab.new", folder / "notes.new"
+    for path in (dead, alive, other):
+        path.write_bytes(b"keys and values of a text")
+    with alive.open("rb") as writing:
+        fcntl.flock(writing, fcntl.LOCK_EX)
+        store.refresh()
+        assert sorted(path.name for path in folder.iterdir()) == sorted([alive.name, other.name])
+    store.clear()
+    assert [path.name for path in folder.iterdir()] == ["notes.new"]
+
+
+class Held:
+    """A place in memory."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, bytes] = {}
+
+    def keys(self) -> list[str]:
+        return list(self.data)
+
+    def describe(self, key: str) -> tuple[dict[str, object], int]:
+        return header_of(self.data[key], key), len(self.data[key])
+
+    def read(self, key: str) -> bytes:
+        return self.data[key]
+
+    def write(self, chunk: Chunk, data: bytes) -> None:
+        self.data[chunk.key] = data
+
+    def remove(self, keys: list[str]) -> None:
+        for key in keys:
+            self.data.pop(key, None)
+
+    def name(self, key: str) -> str:
+        return key
+
+
+def test_a_prompt_may_be_longer_than_calls_are_deep() -> None:
+    ids, place = torch.ones(1, 1100, dtype=torch.long), Held()
+    memory = KVMemory.of(MODEL)
+    run(MODEL, memory, ids[:, :1024])
+    run(MODEL, memory, ids[:, 1024:])
+    store, prompt = PrefixStore(place, "it", chunk=1), ids[0].tolist()
+    store.put(prompt, memory)
+    again = PrefixStore(place, "it", chunk=1)
+    assert again.match(prompt).length == 1100
+    assert again.drop(again.chunks()[1].key) > 0
+    assert (again.match(prompt).length, len(place.data)) == (1, 1)
+    again.clear()
+    assert place.data == {}
+
+
+def test_what_the_system_refuses_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = tokens(1, 32)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StoreUnavailable, match="no folder can be made there"):
+        PrefixStore(tmp_path / "file", "it")
+    store = PrefixStore(tmp_path, "it", chunk=16)
+
+    def refuses(number: int) -> Callable[[int], None]:
+        def refuse(_: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return refuse
+
+    memory = read(ids)
+    for number, kind, said in ((errno.ENOSPC, StoreFull, "found no room"), (errno.EIO, StoreUnavailable, "cannot be written")):
+        monkeypatch.setattr(os, "fsync", refuses(number))
+        with pytest.raises(kind, match=said):
+            store.put(ids[0].tolist(), memory)
+        assert list(store.place.path.iterdir()) == []
+    monkeypatch.undo()
+    store.place.path.rmdir()
+    assert store.put(ids[0].tolist(), read(ids)) == 32
+    for chunk in ("16", 1.5, 0):
+        with pytest.raises(Invalid, match="whole number"):
+            PrefixStore(tmp_path, "it", chunk=chunk)
+    with pytest.raises(FingerprintMismatch, match="layers"):
+        store.take(llama(layers=3), ids[0].tolist())

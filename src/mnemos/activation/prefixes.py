@@ -13,12 +13,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -28,90 +27,13 @@ from torch import Tensor
 
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policy import FULL, Policy
+from mnemos.activation.prefix_places import CHUNK_KEY, Chunk, Folder, Place, header_of
 from mnemos.activation.published import empty, fill, reads_in_full, watched
-from mnemos.base.errors import Corrupt, Invalid, StoreFull
+from mnemos.base.errors import Corrupt, FingerprintMismatch, Invalid, shown
 from mnemos.cache.base import EvictionPolicy, Meta
 
 ROOT = ""
 """The key of what stands before the first chunk: nothing."""
-_SUFFIX = ".safetensors"
-_KEY = "mnemos.chunk"
-
-
-@dataclass
-class Chunk:
-    """One stored chunk: `tokens` after what `parent` stands for, `start` tokens in. `nbytes` on disk."""
-
-    key: str
-    parent: str
-    start: int
-    tokens: tuple[int, ...]
-    nbytes: int
-    children: set[str] = field(default_factory=set)
-
-
-class Place(Protocol):
-    """Where chunks lie, by key. To describe or read what is not there raises `FileNotFoundError`."""
-
-    def keys(self) -> Iterable[str]: ...
-    def describe(self, key: str) -> tuple[Mapping[str, Any], int]:
-        """What a chunk says of itself (parent and tokens), and its bytes; its tensors are looked at when they are asked for. Raises `Corrupt`."""
-        ...
-
-    def read(self, key: str) -> bytes: ...
-    def write(self, chunk: Chunk, data: bytes) -> None:
-        """Raises `StoreFull`."""
-        ...
-
-    def remove(self, keys: Sequence[str]) -> None:
-        """Without error for what is not there."""
-        ...
-
-    def name(self, key: str) -> str:
-        """What messages call it."""
-        ...
-
-
-class Folder:
-    """Chunks as files, each written whole or not at all. Files that are no chunks are left alone."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-
-    def keys(self) -> list[str]:
-        return [path.name.removesuffix(_SUFFIX) for path in self.path.glob(f"*{_SUFFIX}")]
-
-    def file(self, key: str) -> Path:
-        """Where a chunk lies."""
-        return self.path / f"{key}{_SUFFIX}"
-
-    def name(self, key: str) -> str:
-        return str(self.file(key))
-
-    def describe(self, key: str) -> tuple[Mapping[str, Any], int]:
-        with self.file(key).open("rb") as file:
-            size, length = os.fstat(file.fileno()).st_size, file.read(8)
-            return header_of(length + file.read(min(int.from_bytes(length, "little"), size)), self.name(key)), size
-
-    def read(self, key: str) -> bytes:
-        return self.file(key).read_bytes()
-
-    def write(self, chunk: Chunk, data: bytes) -> None:
-        temporary = self.file(chunk.key).with_suffix(f".{os.getpid()}.{threading.get_ident()}.new")
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.file(chunk.key))
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StoreFull(f"a chunk of {len(data):,} bytes could not be written into {self.path}: {error}; free some room") from error
-
-    def remove(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            self.file(key).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -130,8 +52,8 @@ class PrefixStore:
     ) -> None:
         """Of a folder, a folder in it is taken that no other namespace and no other model has. `evict` keeps it within its capacity, in bytes; None:
         it grows as it is given. Raises `Invalid` for a chunk of no tokens."""
-        if chunk < 1:
-            raise Invalid(f"chunks hold {chunk} tokens; give at least 1")
+        if not isinstance(chunk, int) or chunk < 1:
+            raise Invalid(f"chunks hold {shown(chunk)} tokens; give a whole number, at least 1")
         self.fingerprint, self.namespace, self.chunk = fingerprint, namespace, chunk
         self.place: Place = Folder(Path(place) / _digest(namespace, fingerprint)) if isinstance(place, (str, Path)) else place
         self.hits = self.misses = 0
@@ -167,7 +89,8 @@ class PrefixStore:
             keys: list[str] = []
             length, parent = 0, ROOT
             while length < len(tokens):
-                shared, best = max(((_shared(self._chunks[key].tokens, tokens[length:]), key) for key in self._children(parent)), default=(0, ""))
+                after = tokens[length : length + self._longest(parent)]
+                shared, best = max(((_shared(self._chunks[key].tokens, after), key) for key in self._children(parent)), default=(0, ""))
                 if not shared:
                     break
                 keys.append(best)
@@ -180,7 +103,8 @@ class PrefixStore:
     def take(self, model: Any, tokens: Sequence[int], policy: Policy = FULL) -> tuple[KVMemory, int]:
         """A new memory that holds the longest stored prefix of the tokens, and how many that are; at most all but one, so that something is left to
         read, and of another policy all but those that it has to see being read (`published.watched`). A chunk that is damaged or gone is dropped and
-        read as not stored. The memory shares nothing with what is stored, nor with others."""
+        read as not stored. The memory shares nothing with what is stored, nor with others. Raises `FingerprintMismatch` for another model than its
+        fingerprint says, where that shows."""
         wanted = tokens[: max(0, len(tokens) - (1 if policy is FULL else watched(policy, len(tokens))))]
         while True:
             found = self.match(wanted)
@@ -191,6 +115,9 @@ class PrefixStore:
                 continue
             break
         memory = empty(model, policy)
+        if pieces and len(pieces[0]) != len(memory.managed):
+            raise FingerprintMismatch(f"the prefixes of the model {shown(self.fingerprint)} have keys and values of {len(pieces[0])} layers, and "
+                                      f"this one has {len(memory.managed)}: give the model that has read them")  # fmt: skip
         if found.length:
             _fill(memory, [[(keys.to(model.device), values.to(model.device)) for keys, values in piece] for piece in pieces], found.length)
         with self._lock:
@@ -234,13 +161,17 @@ class PrefixStore:
             return freed
 
     def clear(self) -> int:
-        """Drops everything of this namespace and model; gives the bytes that are free now."""
+        """Drops everything of this namespace and model, also what is damaged, and what follows chunks that are gone; gives the bytes of chunks that
+        are free now."""
         with self._lock:
-            return sum(self.drop(key) for key in list(self._roots))
+            self.refresh()
+            freed = sum(self.drop(key) for key in list(self._roots))
+            self.place.remove(list(self.place.keys()))
+            return freed
 
     def verify(self) -> list[str]:
-        """Reads every chunk; says of each that is damaged what is wrong with it, and drops it."""
-        problems = []
+        """Reads every chunk; says of each that is damaged, or follows one that is gone, what is wrong with it, and drops it."""
+        problems = self._astray()
         for key in list(self._chunks):
             try:
                 self._read(key)
@@ -249,6 +180,25 @@ class PrefixStore:
                     problems.append(str(error))
                     self.drop(key)
         return problems
+
+    def _astray(self) -> list[str]:
+        """Drops what lies in the place and can be reached from no prompt; says what that was. Another process writes a chunk after the one before it:
+        so what is there, and still not reached when it is looked at again, waits for nothing."""
+        with self._lock:
+            self.refresh()
+            left = set(self.place.keys()) - self._chunks.keys()
+            self.refresh()
+            problems, lost = [], sorted(left & set(self.place.keys()) - self._chunks.keys())
+            for key in lost:
+                try:
+                    self._check(self.place.describe(key)[0], key)
+                    problems.append(f"{self.place.name(key)} follows a chunk that is not there any more: it is dropped, and the text read again")
+                except Corrupt as error:
+                    problems.append(str(error))
+                except FileNotFoundError:
+                    continue
+            self.place.remove(lost)
+            return problems
 
     @property
     def nbytes(self) -> int:
@@ -268,7 +218,7 @@ class PrefixStore:
             tensors[f"{number}.keys"] = keys[:, chunk.start : end].contiguous()
             tensors[f"{number}.values"] = values[:, chunk.start : end].contiguous()
         about = {"key": chunk.key, "parent": chunk.parent, "tokens": chunk.tokens, "digest": _digest_of(tensors)}  # by the key no two are equal bytes
-        data = write_tensors(tensors, {_KEY: json.dumps(about)})
+        data = write_tensors(tensors, {CHUNK_KEY: json.dumps(about)})
         chunk.nbytes = len(data)
         self.place.write(chunk, data)
         self._know(chunk)
@@ -302,11 +252,15 @@ class PrefixStore:
         return self._roots if key == ROOT else self._chunks[key].children
 
     def _below(self, key: str) -> Iterator[str]:
-        """The chunk, and all that follow it, the last ones first."""
-        if key in self._chunks:
-            for child in list(self._chunks[key].children):
-                yield from self._below(child)
-            yield key
+        """The chunk, and all that follow it, those that follow before what they follow."""
+        found = [key] if key in self._chunks else []
+        for each in found:  # which grows; long prompts are deeper than calls may be
+            found += self._chunks[each].children
+        return reversed(found)
+
+    def _longest(self, parent: str) -> int:
+        """Tokens of the longest chunk that follows this one."""
+        return max((len(self._chunks[key].tokens) for key in self._children(parent)), default=0)
 
     def _end(self, key: str) -> int:
         """How many tokens a chunk and all before it stand for."""
@@ -353,16 +307,6 @@ def _shared(left: Sequence[int], right: Sequence[int]) -> int:
         if one != other:
             return place
     return min(len(left), len(right))
-
-
-def header_of(data: bytes, name: str) -> dict[str, Any]:
-    """What the header of a chunk's bytes says. Raises `Corrupt` where it is none."""
-    try:
-        length = int.from_bytes(data[:8], "little")
-        about: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
-    except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"{name} is no chunk of a prefix: {error}") from error
-    return about
 
 
 def _tensors(name: str, data: bytes) -> dict[str, Tensor]:

@@ -22,7 +22,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mnemos.activation.fragments import Fragment, put_together
 from mnemos.activation.memory import KVMemory
-from mnemos.activation.prefixes import Folder, PrefixStore
+from mnemos.activation.prefix_places import Folder
+from mnemos.activation.prefixes import PrefixStore
 from mnemos.base.errors import ModelUnavailable
 from mnemos.base.stats import bootstrap_ratio
 from mnemos.bench.parts import Measured, in_parts

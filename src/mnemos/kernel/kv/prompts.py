@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from mnemos.activation.prefixes import Chunk, PrefixStore
+from mnemos.activation.prefix_places import Chunk
+from mnemos.activation.prefixes import PrefixStore
 from mnemos.base.clock import optional_datetime
 from mnemos.base.cube import Content, Link
 from mnemos.base.errors import Invalid, NotFound
