@@ -102,7 +102,7 @@ def test_nobody_works_unless_asked(mem: Mnemos, jobs: Any, work: Recorder) -> No
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
-        ({"kind": "nonsense"}, NotFound, "there are checkpoint, compact, .*work"),
+        ({"kind": "nonsense"}, NotFound, "there are ahead, checkpoint, compact, .*work"),
         ({"kind": 7}, NotFound, "no kind of job 7"),
         ({"key": 7}, Invalid, "key: expected text"),
         ({"key": None}, Invalid, "key: expected a text"),

@@ -198,6 +198,7 @@ def _forget_family(
         system.embedding.drop(texts)
         system.tracker.drop([*hidden, *whole])
         system.handed.drop(whole)
+        system.scheduler.forgotten(whole)
         try:
             for space in {stone.space for stone in (*unnamed, *tombstones)}:
                 system.joined.pop(space, None)

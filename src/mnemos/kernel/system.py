@@ -31,7 +31,7 @@ from mnemos.kernel.rights import governance, roles
 from mnemos.kernel.rights.governance import Access
 from mnemos.kernel.rights.limits import RateLimiter, use_licence
 from mnemos.kernel.rights.space_settings import check_space_name, opened
-from mnemos.kernel.scheduling import Scheduler
+from mnemos.kernel.scheduling import FORESIGHT, Foresight, Scheduler
 from mnemos.kernel.space import Space
 from mnemos.kernel.stream.events import Event, Wanted
 from mnemos.kernel.stream.log import entries
@@ -82,6 +82,7 @@ class Mnemos:
         vector_memory: int = VECTOR_MEMORY,
         kv_memory: int = KV_MEMORY,
         kv_policy: str = "full",
+        kv_ahead: Foresight | None = FORESIGHT,
     ) -> None:
         if not isinstance(location, (str, os.PathLike)):
             raise Invalid(f"store path: expected a path or ':memory:', not {type(location).__name__}")
@@ -96,6 +97,9 @@ class Mnemos:
             raise Invalid(f"kv_memory: is {shown(kv_memory)}, must be 1 or more bytes")
         self.kv_memory = kv_memory
         self.kv_policy = kv_policy
+        if kv_ahead is not None and not isinstance(kv_ahead, Foresight):
+            raise Invalid(f"kv_ahead: expected a Foresight (mnemos.kernel.scheduling), or None, not {shown(kv_ahead)}")
+        self.kv_ahead = kv_ahead
         if kv_policy != "full":
             from mnemos.kernel.kv.shapes import Shape  # torch, only where it is needed
 

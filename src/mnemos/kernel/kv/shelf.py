@@ -18,11 +18,12 @@ from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound, PermissionD
 from mnemos.base.ids import parse_id
 from mnemos.base.protocols import LanguageModel, Piece
 from mnemos.kernel.forgetting import Certificate
+from mnemos.kernel.kv.ahead import turn
 from mnemos.kernel.kv.asked import Prompt, Sources, ids_of
 from mnemos.kernel.kv.quotas import housed
 from mnemos.kernel.kv.reading import READ, Read, language_model, loaded, read, tokens_of
 from mnemos.kernel.kv.shapes import FULL_SHAPE, Shape, shape_of
-from mnemos.kernel.kv.tier import CORPUS, TIER, in_use, is_over, key_of, prompt_of, readings_of, size_of, source_of, texts_of, tier_of
+from mnemos.kernel.kv.tier import CORPUS, TIER, in_use, is_over, key_of, line_of, prompt_of, readings_of, size_of, source_of, texts_of, tier_of
 from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.lineage import readings
 from mnemos.kernel.reading.viewing import Viewing
@@ -91,6 +92,15 @@ class Answered(Iterator[Piece]):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _check_together(model: LanguageModel, count: int, mode: str | None) -> None:
+    """Raises `Invalid` for texts whose tokens together are more than the model reads, or than those whose keys it turns alike."""
+    window, switch = getattr(model, "context_window", None), getattr(model, "switch", None)
+    if window is not None and count > window:
+        raise Invalid(f"these texts have {count} tokens together, {count - window} more than the {window} that the model was made for: take fewer")
+    if switch is not None and count > switch and mode != "rebuilt":
+        raise Invalid(f"these texts have {count} tokens together, and beyond {switch} this model turns all keys differently: take them as \"rebuilt\"")
 
 
 class KVShelf:
@@ -202,15 +212,17 @@ class KVShelf:
             self._noted(ids)
             return Injected(housed(self.space, done.memory), list(done.tokens), 0, len(done.tokens))
         given, taken, known = [], 0, 0
-        for id in ids:
-            done, kept = self._given(model, parse_id(id), archived, shape)
-            given.append(done)
-            taken, known = taken + kept * len(done.tokens), known + len(done.tokens)
-        self._tier.let_go(self.space.system)
+        with turn(self.space, self._tier, [parse_id(id) for id in ids]):
+            for id in ids:
+                done, kept = self._given(model, parse_id(id), archived, shape)
+                given.append(done)
+                taken, known = taken + kept * len(done.tokens), known + len(done.tokens)
+            self._tier.let_go(self.space.system)
         self._noted(ids)
         memory, tokens = given[0].memory, list(given[0].tokens)
         if len(given) > 1:
             fragments = [Fragment(one.tokens, one.memory, one.head) for one in given]
+            _check_together(model, len(together(fragments)), mode)
             memory, tokens = put_together(model.module, fragments, mode or "blended", SHARE if share is None else share), together(fragments)
         if asked is not shape:
             memory = held_under(model, tokens, memory, asked.policy)
@@ -288,7 +300,7 @@ class KVShelf:
         when the prompt has been read, the policy leaves of this request's copy what it leaves. The answer is the same as if nothing had been kept.
         One that reads otherwise than in full (UNComp's deleted heads, sparse reading) takes nothing of what is kept, and adds nothing.
         """
-        from mnemos.activation.published import read_on, reads_in_full
+        from mnemos.activation.published import read_on, reads_in_full, with_tokens
 
         model, shape = language_model(self.space.system), Shape.of(policy)
         begun, named = self.prefix(prompt, policy=shape.policy), ids_of(sources)
@@ -300,7 +312,7 @@ class KVShelf:
         else:
             context = model.prefill(begun.rest, begun.memory)
         known = tuple(dict.fromkeys([*map(str, named), *begun.sources]))
-        return Answered(model.generate((), context, **settings), known, begun.taken)
+        return Answered(model.generate((), with_tokens(context, begun.tokens), **settings), known, begun.taken)
 
     def _prompts(self) -> Prompts:
         from mnemos.kernel.kv.prompts import Prompts  # torch, only where it is needed
@@ -331,7 +343,7 @@ class KVShelf:
 
     def _given(self, model: LanguageModel, source: UUID, archived: bool, shape: Shape) -> tuple[Read, bool]:
         """The text as the model has read it, in this form, and whether that was kept."""
-        system, key = self.space.system, key_of(source, shape.digest)
+        system, key, line = self.space.system, key_of(source, shape.digest), line_of(self.space)
         scheduler, wanted = system.scheduler, (model.fingerprint, shape.digest)
         with self._tier.using(key):
             with system.snapshot() as snapshot:
@@ -339,6 +351,8 @@ class KVShelf:
                 rows = [row for row in self._seen(snapshot, readings_of(snapshot, source)) if row.stale is None and row.state in VISIBLE]
                 row = next((row for row in rows if (row.content.fingerprint, shape_of(row.content)[1]) == wanted), None)
             tokens, head = tokens_of(model, text)
+            if shape.options is not None:
+                self._tier.shapes[shape.digest] = str(shape)
             if row is not None and row.content.blob is not None:
                 size, start = model.kv_bytes(len(tokens)) if shape.full else size_of(row), time.perf_counter()
                 try:
@@ -348,7 +362,7 @@ class KVShelf:
                     self._tier.drop(key)
                     return read(model, [(str(source), text)], shape), False
                 scheduler.adopt(TIER, key, size_of(row))
-                scheduler.use(TIER, key, size)
+                scheduler.use(TIER, key, size, line=line)
                 scheduler.observe(TIER, "within", size, time.perf_counter() - start)
                 return Read(tokens, memory, head), True
             done = read(model, [(str(source), text)], shape)
@@ -363,8 +377,16 @@ class KVShelf:
         system, key = self.space.system, key_of(source, shape.digest)
         if self._tier.short(system, size):
             self._tier.know(system)
-        if system.scheduler.use(TIER, key, size).action is Action.DECLINE:
-            return
+        if system.scheduler.use(TIER, key, size, line=line_of(self.space)).action is not Action.DECLINE:
+            self.build(source, size, shape)
+
+    def readable(self, source: UUID) -> None:
+        """Raises `NotFound` and `Conflict` where a text is not given to a model."""
+        self._text(source)
+
+    def build(self, source: UUID, size: int, shape: Shape) -> None:
+        """Reads and keeps a text that the scheduler has made room for, of so many bytes. Raises what `warm` does."""
+        system, key = self.space.system, key_of(source, shape.digest)
         start, outcomes = time.perf_counter(), []
         try:  # also where it is held, as far as the scheduler knows: what is there is stale, or gone
             outcomes = self._warm(language_model(system), source, None, shape, stays=False)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -23,9 +23,11 @@ from mnemos.kernel.life import heat
 from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.lineage import PROMPT, is_reading, readings
 from mnemos.kernel.scheduling.decisions import Key
+from mnemos.kernel.scheduling.scenes import Topics
 from mnemos.store.base import Snapshot, VersionRow
 
 if TYPE_CHECKING:
+    from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
 
 TIER = "kv"
@@ -33,11 +35,23 @@ CORPUS = "corpus"
 """The key of `metadata` of a section of a corpus, with the places of the model's context that it takes (`mnemos.kernel.kv.corpus`)."""
 LEAST_HITS = 2
 _SHAPED = "/"
+_LINES = 256  # lines of conversation whose scenes are known; the one heard of longest ago goes first
 
 
 def key_of(source: UUID | str, digest: str) -> str:
     """What the scheduler knows what is kept of a text by; `digest` of its form, "" where it is full."""
     return f"{source}{_SHAPED}{digest}" if digest else str(source)
+
+
+def parts_of_key(key: str) -> tuple[str, str]:
+    """The id of the text, and the digest of the form, of what `key_of` gave."""
+    source, _, digest = key.partition(_SHAPED)
+    return source, digest
+
+
+def line_of(space: Space) -> str:
+    """The line of conversation of a caller in a space: what one has taken tells another nothing."""
+    return f"{space.num}/{space.system.principal or ''}"
 
 
 def prompt_of(row: VersionRow) -> Mapping[str, Any] | None:
@@ -76,6 +90,12 @@ class KVTier:
         self.fingerprint: str | None = None
         """Of the model whose KV memories go by their texts' ids."""
         self._building = threading.RLock()
+        self.shapes: dict[str, str] = {}
+        """By digest, how the form is written in which a text was taken."""
+        self._lines: OrderedDict[str, tuple[Topics, int]] = OrderedDict()
+        """Of each line of conversation its scenes, and when it was heard of last."""
+        self._turns = 0
+        self._quiet = threading.Condition(self._lock)
 
     def drop(self, key: Key) -> None:
         with self._lock:
@@ -102,6 +122,43 @@ class KVTier:
         finally:
             with self._lock:
                 self._used[key] -= 1
+
+    @contextlib.contextmanager
+    def asked(self, line: str, now: int) -> Iterator[None]:
+        """A line of conversation goes on: nothing is read ahead meanwhile."""
+        with self._lock:
+            self._lines[line] = self._lines.pop(line, (Topics(), 0))[0], now
+            while len(self._lines) > _LINES:
+                self._lines.popitem(last=False)
+            self._turns += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._turns -= 1
+                self._quiet.notify_all()
+
+    def quiet(self, seconds: float) -> bool:
+        """Whether nobody asks; waits up to so long for that."""
+        with self._lock:
+            return self._quiet.wait_for(lambda: not self._turns, seconds)
+
+    def latest(self, line: str) -> int:
+        """When a line was heard of last; 0 where it is not known here."""
+        with self._lock:
+            return self._lines[line][1] if line in self._lines else 0
+
+    def topics(self, line: str) -> Topics:
+        """The scenes of a line that goes on."""
+        with self._lock:
+            return self._lines[line][0]
+
+    def forgotten(self, cubes: Sequence[UUID]) -> list[Key]:
+        with self._lock:
+            topics, digests = [each for each, _ in self._lines.values()], {"", *self.shapes}
+        for each in topics:
+            each.forget(cubes)
+        return [key_of(cube, digest) for cube in cubes for digest in sorted(digests)]
 
     def key(self, row: VersionRow) -> str:
         """What the scheduler knows a KV memory by."""
@@ -171,7 +228,7 @@ class KVTier:
     def _forget(self, system: Mnemos, key: str) -> None:
         with system.snapshot() as snapshot:
             names = {row.num: row.name for row in snapshot.spaces()}
-            cube = parse_id(key.partition(_SHAPED)[0])
+            cube = parse_id(parts_of_key(key)[0])
             chosen = [row for row in readings_of(snapshot, cube) if self.key(row) == key and not row.frozen]
         for space in {row.space for row in chosen}:
             gone = [str(row.content.id) for row in chosen if row.space == space]

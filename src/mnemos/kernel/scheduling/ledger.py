@@ -9,8 +9,10 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+from uuid import UUID
 
 from mnemos.cache.base import EvictionPolicy
 from mnemos.kernel.scheduling.costs import CostModel
@@ -31,6 +33,14 @@ class Tier(Protocol):
 
     def drop(self, key: Key) -> None:
         """Let go of an object. Called while the scheduler decides: do not ask it anything from here."""
+
+
+@runtime_checkable
+class Forgets(Protocol):
+    """A tier that knows something of memories."""
+
+    def forgotten(self, cubes: Sequence[UUID]) -> Iterable[Key]:
+        """Nothing is to be known of these memories any more; gives what objects of them are called."""
 
 
 @dataclass(slots=True)
@@ -134,6 +144,13 @@ class Ledger:
                     self.priorities.pop(old, None)
                     break
         return use
+
+    def forget(self, key: Key) -> None:
+        """Nothing is remembered of its uses, nor of where it was used."""
+        self.uses.pop(key, None)
+        self.priorities.pop(key, None)
+        for line in self.lines.values():
+            line.uses.forget(key)
 
     # -- what comes next --
     def line(self, name: str) -> Line:

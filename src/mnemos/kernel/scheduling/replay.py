@@ -27,7 +27,8 @@ def replay(log: Mapping[str, Any]) -> list[Decision]:
     times: list[int] = [0]
     scheduler = Scheduler(lambda: times[0], kept=len(log.get("events", ())) + 1)
     steps: dict[str, Callable[..., Any]] = {"observe": scheduler.observe, "drop": scheduler.drop, "resized": scheduler.resized,
-                                              "adopt": scheduler.adopt, "cool": scheduler.cool, "pin": scheduler.pin, "at": scheduler.at}  # fmt: skip
+                                              "adopt": scheduler.adopt, "cool": scheduler.cool, "pin": scheduler.pin, "at": scheduler.at,
+                                              "forget": scheduler.forget}  # fmt: skip
     try:
         for kind, *values in log["events"]:
             if kind == "register":

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import heapq
 import math
+import threading
 from collections import Counter, deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mnemos.base.errors import Invalid
 
 Scene = Hashable
 _ALPHA = 0.1
@@ -34,6 +37,14 @@ class Foresight:
     """Of the tier's budget, that may be filled with what is only foreseen, 0 … 1; 0: nothing is built ahead."""
     idle: float = 0.1
     """What a second of building in idle time costs, in seconds of somebody who waits, 0 … 1: with 0.1 it may be in vain nine times of ten."""
+    hits: int = 2
+    """Uses of an object before it is built ahead, as before a text is kept at all (1 or more)."""
+    pause: float = 0.0
+    """Seconds after a turn before anything is built: how long the caller is likely to be busy with what was given."""
+
+    def __post_init__(self) -> None:
+        if not (self.scenes >= 1 and self.hits >= 1 and 0 <= self.share <= 1 and 0 <= self.idle <= 1 and self.pause >= 0):
+            raise Invalid(f"{self}: scenes and hits are 1 or more, share and idle within 0 … 1, and pause is not below 0")
 
 
 FORESIGHT = Foresight()
@@ -121,6 +132,34 @@ class Scenes:
         self._centres.append(unit)
         self._counts.append(1)
         return len(self._centres) - 1
+
+    def forget(self, scene: int) -> None:
+        """The centre of a scene is to be known no more: the next vector that comes there is the first."""
+        self._centres[scene] = np.zeros_like(self._centres[scene])
+        self._counts[scene] = 0
+
+
+class Topics:
+    """Scenes of memories, which go with them: a centre to which a memory contributed is forgotten with the memory. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._scenes = Scenes()
+        self._of: dict[Hashable, set[int]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, vector: NDArray[np.float32], memories: Iterable[Hashable]) -> int:
+        """The scene of a vector, shape (dimensions,), that was made of the vectors of these memories."""
+        with self._lock:
+            scene = self._scenes.of(vector)
+            for memory in memories:
+                self._of.setdefault(memory, set()).add(scene)
+            return scene
+
+    def forget(self, memories: Iterable[Hashable]) -> None:
+        """Nothing is to be known of these memories any more."""
+        with self._lock:
+            for scene in set().union(*(self._of.pop(memory, set()) for memory in memories)):
+                self._scenes.forget(scene)
 
 
 class SceneUse:

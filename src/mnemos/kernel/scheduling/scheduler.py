@@ -9,8 +9,10 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 from typing import Any
+from uuid import UUID
 
 from mnemos.base.clock import Clock
 from mnemos.base.errors import Conflict, Invalid, NotFound, shown
@@ -18,11 +20,13 @@ from mnemos.cache.base import Meta
 from mnemos.cache.registry import policy as eviction_policy
 from mnemos.kernel.scheduling.costs import Cost
 from mnemos.kernel.scheduling.decisions import Action, Decision, Key
-from mnemos.kernel.scheduling.ledger import Ledger, Offer, Tier
+from mnemos.kernel.scheduling.ledger import Forgets, Ledger, Offer, Tier
 from mnemos.kernel.scheduling.scenes import FORESIGHT, Foresight
 
 VALUE = "value"
 """The policy that weighs costs; the names of `mnemos.cache` are the others."""
+FORESEEN = "it is likely to be used next"
+"""The reason for which something is built ahead."""
 
 
 class Scheduler:
@@ -141,14 +145,16 @@ class Scheduler:
             return self._decide(ledger, now, key, Action.DECLINE, f"policy {ledger.policy} does not keep it", size, 0.0)
         return self._hold(ledger, now, key, size, 0.0, victims)
 
-    def _hold(self, ledger: Ledger, now: int, key: Key, size: int, value: float, victims: Iterable[Key]) -> Decision:
+    def _hold(
+        self, ledger: Ledger, now: int, key: Key, size: int, value: float, victims: Iterable[Key], why: str = "it pays to hold it"
+    ) -> Decision:  # fmt: skip
         victims = tuple(victims)
         for victim in victims:
             ledger.let_go(victim)
         if victims:
             ledger.displacements.add(ledger.time)
         ledger.hold(key, size)
-        return self._decide(ledger, now, key, Action.BUILD, "it pays to hold it", size, value, victims)
+        return self._decide(ledger, now, key, Action.BUILD, why, size, value, victims)
 
     def _decide(
         self, ledger: Ledger, now: int, key: Key, action: Action, reason: str, size: int, value: float, victims: tuple[Key, ...] = ()
@@ -171,7 +177,7 @@ class Scheduler:
             return []
         out = []
         for key, uses in ledger.lines[line].expected(settings.scenes).items():
-            if isinstance(key, (str, int)) and key in ledger.uses:
+            if isinstance(key, (str, int)) and key in ledger.uses and ledger.uses[key].hits >= settings.hits:
                 size = ledger.uses[key].bytes
                 gain = self._gain(ledger, size, uses, ledger.costs.cost(size), settings)
                 if gain > 0:
@@ -193,7 +199,7 @@ class Scheduler:
         with self._lock:
             ledger, now = self._ledger(tier), self._clock()
             told = None if known is None else [known.build, known.without, known.within]
-            self._note("offer", tier, key, size, uses, line, [settings.scenes, settings.share, settings.idle], told, now)
+            self._note("offer", tier, key, size, uses, line, list(astuple(settings)), told, now)
             return self._offer(ledger, key, size, uses, line, settings, known, now)
 
     def _offer(
@@ -213,7 +219,7 @@ class Scheduler:
         victims = ledger.victims(size, Offer(gain))
         if victims is None:
             return self._decide(ledger, now, key, Action.DECLINE, "what would give way for it is worth more", size, gain)
-        decision = self._hold(ledger, now, key, size, gain, victims)
+        decision = self._hold(ledger, now, key, size, gain, victims, FORESEEN)
         ledger.foresee(key, line, uses, built=True)
         return decision
 
@@ -234,10 +240,21 @@ class Scheduler:
                 ledger.let_go(key)
                 if ledger.eviction is not None:
                     ledger.eviction.on_remove(key)
-            ledger.uses.pop(key, None)
-            ledger.priorities.pop(key, None)
-            for line in ledger.lines.values():
-                line.uses.forget(key)
+            ledger.forget(key)
+
+    def forgotten(self, cubes: Sequence[UUID]) -> None:
+        """These memories were forgotten: nothing is remembered of their uses. What is held of them goes when its tier looks for it."""
+        with self._lock:
+            for ledger in self._tiers.values():
+                for key in ledger.tier.forgotten(cubes) if isinstance(ledger.tier, Forgets) else ():
+                    if key in ledger.uses:
+                        self.forget(ledger.tier.name, key)
+
+    def forget(self, tier: str, key: Key) -> None:
+        """Nothing is remembered of the uses of an object."""
+        with self._lock:
+            self._note("forget", tier, key)
+            self._ledger(tier).forget(key)
 
     def cool(self, tier: str, key: Key) -> None:
         """The object is out of use, and may be used again: it is held as one that was never used, and is the first to give way."""

@@ -83,6 +83,12 @@ def _warm(system: Mnemos, job: Running) -> None:
     warm_job(system, job)
 
 
+def _ahead(system: Mnemos, job: Running) -> None:
+    from mnemos.kernel.kv.ahead import ahead_job  # only where it is needed
+
+    ahead_job(system, job)
+
+
 def _own_model(system: Mnemos) -> str | None:
     return None if system.language_model is None else system.language_model.fingerprint
 
@@ -107,6 +113,7 @@ KINDS: dict[str, Kind] = {
     "vectors": Kind(_vectors, key=_own_files),
     "reseal": Kind(_reseal),
     "warm": Kind(_warm, key=_own_model, backoff_seconds=10.0),
+    "ahead": Kind(_ahead, key=_own_model, backoff_seconds=10.0),
     "consolidate": Kind(_consolidate, backoff_seconds=10.0),
     "checkpoint": Kind(_checkpoint, key=_own_signer),
     "program": Kind(_program),
