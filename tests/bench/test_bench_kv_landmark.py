@@ -10,7 +10,7 @@ import torch
 from mnemos.activation.landmark import reference as taught
 from mnemos.activation.landmark import tokens
 from mnemos.bench import registry
-from mnemos.bench.kv import landmark
+from mnemos.bench.kv import landmark, landmark_index
 from mnemos.bench.registry import Options
 from mnemos.models.reference import language, tasks
 
@@ -18,18 +18,30 @@ torch.set_num_threads(1)
 
 
 def test_it_runs_by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MNEMOS_BENCH_PARTS", "curve,speed")
+    monkeypatch.setenv("MNEMOS_BENCH_PARTS", "curve,speed,reuse,finding")
     monkeypatch.setattr(landmark, "CONTEXT", 2048)
     monkeypatch.setattr(landmark, "QUICK", ("as it comes",))
     monkeypatch.setattr(landmark, "LENGTH", 400)
     monkeypatch.setattr(landmark, "TURNS", 2)
+    for name, value in (("COUNTS", (400, 900)), ("LEAST", 900), ("PROBE", 300), ("QUERIES", 8), ("TIMED", 2)):
+        monkeypatch.setattr(landmark_index, name, value)
     benchmark = registry.BENCHMARKS["kv-landmark"]
     result = landmark.run(benchmark, Options(quick=True, seed=1))
-    near, lost, faster, attended = result.details["checks"]
+    near, lost, faster, attended, again, copied, found, slower = result.details["checks"]
     assert 0.05 < near["measured"] < 0.25
     assert lost["measured"] < 1
     assert faster["threshold"] == 3
     assert attended["measured"] == pytest.approx(3 * 51 / 2040)
+    assert again["measured"] == pytest.approx(1 - copied["measured"])
+    assert 0.5 < again["measured"] < 1
+    rows = result.details["tables"]["Blocks kept from the step before, 5 brought at 16K tokens"]
+    assert rows["memory, kept"]["KB near"] - rows["memory, anew"]["KB near"] == pytest.approx(1000 + 8 * 5 * 8 / 1024)  # blocks, and their numbers
+    assert rows["files, kept"]["KB copied"] == rows["memory, kept"]["KB copied"]
+    assert 0.8 < found["measured"] <= 1
+    assert slower["threshold"] == 1
+    (lists,) = (rows for name, rows in result.details["tables"].items() if name.startswith("Landmarks found by lists"))
+    assert set(lists) == {"400, drifting", "900, drifting"}
+    assert lists["900, drifting"]["near, share of landmarks"] == pytest.approx(1 / 64 + 60 / 900 + 61 / 900 / 64, abs=1e-3)
     rows = result.details["tables"]["CPU time of a step"]
     assert rows["landmarks, 5 blocks"]["KB brought"] == 2.5 * rows["landmarks, 2 blocks"]["KB brought"] == 1000
 

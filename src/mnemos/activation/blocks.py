@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from mnemos.activation import parts
+from mnemos.activation.buffer import Buffer, Statistics
 from mnemos.activation.chunks import ChunkStore
 from mnemos.activation.parts import Bytes, Dense, Marks, product, size_of
-from mnemos.activation.shadow.buffer import Buffer
-from mnemos.activation.shadow.retrieving import Retrieving, Statistics
+from mnemos.activation.shadow.retrieving import Retrieving
 from mnemos.activation.shadow.selection import ABSENT
 
 MEAN, BOUNDS = "mean", "bounds"
@@ -108,7 +108,7 @@ class FarBlocks(Retrieving):
 
     def _room(self, picked: Tensor) -> Buffer:
         keys, values = self._split(self.store.payloads[0][0, 0, :0].to(picked.device))
-        return Buffer.empty(picked, keys.shape[-1], values.shape[-1], keys)
+        return Buffer.empty(picked, keys, keys.shape[-1], values.shape[-1])
 
     def _fresh(self, picked: Tensor) -> tuple[Tensor, Tensor]:
         rows, heads, k = picked.shape

@@ -113,6 +113,17 @@ class ChunkStore:
         return numbers if self._frames is None else self._frames.without(numbers, torch.arange(numbers.shape[2], device=numbers.device))
 
     @property
+    def width(self) -> int:
+        """d."""
+        return coding.width(self._near)
+
+    def summaries_of(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> Tensor:
+        """[m, d]: of these m chunks, as they are scored."""
+        line = (rows * self.heads + heads) * self.spans.shape[1] + chunks
+        numbers = coding.decoded(coding.each(lambda tensor: tensor.flatten(0, 2).index_select(0, line), self._near))
+        return numbers if self._frames is None else self._frames.put_back(numbers, rows, heads, chunks)
+
+    @property
     def readable(self) -> Tensor:
         """[B, G, n]: whether a chunk is scored; a copy."""
         return coding.mask_of(self._readable, self.spans.shape[1])
@@ -120,6 +131,10 @@ class ChunkStore:
     @readable.setter
     def readable(self, mask: Tensor) -> None:
         self._readable = coding.bits_of(mask)
+
+    def readable_of(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> Tensor:
+        """Whether these chunks are scored; three tensors of one shape, and so is what comes."""
+        return (self._readable[rows, heads, chunks // 8] >> (chunks % 8).to(torch.uint8) & 1).bool()
 
     def hide(self, row: int, chunks: Sequence[int] | Tensor) -> None:
         """These chunks of a row are not scored any more."""

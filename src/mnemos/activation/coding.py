@@ -142,6 +142,11 @@ class Frames:
         middle, spread = self._at(places)
         return (vectors.float() * spread + middle).to(self.middle.dtype)
 
+    def put_back(self, vectors: Tensor, rows: Tensor, heads: Tensor, places: Tensor) -> Tensor:
+        """`without`, bit for bit, for vectors [m, d] of these rows, heads and places [m]."""
+        frame = (self.starts[rows] <= places.unsqueeze(-1)).sum(-1) - 1
+        return (vectors.float() * self.spread[rows, heads, frame].float() + self.middle[rows, heads, frame].float()).to(self.middle.dtype)
+
     def _at(self, places: Tensor) -> tuple[Tensor, Tensor]:
         if self.starts.shape[1] == 1:
             return self.middle.float(), self.spread.float()

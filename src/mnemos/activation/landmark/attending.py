@@ -7,7 +7,7 @@ its end the blocks that a landmark has ended go into the store. So it is all the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from mnemos.activation.chunks import Place
-from mnemos.activation.landmark.part import Blocks
+from mnemos.activation.landmark.index import Exact, Index
+from mnemos.activation.landmark.part import Blocks, Brought
 from mnemos.activation.landmark.picking import pick
 from mnemos.activation.landmark.positions import Layout, Queries
 from mnemos.activation.landmark.softmax import OWN, grouped_softmax
@@ -48,6 +49,8 @@ class Settings:
     most: int | None
     place: Place
     bits: int | None = None
+    reuse: bool = False
+    index: Index = field(default_factory=Exact)
 
 
 def blocks_of(layer: MemoryLayer) -> Blocks | None:
@@ -127,22 +130,21 @@ class _Local:
         if blocks is None or not blocks.length:
             return self._mixed(queries, None, None, local, slice(0, stop - start), mine, seen).flatten(1, 2)
         picked = pick(blocks, queries, settings.level, self._layer.scaling)
+        slots, outputs = settings.layout.attended_at(blocks.ordinals_of(picked), blocks.cached), []
+        brought = blocks.bring(picked) if picked.shape[3] == 1 else None  # of one choice for all queries
         step = max(1, NUMBERS_AT_ONCE // (picked[:, :, :, 0].numel() * blocks.block * 2 * keys.shape[-1]))
-        outputs = []
         for at in range(0, stop - start, step):
             some = slice(at, min(at + step, stop - start))
-            part = picked if picked.shape[3] == 1 else picked[:, :, :, some]
-            outputs.append(self._mixed(queries.some(some), blocks, part, local, some, mine[:, some], seen[:, :, some]))
+            own = (brought, slots) if brought is not None else (blocks.bring(picked[:, :, :, some]), slots[:, :, :, some])
+            outputs.append(self._mixed(queries.some(some), *own, local, some, mine[:, some], seen[:, :, some]))
         return torch.cat(outputs, 3).flatten(1, 2)
 
-    def _mixed(self, queries: Queries, blocks: Blocks | None, picked: Tensor | None, local: _Tokens, some: slice, mine: Tensor,
+    def _mixed(self, queries: Queries, brought: Brought | None, slots: Tensor | None, local: _Tokens, some: slice, mine: Tensor,
                seen: Tensor) -> Tensor:  # fmt: skip
-        """The grouped softmax over what is brought and what is local, for `some` of the queries: [B, G, g, t, d]."""
+        """The grouped softmax over what is brought, which is seen in these slots, and what is local, for `some` of the queries: [B, G, g, t, d]."""
         own = self._scaled(product(local.queries[:, :, :, some], local.keys.transpose(-1, -2)))
-        brought = None
-        if blocks is not None and picked is not None:
-            brought = blocks.bring(picked)
-            theirs = queries.seeing(queries.layout.attended_at(blocks.ordinals_of(picked), blocks.cached))
+        if brought is not None and slots is not None:
+            theirs = queries.seeing(slots)
             inner = self._scaled(torch.matmul(brought.keys.float(), theirs.unsqueeze(-1)).squeeze(-1))
             gates = self._scaled((brought.landmarks.float() * theirs).sum(-1))
             there = brought.there
@@ -192,7 +194,7 @@ class _Local:
         places = self._places.gather(1, tokens.clamp_min(0)).masked_fill(tokens < 0, -1).view(rows, most, block)
         if self._blocks is None:
             self._blocks = Blocks.empty(self._tail.keys, self._tail.values.shape[-1], block, _base(self._rotary), self._settings.place,
-                                        self._settings.bits)  # fmt: skip
+                                        self._settings.bits, self._settings.reuse, self._settings.index)  # fmt: skip
         self._blocks = self._blocks.extended(keys, marks, values, places, self._settings.most)
         self._gone[:, :upto] |= complete
 

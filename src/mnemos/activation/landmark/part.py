@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mnemos.activation import parts
+from mnemos.activation import buffer, parts
+from mnemos.activation.buffer import Buffer, Reusing
 from mnemos.activation.chunks import Place
 from mnemos.activation.coding import SAME, STEPS
+from mnemos.activation.landmark import index as indexes
+from mnemos.activation.landmark.index import Exact, Index
 from mnemos.activation.landmark.positions import Layout, Queries
 from mnemos.activation.landmark.store import BlockStore
 from mnemos.activation.parts import Bytes, Marks, Part, product, size_of
@@ -21,13 +25,11 @@ from mnemos.activation.shadow.selection import ABSENT
 
 
 @dataclass
-class Statistics:
-    """What reading did since the first block was stored."""
+class Statistics(buffer.Statistics):
+    """What reading did since the part was made, as for all parts whose tokens lie far, and of landmarks alone:"""
 
     fetched: int = 0
     """Blocks of a key-value head that were brought; one that several queries of a call picked counts once."""
-    copied: int = 0
-    """Bytes of them."""
     calls: int = 0
     """Times that queries picked."""
     picks: list[Tensor] | None = None
@@ -52,34 +54,47 @@ class Brought:
 
 
 @dataclass
-class Blocks:
+class Blocks(Reusing):
     """n blocks of up to ℓ tokens of each row, in their order.
 
     `store`: the keys of landmarks [B, G, n, d], as they are at the end of slot 0; the keys and values of a block's tokens [B, G, n, ℓ · (d + e)],
     keys as they are in slot 0, whatever stood before the block when it was read. `places` [B, n, ℓ] int32: where tokens stood, −1: there is none.
+    The buffer holds tokens [B, G, g · k, ℓ · (d + e)] of what the query heads of a key-value head picked together.
     """
 
     store: BlockStore
     places: Tensor
     rotary: Rotary
+    reuse: bool = False
+    """Whether what one step brought is kept for the next."""
     statistics: Statistics = field(default_factory=Statistics)
     marks: Marks = field(default_factory=dict)
+    buffer: Buffer | None = None
+    index: Index = field(default_factory=Exact)
+    """Which landmarks a query is compared with."""
     _near: dict[Layout, tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor] | None] = field(default_factory=dict, init=False, repr=False)
     kind = "landmark blocks"
 
     @classmethod
-    def empty(cls, like: Tensor, values: int, block: int, rotary: Rotary, place: Place, bits: int | None = None) -> Blocks:
-        """Without blocks; for keys like [B, G, …, d] and values of `values` numbers. Landmarks are kept in `bits`; None: as they come."""
+    def empty(cls, like: Tensor, values: int, block: int, rotary: Rotary, place: Place, bits: int | None = None, reuse: bool = False,
+              index: Index | None = None) -> Blocks:  # fmt: skip
+        """Without blocks; for keys like [B, G, …, d] and values of `values` numbers. Landmarks are kept in `bits`; None: as they come. `index` knows
+        of none; None: all are compared."""
         rows, heads, size = like.shape[0], like.shape[1], like.shape[-1]
         store = BlockStore(place, bits)
         store.put(like.new_zeros(rows, heads, 0, size), like.new_zeros(rows, heads, 0, block * (size + values)),
                   torch.zeros(rows, 0, 2, dtype=torch.int32), torch.zeros(rows, heads, 0, dtype=torch.bool, device=like.device))  # fmt: skip
-        return cls(store, torch.zeros(rows, 0, block, dtype=torch.int32, device=like.device), rotary)
+        return cls(store, torch.zeros(rows, 0, block, dtype=torch.int32, device=like.device), rotary, reuse,
+                   index=index or Exact())  # fmt: skip
+
+    def __copy__(self) -> Blocks:
+        """A part that shares what never changes, and has a buffer of its own."""
+        return Blocks(self.store.fork(), self.places, self.rotary, self.reuse, index=self.index)
 
     @property
     def heads(self) -> tuple[int, ...]:
         """All of the layer."""
-        return tuple(range(self.store.summaries.shape[1]))
+        return tuple(range(self.store.heads))
 
     @property
     def block(self) -> int:
@@ -128,7 +143,7 @@ class Blocks:
     @property
     def coarse(self) -> float:
         """How far codes may part landmark keys that are the same but for rounding: 0 where keys are kept as they come."""
-        return 0.0 if self.store.bits is None else STEPS[self.store.bits] * SAME * float(self.store.summaries.shape[-1]) ** 0.5
+        return 0.0 if self.store.bits is None else STEPS[self.store.bits] * SAME * float(self.store.width) ** 0.5
 
     def ordinals_of(self, picked: Tensor) -> Tensor:
         """Of blocks [B, …, k]."""
@@ -146,7 +161,8 @@ class Blocks:
         readable = there.any(-1).unsqueeze(1).expand(landmarks.shape[:3]).contiguous()
         store = self.store.fork()
         store.put(landmarks, torch.cat([keys.flatten(3), values.flatten(3)], -1), spans, readable)
-        other = Blocks(store, torch.cat([self.places, places], 1), self.rotary, self.statistics)
+        other = Blocks(store, torch.cat([self.places, places], 1), self.rotary, self.reuse, self.statistics, buffer=self.buffer,
+                       index=self.index.add(store))  # fmt: skip
         return other if most is None else other._newest(most)
 
     def _newest(self, most: int) -> Blocks:
@@ -159,7 +175,8 @@ class Blocks:
         left = (self.places >= 0).any(-1).any(0).nonzero()
         gone = int(left[0]) if len(left) else self.places.shape[1]
         self.store.drop(gone)
-        return Blocks(self.store, self.places[:, gone:].clone(), self.rotary, self.statistics)
+        kept = None if self.buffer is None else self.buffer.left(~surplus, gone)
+        return Blocks(self.store, self.places[:, gone:].clone(), self.rotary, self.reuse, self.statistics, buffer=kept)
 
     def _wipe(self, row: int, chunks: list[int]) -> None:
         """Overwrites these blocks of a row by zeros, of a store that is this part's alone."""
@@ -173,8 +190,8 @@ class Blocks:
 
     def scores(self, queries: Queries) -> Tensor:
         """[B, G, g, t, n] float32, unscaled: what queries think of the landmarks; −∞ for blocks that are not there, or may not be read."""
-        scores = self.store.score(queries.here.to(self.store.summaries.dtype))
-        nearer = self._nearer(queries.layout)
+        scores = self.store.score(queries.here.to(self.store.payloads[0].dtype))
+        nearer = self.nearer(queries.layout)
         if nearer is None:
             return scores
         at, slots, there, landmarks, readable = nearer
@@ -182,7 +199,7 @@ class Blocks:
         place = at.expand_as(theirs)
         return scores.scatter(-1, place, theirs if there is None else torch.where(there, theirs, scores.gather(-1, place)))
 
-    def _nearer(self, layout: Layout) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor] | None:
+    def nearer(self, layout: Layout) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor] | None:
         """The blocks that are scored at another slot than 0, m of each row: places [B, 1, 1, 1, m], slots, whether there is one (None: everywhere),
         landmarks [B, G, 1, 1, m, d], whether they may be read [B, G, 1, 1, m]; None where there are none."""
         if layout not in self._near:
@@ -200,9 +217,34 @@ class Blocks:
         return self._near[layout]
 
     def bring(self, picked: Tensor) -> Brought:
-        """The blocks [B, G, g or 1, t or 1, k], `ABSENT` where there is none."""
-        rows, heads, n = self.store.readable.shape
-        size, present = self.store.summaries.shape[-1], picked < ABSENT
+        """The blocks [B, G, g or 1, t or 1, k], `ABSENT` where there is none. What one choice for all queries brings may be kept for the next."""
+        rows, heads, n = len(self.places), self.store.heads, self.store.count
+        size, split = self.store.width, self.block * self.store.width
+        payload = self._again(picked) if self.reuse and picked.shape[3] == 1 else self._anew(picked)
+        self.statistics.most = max(self.statistics.most, size_of(payload))
+        at, there = picked.clamp_max(n - 1), None
+        row, head = (torch.arange(m, device=picked.device) for m in (rows, heads))
+        where = row.view(-1, 1, 1, 1, 1).expand_as(at), head.view(-1, 1, 1, 1).expand_as(at), at
+        landmarks = self.store.summaries_of(*(each.reshape(-1) for each in where)).view(*picked.shape, size)
+        if not self.whole:
+            there = self.there[where[0], at] & (picked < ABSENT).unsqueeze(-1)
+        return Brought(payload[..., :split].unflatten(-1, (self.block, size)), payload[..., split:].unflatten(-1, (self.block, -1)), landmarks, there)
+
+    def _again(self, picked: Tensor) -> Tensor:
+        """The payloads [B, G, g or 1, 1, k, p] of one choice for all queries: what was near stays."""
+        together = _together(picked)
+        kept, asked = self.statistics.kept, self.statistics.asked
+        (payload,) = (held := self._turned(together)).states
+        self.statistics.fetched += self.statistics.asked - asked - (self.statistics.kept - kept)
+        if picked.shape[2] > 1:
+            slot = torch.searchsorted(held.picked, picked.flatten(2)).clamp_max(together.shape[-1] - 1)
+            payload = parts.gather(payload, slot)
+        return payload.view(*picked.shape, -1)
+
+    def _anew(self, picked: Tensor) -> Tensor:
+        """The payloads of any choices, each block brought once, past the buffer."""
+        rows, heads, n = len(self.places), self.store.heads, self.store.count
+        present = picked < ABSENT
         line = torch.arange(rows * heads, device=picked.device).view(rows, heads, 1, 1, 1) * n + picked
         once = picked.shape[2] * picked.shape[3] == 1 and (self.whole or bool(present.all()))
         if once:  # ascending, and each but once
@@ -212,24 +254,27 @@ class Blocks:
             wanted = unique[unique >= 0]
         before = self.store.copied
         payload = self.store.fetch(wanted // (heads * n), wanted // n % heads, wanted % n)
-        landmarks = self.store.summaries.flatten(0, 2).index_select(0, wanted)
         self.statistics.fetched += len(wanted)
         self.statistics.copied += self.store.copied - before
+        if picked.shape[3] == 1:
+            self.statistics.asked += len(wanted)
+            self.statistics.steps += 1
         if not once:
             spread = (inverse - (len(unique) - len(wanted))).clamp_min(0).flatten()
-            blank = landmarks.new_zeros(int(not len(wanted)))  # where nothing may be read at all
-            payload, landmarks = (torch.cat([its, blank[:, None].expand(-1, its.shape[1])]).index_select(0, spread) for its in (payload, landmarks))
-        there = None
-        if not self.whole:
-            at = torch.arange(rows, device=picked.device).view(rows, 1, 1, 1, 1) * n + picked.clamp_max(n - 1)
-            there = self.there.flatten(0, 1).index_select(0, at.flatten()).view(*picked.shape, self.block) & present.unsqueeze(-1)
-        payload, split = payload.view(*picked.shape, -1), self.block * size
-        return Brought(payload[..., :split].unflatten(-1, (self.block, size)), payload[..., split:].unflatten(-1, (self.block, -1)),
-                       landmarks.view(*picked.shape, size), there)  # fmt: skip
+            blank = payload.new_zeros(int(not len(wanted)), payload.shape[-1])  # where nothing may be read at all
+            payload = torch.cat([payload, blank]).index_select(0, spread)
+        return payload.view(*picked.shape, -1)
+
+    def _room(self, picked: Tensor) -> Buffer:
+        first = self.store.payloads[0]
+        return Buffer.empty(picked, first[0, 0, :0].to(picked.device), first.shape[-1])
+
+    def _bring(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> tuple[Tensor, ...]:
+        return (self.store.fetch(rows, heads, chunks),)
 
     def by_means(self) -> Blocks:
         """The same blocks, found by the means of their keys: what landmarks are measured against."""
-        keys = self.store.whole()[..., : self.block * self.store.summaries.shape[-1]].unflatten(-1, (self.block, -1))
+        keys = self.store.whole()[..., : self.block * self.store.width].unflatten(-1, (self.block, -1))
         there = (self.places >= 0)[:, None, :, :, None]
         means = keys.masked_fill(~there, 0).sum(3) / there.sum(3).clamp_min(1)
         return Blocks(self.store.found_by(means.to(keys.dtype)), self.places, self.rotary)
@@ -240,13 +285,15 @@ class Blocks:
         """The same without the blocks that hold some of a row's tokens at positions from `start` to before `stop`: whole, for their landmarks have
         seen those tokens. Overwritten, or no more than never read again."""
         chunks = self.store.within(row, start, stop)
-        other = Blocks(self.store.fork(), self.places, self.rotary, self.statistics)
+        other = copy.copy(self)
         if chunks and erase:
             other._wipe(row, chunks)
         elif chunks:
             other.places = self.places.clone()
             other.places[row, chunks] = -1
             other.store.hide(row, chunks)
+        if chunks:
+            other.index = other.index.remove(other.store, row)
         return other
 
     # The rest of what a part is
@@ -255,8 +302,8 @@ class Blocks:
         return self
 
     def dense(self) -> tuple[Tensor, Tensor]:
-        rows, heads, n = self.store.readable.shape
-        size, split = self.store.summaries.shape[-1], self.block * self.store.summaries.shape[-1]
+        rows, heads, n = len(self.places), self.store.heads, self.store.count
+        size, split = self.store.width, self.block * self.store.width
         payload = self.store.whole()
         keys = payload[..., :split].reshape(rows, heads, n * self.block, size)
         offsets = torch.arange(self.block, device=keys.device).repeat(n)
@@ -273,17 +320,31 @@ class Blocks:
     def nbytes(self) -> Bytes:
         derived = [value for value in vars(self).values() if isinstance(value, Tensor)]
         nearer = [tensor for its in self._near.values() for tensor in its or ()]
-        return self.store.nbytes() + Bytes(size_of(*derived, *nearer, self.rotary.frequencies, self.rotary.scaling))
+        kept = () if self.buffer is None else self.buffer.tensors()
+        own = size_of(*derived, *nearer, *kept, self.rotary.frequencies, self.rotary.scaling)
+        return self.store.nbytes() + Bytes(own + self.index.nbytes())
 
     def rows(self, index: Tensor) -> Blocks:
         store = BlockStore(self.store.place)
         store.__dict__.update(self.store.rows(index).__dict__)
-        return Blocks(store, self.places.index_select(0, index), self.rotary)
+        return Blocks(store, self.places.index_select(0, index), self.rotary, self.reuse, index=self.index.rows(index))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         layout, rotation = self.rotary.state()
         tensors = {"places": self.places, **{f"store.{name}": tensor for name, tensor in self.store.state().items()}}
-        return {"rotary": layout}, {**tensors, **{f"rotary.{name}": tensor for name, tensor in rotation.items()}}
+        plain, its = self.index.state()
+        for prefix, more in (("rotary", rotation), ("index", its)):
+            tensors |= {f"{prefix}.{name}": tensor for name, tensor in more.items()}
+        return {"rotary": layout, "reuse": self.reuse, "index": plain}, tensors
+
+
+def _together(picked: Tensor) -> Tensor:
+    """[B, G, g or 1, 1, k] → what the query heads of a key-value head picked, [B, G, g · k], ascending, each block once, `ABSENT` behind."""
+    if picked.shape[2] == 1:
+        return picked[:, :, 0, 0].contiguous()
+    every = picked.flatten(2).sort(-1).values
+    again = torch.cat([torch.zeros_like(every[..., :1], dtype=torch.bool), every[..., 1:] == every[..., :-1]], -1)
+    return every.masked_fill(again, ABSENT).sort(-1).values
 
 
 def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Blocks:
@@ -292,7 +353,8 @@ def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Blocks:
 
     store = BlockStore.from_state(of("store"))
     assert isinstance(store, BlockStore)
-    return Blocks(store, tensors["places"], Rotary.from_state(plain["rotary"], of("rotary")))
+    return Blocks(store, tensors["places"], Rotary.from_state(plain["rotary"], of("rotary")), plain["reuse"],
+                  index=indexes.from_state(plain["index"], of("index")))  # fmt: skip
 
 
 parts.register(Blocks.kind, _load)

@@ -15,6 +15,8 @@ from torch import Tensor
 from mnemos.activation.chunks import place_of
 from mnemos.activation.coding import check_bits
 from mnemos.activation.landmark.attending import LANDMARKS, Settings, attend
+from mnemos.activation.landmark.index import EXACT, LISTS
+from mnemos.activation.landmark.index import make as make_index
 from mnemos.activation.landmark.picking import EACH, HEAD, TOKEN
 from mnemos.activation.landmark.positions import Layout
 from mnemos.activation.policy import Policy
@@ -43,8 +45,18 @@ class Landmark(Policy):
     """Whether blocks are put at the few positions that the model was trained on; False: where they stood, which is for ablations."""
     bits: int | None = None
     """Of each number of a landmark's key, 1, 2, 4 or 8; None: as they come."""
+    reuse: bool = False
+    """Whether blocks that are picked again are not brought again; they count as near then. It pays where what is far is slow, and the processor's own
+    memory is not."""
     folder: str | None = None
     """Where blocks lie on disk; None: in the host's memory."""
+    index: str = EXACT
+    """How landmarks are found: "exact", each query is compared with all; "lists", with those of the lists that are likely to hold the best, which an
+    index of each row and key-value head has."""
+    index_from: int = 65536
+    """Blocks from which on there are lists; with fewer, all landmarks are compared, which is no slower then (`mnemos bench kv-landmark`)."""
+    probe: int = 8192
+    """Landmarks of lists that a query is compared with."""
     name = "landmark"
     unrotates = True
     said = (LANDMARKS,)
@@ -61,6 +73,13 @@ class Landmark(Policy):
         check_bits(self.bits, "landmark")
         if self.bits is not None and self.blocks is not None:
             raise Invalid("landmark: of landmarks in few bits none is dropped: give bits or blocks, not both")
+        if self.index not in (EXACT, LISTS):
+            raise Invalid(f"landmark: index is one of {EXACT!r} and {LISTS!r}, not {self.index!r}")
+        if self.index == LISTS and (self.blocks is not None or not self.stingy):
+            raise Invalid("landmark: lists are for landmarks that are too many to be compared with all, and that stay: give neither blocks nor "
+                          "stingy=False with them")  # fmt: skip
+        if self.index_from < 1 or self.probe < self.top:
+            raise Invalid(f"landmark: index_from is at least 1, probe at least top, {self.top}; not {self.index_from} and {self.probe}")
         if self.blocks is not None and self.blocks < 1:
             raise Invalid(f"landmark: {self.blocks} blocks cannot be kept; use at least 1, or None for all")
 
@@ -72,8 +91,9 @@ class Landmark(Policy):
 
     def attend(self, layer: MemoryLayer, queries: Tensor, mask: Tensor | None) -> Tensor | None:
         place = place_of(self.folder, layer.place)
-        layout = Layout(self.block, self.top, self.stingy)
-        return attend(layer, Settings(layout, self.level, self.segment, self.blocks, place, self.bits), queries, mask)
+        layout, index = Layout(self.block, self.top, self.stingy), make_index(self.index, self.index_from, self.probe, self.top)
+        settings = Settings(layout, self.level, self.segment, self.blocks, place, self.bits, self.reuse, index)
+        return attend(layer, settings, queries, mask)
 
     def describe(self) -> dict[str, Any]:
         return {"policy": self.name, **{name: value for name, value in vars(self).items() if name != "folder"}}

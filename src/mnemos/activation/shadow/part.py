@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from mnemos.activation import coding, parts
+from mnemos.activation.buffer import Buffer, Statistics
 from mnemos.activation.chunks import ChunkStore
 from mnemos.activation.coding import Numbers
 from mnemos.activation.parts import Bytes, Marks, size_of
 from mnemos.activation.rotary import Rotary
-from mnemos.activation.shadow.buffer import Buffer
-from mnemos.activation.shadow.retrieving import Picked, Retrieving, Statistics, of_chunks
+from mnemos.activation.shadow.retrieving import Picked, Retrieving, of_chunks
 from mnemos.activation.shadow.selection import ABSENT
 
 DIRECTION_BITS = 8
@@ -106,7 +106,7 @@ class Shadow(Retrieving):
     # Picking and bringing
 
     def _room(self, picked: Tensor) -> Buffer:
-        return Buffer.empty(picked, self.chunk * coding.width(self.directions), self.store.payloads[0].shape[-1], self._numbers)
+        return Buffer.empty(picked, self._numbers, self.chunk * coding.width(self.directions), self.store.payloads[0].shape[-1])
 
     def everything(self) -> Picked:
         """All chunks, for queries that shall see them all."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mnemos.activation.chunks import ChunkStore
+from mnemos.activation.buffer import Reusing
 from mnemos.activation.parts import Dense, size_of
-from mnemos.activation.shadow.buffer import Buffer
 from mnemos.activation.shadow.selection import ABSENT, best, best_places, places
 
 
@@ -23,48 +21,17 @@ class Picked(Dense):
         self.seen = seen
 
 
-@dataclass
-class Statistics:
-    """What decoding did since the part was made: chunks `asked` for and `kept` from the step before."""
-
-    asked: int = 0
-    kept: int = 0
-    steps: int = 0
-    copied: int = 0
-    """Bytes that were brought near."""
-    most: int = 0
-    """Bytes of keys and values, those that were near already among them, that were attended to at once: what a layer needs while it attends."""
-
-    @property
-    def hit_rate(self) -> float:
-        """Of the chunks asked for, the share that was near already."""
-        return self.kept / self.asked if self.asked else 0.0
-
-
-class Retrieving(ABC):
+class Retrieving(Reusing):
     """The base of such parts: n chunks of c tokens in `store`; `places` [B, n, c] int32, far, their positions, −1 where there is no token; `counts`
-    [B] the chunks that each of G key-value heads picks for a query."""
+    [B] the chunks that each of G key-value heads picks for a query. A buffer holds keys [B, G, k, c·d] and values [B, G, k, c·e]."""
 
-    store: ChunkStore
     places: Tensor
     counts: Tensor
-    reuse: bool
-    """Whether what one step brought is kept for the next."""
-    statistics: Statistics
-    buffer: Buffer | None
 
     @property
     @abstractmethod
     def heads(self) -> tuple[int, ...]:
         """All of the layer."""
-
-    @abstractmethod
-    def _room(self, picked: Tensor) -> Buffer:
-        """An empty buffer for chunks [B, G, k]."""
-
-    @abstractmethod
-    def _bring(self, rows: Tensor, heads: Tensor, chunks: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys [m, c·d] and values [m, c·e] of these m chunks, which are ordered by row and head."""
 
     @abstractmethod
     def _fresh(self, picked: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,20 +60,8 @@ class Retrieving(ABC):
         return self._reading(chosen)
 
     def _decoding(self, picked: Tensor) -> Picked:
-        more = 0 if self.buffer is None else picked.shape[-1] - self.buffer.picked.shape[-1]
-        buffer = self.buffer
-        if buffer is None or more < 0:
-            buffer = self._room(picked)
-        elif more:
-            buffer = buffer.widened(more)
-        before = self.store.copied
-        asked, had = buffer.turn_to(picked, self._bring)
-        self.buffer = buffer if self.reuse else None
-        self.statistics.asked += asked
-        self.statistics.kept += had
-        self.statistics.steps += 1
-        self.statistics.copied += self.store.copied - before
-        return self._picked(picked, buffer.keys, buffer.values)
+        keys, values = self._turned(picked).states
+        return self._picked(picked, keys, values)
 
     def _reading(self, chosen: Tensor) -> Picked:
         """All that some query picked, and for each query what it picked itself."""

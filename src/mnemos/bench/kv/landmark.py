@@ -1,13 +1,15 @@
 """`mnemos bench kv-landmark`: what landmarks bring back and what it costs (arXiv 2305.16300), and block retrieval without training beside them.
 
 Blocks: answers in later turns at an eighth of the full cache's bytes, on the reference model, by what stands for a block. Landmarks: the time of a
-decoding step at 16K tokens against dense attention; and, with the model that learnt them, what each level of selection answers and costs. How often
-a landmark finds what the mean of its block's keys does not, `mnemos bench landmark` measures.
+decoding step at 16K tokens against dense attention, and what it is worth to keep the blocks of the step before; and, with the model that learnt
+them, what each level of selection answers and costs; and what an index of landmarks finds and costs. How often a landmark finds what the mean of its
+block's keys does not, `mnemos bench landmark` measures.
 """
 
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -18,18 +20,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from mnemos.activation.chunks import Host
+from mnemos.activation.chunks import place_of
 from mnemos.activation.landmark import reference as taught
 from mnemos.activation.landmark import tokens
 from mnemos.activation.landmark.attending import LANDMARKS, blocks_of
-from mnemos.activation.landmark.part import Blocks
+from mnemos.activation.landmark.part import Blocks, Statistics
 from mnemos.activation.landmark.picking import EACH, HEAD, TOKEN
 from mnemos.activation.landmark.segments import segmentwise
 from mnemos.activation.layer import MemoryLayer
+from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.activation.rotary import Layout, Rotary, Source
 from mnemos.base.errors import ModelUnavailable, NotFound
 from mnemos.base.stats import bootstrap_difference
+from mnemos.bench.kv.landmark_index import finding
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
@@ -42,6 +46,8 @@ from mnemos.models.reference import language, tasks
 EIGHTH, LOST = 1 / 8, 0.05
 """Near bytes, as a share of the full cache's, at which later turns may lose so much."""
 FASTER = 3.0
+HITS, COPIED = 0.5, 0.6
+"""Of the blocks of a step, where queries move little from one to the next: what is near already, and what may be copied."""
 CONTEXT = 16384
 HEADS, SIZE, BLOCK, TOP, MANY = 8, 64, 50, 2, 5
 """Of the timed layer: heads, numbers of each; the paper's blocks, and how many are brought in its comparisons and by LLaMA."""
@@ -64,19 +70,22 @@ NOTES = (
     "`near ÷ full`: bytes of all tensors near the compute after the last turn, blocks kept from the last step, room to spare and positions included, "
     "in multiples of the full cache's keys and values, which are float32 here: of a model in bfloat16 what is kept in few bits is twice that share.",
     "Times are CPU seconds of one thread in this process, dense and landmark steps in turns; the dense step is torch's own, of a contiguous cache.",
+    "Blocks kept from the step before: files lie in the system's page cache, and no accelerator was there: what is spared here is copies within one "
+    "memory. Decoding: each token of questions and answers by itself, after contexts of 1,024 words.",
+    "Lists: random landmarks of 2 heads, one query at a time, processor time in turns; the index is built once, and its seconds are of one head.",
     "Levels: notes in twice the words that landmarks were learnt on, read in segments of as many tokens as were trained on with room for the blocks.",
 )
 
 
 def run(benchmark: Benchmark, options: Options) -> Result:
     """Measures all parts; levels only where the model that learnt landmarks is there. Raises `ModelUnavailable` without a reference model."""
-    parts: list[Callable[[Options], Measured]] = [curve, speed]
+    parts: list[Callable[[Options], Measured]] = [curve, speed, reuse, finding]
     notes = [*NOTES]
     try:
         taught.load()
-        parts.append(levels)
+        parts += [decoding, levels]
     except (ModelUnavailable, NotFound) as error:
-        notes.append(f"Levels of selection are not measured: {error}")
+        notes.append(f"Levels of selection, and blocks kept while the model decodes, are not measured: {error}")
     with one_thread():
         return in_parts(benchmark, options, parts, notes)
 
@@ -118,17 +127,18 @@ def _bytes(result: SessionResult) -> tuple[float, float]:
 class Step:
     """A layer of landmarks that holds random keys and values, as if it had read them."""
 
-    def __init__(self, keys: Tensor, values: Tensor, top: int) -> None:
-        """Keys, not rotated, and values [1, H, n, d], of whole blocks, landmarks included; `top` blocks are brought."""
+    def __init__(self, keys: Tensor, values: Tensor, top: int, folder: str | None = None, reuse: bool = False) -> None:
+        """Keys, not rotated, and values [1, H, n, d], of whole blocks, landmarks included; `top` blocks are brought, from a folder or from memory."""
         rotary = Rotary.default(SIZE)
         self._module = torch.nn.Module()
         self._module.register_buffer("inv_freq", rotary.frequencies[0])
-        self.layer = MemoryLayer(policy("landmark", block=BLOCK, top=top), 0, Source(weakref.ref(self._module), "", Layout(0, SIZE, False)))
+        self.layer = MemoryLayer(policy("landmark", block=BLOCK, top=top, folder=folder, reuse=reuse), 0,
+                                 Source(weakref.ref(self._module), "", Layout(0, SIZE, False)))  # fmt: skip
         self.layer.lazy_initialization(keys, values)
         count, slot = keys.shape[2] // (BLOCK + 1), BLOCK + 1
         places = torch.arange(count * slot, dtype=torch.int32).view(1, count, slot)
         placed = rotary.rotate(keys, torch.arange(slot).repeat(count)).view(1, HEADS, count, slot, SIZE)
-        part = Blocks.empty(keys, SIZE, BLOCK, rotary, Host())
+        part = Blocks.empty(keys, SIZE, BLOCK, rotary, place_of(folder), reuse=reuse)
         held = values.reshape(1, HEADS, count, slot, SIZE)[:, :, :, :BLOCK]
         self.layer.parts = [part.extended(placed[:, :, :, :BLOCK], placed[:, :, :, BLOCK], held, places[:, :, :BLOCK].contiguous(), None)]
         self.layer.seen, self.layer.settled = count * slot, True
@@ -172,6 +182,83 @@ def speed(options: Options) -> Measured:
         Check("dense time of a step at 16K tokens ÷ landmarks'", rows[name]["dense ÷ it"], FASTER, n=rounds * (BLOCK + 1)),
         Check("tokens that a query attends to at most, share of 16K", rows[name]["tokens attended to"] / count, 0.05, at_least=False),
     ], {"CPU time of a step": rows}
+
+
+def reuse(options: Options) -> Measured:
+    """The same layer, `MANY` blocks brought, for queries that move as a random walk does (correlation .95 from step to step): with the blocks of the
+    step before, and without; from memory, and from files."""
+    generator = torch.Generator().manual_seed(options.seed)
+    count = CONTEXT // (BLOCK + 1) * (BLOCK + 1)
+    keys, values = torch.randn(2, 1, HEADS, count, SIZE, generator=generator)
+    rounds, query = 3 if options.quick else 10, torch.randn(1, HEADS, 1, SIZE, generator=generator)
+    rows: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        ways = {
+            (place, kept): Step(keys, values, MANY, at, kept) for place, at in (("memory", None), ("files", folder)) for kept in (False, True)
+        }
+        spent: dict[tuple[str, bool], list[float]] = {way: [] for way in ways}
+        for _ in range(rounds):
+            walk = []
+            for new in torch.randn(BLOCK + 1, 3, 1, HEADS, 1, SIZE, generator=generator):
+                query = 0.95 * query + (1 - 0.95**2) ** 0.5 * new[0]
+                walk.append((2 * query, new[1], new[2]))
+            for way, step in ways.items():
+                begun = time.thread_time()
+                for each in walk:
+                    step(*each)
+                spent[way].append((time.thread_time() - begun) / len(walk))
+        for (place, kept), step in ways.items():
+            part = blocks_of(step.layer)
+            assert part is not None
+            rows[f"{place}, {'kept' if kept else 'anew'}"] = {
+                "ms": 1e3 * statistics.median(spent[place, kept]),
+                "÷ anew": statistics.median([its / other for its, other in zip(spent[place, kept], spent[place, False], strict=True)]),
+                "near already": part.statistics.hit_rate,
+                "KB copied": part.statistics.copied / part.statistics.steps / 1024,
+                "KB near": part.nbytes().near / 1024,
+            }
+    n, kept, anew = rounds * (BLOCK + 1), rows["memory, kept"], rows["memory, anew"]
+    return [
+        Check("blocks of a step that were near already, random walk", kept["near already"], HITS, n=n),
+        Check("bytes copied, share of copying all", kept["KB copied"] / anew["KB copied"], COPIED, at_least=False, n=n),
+    ], {f"Blocks kept from the step before, {MANY} brought at 16K tokens": rows}
+
+
+def decoding(options: Options) -> Measured:
+    """What the blocks of the step before are worth while the model that learnt landmarks decodes: each token with them and without, in turns."""
+    model, _ = taught.load()
+    asked, rows = _sessions(options, 2 if options.quick else 10), {}
+    for top in (TOP, MANY):
+        options.say(f"{top} blocks")
+        total, near = {kept: Statistics() for kept in (False, True)}, {False: 0, True: 0}
+        ratios = []
+        for ids, session in asked:
+            given, first = torch.tensor([tokens.insert(ids, taught.BLOCK, taught.LANDMARK)]), tokens.place_of(len(session.context), taught.BLOCK)
+            both = {}
+            for kept in (False, True):
+                memory = KVMemory.of(model, policy("landmark", block=taught.BLOCK, top=top, trained=taught.TRAINED, reuse=kept))
+                _, both[kept] = segmentwise(model, given[:, :first], top=top, memory=memory, keep=1)
+            parts = {kept: [part for layer in memory.managed if (part := blocks_of(layer)) is not None] for kept, memory in both.items()}
+            for part in (*parts[False], *parts[True]):
+                part.statistics = Statistics()
+            for at in range(first, given.shape[1]):
+                spent = {}
+                for kept, memory in both.items():
+                    begun = time.thread_time()
+                    segmentwise(model, given[:, at : at + 1], top=top, memory=memory)
+                    spent[kept] = time.thread_time() - begun
+                ratios.append(spent[True] / spent[False])
+            for kept, its in parts.items():
+                near[kept] += both[kept].nbytes().near
+                for part in its:
+                    total[kept].asked += part.statistics.asked
+                    total[kept].kept += part.statistics.kept
+                    total[kept].copied += part.statistics.copied
+        rows[f"{top} blocks"] = {
+            "near already": total[True].hit_rate, "bytes copied, kept ÷ anew": total[True].copied / total[False].copied,
+            "near bytes, kept ÷ anew": near[True] / near[False], "CPU time, kept ÷ anew": statistics.median(ratios), "tokens": float(len(ratios)),
+        }  # fmt: skip
+    return [], {"Blocks kept from the step before, the model that learnt landmarks": rows}
 
 
 def _sessions(options: Options, count: int) -> list[tuple[list[int], Any]]:
