@@ -78,7 +78,7 @@ def foresee(space: Space, tier: KVTier) -> int | None:
         if cost is not None and policy is not None:
             texts.append({"id": id, "bytes": size, "uses": uses, "policy": policy, "cost": [cost.build, cost.without, cost.within],
                           "held": scheduler.holds(TIER, key)})  # fmt: skip
-    if all(text["held"] for text in texts) or not _may_write(space):
+    if all(text["held"] for text in texts) or not space.kv.may_write():
         return None
     now = system.clock()
     mine = {"space": space.name, "principal": system.principal, "at": now, "texts": texts}
@@ -125,11 +125,3 @@ def _read_ahead(space: Space, tier: KVTier, text: dict[str, Any]) -> None:
         if wanted.action is not Action.DECLINE:  # also where it is held, as far as the scheduler knows: what is there may be stale
             shelf.build(source, size, shape)
     tier.let_go(system)
-
-
-def _may_write(space: Space) -> bool:
-    try:
-        space.admit("write", counted=False)
-    except (Invalid, PermissionDenied):
-        return False
-    return True

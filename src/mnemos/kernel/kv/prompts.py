@@ -102,6 +102,12 @@ class Prompts:
         self._tier.let_go(self._space.system)
         return Begun(housed(self._space, memory), tokens, tokens[known:], self._shown(tokens, made.shown), forgettings)
 
+    def begins(self, tokens: Sequence[int]) -> int:
+        """How many of the first tokens are kept."""
+        with self._lock:
+            self._store.refresh()
+            return self._store.match(tokens).length
+
     def keep(self, tokens: Sequence[int], memory: KVMemory, sources: Iterable[UUID], begun: Begun | None = None) -> int:
         """See `KVShelf.keep`. `begun`: what `begin` said of the prompt; None: it is as if it began now."""
         whole = tokens[: len(tokens) // CHUNK * CHUNK]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -34,6 +34,7 @@ from mnemos.store.base import Filter, Snapshot, VersionRow
 if TYPE_CHECKING:
     from mnemos.activation.memory import KVMemory
     from mnemos.activation.policy import Policy
+    from mnemos.kernel.kv.asking import Asking, Told
     from mnemos.kernel.kv.prompts import Begun, Prompts
     from mnemos.kernel.space import Space
 
@@ -100,7 +101,7 @@ def _check_together(model: LanguageModel, count: int, mode: str | None) -> None:
     if window is not None and count > window:
         raise Invalid(f"these texts have {count} tokens together, {count - window} more than the {window} that the model was made for: take fewer")
     if switch is not None and count > switch and mode != "rebuilt":
-        raise Invalid(f"these texts have {count} tokens together, and beyond {switch} this model turns all keys differently: take them as \"rebuilt\"")
+        raise Invalid(f"these texts have {count} tokens together, and beyond {switch} this model turns keys differently: take them as \"rebuilt\"")
 
 
 class KVShelf:
@@ -304,7 +305,7 @@ class KVShelf:
 
         model, shape = language_model(self.space.system), Shape.of(policy)
         begun, named = self.prefix(prompt, policy=shape.policy), ids_of(sources)
-        if keep and reads_in_full(shape.policy) and self._may_write() and not self.space.system.store.inside:
+        if keep and reads_in_full(shape.policy) and self.may_write() and not self.space.system.store.inside:
             context = model.prefill(begun.rest, begun.memory) if shape.full else read_on(model, begun.rest, begun.memory)
             with contextlib.suppress(StoreFull):  # to keep it is a help, and no more: the answer does not wait for room
                 self.keep(begun, sources=named)
@@ -313,6 +314,26 @@ class KVShelf:
             context = model.prefill(begun.rest, begun.memory)
         known = tuple(dict.fromkeys([*map(str, named), *begun.sources]))
         return Answered(model.generate((), with_tokens(context, begun.tokens), **settings), known, begun.taken)
+
+    def ask(self, question: str, how: Asking | None = None, *, where: Mapping[str, Any] | None = None, **settings: Any) -> Told:
+        """What the store's language model says to a question, after a context of what the space knows (`space.context`, with the conditions `where`),
+        of which it need not read what it has read before. `how` says the order of the sources, the budget, and in which words it is asked
+        (`mnemos.kernel.kv.asking`); `settings` are those of the model's `generate`. The result is that of `generate`, with `reused`: the sources,
+        the tokens that were not read again, and the seconds that saved.
+
+        Raises `ModelUnavailable`, `Invalid`, `PermissionDenied`, and where something is to be kept `QuotaExceeded`.
+        """
+        from mnemos.kernel.kv.asking import Asking, ask  # only where it is needed: a context reads word lists
+
+        return ask(self, question, Asking() if how is None else how, where or {}, settings)
+
+    def given(self, source: UUID) -> tuple[Read, bool]:
+        """A text by itself as the model has read it, in full, and whether that was kept. Raises what `take` does."""
+        return self._given(language_model(self.space.system), source, False, FULL_SHAPE)
+
+    def begins(self, tokens: Sequence[int]) -> int:
+        """How many of a prompt's first tokens are kept, of what the caller asked before."""
+        return self._prompts().begins(tokens)
 
     def _prompts(self) -> Prompts:
         from mnemos.kernel.kv.prompts import Prompts  # torch, only where it is needed
@@ -368,7 +389,7 @@ class KVShelf:
             done = read(model, [(str(source), text)], shape)
             size = model.kv_bytes(len(tokens)) if shape.full else done.memory.nbytes().total
             scheduler.observe(TIER, "without", size, done.seconds)
-            if not archived and shape.options is not None and self._may_write():
+            if not archived and shape.options is not None and self.may_write():
                 self._keep(source, size, shape)
             return done, False
 
@@ -397,7 +418,7 @@ class KVShelf:
         if outcomes:
             system.scheduler.observe(TIER, "build", size, time.perf_counter() - start)
 
-    def _may_write(self) -> bool:
+    def may_write(self) -> bool:
         """Whether the caller could keep what was read."""
         try:
             self.space.admit("write", counted=False)

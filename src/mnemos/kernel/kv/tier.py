@@ -35,6 +35,7 @@ CORPUS = "corpus"
 """The key of `metadata` of a section of a corpus, with the places of the model's context that it takes (`mnemos.kernel.kv.corpus`)."""
 LEAST_HITS = 2
 _SHAPED = "/"
+_BEGAN = 4096  # beginnings of prompts that are known to have come once, by their digests
 _LINES = 256  # lines of conversation whose scenes are known; the one heard of longest ago goes first
 
 
@@ -94,6 +95,7 @@ class KVTier:
         """By digest, how the form is written in which a text was taken."""
         self._lines: OrderedDict[str, tuple[Topics, int]] = OrderedDict()
         """Of each line of conversation its scenes, and when it was heard of last."""
+        self._began: OrderedDict[str, None] = OrderedDict()
         self._turns = 0
         self._quiet = threading.Condition(self._lock)
 
@@ -137,6 +139,16 @@ class KVTier:
             with self._lock:
                 self._turns -= 1
                 self._quiet.notify_all()
+
+    def again(self, beginning: str) -> bool:
+        """Whether a prompt began so before, by its digest; from now on one did."""
+        with self._lock:
+            known = beginning in self._began
+            self._began[beginning] = None
+            self._began.move_to_end(beginning)
+            while len(self._began) > _BEGAN:
+                self._began.popitem(last=False)
+            return known
 
     def quiet(self, seconds: float) -> bool:
         """Whether nobody asks; waits up to so long for that."""
