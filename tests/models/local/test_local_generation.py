@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -193,6 +195,25 @@ def test_cancelling_ends_all_rows_and_loses_nothing() -> None:
         assert [len(row.tokens) for row in stream.written] == [3, 3]
         rest = LLAMA.generate((), stream.context, max_tokens=7, ends=()).run()
         assert [row.tokens + more.tokens for row, more in zip(stream.written, rest, strict=True)] == whole
+
+
+def test_a_stream_that_is_left_alone_holds_its_keys_and_values_no_longer() -> None:
+    gc.disable()
+    try:
+        stream = LLAMA.generate(tokens(20), max_tokens=10, ends=())
+        next(stream)
+        held = weakref.ref(stream.context.cache)
+        del stream
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+def test_a_stream_that_broke_is_over() -> None:
+    stream = LLAMA.generate(tokens(20), max_tokens=10, ends=(), cancelled=lambda: 1 / 0)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ZeroDivisionError):
+        next(stream)
+    assert list(stream) == []
 
 
 def test_reading_can_be_cancelled_between_chunks_and_taken_up_again() -> None:

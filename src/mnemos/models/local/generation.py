@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -59,10 +60,16 @@ class Generation(Iterator[Piece]):
         before = past.tokens if past.tokens is not None else ((),) * len(rows)
         self._seen = [{*known, *row} if plan.sampling.repetition_penalty != 1 else set[int]() for known, row in zip(before, rows, strict=True)]
         self._generators = [torch.Generator().manual_seed(plan.sampling.seed + number) for number in range(len(rows))]
-        self._stream = self._run()
+        self._begun, self._broken, self._pieces = False, False, deque[Piece]()
 
     def __next__(self) -> Piece:
-        return next(self._stream)
+        if not self._pieces and not self._broken:
+            self._broken = True  # unless it comes to its end: a memory may be half written
+            self._pieces.extend(self._next_pieces())
+            self._broken = False
+        if not self._pieces:
+            raise StopIteration
+        return self._pieces.popleft()
 
     @property
     def context(self) -> Prefilled:
@@ -92,22 +99,25 @@ class Generation(Iterator[Piece]):
     def _stopped(self) -> bool:
         return self._cancelled or (self._plan.cancelled is not None and self._plan.cancelled())
 
-    def _run(self) -> Iterator[Piece]:
-        if any(self._rows):
-            self._state, _ = self._reader.read(self._state, self._rows, self._plan.chunk, cancelled=self._stopped)
-        while any(row.ended is None for row in self.written):
-            logits = self._state.logits
-            if logits is None or self._stopped():
-                yield from [self._end(number, "cancelled") for number, row in enumerate(self.written) if row.ended is None]
-                return
-            going = [number for number, row in enumerate(self.written) if row.ended is None]
-            generators, seen = [self._generators[number] for number in going], [self._seen[number] for number in going]
-            tokens = choose(logits[going], self._plan.sampling, generators, seen)
-            pieces = [self._taken(number, token) for number, token in zip(going, tokens, strict=True)]
-            self._state = replace(self._state, pending=tuple(tuple(row.tokens[-1:]) for row in self.written))
-            yield from pieces
-            if any(row.ended is None for row in self.written):
-                self._feed(logits.device)
+    def _next_pieces(self) -> list[Piece]:
+        """One of each row that goes on; none where all have ended. No generator: its frame and this object would hold each other, and with them the
+        keys and values of a stream that was left alone."""
+        if not self._begun:
+            self._begun = True
+            if any(self._rows):
+                self._state, _ = self._reader.read(self._state, self._rows, self._plan.chunk, cancelled=self._stopped)
+        elif self._state.logits is not None and any(row.ended is None for row in self.written):
+            self._feed(self._state.logits.device)
+        going, logits = [number for number, row in enumerate(self.written) if row.ended is None], self._state.logits
+        if going and (logits is None or self._stopped()):
+            return [self._end(number, "cancelled") for number in going]
+        if not going or logits is None:
+            return []
+        generators, seen = [self._generators[number] for number in going], [self._seen[number] for number in going]
+        tokens = choose(logits[going], self._plan.sampling, generators, seen)
+        pieces = [self._taken(number, token) for number, token in zip(going, tokens, strict=True)]
+        self._state = replace(self._state, pending=tuple(tuple(row.tokens[-1:]) for row in self.written))
+        return pieces
 
     def _taken(self, number: int, token: int) -> Piece:
         """What the next token of a row adds to its text, and whether it ends it."""
