@@ -48,13 +48,15 @@ class PrefixStore:
     """Chunks of one namespace, read by one model, in a folder or any other place. Threads may share one; processes may share the place."""
 
     def __init__(
-        self, place: Path | str | Place, fingerprint: str, namespace: str = "", chunk: int = 128, evict: EvictionPolicy | None = None
-    ) -> None:
+        self, place: Path | str | Place, fingerprint: str, namespace: str = "", chunk: int = 128, evict: EvictionPolicy | None = None,
+        portion: int = 1,
+    ) -> None:  # fmt: skip
         """Of a folder, a folder in it is taken that no other namespace and no other model has. `evict` keeps it within its capacity, in bytes; None:
-        it grows as it is given. Raises `Invalid` for a chunk of no tokens."""
+        it grows as it is given. `portion`: of a model that reads in portions (`LocalModel(portion=…)`), whole ones are taken alone, so that what is
+        left is read in the portions in which all of it would be. Raises `Invalid` for a chunk of no tokens."""
         if not isinstance(chunk, int) or chunk < 1:
             raise Invalid(f"chunks hold {shown(chunk)} tokens; give a whole number, at least 1")
-        self.fingerprint, self.namespace, self.chunk = fingerprint, namespace, chunk
+        self.fingerprint, self.namespace, self.chunk, self.portion = fingerprint, namespace, chunk, portion
         self.place: Place = Folder(Path(place) / _digest(namespace, fingerprint)) if isinstance(place, (str, Path)) else place
         self.hits = self.misses = 0
         """Tokens that were found, and that were not."""
@@ -105,9 +107,9 @@ class PrefixStore:
         read, and of another policy all but those that it has to see being read (`published.watched`). A chunk that is damaged or gone is dropped and
         read as not stored. The memory shares nothing with what is stored, nor with others. Raises `FingerprintMismatch` for another model than its
         fingerprint says, where that shows."""
-        wanted = tokens[: max(0, len(tokens) - (1 if policy is FULL else watched(policy, len(tokens))))]
+        left = watched(policy, len(tokens)) if policy is not FULL else 1 if self.portion == 1 else 2  # a token by itself would be read with others
         while True:
-            found = self.match(wanted)
+            found = self._whole(self.match(tokens[: max(0, len(tokens) - left)]))
             try:
                 pieces = [self._read(key) for key in found.keys]
             except (Corrupt, FileNotFoundError):
@@ -125,10 +127,20 @@ class PrefixStore:
             self._touch(found.keys)
         return memory, found.length
 
+    def _whole(self, found: Match) -> Match:
+        """Of what was found, whole portions."""
+        if self.portion == 1:
+            return found
+        length = found.length // self.portion * self.portion
+        with self._lock:
+            return Match(length, tuple(key for key in found.keys if key in self._chunks and self._chunks[key].start < length))
+
     def put(self, tokens: Sequence[int], memory: KVMemory) -> int:
         """Stores what the memory holds of these tokens, its first ones; gives how many of them were not stored yet. Raises `Invalid` for a memory
         that a policy has shaped, of several rows, or that has not read them; `StoreFull` where the disk has no room: what is stored stays.
         """
+        if self.portion > 1 and memory.get_seq_length() % self.portion == 1:  # the last token was read with the portion before it
+            tokens = tokens[: max(0, memory.get_seq_length() - 1 - self.portion)]
         states = _states(memory, len(tokens))
         stored = 0
         with self._lock:

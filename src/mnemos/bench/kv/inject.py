@@ -31,6 +31,7 @@ from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
 from mnemos.bench.threads import one_thread
 from mnemos.models import reference
+from mnemos.models.local.model import LocalModel
 from mnemos.models.reference import language, tasks
 
 VOCABULARY = 2048
@@ -60,6 +61,8 @@ class Sizes:
 
 QUICK = Sizes(pairs=6, generated=64, rounds=5, sessions=4)
 GRID = ((2048, 64), (512, 1024))
+PORTION = 64
+"""Tokens of a portion, where prompts are read in portions: as many as a chunk of a prompt that a store keeps."""
 
 
 def model_of(seed: int, width: int = 256, layers: int = 4) -> LlamaForCausalLM:
@@ -104,14 +107,16 @@ def lossless(options: Options) -> Measured:
 
 def half_precision(options: Options) -> Measured:
     """The same of models in bfloat16: after each token of a question that follows the context, the token that they expect next. There the last bits
-    of a sum hang on how many tokens are read at once, and of random weights many tokens are expected about as much as the first. So the reference
-    model, which knows what comes, is asked, too, where it is there."""
+    of attention hang on how many tokens are read at once, and of random weights many tokens are expected about as much as the first. So both prompts
+    are also read in portions (`LocalModel(portion=…)`), and the reference model, which knows what comes, is asked, too, where it is there."""
     sizes, rng = QUICK if options.quick else Sizes(), options.rng()
 
     def pair() -> tuple[list[int], list[int]]:
         return rng.integers(VOCABULARY, size=int(rng.integers(64, 700))).tolist(), rng.integers(VOCABULARY, size=int(rng.integers(8, 100))).tolist()
 
-    checks = [_agreed("random weights", model_of(options.seed), [pair() for _ in range(sizes.pairs)])]
+    pairs = [pair() for _ in range(sizes.pairs)]
+    checks = [_agreed("random weights", model_of(options.seed), pairs),
+              _agreed(f"random weights, read in portions of {PORTION}", model_of(options.seed), pairs, PORTION)]  # fmt: skip
     try:
         known = reference.load()[0]
     except ModelUnavailable:
@@ -122,16 +127,17 @@ def half_precision(options: Options) -> Measured:
     return [*checks, _agreed("the reference model", known, list(zip(contexts, asked, strict=True)))], {}
 
 
-def _agreed(name: str, model: Any, pairs: Sequence[tuple[list[int], list[int]]]) -> Check:
-    """Of pairs of a context and what follows it."""
-    model, same = model.to(torch.bfloat16), []
+def _agreed(name: str, module: Any, pairs: Sequence[tuple[list[int], list[int]]], portion: int | None = None) -> Check:
+    """Of pairs of a context and what follows it: after each token of that."""
+    model, same = LocalModel(module.to(torch.bfloat16), portion=portion), []
     with tempfile.TemporaryDirectory(prefix="mnemos-bench-") as home:
         for context, asked in pairs:
-            PrefixStore(home, FINGERPRINT).put(context, _read(model, context))
-            memory, known = PrefixStore(home, FINGERPRINT).take(model, [*context, *asked])
-            right = _expected(model, KVMemory.of(model), [*context, *asked])[known:]
-            found = _expected(model, memory, [*context, *asked][known:])
-            same += (found.argmax(-1) == right.argmax(-1)).float().tolist()
+            read = model.prefill(context, KVMemory.of(model.module)).cache
+            PrefixStore(home, FINGERPRINT, portion=portion or 1).put(context, read)
+            memory, _ = PrefixStore(home, FINGERPRINT, portion=portion or 1).take(model.module, [*context, *asked])
+            [right] = model.logits([*context, *asked], KVMemory.of(model.module))
+            [found] = model.logits([*context, *asked][memory.get_seq_length() :], memory)
+            same += (found[-len(asked) :].argmax(-1) == right[-len(asked) :].argmax(-1)).float().tolist()
     share = float(np.mean(same))
     return Check(f"tokens after which a model in bfloat16 expects the same, injected and full prompt ({name})", share, AGREED, n=len(same))
 

@@ -79,7 +79,8 @@ class Prompts:
         self._space, self._tier, self._model = space, tier, model
         self._lock = threading.RLock()
         self._place = _Rows(space, model)
-        self._store = PrefixStore(self._place, model.fingerprint, f"{space.name}\n{space.system.principal or ''}", CHUNK)
+        portion = getattr(model, "portion", None) or 1
+        self._store = PrefixStore(self._place, model.fingerprint, f"{space.name}\n{space.system.principal or ''}", CHUNK, portion=portion)
 
     @property
     def fingerprint(self) -> str:
@@ -93,7 +94,8 @@ class Prompts:
         tokens = made.tokens
         with self._lock:
             self._store.refresh()
-            memory, known = self._store.take(self._model.module, tokens, policy)
+            alike = tokens if self._turned_alike(tokens) else []
+            memory, known = self._store.take(self._model.module, alike, policy)
             used = [self._place.rows[key] for key in self._store.match(tokens[:known]).keys]
         scheduler = self._space.system.scheduler
         for row in used:
@@ -113,6 +115,8 @@ class Prompts:
         whole = tokens[: len(tokens) // CHUNK * CHUNK]
         if not whole or len(memory.managed) != len(memory.layers):  # layers with a sliding window do not hold the beginning any more
             return 0
+        if not self._turned_alike(tokens):
+            return 0
         with self._lock:
             self._store.refresh()
             held = [*self._texts(sources), *(self._shown(tokens, ()) if begun is None else begun.shown)]
@@ -126,6 +130,11 @@ class Prompts:
             self._space.system.scheduler.adopt(TIER, id, size)
         self._tier.let_go(self._space.system)
         return stored
+
+    def _turned_alike(self, tokens: Sequence[int]) -> bool:
+        """Whether shorter prompts have the same keys: a LongRoPE model turns those of long ones differently."""
+        switch = getattr(self._model, "switch", None)
+        return switch is None or len(tokens) <= switch
 
     def _forgettings(self) -> int:
         with self._space.system.snapshot() as snapshot:

@@ -39,15 +39,17 @@ class LocalModel:
     """
 
     def __init__(self, module: Any, tokenizer: Any = None, *, folder: Path | None = None, digests: Path | None = None,
-                 caches: Callable[[Any], Any] | None = None) -> None:  # fmt: skip
+                 caches: Callable[[Any], Any] | None = None, portion: int | None = None) -> None:  # fmt: skip
         """`module` is put into evaluation mode. `folder`: where its weights were loaded from, for a fingerprint from the files; `digests`: where the
         digests of files are kept; `caches` makes the cache of each call that is not given one, from the module (`KVArena.caches`: in pages of an
-        arena). Raises `Invalid` for a model without keys and values."""
+        arena). `portion`: a sequence is read in portions that end at multiples of so many tokens, 128 say, unless a call says `chunk`: then what
+        was read of its beginning before is to the last bit what it would be now, in any type, since every kernel is given the same shapes. None: at
+        once, which is faster, and in bfloat16 may round otherwise. Raises `Invalid` for a model without keys and values."""
         self._module = module.eval()
-        self.caches = caches
+        self.caches, self.portion = caches, portion
         self._tokenizer = tokenizer
         self._folder, self._digests = folder, digests
-        self._reader = reader_of(module)
+        self._reader = reader_of(module, portion)
         self._ends = end_tokens(module, tokenizer)
         self._vocabulary = int(module.get_input_embeddings().weight.shape[0])
         window = getattr(module.config.get_text_config(), "max_position_embeddings", None)
@@ -71,19 +73,20 @@ class LocalModel:
         hub: Path | None = None,
         digests: Path | None = None,
         caches: Callable[[Any], Any] | None = None,
+        portion: int | None = None,
     ) -> LocalModel:
         """The model in the folder `name`, or the one that the hub's client has on this machine under that name and `revision`.
 
         `dtype`: "float32", "bfloat16", …, or "auto" for that of the weights; `device`: "cpu", "cuda", …; `tokenizer`: by default the model's own,
         None for work with token ids only; `attention`: the attention function, by transformers' name for it; `download`: whether the network may be
-        asked; `hub`: where the hub's client keeps models, if not at the usual place; `caches`: see the constructor. Code that a model brings is not
-        run, and pickled weights are not opened. Raises `ModelUnavailable` for what is not there or cannot be loaded, `Invalid` for a dtype or device
-        that do not exist.
+        asked; `hub`: where the hub's client keeps models, if not at the usual place; `caches`, `portion`: see the constructor. Code that a model
+        brings is not run, and pickled weights are not opened. Raises `ModelUnavailable` for what is not there or cannot be loaded, `Invalid` for a
+        dtype or device that do not exist.
         """
         folder = folder_of(name, revision=revision, download=download, hub=hub)
         own = load_tokenizer(folder) if isinstance(tokenizer, str) and tokenizer == _OWN else tokenizer
         module = load_module(folder, dtype=dtype, device=device, attention=attention)
-        return cls(module, own, folder=folder, digests=digests, caches=caches)
+        return cls(module, own, folder=folder, digests=digests, caches=caches, portion=portion)
 
     @classmethod
     def random(
@@ -138,6 +141,11 @@ class LocalModel:
     def context_window(self) -> int | None:
         """Positions that the model was made for, prompt and answer together; None where its configuration does not say."""
         return self._window
+
+    @property
+    def switch(self) -> int | None:
+        """Tokens beyond which all keys of a sequence are turned differently (LongRoPE); None where that does not hang on its length."""
+        return self._reader.switch
 
     @property
     def parts(self) -> Fingerprint:

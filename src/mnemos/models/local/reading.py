@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import CacheLayerMixin
 
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Invalid, shown
 from mnemos.models.local.context import Chunked, Prefilled, Settling
 
 
@@ -32,6 +32,8 @@ class Reader:
     """Tokens up to which rotary frequencies are those of short contexts (LongRoPE); None where they do not depend on the length."""
     window: int | None
     """The fewest tokens that any layer looks back."""
+    portion: int | None = None
+    """Where nothing else is said, what is read is cut at the multiples of so many places of the cache; None: it is read at once."""
 
     def read(
         self,
@@ -112,10 +114,12 @@ class Reader:
     def _bounds(self, past: Prefilled, total: int, chunk: int | None) -> list[int]:
         """Where chunks begin and end. Beyond the switch of LongRoPE the first chunk reaches over it, since its frequencies follow from its end; and
         no single token is left over, which a cache would take for a generated one."""
-        size = total if chunk is None else chunk
-        first = size
+        grid = chunk is None and self.portion is not None
+        size = chunk or self.portion or total
+        first = size - past.slots % size if grid else size
         if self.switch is not None and not any(past.lengths) and total > self.switch:
             first = max(size, self.switch + 1)
+            first += -first % size if grid else 0
         bounds = sorted({0, total, *range(first, total, size)})
         if size > 1 and len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:
             del bounds[-2]
@@ -142,8 +146,10 @@ def padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Tensor |
     return ids, torch.arange(longest, device=device) >= starts.unsqueeze(1)
 
 
-def reader_of(module: Any) -> Reader:
-    """How to call this causal model. Raises `Invalid` where no layer of it keeps keys and values."""
+def reader_of(module: Any, portion: int | None = None) -> Reader:
+    """How to call this causal model. Raises `Invalid` where no layer of it keeps keys and values, and for portions of fewer than 2 tokens."""
+    if portion is not None and (not isinstance(portion, int) or portion < 2):
+        raise Invalid(f"portion is {shown(portion)}: use a whole number of tokens, at least 2, or None to read at once")
     taken = inspect.signature(module.forward).parameters
     text = module.config.get_text_config()
     rotary = getattr(text, "rope_parameters", None)
@@ -151,7 +157,7 @@ def reader_of(module: Any) -> Reader:
     if layers and not any(isinstance(layer, CacheLayerMixin) for layer in layers):
         raise Invalid(f"{type(module).__name__} keeps no keys and values: take a model with attention layers")
     window = min((int(layer.sliding_window) for layer in layers if getattr(layer, "is_sliding", False)), default=None)
-    return Reader(module, cache_keyword(module), "logits_to_keep" in taken, -1 if rotary else 0, _switch(text, rotary), window)
+    return Reader(module, cache_keyword(module), "logits_to_keep" in taken, -1 if rotary else 0, _switch(text, rotary), window, portion)
 
 
 def _more(past: Prefilled, rows: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...] | None:
