@@ -6,6 +6,7 @@ parts are asked for logits, and one softmax goes over all of them (`merging`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from mnemos.activation.merging import attend
 from mnemos.activation.policy import Observes
 from mnemos.activation.tail import Tail
+from mnemos.base.errors import Invalid
 
 if TYPE_CHECKING:
     from mnemos.activation.layer import MemoryLayer
@@ -25,7 +27,7 @@ ROWS_AT_ONCE = 128
 
 def attended(layer: MemoryLayer, queries: Tensor, mask: Tensor | None, decodes: bool) -> Tensor:
     """Queries [B, H, t, d] of the newest tokens → what they get [B, H, t, d], seen by the policy where it asked for that. `mask` [B, 1, t, t] is True
-    where a token sees another; None: each sees those before it. `decodes`: it is one token, and was generated."""
+    where a token sees another; None: each sees those before it. `decodes`: they were generated."""
     policy, tail = layer.policy, layer.tail
     watched = policy.observes is Observes.EVERYTHING or (decodes and policy.observes is Observes.DECODING)
     own = policy.attend(layer, queries, mask)
@@ -52,6 +54,36 @@ def seen_of_tail(tail: Tail, mask: Tensor | None, start: int, stop: int, new: in
     own = mask[:, :, start:stop]
     there = _asking(tail, start, stop, new)
     return torch.cat([there.expand(-1, -1, -1, tail.length - new), own.expand(there.shape[0], -1, -1, -1)], -1)
+
+
+def placed(positions: Tensor | None, mask: Tensor | None, seen: int, keys: Tensor) -> Tensor:
+    """[B, t] int32: where the tokens of new keys [B, G, t, d] stand, −1 at padding. `positions` [B or 1, t]; None: they follow the `seen` ones.
+    Raises `Invalid` for masks of another form than [B, 1, t, t]."""
+    new = keys.shape[2]
+    if positions is None:
+        positions = torch.arange(seen, seen + new, device=keys.device)[None]
+    positions = positions.to(torch.int32).expand(keys.shape[0], -1)
+    if mask is None:
+        return positions
+    if mask.dtype != torch.bool or mask.shape[-2:] != (new, new):
+        raise Invalid(f"a KVMemory takes boolean masks of the new tokens among themselves, [B, 1, {new}, {new}], not {mask.dtype} "
+                      f"{tuple(mask.shape)}: give attention_mask [B, n], which says what is padding")  # fmt: skip
+    return positions.masked_fill(~mask[:, 0].diagonal(dim1=-2, dim2=-1), -1)  # what does not even see itself is padding
+
+
+def by_token(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None,
+             positions: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]]:  # fmt: skip
+    """The same for one new token after another. Raises `Invalid` where they do not simply follow one another."""
+    if mask is not None:
+        there = mask[:, 0].diagonal(dim1=-2, dim2=-1)
+        expected = torch.ones_like(mask[0, 0]).tril() & there[:, None]
+        if not bool(((mask[:, 0] == expected) | ~there[:, :, None]).all()):
+            raise Invalid("tokens that do not simply follow one another, such as trees of drafts, are no sequence that a policy could observe: give "
+                          "each branch to a fork of the memory")  # fmt: skip
+    for at in range(queries.shape[2]):
+        one = slice(at, at + 1)
+        yield (queries[:, :, one], keys[:, :, one], values[:, :, one], None if mask is None else mask[:, :, one, one],
+               None if positions is None else positions[:, one])  # fmt: skip
 
 
 def _asking(tail: Tail, start: int, stop: int, new: int) -> Tensor:

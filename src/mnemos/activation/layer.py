@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,13 +12,14 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import CacheLayerMixin
 
-from mnemos.activation.attending import attended, seen_of_tail
+from mnemos.activation.aside import Aside
+from mnemos.activation.attending import attended, by_token, placed
 from mnemos.activation.chunks import ChunkStore
 from mnemos.activation.outputs import Output
 from mnemos.activation.parts import Bytes, Dense, Part, size_of
 from mnemos.activation.policy import PROTECTED, Observes, Policy
 from mnemos.activation.recent import Recent
-from mnemos.activation.rotary import Rotary, Source
+from mnemos.activation.rotary import Rotary, Source, noted, so_far
 from mnemos.activation.tail import Landlord, Tail
 from mnemos.activation.view import View, side_by_side
 from mnemos.base.errors import Invalid, StoreFull
@@ -37,13 +39,19 @@ class MemoryLayer(CacheLayerMixin):
         self.tail: Tail
         self.notes: dict[str, Any] = {}
         """What the policy keeps of the sequence: tensors, and plain values."""
+        self.aside: dict[str, Aside] = {}
+        """By kind, what the policy keeps that no query sees."""
         self.seen = 0
         """Tokens that came by, padding included."""
         self.generated = 0
         """Tokens that came one by one since the last prompt was read."""
         self.settled = True
-        self.ends_prompt = False
-        """Whether the next tokens are the last of a prompt: the layer settles as soon as they were attended to."""
+        self.ends_prompt: bool | None = None
+        """Whether the next tokens are the last of a prompt: the layer settles as soon as they were attended to. None: their number tells."""
+        self.drafts = 1
+        """So many tokens at once, or fewer, are generated ones; more are of a prompt."""
+        self.loose = 0
+        """The newest tokens that came since the policy last changed what is stored."""
         self._waits = False
         self._said: dict[str, Tensor] = {}
         self.recent = Recent()
@@ -83,7 +91,9 @@ class MemoryLayer(CacheLayerMixin):
         return -1
 
     def reset(self) -> None:
+        drafts = self.drafts
         self.__init__(self.policy, self.number, self.rotary, self.output, self.landlord)  # type: ignore[misc]
+        self.drafts = drafts
 
     @property
     def is_croppable(self) -> bool:
@@ -96,21 +106,33 @@ class MemoryLayer(CacheLayerMixin):
         """Whether the policy keeps something of each token that cannot be taken back."""
         return self.policy.observes is not Observes.NOTHING or self.policy.hears
 
-    def crop(self, tokens_to_remove: int) -> None:
-        """Forgets the newest tokens, of which there are −`tokens_to_remove`, as transformers counts them. Raises `Invalid` for a positive number, and
-        where the policy has already taken some of them out of the tail, or has noted what they attend to."""
-        count = -tokens_to_remove
-        if count < 0:
-            raise Invalid(f"crop({tokens_to_remove}): give how many tokens to take back as a negative number")
+    def refusal(self, count: int, exact: bool = False) -> str | None:
+        """Why the newest `count` tokens cannot be taken back; None: they can. `exact`: nor may what is left be other than had they never come."""
+        if not count:
+            return None
         if count > (held := self.tail.length if self.is_initialized else 0):
-            raise Invalid(f"cannot take back {count} tokens: the policy {self.policy.name!r} has left only the newest {held} as they "
-                          "came; fork() the memory before what shall be taken back")  # fmt: skip
-        if count and self._noted:
-            raise Invalid(f"cannot take back {count} tokens: the policy {self.policy.name!r} has noted something of each; fork() the memory "
-                          "before what shall be taken back")  # fmt: skip
+            return f"the policy {self.policy.name!r} has left only the newest {held} as they came"
+        if self._noted:
+            return f"the policy {self.policy.name!r} has noted something of each"
+        if exact and not self._idle and (count > self.loose or self.policy.query_window):
+            return f"the policy {self.policy.name!r} has acted on some of them"
+        return None
+
+    @property
+    def _idle(self) -> bool:
+        """Whether the policy does nothing, whatever comes."""
+        own = (type(self.policy).settle, type(self.policy).step, type(self.policy).attend, type(self.policy).open)
+        return own == (Policy.settle, Policy.step, Policy.attend, Policy.open) and not self._noted and not self.policy.query_window
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forgets the newest tokens, of which there are −`tokens_to_remove`, as transformers counts them. Raises `Invalid` (see `refusal`)."""
+        count = -tokens_to_remove
+        if why := "give how many as a negative number" if count < 0 else self.refusal(count):
+            raise Invalid(f"cannot take back {count} tokens: {why}; fork() the memory before what shall be taken back")
         if count:
             self.tail.crop(count)
             self.seen -= count
+            self.generated, self.loose = max(0, self.generated - count), max(0, self.loose - count)
             self.recent.crop(count)
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
@@ -131,6 +153,7 @@ class MemoryLayer(CacheLayerMixin):
             self.tail.hold(self.tail.part().rows(index))
             self.notes = {name: note.index_select(0, index) if isinstance(note, Tensor) else note for name, note in self.notes.items()}
             self.recent = self.recent.rows(index)
+            self.aside = {kind: each.rows(index) for kind, each in self.aside.items()}
 
     # What attention calls
 
@@ -148,71 +171,57 @@ class MemoryLayer(CacheLayerMixin):
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scaling: float, positions: Tensor | None,
                 softcap: float | None) -> Tensor:  # fmt: skip
-        rows, _, new, _ = queries.shape
-        decodes = new == 1 and self.seen > 0 and not self.ends_prompt
+        new = queries.shape[2]
+        decodes = new <= self.drafts and self.seen > 0 and self.ends_prompt is None
         if decodes and not self.settled:
             self.settle()
-        if positions is None:
-            positions = torch.arange(self.seen, self.seen + new, device=keys.device)[None]
-        positions = positions.to(torch.int32).expand(rows, -1)
-        if mask is not None:
-            if mask.dtype != torch.bool or mask.shape[-2:] != (new, new):
-                raise Invalid(f"a KVMemory takes boolean masks of the new tokens among themselves, [B, 1, {new}, {new}], not {mask.dtype} "
-                              f"{tuple(mask.shape)}: give attention_mask [B, n], which says what is padding")  # fmt: skip
-            positions = positions.masked_fill(~mask[:, 0].diagonal(dim1=-2, dim2=-1), -1)  # what does not even see itself is padding
+        if decodes and new > 1 and not self._idle:
+            return self._one_by_one(queries, keys, values, mask, scaling, positions, softcap)
+        positions = placed(positions, mask, self.seen, keys)
         self.scaling, self.softcap = scaling, softcap
         with self._broken_by_want():
             self.tail.append(keys, values, positions)
         for name, said in self._said.items():
             self.tail.mark(name, said.dtype)[:, :, -new:] = said.unsqueeze(1)
         self._said = {}
-        self._note_rotation(new)
+        if self.rotary is not None and self.rotary.changing and (number := noted(self.rotary, self.notes.setdefault("rotations", []))):
+            self.tail.mark("rotation", torch.int32)[:, :, -new:] = number
         if window := self.policy.query_window if decodes else self.policy.prompt_window:
             self.recent.add(queries, positions, window)
         if self.policy.hears and not decodes:
             self.policy.hear(self, queries, positions)
+        held, before = self.tail.length, [*self.parts]
         output = attended(self, queries, mask, decodes)
         self.seen += new
         if decodes:
-            self.generated += 1
-            held = self.tail.length
+            self.generated += new
             with self._broken_by_want(True):
                 self.policy.step(self)
-            if self.tail.length != held:
-                self._count()
         else:
             self.settled = False
-            if self.ends_prompt:
-                self.settle()
+        if self.tail.length != held:
+            self._count()
+        same = self.tail.length == held and len(self.parts) == len(before) and all(map(operator.is_, self.parts, before))
+        self.loose = self.loose + new if same else 0
+        if self.ends_prompt:
+            self.settle()
+        self.ends_prompt = None
         return output.transpose(1, 2)
 
-    def _note_rotation(self, new: int) -> None:
-        """Where the model's rotation changes as a sequence grows, and the policy turns keys back: which of its frequencies turned the new tokens."""
-        if self.rotary is None or not self.rotary.changing:
-            return
-        frequencies, scaling = self.rotary.now("cpu")
-        now, known = [frequencies.tolist(), scaling], self.notes.get("rotations", [])
-        if not known or known[-1] != now:
-            self.notes["rotations"] = known = [*known, now]
-        if len(known) > 1:
-            self.tail.mark("rotation", torch.int32)[:, :, -new:] = len(known) - 1
+    def _one_by_one(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scaling: float, positions: Tensor | None,
+                    softcap: float | None) -> Tensor:  # fmt: skip
+        """Generated tokens that were given at once: each is attended to, and the policy hears of it, as if it had come by itself."""
+        said, outputs = self._said, []
+        for at, (*states, own, where) in enumerate(by_token(queries, keys, values, mask, positions)):
+            self._said = {name: its[:, at : at + 1] for name, its in said.items()}
+            outputs.append(self._attend(*states, own, scaling, where, softcap))
+        return torch.cat(outputs, 1)
 
     # What policies use
 
     def rotation(self) -> Rotary:
         """How the model turned the keys of this layer, by all frequencies that were in force so far."""
-        device = self.tail.keys.device
-        if self.rotary is None:
-            return Rotary.identity(device)
-        rotary = self.rotary.rotary(device)
-        for number, (frequencies, scaling) in enumerate(self.notes.get("rotations", [])):
-            its = torch.tensor(frequencies, device=device)
-            rotary = rotary.with_set(its, scaling) if number else Rotary(rotary.layout, its[None], torch.tensor([scaling], device=device))
-        return rotary
-
-    def tail_mask(self, mask: Tensor | None, start: int, stop: int, new: int, length: int) -> Tensor:
-        """[B, 1, stop − start, length]: what new queries start … stop see of the tail, whose last `new` tokens are theirs."""
-        return seen_of_tail(self.tail, mask, start, stop, new)
+        return so_far(self.rotary, self.notes.get("rotations", []), self.tail.keys.device)
 
     def pieces(self) -> list[Part]:
         """All parts, and the tail as the last of them."""
@@ -254,7 +263,7 @@ class MemoryLayer(CacheLayerMixin):
     def settle(self) -> None:
         """The prompt, or this turn of it, is read: the policy does what it does then. Without effect where nothing was read since."""
         if self.is_initialized and not self.settled:
-            self.settled, self.generated, self.ends_prompt = True, 0, False
+            self.settled, self.generated, self.loose, self.ends_prompt = True, 0, 0, None
             with self._broken_by_want(True):
                 self.policy.settle(self)
             self._count()
@@ -273,7 +282,7 @@ class MemoryLayer(CacheLayerMixin):
 
     def _count(self) -> None:
         if self.landlord is not None:
-            self.landlord.count(self.number, sum(part.nbytes().near for part in self.parts))
+            self.landlord.count(self.number, sum(each.nbytes().near for each in (*self.parts, *self.aside.values())))
 
     # What owners use
 
@@ -290,6 +299,7 @@ class MemoryLayer(CacheLayerMixin):
         for part in self.parts:
             if isinstance(store := getattr(part, "store", None), ChunkStore):
                 store.move(landlord.place)
+        self.aside = {kind: each.moved(landlord.place) for kind, each in self.aside.items()}
         self._count()
 
     def protect(self, start: int, stop: int) -> None:
@@ -310,7 +320,7 @@ class MemoryLayer(CacheLayerMixin):
         if not self.is_initialized:
             return Bytes()
         own = size_of(*self.recent.tensors().values(), *(note for note in self.notes.values() if isinstance(note, Tensor)))
-        return sum((part.nbytes() for part in self.parts), self.tail.nbytes() + Bytes(own))
+        return sum((each.nbytes() for each in (*self.parts, *self.aside.values())), self.tail.nbytes() + Bytes(own))
 
     def held(self) -> list[list[set[int]]]:
         """For each row and each head, the positions of the tokens that can still be attended to; no rows where nothing was read."""
@@ -323,7 +333,7 @@ class MemoryLayer(CacheLayerMixin):
         """A layer that goes on by itself from here, as one of the memory that rents from that landlord."""
         other = MemoryLayer(self.policy, self.number, self.rotary)
         other.__dict__.update(self.__dict__, landlord=landlord if landlord is not None or self.landlord is None else self.landlord.another())
-        other.recent = copy.copy(self.recent)
+        other.recent, other.aside = copy.copy(self.recent), dict(self.aside)
         other.notes = {name: note.clone() if isinstance(note, Tensor) else note for name, note in self.notes.items()}
         if self.is_initialized:
             other.tail = self.tail.fork(other.landlord)

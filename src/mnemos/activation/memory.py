@@ -17,6 +17,7 @@ from mnemos.activation.merging import attend
 from mnemos.activation.outputs import outputs
 from mnemos.activation.parts import Bytes, Dense
 from mnemos.activation.policy import FULL, PROTECTED, Policy
+from mnemos.activation.rollback import SETTLED, Protected, Rollback
 from mnemos.activation.rotary import sources
 from mnemos.base.errors import Invalid
 
@@ -64,15 +65,16 @@ class KVMemory(Cache):
 
     layers: list[Any]
 
-    def __init__(self, layers: list[Any], policy: Policy) -> None:
+    def __init__(self, layers: list[Any], policy: Policy, rollback: Rollback | None = None) -> None:
         super().__init__(layers=layers)
-        self.policy = policy
+        self.policy, self.rollback = policy, rollback
 
     @classmethod
-    def of(cls, model: Any, policy: Policy = FULL, arena: KVArena | None = None, namespace: str = "") -> KVMemory:
+    def of(cls, model: Any, policy: Policy = FULL, arena: KVArena | None = None, namespace: str = "", rollback: bool = False) -> KVMemory:
         """An empty one for this model, whose attention is set to ours (`set_attn_implementation`). Layers of limited sight (sliding windows) keep
-        what transformers keeps. With an arena the others grow in its pages, and what they hold is counted for `namespace`. Raises `Invalid` for
-        models with layers that have no keys and values."""
+        what transformers keeps. With an arena the others grow in its pages, and what they hold is counted for `namespace`. With `rollback`
+        it keeps the ids of its tokens, so that any of them can be taken back (`crop`). Raises `Invalid` for models with layers that have no keys and
+        values, and for a rollback of policies that read prompts in stages."""
         config = model.config.get_text_config(decoder=True)
         rotations = sources(model) if policy.unrotates else [None] * config.num_hidden_layers
         projections = outputs(model) if policy.weighs else [None] * config.num_hidden_layers
@@ -88,7 +90,9 @@ class KVMemory(Cache):
                 raise Invalid(f"layer {number} of {type(model).__name__} keeps its past as {kind}, not as keys and values that policies could hold")
         if model.config._attn_implementation != ATTENTION:
             model.set_attn_implementation(ATTENTION)
-        return cls(layers, policy)
+        if rollback and getattr(policy, "stages", None) is not None:
+            raise Invalid(f"the policy {policy.name!r} reads prompts in stages, which a rollback could not do again: leave one of the two out")
+        return cls(layers, policy, Rollback(model) if rollback else None)
 
     @property
     def managed(self) -> list[MemoryLayer]:
@@ -96,17 +100,76 @@ class KVMemory(Cache):
         return [layer for layer in self.layers if isinstance(layer, MemoryLayer)]
 
     @property
-    def last_chunk(self) -> bool:
-        """Whether the next tokens end a prompt: set it, and each layer settles as soon as it has attended to them, before the next layer grows."""
-        return any(layer.ends_prompt for layer in self.managed)
+    def last_chunk(self) -> bool | None:
+        """Whether the next tokens end a prompt: set it, and each layer settles as soon as it has attended to them, before the next layer grows.
+        False: the prompt goes on after them. None: nothing was said, and their number tells (`drafts`)."""
+        return next((layer.ends_prompt for layer in self.managed), None)
 
     @last_chunk.setter
-    def last_chunk(self, value: bool) -> None:
+    def last_chunk(self, value: bool | None) -> None:
         for layer in self.managed:
             layer.ends_prompt = value
 
+    @property
+    def drafts(self) -> int:
+        """So many tokens given at once, or fewer, after others count as generated where nothing was said of them: set it to how many a speculative
+        decoder verifies at a time, and policies observe each of them as if it had come by itself. More are a turn of a prompt."""
+        return next((layer.drafts for layer in self.managed), 1)
+
+    @drafts.setter
+    def drafts(self, value: int) -> None:
+        if value < 1:
+            raise Invalid(f"drafts={value}: a token that comes by itself is always a generated one; give 1 or more")
+        for layer in self.managed:
+            layer.drafts = value
+
+    @property
+    def is_croppable(self) -> bool:
+        """Whether the newest tokens can be taken back, however many, as if they had never come."""
+        return self.rollback is not None or super().is_croppable
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forgets the newest tokens, of which there are −`tokens_to_remove`, as transformers counts them. With `rollback` what is left is what it
+        would be had they never come, for which it is read again where need be (`rollback.count`, `.seconds`). Raises `Invalid` for a positive number,
+        for more than there are, and, with nothing changed, where they cannot be taken back."""
+        count = -tokens_to_remove
+        if count < 0 or count > self.get_seq_length():
+            raise Invalid(f"crop({tokens_to_remove}): give how many of {self.get_seq_length()} tokens to take back as a negative number")
+        why = next((why for layer in self.layers if (why := _refusal(layer, count, self.rollback is not None))), None)
+        if why is not None and self.rollback is not None:
+            self.rollback.rebuild(self, count)
+            return
+        if why is not None:
+            raise Invalid(f"cannot take back {count} tokens: {why}; make the memory with rollback=True, which reads again what is left, or fork() it "
+                          "before what shall be taken back")  # fmt: skip
+        super().crop(tokens_to_remove)
+        if self.rollback is not None:
+            self.rollback.forget(count)
+
+    def reset(self) -> None:
+        super().reset()
+        if self.rollback is not None:
+            self.rollback.clear()
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        super().reorder_cache(beam_idx)
+        if self.rollback is not None:
+            self.rollback.rows(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        super().batch_select_indices(indices)
+        if self.rollback is not None:
+            self.rollback.rows(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)
+        if self.rollback is not None:
+            self.rollback.repeat(repeats)
+
     def settle(self) -> None:
         """The prompt, or this turn of it, is read."""
+        if self.rollback is not None and not all(layer.settled for layer in self.managed):
+            self.rollback.events.append(SETTLED)
         with torch.no_grad():
             for layer in self.managed:
                 layer.settle()
@@ -117,13 +180,17 @@ class KVMemory(Cache):
         Raises `Invalid` where one of them is gone already: protect before more is read than the budget holds."""
         if PROTECTED not in self.policy.said:
             return
+        stop = self.get_seq_length() if stop is None else stop
         for layer in self.managed:
-            layer.protect(start, self.get_seq_length() if stop is None else stop)
+            layer.protect(start, stop)
+        if self.rollback is not None:
+            self.rollback.events.append(Protected(start, stop))
 
     def nbytes(self) -> Bytes:
-        """Of the tensors that all layers hold."""
+        """Of the tensors that all layers hold, and of the ids that a rollback keeps."""
         own = sum((layer.nbytes() for layer in self.managed), Bytes())
         sliding = [layer for layer in self.layers if not isinstance(layer, MemoryLayer) and layer.is_initialized]
+        own += Bytes(far=0 if self.rollback is None else self.rollback.nbytes())
         return own + Bytes(sum(tensor.untyped_storage().nbytes() for layer in sliding for tensor in (layer.keys, layer.values)))
 
     def fork(self) -> KVMemory:
@@ -131,7 +198,7 @@ class KVMemory(Cache):
         `OverQuota`, `StoreFull` where what is not shared does not fit."""
         landlord = next((layer.landlord.another() for layer in self.managed if layer.landlord is not None), None)
         layers = [layer.fork(landlord) if isinstance(layer, MemoryLayer) else copy.deepcopy(layer) for layer in self.layers]
-        return KVMemory(layers, self.policy)
+        return KVMemory(layers, self.policy, None if self.rollback is None else self.rollback.fork())
 
     def lodge(self, arena: KVArena, namespace: str = "") -> KVMemory:
         """Moves into an arena, where it is counted for `namespace`; gives itself. Raises `OverQuota`, `StoreFull`: some layers have moved then."""
@@ -151,3 +218,12 @@ class KVMemory(Cache):
     def held(self) -> list[list[list[set[int]]]]:
         """For each managed layer, row and head, the positions that can still be attended to."""
         return [layer.held() for layer in self.managed]
+
+
+def _refusal(layer: Any, count: int, exact: bool) -> str | None:
+    """Why the newest `count` tokens of a layer cannot be taken back; None: they can."""
+    if isinstance(layer, MemoryLayer):
+        return layer.refusal(count, exact)
+    if count and layer.get_seq_length() >= layer.sliding_window and not layer.record_past:
+        return f"layers that see {layer.sliding_window} tokens have let go of older ones"
+    return None

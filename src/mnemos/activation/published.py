@@ -75,14 +75,14 @@ class Unsettled(KVMemory):
     """A memory's layers, which do not settle while more is read: the prompt goes on."""
 
     def __init__(self, memory: KVMemory) -> None:
-        super().__init__(memory.layers, memory.policy)
+        super().__init__(memory.layers, memory.policy, memory.rollback)
 
     @property
-    def last_chunk(self) -> bool:
-        return False
+    def last_chunk(self) -> bool | None:
+        return None
 
     @last_chunk.setter
-    def last_chunk(self, value: bool) -> None:
+    def last_chunk(self, value: bool | None) -> None:
         """Nothing ends here."""
 
     def settle(self) -> None:
@@ -93,12 +93,6 @@ def read_on(model: LanguageModel, tokens: Sequence[int], memory: KVMemory) -> An
     """Reads tokens after what the memory holds, which does not settle; gives what `prefill` gives, of the memory itself."""
     read: Any = model.prefill(list(tokens), Unsettled(memory))
     return replace(read, cache=memory)
-
-
-def with_tokens(read: Any, tokens: Sequence[int]) -> Any:
-    """What `prefill` gave after a memory that had read the beginning of one sequence, with all of its tokens: a penalty of repetition counts them,
-    and a model that turns its keys differently from some length on reads them again there."""
-    return replace(read, tokens=(tuple(tokens),))
 
 
 def held_under(model: LanguageModel, tokens: Sequence[int], full: KVMemory, policy: Policy) -> KVMemory:

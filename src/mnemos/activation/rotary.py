@@ -224,3 +224,23 @@ def _explained(keys: Tensor, places: Tensor, found: Sequence[tuple[Any, str]], n
         raise Invalid(f"the keys of layer {number} depend on positions by no rotation that the model's rotary embedding has: policies that turn keys "
                       "back cannot be used with this model; choose another policy")  # fmt: skip
     return best
+
+
+def noted(source: Source, known: list[Any]) -> int:
+    """The number, among those that are `known` (plain values of each, which are added to), of the frequencies that are in force now."""
+    frequencies, scaling = source.now("cpu")
+    now = [frequencies.tolist(), scaling]
+    if not known or known[-1] != now:
+        known.append(now)
+    return len(known) - 1
+
+
+def so_far(source: Source | None, known: Sequence[Any], device: torch.device | str) -> Rotary:
+    """The rotation by all frequencies that are `known` to have been in force; by those of the source where none changed; None: none at all."""
+    if source is None:
+        return Rotary.identity(device)
+    rotary = source.rotary(device)
+    for number, (frequencies, scaling) in enumerate(known):
+        its = torch.tensor(frequencies, device=device)
+        rotary = rotary.with_set(its, scaling) if number else Rotary(rotary.layout, its[None], torch.tensor([scaling], device=device))
+    return rotary

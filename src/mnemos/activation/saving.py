@@ -16,7 +16,7 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as write_tensors
 from torch import Tensor
 
-from mnemos.activation import parts
+from mnemos.activation import aside, parts
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.parts import Dense
@@ -45,15 +45,15 @@ def dump(memory: KVMemory, fingerprint: str, of: str | None = None) -> bytes:
     return data
 
 
-def load(model: Any, data: bytes, fingerprint: str, policy: Policy = FULL) -> KVMemory:
-    """The memory that `dump` wrote, for the same model and policy. Raises `Corrupt` for bytes that are no such file, `FingerprintMismatch` where
-    another model read it, `Invalid` where another policy shaped it."""
+def load(model: Any, data: bytes, fingerprint: str, policy: Policy = FULL, rollback: bool = False) -> KVMemory:
+    """The memory that `dump` wrote, for the same model and policy; with `rollback`, it has to be told which ids it holds (`Rollback.give`). Raises
+    `Corrupt` for bytes that are no such file, `FingerprintMismatch` where another model read it, `Invalid` where another policy shaped it."""
     header, tensors = _read(data)
     if header["fingerprint"] != fingerprint:
         raise FingerprintMismatch(f"the KV memory was read by the model {header['fingerprint']}, this one is {fingerprint}: read the text again")
     if header["policy"] != policy.describe():
         raise Invalid(f"the KV memory was shaped by the policy {shown(header['policy'], 200)}, not by {shown(policy.describe(), 200)}: give that one")
-    memory = KVMemory.of(model, policy)
+    memory = KVMemory.of(model, policy, rollback=rollback)
     layers = header["layers"]
     if not isinstance(layers, list) or len(layers) != len(memory.layers):
         raise Corrupt(f"the KV memory has the layers {shown(layers, 100)}, and the model of its fingerprint has {len(memory.layers)}")
@@ -105,6 +105,10 @@ def _state(layer: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
         values, its = part.state()
         plain["parts"].append({"kind": part.kind, "plain": values})
         tensors |= {f"part.{place}.{name}": tensor for name, tensor in its.items()}
+    for kind, each in layer.aside.items():
+        values, its = each.state()
+        plain.setdefault("aside", {})[kind] = values
+        tensors |= {f"aside.{kind}.{name}": tensor for name, tensor in its.items()}
     return plain, tensors
 
 
@@ -136,6 +140,10 @@ def _restore(layer: Any, plain: Mapping[str, Any], tensors: Mapping[str, Tensor]
     layer.lazy_initialization(tail.keys, tail.values)
     layer.replace(stored, tail)
     layer.notes = {**plain["notes"], **{name.removeprefix("note."): tensor for name, tensor in tensors.items() if name.startswith("note.")}}
+    for kind, values in plain.get("aside", {}).items():
+        prefix = f"aside.{kind}."
+        its = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        layer.aside[kind] = aside.load(kind, values, its)
     layer.recent = Recent(**{name.removeprefix("queries."): tensor for name, tensor in tensors.items() if name.startswith("queries.")})
 
 

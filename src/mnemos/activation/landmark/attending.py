@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mnemos.activation.attending import seen_of_tail
 from mnemos.activation.chunks import Place
 from mnemos.activation.landmark.index import Exact, Index
 from mnemos.activation.landmark.part import Blocks, Brought
@@ -125,7 +126,7 @@ class _Local:
         mine = numbers[:, start - stop :]
         seen = there[:, None, None]
         if self._new > 1 or self._mask is not None:
-            seen = seen & self._layer.tail_mask(self._mask, start, stop, self._new, self._length)[..., span]
+            seen = seen & seen_of_tail(self._layer.tail, self._mask, start, stop, self._new)[..., span]
         local = _Tokens(asking, keys, self._tail.values[:, :, span].float(), numbers, self._landmarks[:, span])
         if blocks is None or not blocks.length:
             return self._mixed(queries, None, None, local, slice(0, stop - start), mine, seen).flatten(1, 2)
