@@ -95,6 +95,12 @@ def read_on(model: LanguageModel, tokens: Sequence[int], memory: KVMemory) -> An
     return replace(read, cache=memory)
 
 
+def with_tokens(read: Any, tokens: Sequence[int]) -> Any:
+    """What `prefill` gave after a memory that had read the beginning of one sequence, with all of its tokens: a penalty of repetition counts them,
+    and a model that turns its keys differently from some length on reads them again there."""
+    return replace(read, tokens=(tuple(tokens),))
+
+
 def held_under(model: LanguageModel, tokens: Sequence[int], full: KVMemory, policy: Policy) -> KVMemory:
     """What `full`, a memory of the full policy, has read, as a memory of another policy that has not settled: the question is still to come. So many
     tokens are read again as the policy has to see, all of them where a layer's sight is limited; nothing is shared."""
