@@ -30,24 +30,31 @@ _ROWS_AT_ONCE = 64
 def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None,
               dropout: float = 0.0, landmarks: Tensor | None = None, kept_blocks: Tensor | None = None, top_blocks: int | None = None,
               rivals: int = 0, softcap: float | None = None, **_: Any) -> tuple[Tensor, None]:  # fmt: skip
-    """As transformers calls an attention function: query (batch, heads, t, head_dim), key and value (batch, kv_heads, n, head_dim), a boolean mask
-    (batch, 1, t, n) or None → (batch, t, heads, head_dim).
-
-    `landmarks` (batch, n) bool: where a row's landmarks stand; None: the regular grid. `kept_blocks` (batch, blocks) bool: blocks that are False are
-    seen from within only. `top_blocks`: so many blocks each query and head sees, those whose landmarks it likes best. `rivals`: landmarks of so
-    many other rows compete with a row's own, on the regular grid alone. Raises `Invalid` for models that cap their scores, for dropout of weights,
-    where a mask moves the grid and `landmarks` is not given, and for rivals where there is no regular grid.
-    """
+    """As transformers calls an attention function; options are those of `attend`. Raises `Invalid` as it does, and for models that cap their scores
+    and for dropout of weights."""
     block = getattr(module.config, BLOCK, None)
     if block is None:
         raise Invalid(f"the model's configuration has no {BLOCK}: prepare it with mnemos.activation.landmark.attention.install")
     if softcap is not None or dropout:
         raise Invalid("landmark attention knows no capped scores and no dropout of weights: set attention_dropout to 0, or take another model")
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     query, key = query.to(value.dtype), key.to(value.dtype)
+    return attend(query, key, value, block, scaling, attention_mask, landmarks, kept_blocks, top_blocks, rivals), None
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, block: int, scaling: float | None = None, attention_mask: Tensor | None = None,
+           landmarks: Tensor | None = None, kept_blocks: Tensor | None = None, top_blocks: int | None = None, rivals: int = 0) -> Tensor:  # fmt: skip
+    """Query (batch, heads, t, head_dim), of the last t of n tokens, key and value (batch, kv_heads, n, head_dim), a boolean mask (batch, 1, t, n) or
+    None → (batch, t, heads, head_dim). `scaling`, by which scores are multiplied, is 1 / √head_dim where it is not given.
+
+    `landmarks` (batch, n) bool: where a row's landmarks stand; None: the regular grid of `block`. `kept_blocks` (batch, blocks) bool: blocks that
+    are False are seen from within only. `top_blocks`: so many blocks each query and head sees, those whose landmarks it likes best. `rivals`:
+    landmarks of so many other rows compete with a row's own, on the regular grid alone. Raises `Invalid` where a mask moves the grid and `landmarks`
+    is not given, and for rivals where there is no regular grid.
+    """
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     new, length = query.shape[2], key.shape[2]
     if landmarks is None and attention_mask is None and new == length:
-        return blockwise(query, key, value, block, scale, kept_blocks, top_blocks, rivals).transpose(1, 2).contiguous(), None
+        return blockwise(query, key, value, block, scale, kept_blocks, top_blocks, rivals).transpose(1, 2).contiguous()
     if rivals:
         raise Invalid("rivals are rows with the same grid: leave out landmarks, positions and the mask")
     if landmarks is None:
@@ -56,7 +63,7 @@ def attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_
         landmarks = (torch.arange(length, device=key.device) % (block + 1) == block).expand(len(query), -1)
     if landmarks.shape != (len(query), length):
         raise Invalid(f"landmarks is {tuple(landmarks.shape)}; it says of all {length} tokens of {len(query)} rows whether they are landmarks")
-    return _any_layout(query, key, value, attention_mask, scale, landmarks, kept_blocks, top_blocks).contiguous(), None
+    return _any_layout(query, key, value, attention_mask, scale, landmarks, kept_blocks, top_blocks).contiguous()
 
 
 def _any_layout(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, landmarks: Tensor,
