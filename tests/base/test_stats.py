@@ -168,3 +168,31 @@ def test_any_statistic_has_an_interval() -> None:
     assert (got.n, got.clusters) == (300, 30)
     rare = stats.bootstrap_statistic(lambda rows: math.nan if len(set(rows.tolist())) < 250 else 1.0, clusters, rng, resamples=100)
     assert math.isnan(rare.low)  # too seldom defined
+
+
+def test_scores_of_few_sessions_have_an_interval_that_says_something() -> None:
+    rng = np.random.default_rng(0)
+    two = stats.mean_score([0.5, 1.0, 1.0, 0.5], ["a", "a", "b", "b"], rng)
+    assert (two.value, two.n, two.clusters) == (0.75, 4, 2)
+    assert 0 < two.low < 0.75 < two.high < 1  # Student's is all of 0 … 1, and of equal sessions nothing
+    assert stats.mean_score([1.0] * 3, "abc", rng).low == pytest.approx(stats.wilson(3, 3).low)
+    assert stats.mean_score([0.4] * 9, range(9), rng).low == pytest.approx(stats.wilson(3.6, 9).low)
+    one = stats.mean_score([0.2, 0.4], "aa", rng)
+    assert one.low < 0.1 < 0.6 < one.high
+    many = rng.random(40)
+    right = stats.bootstrap_mean(many, range(40), np.random.default_rng(1), bounds=(0, 1))
+    assert stats.mean_score(many, range(40), np.random.default_rng(1)) == right
+    with pytest.raises(Invalid, match="from 0 to 1"):
+        stats.mean_score([0.5, 2], "ab", rng)
+
+
+def test_the_interval_of_few_scores_holds_the_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(3)
+    for sessions in (2, 3, 4):
+        for mean in (0.3, 0.5, 0.9):
+            hits = [
+                found.low <= mean <= found.high
+                for _ in range(300)
+                if (found := stats.mean_score(rng.binomial(4, rng.beta(2 * mean, 2 * (1 - mean), sessions)) / 4, range(sessions), rng))
+            ]
+            assert np.mean(hits) >= 0.93

@@ -83,8 +83,10 @@ def test_curves_and_tables(rng: np.random.Generator) -> None:
     assert values == pytest.approx([1, 0.5])
     table = curves.score_table(made, rng)
     assert set(table["kv"]) == {"m", "other (query-aware)"}
-    assert table["turn 1"]["m"].startswith("1.000 ±")
-    assert table["average"]["m"].startswith("0.750 ±")
+    assert table["turn 1"]["m"] == "1.000 (0.839–1.000)"
+    few = curves.score_table(results(1, 0.5, n=2), rng)
+    assert (few["average"]["m"], few["turn 1"]["m"]) == ("0.750 (0.198–0.973)", "1.000 (0.342–1.000)")
+    assert table["average"]["m"].startswith("0.750 (")
     costs = {row: cells["m"] for row, cells in curves.system_table(made).items()}
     assert costs["prefill ms"] == 1000
     assert costs["first token, later ms"] == pytest.approx(10)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -131,8 +131,23 @@ def bootstrap_statistic(
     return Interval(value, float(low), float(high), len(groups), len(members), level)
 
 
-def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
-    """A proportion with Wilson's score interval (Wilson 1927), which holds for small n and near 0 and 1; observations independent."""
+def mean_score(values: ArrayLike, clusters: Sequence[Hashable], rng: np.random.Generator, *, level: float = 0.95) -> Interval:
+    """Mean of scores from 0 to 1, with an interval that says something of few clusters, too: that of `bootstrap_mean`, but below 5 clusters, and
+    where all have one mean, Wilson's with each cluster as one observation. A score in 0 … 1 varies at most as a yes or no of the same mean does: so
+    it is not too short, where Student's is nearly always all of 0 … 1, and that of equal scores has no width. Raises `Invalid` for others."""
+    data = vector(values)
+    if not ((data >= 0) & (data <= 1 + 1e-9)).all():
+        raise Invalid("mean_score: scores lie from 0 to 1; use bootstrap_mean for others")
+    found = bootstrap_mean(data, clusters, rng, level=level, bounds=(0, 1))
+    if found.clusters >= FEWEST and found.low < found.high:
+        return found
+    within = wilson(min(found.value, 1.0) * found.clusters, found.clusters, level)
+    return replace(found, low=within.low, high=within.high)
+
+
+def wilson(successes: float, n: int, level: float = 0.95) -> Interval:
+    """A proportion with Wilson's score interval (Wilson 1927), which holds for small n and near 0 and 1; observations independent, each 1, 0, or
+    something between that counts in part."""
     if n < 1 or not 0 <= successes <= n:
         raise Invalid(f"wilson: need 0 <= successes <= n and n >= 1, not {successes} of {n}")
     z = z_of(level)

@@ -33,7 +33,7 @@ NOTES = (
     "most with the question, and of it the rarest word that the question does not have.",
     "Caches run on the compact rendering, 512 words, 4 questions; reference answers go into the history, generated tokens are rolled back, and the "
     "hash of the state is compared around each answer. Text memory runs on the text rendering, 2,000 tokens, and its reader has no model.",
-    "± is half the width of the 95 % interval over sessions.",
+    "Scores with their 95 % interval over sessions: the bootstrap's; of fewer than 5, and of equal ones, Wilson's with each session as one.",
     f"A kind of question counts where the full cache answers {MASTERED:.0%} of it; averages, the front and the findings leave others out.",
     "Bytes are those of tensors, room to spare, positions and kept queries included. At these lengths, times are mostly those of Python between "
     "kernels, not of memory that is read.",

@@ -66,7 +66,8 @@ def run(benchmark: Benchmark, options: Options) -> Result:
     details = {
         "tables": tables, "asked": choice.as_json(), "quick": options.quick, "seed": options.seed,
         "templates": {label(result): result.template for result in results},
-        "notes": ["Measured as asked; no bound is judged. ± is half the width of the 95 % interval over sessions."],
+        "notes": ["Measured as asked; no bound is judged. Scores with their 95 % interval over sessions: the bootstrap's; of fewer than 5, and of "
+                  "equal ones, Wilson's with each session as one."],
     }  # fmt: skip
     claim = f"{len(sessions)} sessions of {', '.join(sorted({record.task for record in sessions}))} on {choice.model}."
     return Result.of(benchmark.name, benchmark.paper, claim, checks, seconds=clock.seconds, machine=machine().as_dict(), details=details)

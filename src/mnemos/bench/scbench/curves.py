@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mnemos.base.errors import Invalid
-from mnemos.base.stats import Interval, bootstrap_difference, bootstrap_mean
+from mnemos.base.stats import Interval, bootstrap_difference, mean_score
 from mnemos.bench.scbench.harness import SessionResult, TurnRow
 
 MASTERED = 0.8
@@ -24,7 +24,7 @@ def mean(rows: Sequence[TurnRow], rng: np.random.Generator) -> Interval:
     """The mean score, with its interval over sessions. Raises `Invalid` without rows."""
     if not rows:
         raise Invalid("scbench: there are no turns to average")
-    return bootstrap_mean([row.score for row in rows], [row.session for row in rows], rng, bounds=(0, 1))
+    return mean_score([row.score for row in rows], [row.session for row in rows], rng)
 
 
 def turn_curve(results: Iterable[SessionResult], rng: np.random.Generator) -> list[Interval]:
@@ -85,8 +85,8 @@ def mastered(full: Iterable[SessionResult]) -> set[str]:
 
 
 def score_table(results: Sequence[SessionResult], rng: np.random.Generator, counted: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
-    """Kind of question, then average and turns: methods, as "0.512 ± 0.034" (half the width of the 95 % interval). Average and turns are over the
-    kinds `counted`, others say that they are not; None: over all."""
+    """Kind of question, then average and turns: methods, as "0.512 (0.478–0.546)" (the 95 % interval). Average and turns are over the kinds
+    `counted`, others say that they are not; None: over all."""
     table: dict[str, dict[str, Any]] = {}
     for name, sessions in by_method(results).items():
         groups: dict[str, list[TurnRow]] = {}
@@ -108,9 +108,8 @@ def _counting(kind: str, counted: Collection[str] | None) -> str:
 
 
 def shown(interval: Interval) -> str:
-    """An estimate with half the width of its interval."""
-    half = (interval.high - interval.low) / 2
-    return f"{interval.value:.3f} ± {half:.3f}" if np.isfinite(half) else f"{interval.value:.3f}"
+    """An estimate with its interval, whose ends are seldom as far from it as each other."""
+    return f"{interval.value:.3f} ({interval.low:.3f}–{interval.high:.3f})"
 
 
 def system_table(results: Sequence[SessionResult]) -> dict[str, dict[str, Any]]:

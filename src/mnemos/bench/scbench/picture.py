@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,10 +44,10 @@ def tables_of(result: Mapping[str, Any]) -> tuple[Rows, Rows]:
     return tables[FINDINGS], tables[FRONT]
 
 
-def score_of(row: Mapping[str, Any]) -> tuple[float, float]:
-    """A score and half the width of its interval, from "0.512 ± 0.034"."""
-    value, _, half = str(row["score"]).partition(" ± ")
-    return float(value), float(half or 0)
+def score_of(row: Mapping[str, Any]) -> tuple[float, float, float]:
+    """A score and its interval, from "0.512 (0.478–0.546)"."""
+    value, low, high = map(float, re.findall(r"[0-9.]+", str(row["score"])))
+    return value, low, high
 
 
 def edge(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
@@ -87,10 +88,10 @@ def draw(result: Mapping[str, Any], out: Path) -> None:
     families: dict[str, list[tuple[float, float]]] = {}
     for name, row in front.items():
         kind, said = name.split(" ")[0], name.partition(" ")[2]
-        value, half = score_of(row)
+        value, low, high = score_of(row)
         size = float(row["near KiB"]) / whole
         colour, below = KINDS.get(kind, "#999999"), name in BELOW
-        by_bytes.errorbar(size, value, yerr=half, fmt="o", markersize=5, color=colour, elinewidth=0.8)
+        by_bytes.errorbar(size, value, yerr=[[value - low], [high - value]], fmt="o", markersize=5, color=colour, elinewidth=0.8)
         by_bytes.annotate(SAID.get(name, said), (size, value), xytext=(4, -11 if below else 5), textcoords="offset points", fontsize=7, color=colour)
         points.append((size, value))
         families.setdefault(kind, []).append((size, value))
