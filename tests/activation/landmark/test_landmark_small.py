@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mnemos.activation.landmark import lessons, small
 from mnemos.activation.landmark.__main__ import main
-from mnemos.activation.landmark.training import Training
+from mnemos.activation.landmark.training import STATE, Training
 from mnemos.base.errors import Corrupt, Invalid, ModelUnavailable, NotFound
 from mnemos.models.reference.training.batches import BOOKS, HELD_OUT
 
@@ -97,16 +100,16 @@ def test_recurrence_that_remembers_all_reads_all_at_once_and_else_learns_nothing
 @pytest.mark.parametrize("name", list(small.MODELS))
 def test_what_is_learnt_is_published_and_loaded(name: str, texts: lessons.Texts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, to = tmp_path / "out", tmp_path / "to"
-    training = Training(small.begun(name).train(), small.MODELS[name].recipe, small.batches(name, texts))
+    training = Training(small.begun(name).train(), small.MODELS[name].stages[0], small.batches(name, texts))
     with pytest.raises(SystemExit):  # nothing was learnt yet
         main(["--model", name, "--out", str(out), "--text", str(texts.folder), "--publish", "--to", str(to)])
-    training.train_to(out, 1)
+    training.train_to(out / "1", 1)
     main(["--model", name, "--out", str(out), "--text", str(texts.folder), "--publish", "--to", str(to)])
     monkeypatch.setattr(small, "folder", lambda: to)
     learnt, loaded = dict(small._inner(training.model).named_parameters()), small.load(name)
     for key, weight in small._inner(loaded).named_parameters():
         assert torch.equal(weight, learnt[key].detach().half().float())
-    assert small.card()[name]["steps"] == 1
+    assert small.card()[name]["steps"] == [1]
     path = to / f"{name}.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
     with pytest.raises(Corrupt):
@@ -114,6 +117,29 @@ def test_what_is_learnt_is_published_and_loaded(name: str, texts: lessons.Texts,
     path.unlink()
     with pytest.raises(ModelUnavailable):
         small.load(name)
+
+
+def test_a_stage_begins_with_the_weights_that_are_stored_of_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = replace(small.MODELS["notes"], stages=tuple(replace(stage, steps=2) for stage in small.MODELS["notes"].stages), row_tokens=480)
+    monkeypatch.setitem(small.MODELS, "notes", one)
+    out, to = tmp_path / "out", tmp_path / "to"
+    arguments = ["--model", "notes", "--out", str(out)]
+    main(arguments)
+    first, second = (load_file(out / stage / STATE) for stage in ("1", "2"))
+    begun = small.begun("notes").train()
+    with torch.no_grad():
+        for key, weight in begun.named_parameters():
+            weight.copy_(first[f"weight.{key}"].half())
+    training = Training(begun, one.stages[1], small.batches("notes", None, 1))
+    training.advance()
+    training.advance()
+    assert all(torch.equal(weight, second[f"weight.{key}"]) for key, weight in training.learning.items())
+    main([*arguments, "--publish", "--to", str(to)])
+    said = json.loads((to / small.CARD).read_text())["notes"]
+    assert said["steps"] == [2, 2]
+    assert [recipe["rivals"] for recipe in said["recipes"]] == [7, 0]
+    alike = [torch.equal(small.batches("notes", None, stage)(0).ids, small.batches("notes", None, 1)(0).ids) for stage in (0, 1)]
+    assert alike == [False, True]
 
 
 def test_a_model_without_landmarks_attends_plainly_and_there_is_no_other_name() -> None:

@@ -90,16 +90,21 @@ def retrofitted(asked: argparse.Namespace) -> None:
 
 def from_nothing(asked: argparse.Namespace) -> None:
     """Trains a small model, or goes on; or publishes it."""
-    model = small.begun(asked.model)
-    recipe = small.MODELS[asked.model].recipe
-    training = Training(model.train(), recipe, small.batches(asked.model, None if asked.text is None else Texts(asked.text)))
-    if (asked.out / STATE).exists():
-        training.restore(asked.out)
+    model, texts = small.begun(asked.model).train(), None if asked.text is None else Texts(asked.text)
+    ends, done = time.monotonic() + 60 * asked.minutes, []
+    for number, recipe in enumerate(small.MODELS[asked.model].stages):
+        state, training = asked.out / str(number + 1), Training(model, recipe, small.batches(asked.model, texts, number))
+        if (state / STATE).exists():
+            training.restore(state)
+        if not asked.publish:
+            signal.signal(signal.SIGTERM, lambda *_, training=training: setattr(training, "stop", True))
+            training.train_to(state, recipe.steps, ends - time.monotonic())
+        done.append(training.step)
+        if training.step < recipe.steps:
+            break
+        small.rounded(model)
     if asked.publish:
-        small.save(asked.model, model, asked.to or small.folder(), steps=training.step, versions=VERSIONS, machine=asked.machine)
-        return
-    signal.signal(signal.SIGTERM, lambda *_: setattr(training, "stop", True))
-    training.train_to(asked.out, recipe.steps, 60 * asked.minutes)
+        small.save(asked.model, model, asked.to or small.folder(), steps=done, versions=VERSIONS, machine=asked.machine)
 
 
 def publish(taught: ModuleType, retrofit: Retrofit, steps: Sequence[int], to: Path, machine: str, questions: int) -> None:

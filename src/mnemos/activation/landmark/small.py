@@ -34,12 +34,15 @@ WORDS = TRAINED // (BLOCK + 1) * BLOCK
 SEGMENT, MEMORY = 128, 256
 """Of the recurrent model: characters that are read at a time, and those before them that it remembers."""
 LENGTHS = ((0.0, 15), (0.16, 30), (0.28, 60), (0.35, 120), (0.42, WORDS))
-"""From which share of all steps on rows of notes have how many words: a block first, within which attention is plain, for looking up is learnt there
-soonest; then as many as landmarks have to find."""
+"""From which share of the first stage's steps on rows of notes have how many words: a block first, within which attention is plain, for looking up is
+learnt there soonest; then as many as landmarks have to find."""
 _UNLEARNT = 0.38
-"""The share of all steps over which rows that say themselves again grow fewer, to none."""
+"""The share of the first stage's steps over which rows that say themselves again grow fewer, to none."""
 _SHORT = 0.15
 """The share of batches that are of a quarter of the longest rows after the beginning."""
+
+_APART = 2000
+"""Batches between the first ones of two stages, so that none comes twice."""
 
 CARD = "card.json"
 
@@ -49,7 +52,8 @@ class Small:
     """One of them: its shape, as `fresh` takes it, how it learns, whether it has landmarks, and whether it remembers what is before its segment."""
 
     shape: Mapping[str, int]
-    recipe: Recipe
+    stages: tuple[Recipe, ...]
+    """One after the other, each with an optimiser of its own, from the weights that are stored of the one before."""
     row_tokens: int
     """Words of a batch."""
     landmarks: bool = True
@@ -69,13 +73,15 @@ def _shape(width: int, inner: int, heads: int, head: int) -> dict[str, int]:
             "head_dim": head}  # fmt: skip
 
 
-_NOTES = Small(_shape(64, 128, 4, 32), Recipe(steps=1400, rate=2e-2, warmup=0.03, accumulation=1, top=(2, 16, 128), rivals=7, muon=True), 2048,
-               base=1e6)  # fmt: skip
-_TEXT = Small(_shape(96, 160, 4, 24), Recipe(steps=1000, rate=1e-2, warmup=0.03, accumulation=1, top=(2, 4, 16), muon=True), 2048, text=True)
+_AMONG = Recipe(steps=1400, rate=2e-2, warmup=0.03, accumulation=1, top=(2, 16, 128), rivals=7, muon=True)
+_ALONE = replace(_AMONG, steps=120, rate=5e-3, rivals=0)
+"""Rivals teach landmarks to differ, but have nothing behind them; this, which of the blocks that are brought has the answer."""
+_NOTES = Small(_shape(64, 128, 4, 32), (_AMONG, _ALONE), 2048, base=1e6)
+_TEXT = Small(_shape(96, 160, 4, 24), (Recipe(steps=1000, rate=1e-2, warmup=0.03, accumulation=1, top=(2, 4, 16), muon=True),), 2048, text=True)
 
 
 def _without(one: Small, recurrent: bool = False) -> Small:
-    return replace(one, recipe=replace(one.recipe, top=(), rivals=0), landmarks=False, recurrent=recurrent)
+    return replace(one, stages=tuple(replace(stage, top=(), rivals=0) for stage in one.stages), landmarks=False, recurrent=recurrent)
 
 
 MODELS = {"notes": _NOTES, "notes-plain": replace(_without(_NOTES), base=1e4), "text": _TEXT, "text-recurrent": _without(_TEXT, recurrent=True)}
@@ -86,7 +92,7 @@ def begun(name: str) -> Any:
     if name not in MODELS:
         raise Invalid(f"there is no small model {name!r}; there are {', '.join(MODELS)}")
     one = MODELS[name]
-    model = fresh(one.recipe.seed, vocab_size=one.landmark + 1, max_position_embeddings=TRAINED, pad_token_id=None, bos_token_id=None,
+    model = fresh(one.stages[0].seed, vocab_size=one.landmark + 1, max_position_embeddings=TRAINED, pad_token_id=None, bos_token_id=None,
                   eos_token_id=None, rope_parameters={"rope_type": "default", "rope_theta": one.base}, **one.shape)  # fmt: skip
     install(model, BLOCK, one.landmark)
     if not one.landmarks:
@@ -94,14 +100,15 @@ def begun(name: str) -> Any:
     return Recurrent(model, MEMORY) if one.recurrent else model
 
 
-def batches(name: str, texts: lessons.Texts | None) -> Callable[[int], Batch]:
-    """What the model of that name learns from: the batch of each number. Models of text need `texts`."""
+def batches(name: str, texts: lessons.Texts | None, stage: int = 0) -> Callable[[int], Batch]:
+    """What the model of that name learns from in a stage: the batch of each number. Models of text need `texts`."""
     one = MODELS[name]
     if one.text and texts is None:
         raise Invalid(f"{name} learns from books: name their folder")
 
-    def numbered(number: int) -> Batch:
-        rng = Random(f"small {one.recipe.seed} {number}")
+    def numbered(within: int) -> Batch:
+        number = within + stage * _APART
+        rng = Random(f"small {one.stages[0].seed} {number}")
         if texts is None or not one.text:
             ids, weights = _of_notes(one, rng, number)
         elif one.recurrent:
@@ -115,7 +122,7 @@ def batches(name: str, texts: lessons.Texts | None) -> Callable[[int], Batch]:
 
 
 def _of_notes(one: Small, rng: Random, number: int) -> tuple[Tensor, Tensor]:
-    done = number / one.recipe.steps
+    done = number / one.stages[0].steps
     words = max(length for share, length in LENGTHS if share <= done)
     if words > WORDS // 4 and rng.random() < _SHORT:
         words = WORDS // 4
@@ -125,7 +132,7 @@ def _of_notes(one: Small, rng: Random, number: int) -> tuple[Tensor, Tensor]:
 def _of_stream(one: Small, texts: lessons.Texts, number: int) -> Batch:
     """The next segment of documents that are read one after the other, each of four times as many characters as rows with landmarks have."""
     there = 4 * WORDS // SEGMENT
-    rng = Random(f"small {one.recipe.seed} document {number // there}")
+    rng = Random(f"small {one.stages[0].seed} document {number // there}")
     rows = lessons.documents(rng, texts.read, there * SEGMENT, one.row_tokens // SEGMENT)
     start = number % there * SEGMENT
     ids = rows[:, start : start + SEGMENT]
@@ -205,12 +212,19 @@ def save(name: str, model: Any, to: Path, **said: Any) -> None:
         "storage": "float16",
         "shape": dict(one.shape),
         "base": one.base,
-        "recipe": asdict(one.recipe),
+        "recipes": [asdict(stage) for stage in one.stages],
         "words a batch": one.row_tokens,
         "data": "eight public-domain novels, passages coming back" if one.text else "generated notes (mnemos.activation.landmark.lessons)",
         **said,
     }
     (to / CARD).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+
+
+def rounded(model: Any) -> None:
+    """Gives a model the weights that are stored of it."""
+    with torch.no_grad():
+        for weight in _inner(model).parameters():
+            weight.copy_(weight.half())
 
 
 def _inner(model: Any) -> Any:
