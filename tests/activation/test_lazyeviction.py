@@ -9,10 +9,21 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from mnemos.activation.activations import activate, begun, counted, longest_run, ones, recurrence_scores
+from mnemos.activation.activations import (
+    GAP,
+    LAST,
+    MOST,
+    UNCOUNTED,
+    Recurrence,
+    activate,
+    begun,
+    counted,
+    longest_run,
+    ones,
+    recurrence_scores,
+)
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.policies import policy
-from mnemos.activation.policies.lazyeviction import GAP, LAST, MOST, UNCOUNTED, Recurrence
 from mnemos.base.errors import Invalid
 from mnemos.base.recurrence import Recurrence as Tracker
 from mnemos.bench.kv.recurrence import Shape, falling, hit_rate, lazy, made, raas

@@ -1,8 +1,8 @@
 """What comes back: when things were used, the gaps between their uses, and what these say of the next use.
 
 What was used again after a gap will be again, within gaps of about that length (LazyEviction, arXiv 2506.15969, section 3). That is said of tokens
-of a cache and of memories of a store, and the mathematics stands here for both. `xp` is the module whose arrays are given, numpy or torch; times, ages
-and gaps are in one unit, steps or seconds, of which 1 is the shortest gap there is.
+of a cache and of memories of a store, and the mathematics stands here for both. `xp` is the module whose arrays are given, numpy or torch; times,
+ages and gaps are in one unit, steps or seconds, of which 1 is the shortest gap there is.
 """
 
 from __future__ import annotations

@@ -8,159 +8,41 @@ that read otherwise lose what the method claims.) What never came back has the f
 
 Two things are ours: the threshold is found out where none is given; and what was silent for many times its interval is no longer due, so that what
 was used a few times in a row and never again does not stay for good.
+
+What goes may be put aside, not dropped (`demote`), and comes back before it is expected; why it went may be logged (`audit`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mnemos.activation.activations import activate, begun, counted, ones, recurrence_scores
+from mnemos.activation import evictions
+from mnemos.activation.activations import GAP, LAST, Recurrence
+from mnemos.activation.chunks import place_of
+from mnemos.activation.demoted import SLOT, Copies, Demoted
 from mnemos.activation.layer import MemoryLayer
-from mnemos.activation.parts import Part
+from mnemos.activation.parts import Marks, joined
 from mnemos.activation.policies.snapkv import Window
-from mnemos.activation.policy import PROTECTED, UNIFORM, Budget, Observes, Policy, Pruning
+from mnemos.activation.policy import PROTECTED, UNIFORM, Budget, Policy, Pruning
 from mnemos.activation.tail import BLOCK
 from mnemos.activation.view import View
 from mnemos.base.errors import Invalid
-from mnemos.base.recurrence import PATIENCE
+from mnemos.base.recurrence import MARGIN, is_due, returns
 
-LAST, GAP = "lazy.last", "lazy.gap"
-"""Marks, int32: the step of the last activation (0: none was counted since the token came), and the longest gap between two."""
-UNCOUNTED, FROM, STEPS, MOST = "lazy.uncounted", "lazy.from", "lazy.steps", 31
-"""The mark, int32, whose bit i is the activation in the i-th of the steps that are not counted yet; notes that say which is the first of them and how
-many there are, `MOST` at most. To note a bit in each step and to count seldom takes half the time of counting in each step."""
-FEW = 4
-"""Steps that are counted sooner one by one than at once."""
+if TYPE_CHECKING:
+    from mnemos.activation.memory import KVMemory
+
 SEEN, WAITED = "lazy.seen", "lazy.waited"
 """Notes: how many tokens had come by after the last prompt or step; steps since the last eviction."""
 WINDOW = "lazy.window"
 """The note that says how many steps pass between evictions, where that follows from the gaps."""
-LEAST_WINDOW, QUANTILE, LONGEST = 32, 0.8, 8
-"""The window is at least so long; it spans this share of the gaps; and a gap counts as no longer than so many windows."""
-THRESHOLD, CALLS, CALLED = "lazy.threshold", "lazy.calls", "lazy.called"
-"""Notes, where the threshold is found out: what it is [B, G, 1], activations [B, G, 1] since it was last looked at, and in how many steps."""
-LOOKED_AT, FACTORS, HIGHEST = 16, (0.25, 8.0), 0.5
-"""The threshold is looked at after so many steps or more; how far it moves at a time; and the most that it becomes."""
-MAX, MEAN = "max", "mean"
-END, ATTENTION = "end", "attention"
-
-
-@dataclass(frozen=True)
-class Recurrence:
-    """Ranks by activations. `threshold` is of attention; None: one for each head, which begins as `share` of what each stored token would get of an
-    even attention and is moved until about one token a step is activated.
-
-    `heads`: of query heads that share a key, the largest attention counts ("max", the paper's default) or the mean of all ("mean"). `prompt`: a
-    prompt's tokens count as activated when it ended ("end"), or when its last `Window.query_window` queries activated them ("attention"), which are
-    taken as if they were steps; what none of these did, with the first of them."""
-
-    threshold: float | None = None
-    share: float = 0.75
-    heads: str = MAX
-    prompt: str = END
-    interval: bool = True
-    age: bool = True
-    longest: int = LONGEST * 128
-    patience: float = PATIENCE
-    name = "lazyeviction"
-    query_window = 0
-    observes = Observes.DECODING
-    query_aware = False
-
-    def __post_init__(self) -> None:
-        if self.heads not in (MAX, MEAN) or self.prompt not in (END, ATTENTION):
-            raise Invalid(f"lazyeviction: heads is {MAX!r} or {MEAN!r}, not {self.heads!r}; prompt is {END!r} or {ATTENTION!r}, not {self.prompt!r}")
-
-    def observe(self, layer: MemoryLayer, pieces: Sequence[Part], weights: Sequence[Tensor]) -> None:
-        """Takes note of what the newest token attended to."""
-        if not all(UNCOUNTED in piece.marks for piece in pieces):
-            for name in (LAST, GAP, UNCOUNTED):
-                for piece, mark in zip(pieces, layer.marked(name, torch.int32), strict=True):
-                    piece.marks[name] = mark
-        notes, steps = layer.notes, layer.notes.get(STEPS, 0)
-        if not steps:
-            notes[FROM] = layer.seen
-        for piece, paid in zip(pieces, weights, strict=True):
-            piece.marks[UNCOUNTED].add_(self.active(layer, piece, paid), alpha=1 << steps)
-        notes[STEPS] = steps + 1
-        if steps + 1 == MOST:
-            self.count(layer)
-
-    def active(self, layer: MemoryLayer, piece: Part, paid: Tensor) -> Tensor:
-        """[B, h, n]: which tokens of a piece the newest one, which paid it [B, h, g, 1, n] attention, activates."""
-        return self.of_group(paid[..., -1, :]) > self.least(layer, piece)
-
-    def of_group(self, paid: Tensor) -> Tensor:
-        """[B, h, g, …] → [B, h, …]: what counts of the attention of query heads that share a key."""
-        return paid.amax(2) if self.heads == MAX else paid.mean(2)
-
-    def begin(self, layer: MemoryLayer, new: int) -> None:
-        """The newest `new` tokens, all in the tail, are of a prompt: where its last queries say when they were activated, that is noted."""
-        view = layer.view()
-        if self.prompt == END or not new or view.queries is None:
-            return
-        paid = self.of_group(view.window_attention())[..., -new:]  # [B, G, w, n]
-        last, gap = (layer.marked(name, torch.int32)[-1][..., -new:] for name in (LAST, GAP))
-        first = layer.seen - paid.shape[2]
-        last.copy_(torch.arange(layer.seen - new, layer.seen, device=last.device).clamp_min(first))
-        least = self.least(layer, layer.tail.part())
-        for number, row in enumerate(paid.unbind(2)):
-            activate(last, gap, row, least, first + number)
-
-    def count(self, layer: MemoryLayer) -> None:
-        """Counts the steps that were only noted."""
-        if steps := layer.notes.get(STEPS, 0):
-            first = layer.notes[FROM]
-            lasts, gaps, noted = (layer.marked(name, torch.int32) for name in (LAST, GAP, UNCOUNTED))
-            begun(lasts, first, steps, max(0, layer.seen - first - steps))
-            if THRESHOLD in layer.notes:
-                self._look(layer, [ones(bits).sum(-1, keepdim=True) for bits in noted], steps)
-            for last, gap, bits in zip(lasts, gaps, noted, strict=True):
-                if steps > FEW:
-                    counted(last, gap, bits, first)
-                else:
-                    for number in range(steps):
-                        activate(last, gap, bits & (1 << number), 0, first + number)
-                bits.zero_()
-            layer.notes[STEPS] = 0
-
-    def least(self, layer: MemoryLayer, piece: Part) -> float | Tensor:
-        """Attention above which a token is active, [B, h, 1] where it is found out."""
-        if self.threshold is not None:
-            return self.threshold
-        if THRESHOLD not in layer.notes:
-            layer.notes[THRESHOLD] = (self.share / layer.held_tokens()).unsqueeze(-1)
-            layer.notes[CALLS], layer.notes[CALLED] = torch.zeros_like(layer.notes[THRESHOLD]), 0
-        found: Tensor = layer.notes[THRESHOLD]
-        return found if len(piece.heads) == found.shape[1] else found[:, list(piece.heads)]
-
-    def _look(self, layer: MemoryLayer, calls: Sequence[Tensor], steps: int) -> None:
-        """Moves the threshold where there were less than half an activation a step, or more than two."""
-        notes = layer.notes
-        for piece, its in zip(layer.pieces(), calls, strict=True):
-            notes[CALLS][:, list(piece.heads)] += its
-        notes[CALLED] += steps
-        if notes[CALLED] >= LOOKED_AT:
-            rate = notes[CALLS] / notes[CALLED]
-            moved = (notes[THRESHOLD] * rate.clamp(*FACTORS)).clamp_max(HIGHEST)
-            notes[THRESHOLD] = torch.where((rate < 0.5) | (rate > 2), moved, notes[THRESHOLD])
-            notes[CALLS], notes[CALLED] = torch.zeros_like(rate), 0
-
-    def score(self, view: View) -> Tensor:
-        if LAST not in view.marks:  # nothing was generated yet: the newer, the better
-            return -view.ranks.float()
-        last, gap, notes = view.marks[LAST], view.marks[GAP], view.layer.notes
-        if steps := notes.get(STEPS, 0):
-            last, gap = last.clone(), gap.clone()
-            begun([last], notes[FROM], steps, max(0, view.layer.seen - notes[FROM] - steps))
-            counted(last, gap, view.marks[UNCOUNTED], notes[FROM])
-        return recurrence_scores(last, gap.clamp_max(self.longest), view.layer.seen, self.interval, self.age, self.patience)
+LEAST_WINDOW, QUANTILE = 32, 0.8
+"""The window is at least so long; and it spans this share of the gaps."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +51,26 @@ class Lazy(Pruning):
     budget, the rows of a batch together. A prompt that is over the budget is compressed once, by the attention of its last queries.
 
     Without codecs, what is kept stands in the tail, where it is attended to and tracked in one piece. Prompts stay whole where `protect` says so,
-    and count in the budget."""
+    and count in the budget.
+
+    `demote`: what goes lies far, in the host's memory or, with `folder`, in files there, and comes back when it is expected before the next eviction,
+    `margin` of its gap early; then what is expected later than that goes first, whatever its score. `audit`: so many evictions of each row are noted
+    by each layer (`mnemos.activation.evictions`); 0: none."""
 
     protect: bool = False
+    demote: bool = False
+    margin: float = MARGIN
+    folder: str | None = None
+    audit: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.margin < 1 or self.audit < 0 or (self.folder is not None and not self.demote):
+            raise Invalid(f"lazyeviction: margin is a share in [0, 1), not {self.margin}; audit is 0 or more, not {self.audit}; a folder is for "
+                          "demote=True")  # fmt: skip
+        if (self.demote or self.audit) and (self.codecs or self.planner is not UNIFORM):
+            raise Invalid("lazyeviction: demote and audit are for tokens that are kept as they came, as many for each head: leave out codecs and "
+                          "planner")  # fmt: skip
 
     @property
     def prompt_window(self) -> int:
@@ -194,7 +93,12 @@ class Lazy(Pruning):
             layer.tail.mark(PROTECTED, torch.bool)[..., -new:] = True
         self._recurrence.begin(layer, new)
         window = min(Window().query_window, self._room(layer))
-        Pruning(Window(window), self.budget, self.planner, self.codecs, window, self.sinks, block=self.block).settle(layer)
+        if not self._notes_what_goes:
+            Pruning(Window(window), self.budget, self.planner, self.codecs, window, self.sinks, block=self.block).settle(layer)
+        elif layer.stored > self.budget.of(layer.seen):
+            view = self._marked(layer)
+            rated = Window(window).score(view)
+            self._exchange(layer, view, rated, self._staying(view, window), torch.full_like(rated, evictions.PROMPT, dtype=torch.int32))
         if layer.parts and not self.codecs and self.planner is UNIFORM:  # heads that keep unequally many would be filled up in one piece
             layer.replace([], layer.view().part)
         layer.notes[SEEN], layer.notes[WAITED] = layer.seen, 0
@@ -215,7 +119,98 @@ class Lazy(Pruning):
             gaps = torch.cat([gap.flatten() for gap in layer.marked(GAP)])
             if bool((gaps > 0).any()):
                 layer.notes[WINDOW] = self._within(int(gaps[gaps > 0].float().quantile(QUANTILE)), layer)
-        replace(self, recent=window)._choose(layer)
+        if self._notes_what_goes:
+            self._turn(layer, window)
+        else:
+            replace(self, recent=window)._choose(layer)
+
+    @property
+    def _notes_what_goes(self) -> bool:
+        return self.demote or self.audit > 0
+
+    def _turn(self, layer: MemoryLayer, window: int) -> None:
+        """An eviction before which it is looked who went, or is to come, and why."""
+        assert self.budget is not None
+        budget, view = self.budget.of(layer.seen), self._marked(layer)
+        last, gap, staying = view.marks[LAST], view.marks[GAP], self._staying(view, window)
+        rated, reasons = self._recurrence.score(view), torch.full_like(last, evictions.LESS)
+        due = is_due(torch, layer.seen - last, gap, self._recurrence.patience)
+        reasons = reasons.masked_fill(~due, evictions.SILENT).masked_fill(gap == 0, evictions.ONCE)
+        places = None
+        if self.demote:
+            waits = returns(last, gap, self.margin)[0] - layer.seen
+            later = due & (waits > window)
+            rated, reasons = torch.where(later, -1 - waits / 2**16, rated), reasons.masked_fill(later, evictions.LATER)
+            if isinstance(far := layer.aside.get(Demoted.kind), Demoted):
+                far = layer.aside[Demoted.kind] = far.passed(layer.seen - window, layer.seen)
+                places = far.expected(layer.seen, window, self.margin, (budget - int(staying.sum(-1).max())) // 2)
+        if layer.stored > budget or (places is not None and places.shape[-1]):
+            self._exchange(layer, view, rated, staying, reasons, places)
+
+    def _marked(self, layer: MemoryLayer) -> View:
+        """The layer, with all marks that tokens take along."""
+        for name in (LAST, GAP, *((SLOT,) if self.demote else ())):
+            layer.marked(name, torch.int32)
+        return layer.view()
+
+    def _staying(self, view: View, window: int) -> Tensor:
+        """[B, G, n]: what may not go. Raises `Invalid` where it finds no room."""
+        assert self.budget is not None
+        staying = (view.ranks < window) | (view.ages < self.sinks)
+        if PROTECTED in view.marks:
+            like = torch.full_like(view.ranks[..., 0], window)
+            self._find_room(view, like, torch.full_like(like, self.budget.of(view.layer.seen)))
+            staying = staying | view.marks[PROTECTED]
+        return staying & (view.positions >= 0)
+
+    def _exchange(self, layer: MemoryLayer, view: View, rated: Tensor, staying: Tensor, reasons: Tensor, places: Tensor | None = None) -> None:
+        """Keeps the best of a layer within the budget, beside what comes back from `places` [B, G, k] (−1: none); puts aside and logs what goes."""
+        assert self.budget is not None
+        near, far, came = view.part, layer.aside.get(Demoted.kind), 0
+        scores = rated.masked_fill(staying, torch.inf).masked_fill(view.positions < 0, -torch.inf)
+        if self.demote and not isinstance(far, Demoted):
+            far = Demoted.none(near, place_of(self.folder, layer.place))
+        if isinstance(far, Demoted) and places is not None and (came := places.shape[-1]):
+            brought, far = far.bring(places, near)
+            near, there = joined([brought, near]), brought.positions >= 0
+            scores = torch.cat([torch.where(there, torch.inf, -torch.inf).to(scores), scores], -1)
+            none = torch.zeros_like(brought.positions)
+            self._log(layer, brought.positions, none, none + evictions.BACK, brought.marks)
+        order = torch.arange(near.length, device=scores.device).expand_as(scores)
+        count = min(self.budget.of(layer.seen), near.length)
+        best = scores.double().add_(order, alpha=2.0**-40).topk(count, -1).indices  # of equal ones the older goes
+        kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True)
+        positions = near.positions.expand_as(scores)
+        index = best.gather(-1, positions.gather(-1, best).argsort(dim=-1, stable=True))
+        gone = _first(~kept[..., came:] & (view.positions >= 0))
+        going = view.part.take(gone)
+        layer.parts, spare = [], BLOCK if layer.generated else 0  # room for the next tokens, so that nothing is copied twice
+        layer.tail.hold(near.take(pad(index, (0, spare), value=-1)), spare)
+        if isinstance(far, Demoted):
+            layer.aside[Demoted.kind] = far.put(going, layer.seen)
+        there = gone.clamp_min(0)
+        self._log(layer, going.positions, rated.gather(-1, there), reasons.gather(-1, there), going.marks)
+
+    def _log(self, layer: MemoryLayer, positions: Tensor, scores: Tensor, reasons: Tensor, marks: Marks) -> None:
+        if self.audit:
+            log = layer.aside.get(evictions.Log.kind)
+            log = log if isinstance(log, evictions.Log) else evictions.Log.none(positions.shape[0], self.audit)
+            layer.aside[evictions.Log.kind] = log.add(layer.seen, positions, scores, reasons, marks[LAST], marks[GAP])
+
+    def recover(self, layer: MemoryLayer, start: int, stop: int) -> None:
+        """Brings tokens at positions `start` to before `stop` near that lie far; others go for them. Raises `Invalid` where they find no room."""
+        assert self.budget is not None
+        far = layer.aside.get(Demoted.kind)
+        if not isinstance(far, Demoted) or not (places := far.within(start, stop)).shape[-1]:
+            return
+        self._recurrence.count(layer)
+        view, window = self._marked(layer), self.every or int(layer.notes.get(WINDOW, LEAST_WINDOW))
+        staying = self._staying(view, window) | ((view.positions >= start) & (view.positions < stop))
+        if places.shape[-1] + (least := int(staying.sum(-1).max())) > (budget := self.budget.of(layer.seen)):
+            raise Invalid(f"layer {layer.number}: a budget of {budget} tokens has no room for {places.shape[-1]} that come back beside {least} that "
+                          "may not go: give more tokens=, or bring fewer")  # fmt: skip
+        reasons = torch.full_like(view.marks[LAST], evictions.LESS)
+        self._exchange(layer, view, self._recurrence.score(view), staying, reasons, places)
 
     def _choose(self, layer: MemoryLayer) -> bool:
         if self.codecs or self.planner is not UNIFORM or self.budget is None or self.scorer is None:
@@ -242,7 +237,8 @@ class Lazy(Pruning):
         return True
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "protect": self.protect}
+        more = {"demote": self.demote, "margin": self.margin, "audit": self.audit} if self._notes_what_goes else {}
+        return {**super().describe(), "protect": self.protect, **more}
 
     def _within(self, window: int, layer: MemoryLayer) -> int:
         assert self.budget is not None
@@ -261,10 +257,33 @@ class Lazy(Pruning):
         return max(1, min(budget // 3, budget - staying - 1))
 
 
-def make(tokens: int, window: int = 0, sinks: int = 4, protect: bool = False, threshold: float | None = None, **terms: Any) -> Policy:
+def _first(some: Tensor) -> Tensor:
+    """[B, G, n] bool → [B, G, m]: the places where it is True, −1 behind them where others have more."""
+    order = some.int().argsort(dim=-1, descending=True, stable=True)[..., : int(some.sum(-1).max())]
+    return order.masked_fill(~some.gather(-1, order), -1)
+
+
+def recover(memory: KVMemory, start: int = 0, stop: int | None = None) -> None:
+    """Brings the tokens at positions `start` … `stop` (None: the last that was read) near that were demoted; others go for them, within the budget.
+    Raises `Invalid` for a policy that drops what goes, and where they find no room."""
+    if not isinstance(policy := memory.policy, Lazy) or not policy.demote:
+        raise Invalid(f"the policy {memory.policy.name!r} has put nothing aside: give lazyeviction the option demote=True")
+    for layer in memory.managed:
+        policy.recover(layer, start, memory.get_seq_length() if stop is None else stop)
+
+
+def copies(memory: KVMemory) -> Copies:
+    """What was put far and brought back so far, of all layers, rows and heads together."""
+    far = [each for layer in memory.managed if isinstance(each := layer.aside.get(Demoted.kind), Demoted)]
+    return Copies(**{field.name: sum(getattr(each.copies, field.name) for each in far) for field in fields(Copies)})
+
+
+def make(tokens: int, window: int = 0, sinks: int = 4, protect: bool = False, threshold: float | None = None, demote: bool = False,
+         margin: float = MARGIN, folder: str | None = None, audit: int = 0, **terms: Any) -> Policy:  # fmt: skip
     """Holds `tokens` and, between evictions, up to `window` more (0: found out while generating). `sinks` tokens from the beginning stay, or, with
-    `protect`, all of the prompt."""
+    `protect`, all of the prompt. `demote`, `margin`, `folder` and `audit` are those of `Lazy`, `terms` those of `Recurrence`."""
     least = max(window, LEAST_WINDOW if not window else 0)
     if window < 0 or tokens <= least + sinks:
         raise Invalid(f"a budget of {tokens} tokens has no room beside a window of {window or least} and {sinks} sinks")
-    return Lazy(Recurrence(threshold, **terms), Budget(tokens), recent=max(1, window), sinks=sinks, every=window, protect=protect)
+    return Lazy(Recurrence(threshold, **terms), Budget(tokens), recent=max(1, window), sinks=sinks, every=window, protect=protect, demote=demote,
+                margin=margin, folder=folder, audit=audit)  # fmt: skip

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mnemos.activation.activations import LAST, Recurrence
 from mnemos.activation.layer import MemoryLayer
 from mnemos.activation.parts import Part
-from mnemos.activation.policies.lazyeviction import LAST, Recurrence
 from mnemos.activation.policy import Budget, Policy, Pruning
 from mnemos.activation.view import View
 

@@ -105,6 +105,7 @@ def _left(layer: MemoryLayer, source: str, erase: bool) -> int:
         held += int(_within(tail.positions[row, 0], start, stop).sum())
         layer.parts = [_without(part, row, start, stop, erase) for part in layer.parts]
         layer.tail.hold(_without_dense(tail, row, start, stop))
+        layer.aside = {kind: each.without(row, start, stop, erase) for kind, each in layer.aside.items()}
     return held
 
 
