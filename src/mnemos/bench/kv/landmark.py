@@ -33,7 +33,7 @@ from mnemos.activation.policies import policy
 from mnemos.activation.rotary import Layout, Rotary, Source
 from mnemos.base.errors import ModelUnavailable, NotFound
 from mnemos.base.stats import bootstrap_difference
-from mnemos.bench.kv.landmark_index import finding
+from mnemos.bench.kv.landmark_index import finding, learnt
 from mnemos.bench.parts import Measured, in_parts
 from mnemos.bench.registry import Benchmark, Options
 from mnemos.bench.result import Check, Result
@@ -83,9 +83,9 @@ def run(benchmark: Benchmark, options: Options) -> Result:
     notes = [*NOTES]
     try:
         taught.load()
-        parts += [decoding, levels]
+        parts += [decoding, levels, learnt]
     except (ModelUnavailable, NotFound) as error:
-        notes.append(f"Levels of selection, and blocks kept while the model decodes, are not measured: {error}")
+        notes.append(f"What needs a model that learnt landmarks is not measured: {error}")
     with one_thread():
         return in_parts(benchmark, options, parts, notes)
 
@@ -258,7 +258,10 @@ def decoding(options: Options) -> Measured:
             "near already": total[True].hit_rate, "bytes copied, kept ÷ anew": total[True].copied / total[False].copied,
             "near bytes, kept ÷ anew": near[True] / near[False], "CPU time, kept ÷ anew": statistics.median(ratios), "tokens": float(len(ratios)),
         }  # fmt: skip
-    return [], {"Blocks kept from the step before, the model that learnt landmarks": rows}
+    row = rows[f"{MANY} blocks"]
+    return [
+        Check("blocks of a step that were near already, the model that learnt landmarks", row["near already"], HITS, n=int(row["tokens"])),
+    ], {"Blocks kept from the step before, the model that learnt landmarks": rows}
 
 
 def _sessions(options: Options, count: int) -> list[tuple[list[int], Any]]:

@@ -1,4 +1,5 @@
-"""A part of `mnemos bench kv-landmark`: landmarks found by lists against comparing with all, on random landmarks of three kinds."""
+"""Parts of `mnemos bench kv-landmark`: landmarks found by lists against comparing with all, on random landmarks of three kinds, and on those of the
+model that learnt one for every four words."""
 
 from __future__ import annotations
 
@@ -11,16 +12,23 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from mnemos.activation.landmark.index import Lists
+from mnemos.activation.chunks import ChunkStore
+from mnemos.activation.landmark import dense, tokens
+from mnemos.activation.landmark.attending import blocks_of
+from mnemos.activation.landmark.index import Exact, Lists
 from mnemos.activation.landmark.part import Blocks
 from mnemos.activation.landmark.picking import EACH, pick
 from mnemos.activation.landmark.positions import Layout, Queries
+from mnemos.activation.landmark.segments import segmentwise
 from mnemos.activation.landmark.store import BlockStore
+from mnemos.activation.memory import KVMemory
+from mnemos.activation.policies import policy
 from mnemos.activation.rotary import Rotary
 from mnemos.base.stats import bootstrap_mean
 from mnemos.bench.parts import Measured
 from mnemos.bench.registry import Options
 from mnemos.bench.result import Check
+from mnemos.models.reference import language, tasks
 
 HEADS, SIZE, TOP = 2, 64, 5
 COUNTS = (4096, 16384, 65536, 262144)
@@ -115,3 +123,51 @@ def _spent(part: Blocks, query: Queries) -> float:
     begun = time.thread_time()
     pick(part, query, EACH, 1.0)
     return time.thread_time() - begun
+
+
+class Heard(Exact):
+    """Compares with all landmarks, and keeps the queries that asked."""
+
+    def __init__(self) -> None:
+        self.queries: list[Tensor] = []
+
+    def search(self, queries: Tensor, count: int) -> None:
+        self.queries.append(queries)
+
+
+def learnt(options: Options) -> Measured:
+    """The same of landmarks and queries that were learnt: the landmarks of several contexts as if they were of one, and the queries of all their
+    questions and answers; the best as many as the model brings back."""
+    model, _ = dense.load()
+    heard: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(model.config.num_hidden_layers)]
+    for number in range(3 if options.quick else 12):
+        options.say(f"context {number}")
+        session = tasks.make("kv", 1024, 5, f"kv-landmark lists {options.seed} {number}")
+        given = torch.tensor([tokens.insert(language.encode(session.words()), dense.BLOCK, dense.LANDMARK)])
+        first, memory = tokens.place_of(len(session.context), dense.BLOCK), KVMemory.of(model, policy("landmark", block=dense.BLOCK, top=dense.TOP))
+        segmentwise(model, given[:, :first], top=dense.TOP, memory=memory, keep=1)
+        listeners = []
+        for layer in memory.managed:
+            part = blocks_of(layer)
+            assert part is not None
+            part.index = listener = Heard()
+            listeners.append((part.store.summaries, listener))
+        segmentwise(model, given[:, first:], top=dense.TOP, memory=memory, keep=1)
+        for its, (landmarks, listener) in zip(heard, listeners, strict=True):
+            its.append((landmarks, torch.cat(listener.queries, 3)))
+    rows: dict[str, dict[str, float]] = {}
+    for number, its in enumerate(heard[1:], 1):  # in the first all landmarks are the same
+        keys, queries = torch.cat([landmarks for landmarks, _ in its], 2), torch.cat([asked for _, asked in its], 3)
+        count, store = keys.shape[2], ChunkStore()
+        store.put(keys, keys[..., :1], torch.zeros(1, count, 2, dtype=torch.int32))
+        best = torch.matmul(queries, keys.mT.unsqueeze(2)).topk(dense.TOP, -1).indices
+        row = {"landmarks": float(count), "queries of a head": float(queries.shape[3])}
+        for share in (16, 8):
+            found = Lists(1, count // share, 2 * dense.TOP, options.seed).add(store).search(queries, count)
+            assert found is not None
+            row[f"found, 1/{share}"] = float((best.unsqueeze(-1) == found.unsqueeze(-2)).any(-1).float().mean())
+        rows[f"layer {number}"] = row
+    least = min(row["found, 1/8"] for row in rows.values())
+    return [
+        Check(f"of the best {dense.TOP} landmarks that were learnt, found by an eighth of them, least of the layers", least, FOUND),
+    ], {f"Landmarks that were learnt, found by lists, the best {dense.TOP}, by the share that a query is compared with": rows}
