@@ -57,6 +57,15 @@ def ids_of(sources: Sources) -> list[UUID]:
     return list(dict.fromkeys(out))
 
 
+def check_together(model: LanguageModel, count: int, mode: str | None) -> None:
+    """Raises `Invalid` for texts whose `count` tokens together are more than the model reads, or than those whose keys it turns alike."""
+    window, switch = getattr(model, "context_window", None), getattr(model, "switch", None)
+    if window is not None and count > window:
+        raise Invalid(f"these texts have {count} tokens together, {count - window} more than the {window} that the model was made for: take fewer")
+    if switch is not None and count > switch and mode != "rebuilt":
+        raise Invalid(f"these texts have {count} tokens together, and beyond {switch} this model turns keys differently: take them as \"rebuilt\"")
+
+
 def _message(message: Any, shown: list[tuple[UUID, str]]) -> Any:
     content = message.get("content")
     pieces = list(content) if isinstance(content, (list, tuple)) else [content]

@@ -19,17 +19,17 @@ from mnemos.base.ids import parse_id
 from mnemos.base.protocols import LanguageModel, Piece
 from mnemos.kernel.forgetting import Certificate
 from mnemos.kernel.kv.ahead import turn
-from mnemos.kernel.kv.asked import Prompt, Sources, ids_of
+from mnemos.kernel.kv.asked import Prompt, Sources, check_together, ids_of
+from mnemos.kernel.kv.entries import Entry, entries, entries_of, seen
 from mnemos.kernel.kv.quotas import housed
 from mnemos.kernel.kv.reading import READ, Read, language_model, loaded, read, tokens_of
 from mnemos.kernel.kv.shapes import FULL_SHAPE, Shape, shape_of
-from mnemos.kernel.kv.tier import CORPUS, TIER, in_use, is_over, key_of, line_of, prompt_of, readings_of, size_of, source_of, texts_of, tier_of
+from mnemos.kernel.kv.tier import TIER, is_over, key_of, line_of, readings_of, size_of, tier_of
 from mnemos.kernel.life.lifecycle import VISIBLE
-from mnemos.kernel.lineage import readings
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.scheduling import Action
 from mnemos.kernel.transforms.transform import TRANSFORMATIONS, Outcome, transform
-from mnemos.store.base import Filter, Snapshot, VersionRow
+from mnemos.store.base import Snapshot
 
 if TYPE_CHECKING:
     from mnemos.activation.memory import KVMemory
@@ -40,34 +40,6 @@ if TYPE_CHECKING:
 
 if READ.name not in TRANSFORMATIONS.names():
     TRANSFORMATIONS.register(READ)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One KV memory: its id, the text that it is of (None: a part of a prompt, from its token `start` on, or a section of a corpus), and whether it
-    can be used now: by which model it was made, and whether the text has changed since. `bytes` in the store, `tokens` with those that begin any
-    text. `state`: "ready", "stale", "other model", or that of a text (or KV memory) that is out of use: "archived", "merged", "expired",
-    "quarantined". One that is `frozen` never gives way. `policy`: the form in which it is kept (`mnemos.kernel.kv.shapes`)."""
-
-    id: str
-    source: str | None
-    fingerprint: str
-    tokens: int
-    bytes: int
-    stale: bool
-    fits: bool | None
-    """Whether the store's language model (of a section of a corpus: its recaller) is the one that made it; None where it was opened without one."""
-    state: str
-    frozen: bool
-    start: int | None = None
-    sources: tuple[str, ...] = ()
-    """The memories whose texts it has read: that of which it is, or those that begin in a part of a prompt."""
-    policy: str = "full"
-    digest: str = ""
-    """Of what the policy does; "" where it is full."""
-
-    def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__} | {"sources": list(self.sources)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +65,6 @@ class Answered(Iterator[Piece]):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-def _check_together(model: LanguageModel, count: int, mode: str | None) -> None:
-    """Raises `Invalid` for texts whose tokens together are more than the model reads, or than those whose keys it turns alike."""
-    window, switch = getattr(model, "context_window", None), getattr(model, "switch", None)
-    if window is not None and count > window:
-        raise Invalid(f"these texts have {count} tokens together, {count - window} more than the {window} that the model was made for: take fewer")
-    if switch is not None and count > switch and mode != "rebuilt":
-        raise Invalid(f"these texts have {count} tokens together, and beyond {switch} this model turns keys differently: take them as \"rebuilt\"")
 
 
 class KVShelf:
@@ -153,7 +116,8 @@ class KVShelf:
     def _warm(self, model: LanguageModel, source: UUID, uses: int | None, shape: Shape, *, stays: bool) -> list[Outcome]:
         """`stays`: whether it is to have room in any case, and not only where the scheduler has made some."""
         with self._tier.building(self.space.system):  # or two threads would keep the same text twice
-            mine = [entry for entry in self._of(source) if not entry.stale and (entry.fingerprint, entry.digest) == (model.fingerprint, shape.digest)]
+            wanted, there = (model.fingerprint, shape.digest), entries_of(self.space, source)
+            mine = [entry for entry in there if not entry.stale and (entry.fingerprint, entry.digest) == wanted]
             if any(entry.state == "ready" for entry in mine):
                 return []
             if (cold := next((entry for entry in mine if entry.state == State.ARCHIVED.word), None)) is not None:
@@ -223,7 +187,7 @@ class KVShelf:
         memory, tokens = given[0].memory, list(given[0].tokens)
         if len(given) > 1:
             fragments = [Fragment(one.tokens, one.memory, one.head) for one in given]
-            _check_together(model, len(together(fragments)), mode)
+            check_together(model, len(together(fragments)), mode)
             memory, tokens = put_together(model.module, fragments, mode or "blended", SHARE if share is None else share), together(fragments)
         if asked is not shape:
             memory = held_under(model, tokens, memory, asked.policy)
@@ -237,9 +201,7 @@ class KVShelf:
     def entries(self) -> list[Entry]:
         """All KV memories of the space that the caller may see, oldest first."""
         self.space.admit("read")
-        with self.space.system.snapshot() as snapshot:
-            readers = Viewing.of(self.space, snapshot).narrowed(Filter()).readers
-            return [self._entry(snapshot, row) for row in self._seen(snapshot, readings(snapshot, self.space.num, readers))]
+        return entries(self.space)
 
     def inspect(self, id: str | UUID) -> Entry:
         """One of them; of those of one text, the oldest. Raises `NotFound`."""
@@ -369,7 +331,7 @@ class KVShelf:
         with self._tier.using(key):
             with system.snapshot() as snapshot:
                 text = self._text_in(snapshot, source, archived)
-                rows = [row for row in self._seen(snapshot, readings_of(snapshot, source)) if row.stale is None and row.state in VISIBLE]
+                rows = [row for row in seen(self.space, snapshot, readings_of(snapshot, source)) if row.stale is None and row.state in VISIBLE]
                 row = next((row for row in rows if (row.content.fingerprint, shape_of(row.content)[1]) == wanted), None)
             tokens, head = tokens_of(model, text)
             if shape.options is not None:
@@ -412,7 +374,7 @@ class KVShelf:
         try:  # also where it is held, as far as the scheduler knows: what is there is stale, or gone
             outcomes = self._warm(language_model(system), source, None, shape, stays=False)
         finally:
-            if not any(entry.digest == shape.digest for entry in self._of(source)):  # declined, or there was no room
+            if not any(entry.digest == shape.digest for entry in entries_of(self.space, source)):  # declined, or there was no room
                 system.scheduler.drop(TIER, key)
                 self._tier.keep(key)
         if outcomes:
@@ -426,41 +388,13 @@ class KVShelf:
             return False
         return True
 
-    def _seen(self, snapshot: Snapshot, rows: Iterable[VersionRow]) -> list[VersionRow]:
-        """Of these KV memories those that the caller may see, as they stand where it looks."""
-        viewing, out = Viewing.of(self.space, snapshot), []
-        for row in rows:
-            with contextlib.suppress(NotFound):
-                out.append(viewing.current(row.content.id))
-        return out
-
-    def _of(self, source: UUID) -> list[Entry]:
-        with self.space.system.snapshot() as snapshot:
-            return [self._entry(snapshot, row) for row in self._seen(snapshot, readings_of(snapshot, source))]
-
-    def _entry(self, snapshot: Snapshot, row: VersionRow) -> Entry:
-        content, system = row.content, self.space.system
-        model = system.recaller if CORPUS in content.metadata else system.language_model
-        fits = None if model is None else model.fingerprint == content.fingerprint
-        texts, about = texts_of(row), prompt_of(row)
-        state = "ready" if fits is not False else "other model"
-        if row.stale is not None:
-            state = "stale"
-        if not in_use(snapshot, row):
-            standings = [standing.state for text in texts if (standing := snapshot.standing(text)) is not None]
-            state = next((state for state in (row.state, *standings) if state not in VISIBLE), State.ARCHIVED).word
-        source = source_of(row)
-        return Entry(str(content.id), None if source is None else str(source), content.fingerprint or "", int(content.metadata.get("tokens", 0)),
-                     size_of(row), row.stale is not None, fits, state, row.frozen, None if about is None else int(about["start"]),
-                     tuple(str(text) for text in texts), *shape_of(content))  # fmt: skip
-
     def _replaced(self, source: UUID, keep: str | None) -> None:
         """Forgets what the newest KV memory of a text takes the place of: those that are stale, in whatever form. Those of other models stay,
         and what is frozen."""
-        old = [entry for entry in self._of(source) if entry.id != keep and entry.stale and not entry.frozen]
+        old = [entry for entry in entries_of(self.space, source) if entry.id != keep and entry.stale and not entry.frozen]
         if old:
             self.space.forget([entry.id for entry in old], reason="KV memory of a text that has changed")
         for entry in old:
-            if entry.fingerprint == self._tier.fingerprint and not any(one.digest == entry.digest for one in self._of(source)):
+            if entry.fingerprint == self._tier.fingerprint and not any(one.digest == entry.digest for one in entries_of(self.space, source)):
                 self.space.system.scheduler.drop(TIER, key := key_of(source, entry.digest))
                 self._tier.keep(key)
