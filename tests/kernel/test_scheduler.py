@@ -457,7 +457,7 @@ def test_lines_tell_each_other_nothing() -> None:
 def test_what_is_foreseen_is_a_probability_whatever_was_seen(scenes: list[int]) -> None:
     line = Line()
     for number, scene in enumerate(scenes):
-        line.at(scene if number % 3 else scene % 2)
+        line.at(scene if number % 3 else scene % 2, float(number))
         line.note(number % 7)
     follows = line.path._follows
     assert all(count > 0 for row in follows.values() for count in row.values())

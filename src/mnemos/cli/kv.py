@@ -152,6 +152,37 @@ def drop(session: Session, id: IdArgument) -> None:
         session.tell(f"Dropped, with {counted(more, 'part that follows', 'parts that follow')}." if more else "Dropped. The text is still there.")
 
 
+@command
+def ask(
+    session: Session,
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    model: ModelOption = None,
+    order: Annotated[str, typer.Option("--order", help="context: as the context gives its sources; reuse: what was read already first.")] = "context",
+    mode: Annotated[
+        str, typer.Option("--mode", help="exact; or, in the order reuse, rerotated or blended: all texts that were read, put together.")
+    ] = "exact",
+    budget: Annotated[int, typer.Option("--budget", help="Tokens that the sources may take.", min=1)] = 1500,
+    tokens: Annotated[int, typer.Option("--tokens", help="Tokens of the answer, at most.", min=1)] = 200,
+    form: Annotated[str | None, typer.Option("--form", help="What stands after the sources, with the question in place of {question}.")] = None,
+) -> None:
+    """Ask a local language model about what the space knows; what it has read of that before is not read again."""
+    from mnemos.kernel.kv.asking import FORM, Asking  # only where it is needed
+
+    how = Asking(order=order, mode=mode, budget_tokens=budget, form=(form or FORM).replace("\\n", "\n"))
+    with session.open() as mem:
+        _with_model(mem, model, needed=True)
+        told = session.view(mem).kv.ask(question, how, max_tokens=tokens)
+        text = "".join(piece.text for piece in told)
+    if session.json:
+        print_json({"text": text, **told.reused.as_json()})
+        return
+    session.out.print(text.strip(), markup=False, soft_wrap=True)
+    saved = "" if told.reused.saved is None else f", {told.reused.saved:.2f} s saved"
+    session.tell(
+        f"{told.reused.taken:,} of {told.reused.tokens:,} tokens were read before{saved}; {counted(len(told.reused.sources), 'source', 'sources')}."
+    )
+
+
 app = typer.Typer(name="kv", help="What a local language model has read, kept so that it need not read it again.", no_args_is_help=True)
-for _name, _function in {"list": list_, "inspect": inspect, "warm": warm, "drop": drop}.items():
+for _name, _function in {"list": list_, "inspect": inspect, "warm": warm, "ask": ask, "drop": drop}.items():
     app.command(_name)(_function)

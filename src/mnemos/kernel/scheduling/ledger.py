@@ -69,7 +69,8 @@ class Use:
 
 @dataclass(slots=True)
 class Foreseen:
-    """Uses of a held object that are expected next of a line of conversation; whether it was built for them."""
+    """Uses of a held object that are expected next of a line of conversation, as the heat of what is used so often all the time; whether it was built
+    for them."""
 
     line: str
     uses: Fading
@@ -117,12 +118,17 @@ class Ledger:
     foreseen: dict[Key, Foreseen] = field(default_factory=dict)
     """What a line of conversation is likely to use next."""
 
+    @property
+    def tick(self) -> float:
+        """What a use takes of the unit in which uses fade."""
+        return 1 / (_SAMPLE * max(_LEAST_HELD, len(self.held)))
+
     def pass_time(self, now: int) -> None:
         """Time as the tier feels it: a use passes 1 ÷ (20 × objects held) of the unit in which uses fade, a day passes all of it."""
         if self.clock:
             self.time += max(0, now - self.clock) / _DAY
         self.clock = now
-        self.time += 1 / (_SAMPLE * max(_LEAST_HELD, len(self.held)))
+        self.time += self.tick
 
     def count_use(self, key: Key, size: int, priority: float) -> Use:
         """Note that an object is used; what was used longest ago is no longer remembered where there is too much."""
@@ -169,9 +175,13 @@ class Ledger:
             if key in self.held:
                 self.rank(key)
 
+    def lasting(self, line: str) -> float:
+        """The heat of what is used once in each turn of a line: how many turns it has while a use fades."""
+        return 1 / max(self.line(line).gap(self.time), self.tick)
+
     def foresee(self, key: Key, line: str, uses: float, built: bool) -> None:
-        """A held object is likely to be used next by a line, so often; `built` for that, in idle time."""
-        self.foreseen[key] = Foreseen(line, Fading(uses, self.time), built)
+        """A held object is likely to be used in the next turn of a line, so often; `built` for that, in idle time."""
+        self.foreseen[key] = Foreseen(line, Fading(uses * self.lasting(line), self.time), built)
         self.rank(key)
 
     def built_ahead(self) -> int:

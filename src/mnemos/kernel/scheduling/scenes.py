@@ -24,6 +24,7 @@ _ALPHA = 0.1
 _RECENCY = 0.02  # weight of recency: enough to order what transitions do not tell apart, and no more
 _MOST = 256  # scenes that are remembered; the one seen longest ago goes first
 _OLDEST = 2000  # transitions that are remembered, so that a drift is followed
+_PACE = 0.2  # weight of the newest time between two turns
 _USED = 256  # objects that are remembered of one scene; those used least in it go first
 
 
@@ -35,8 +36,8 @@ class Foresight:
     """Scenes that are looked at, the likeliest first (1 or more)."""
     share: float = 0.5
     """Of the tier's budget, that may be filled with what is only foreseen, 0 … 1; 0: nothing is built ahead."""
-    idle: float = 0.1
-    """What a second of building in idle time costs, in seconds of somebody who waits, 0 … 1: with 0.1 it may be in vain nine times of ten."""
+    idle: float = 0.05
+    """What a second of building in idle time costs, in seconds of somebody who waits, 0 … 1: with 0.05 it may be in vain nineteen times of twenty."""
     hits: int = 2
     """Uses of an object before it is built ahead, as before a text is kept at all (1 or more)."""
     pause: float = 0.0
@@ -205,17 +206,27 @@ class SceneUse:
 
 
 class Line:
-    """One line of conversation: its way over scenes, and what each of them uses. What one has seen tells another nothing."""
+    """One line of conversation: its way over scenes, what each of them uses, and its pace. What one has seen tells another nothing."""
 
     def __init__(self) -> None:
         self.path = SceneModel()
         self.uses = SceneUse()
+        self._last: float | None = None
+        self._gap: float | None = None
 
-    def at(self, scene: Scene) -> None:
-        """It is at `scene` now; a visit lasts while it stays there."""
+    def at(self, scene: Scene, now: float) -> None:
+        """It is at `scene` at the time `now`, of any unit; a visit lasts while it stays there."""
         if scene != self.path.current:
             self.uses.visit(scene)
         self.path.observe(scene)
+        if self._last is not None:
+            gap = now - self._last
+            self._gap = gap if self._gap is None else self._gap + _PACE * (gap - self._gap)
+        self._last = now
+
+    def gap(self, now: float) -> float:
+        """The time between two turns of the line, as it went lately; the time since the last one where that is longer."""
+        return max(self._gap or 0.0, now - (self._last or 0.0))
 
     def note(self, key: Hashable) -> None:
         """`key` was used where the line is now; nothing where it is nowhere."""

@@ -95,7 +95,7 @@ class Scheduler:
 
     def _at(self, ledger: Ledger, scene: Key, line: str) -> None:
         ledger.moved_on(line)
-        ledger.line(line).at(scene)
+        ledger.line(line).at(scene, ledger.time)
 
     def use(self, tier: str, key: Key, size: int, *, scene: Key | None = None, line: str = "", priority: float = 0.0) -> Decision:
         """An object of `size` bytes is to be used now: is it held, is it to be built and held, or used without?
@@ -216,7 +216,7 @@ class Scheduler:
             return self._decide(ledger, now, key, Action.DECLINE, why, size, gain)
         if size > settings.share * ledger.budget - ledger.built_ahead():
             return self._decide(ledger, now, key, Action.DECLINE, "the share of the budget for what is foreseen is filled", size, gain)
-        victims = ledger.victims(size, Offer(gain))
+        victims = ledger.victims(size, Offer(gain * ledger.lasting(line)))  # as if it went on so: what is hotter saves more until then
         if victims is None:
             return self._decide(ledger, now, key, Action.DECLINE, "what would give way for it is worth more", size, gain)
         decision = self._hold(ledger, now, key, size, gain, victims, FORESEEN)
