@@ -181,3 +181,12 @@ def test_a_policy_that_keeps_everything_is_the_full_one() -> None:
     memory = KVMemory.of(model, Policy())
     run(model, memory, ids)
     assert Fragment(tuple(ids[0].tolist()), memory).head == 0
+
+
+def test_options_that_a_policy_does_not_take_are_named_beside_those_that_it_does() -> None:
+    with pytest.raises(Invalid, match=r"'colour'; it takes bits, group, recent"):
+        policy("kivi", colour=3)
+    with pytest.raises(Invalid, match=r"'layers'; it takes layers, tokens"):
+        policy("pyramidkv", tokens=10)
+    with pytest.raises(Invalid, match="of another type"):
+        policy("shadowkv", near="much")

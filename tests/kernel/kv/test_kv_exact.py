@@ -77,6 +77,22 @@ def test_texts_are_taken_together_as_far_as_the_model_reads(monkeypatch: pytest.
     assert space.kv.take(ids, "rebuilt").memory.get_seq_length() == 83
 
 
+def test_a_text_that_is_too_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = opened(llama(), monkeypatch)
+    short, long = space.add("Alice moved to Lisbon.").id, space.add("x" * 400).id
+    take, warm = space.kv.take, space.kv.warm
+    for read_them in (lambda: warm([short, long]), lambda: take([short, long]), lambda: take([long], policy="kivi:group=8")):
+        with pytest.raises(Invalid, match=f"the text of {long} has 402 tokens, 146 more than the 256"):
+            read_them()
+    assert [entry.source for entry in space.kv.entries()] == [short]
+
+
+@pytest.mark.parametrize("prompt", [None, 5, b"bytes", {"content": "x"}, [], [1.5], [["a"]]])
+def test_what_is_no_prompt_is_refused(prompt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Invalid, match="a prompt is"):
+        opened(llama(), monkeypatch).kv.prefix(prompt)
+
+
 @pytest.mark.parametrize("length", [128, 129, 130, 150])
 @pytest.mark.parametrize("left", [1, 2, 30])
 def test_in_portions_what_was_read_before_is_to_the_last_bit_what_it_would_be_now(tmp_path: Any, length: int, left: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from mnemos.activation.policy import Policy
@@ -41,6 +42,11 @@ def policy(name: str, **options: Any) -> Policy:
         raise Invalid(f"no KV policy is named {name!r}; there are {', '.join(sorted(MODULES))}")
     make: Callable[..., Policy] = import_module(f"{__name__}.{MODULES[name]}").make
     try:
+        signature(make).bind(**options)
+    except TypeError as error:
+        takes = ", ".join(signature(make).parameters) or "none"
+        raise Invalid(f"the KV policy {name!r} does not take these options: {error}; it takes {takes}") from error
+    try:
         return make(**options)
     except TypeError as error:
-        raise Invalid(f"the KV policy {name!r} does not take these options: {error}") from error
+        raise Invalid(f"the KV policy {name!r}: an option has a value of another type than it takes: {error}") from error

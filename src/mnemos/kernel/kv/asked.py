@@ -34,7 +34,7 @@ def asked(model: LanguageModel, prompt: Prompt) -> Asked:
     """Raises `Invalid`."""
     if isinstance(prompt, (str, *_REMEMBERED)):
         prompt = [prompt]
-    given = list(prompt)
+    given = list(prompt) if isinstance(prompt, Iterable) and not isinstance(prompt, (bytes, Mapping)) else []
     shown: list[tuple[UUID, str]] = []
     if given and all(isinstance(each, (str, *_REMEMBERED)) for each in given):
         return Asked(model.encode(_joined(given, shown)), tuple(shown))

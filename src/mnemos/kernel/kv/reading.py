@@ -71,6 +71,11 @@ def read(model: LanguageModel, texts: Sequence[tuple[str, str]], shape: Shape = 
     from mnemos.activation.shadow.sources import label
 
     each = [tokens_of(model, text) for _, text in texts]
+    window = getattr(model, "context_window", None)
+    for (id, _), (its, _) in zip(texts, each, strict=True):
+        if window is not None and len(its) > window:
+            raise Invalid(f"the text of {id} has {len(its)} tokens, {len(its) - window} more than the {window} that the model was made for: make "
+                          "several memories of it, or take a model with a longer window")  # fmt: skip
     tokens = [token for number, (its, head) in enumerate(each) for token in its[head if number else 0 :]]
     start = time.perf_counter()
     memory = empty(model.module, shape.policy)
