@@ -116,6 +116,12 @@ class Narrow:
         """The same channels of a changed part."""
         return Narrow(change(self.inner), self.keys, self.values)
 
+    def of_heads(self, where: Sequence[int]) -> Narrow:
+        """Only the heads at these places of `heads`."""
+        whole = self.inner if isinstance(self.inner, Dense) else Dense(*self.inner.dense(), self.positions, self.heads, self.marks)
+        keys, values = (None if kept is None else Kept(kept.channels[:, list(where)], kept.width) for kept in (self.keys, self.values))
+        return Narrow(whole.of_heads(where), keys, values)
+
     def further(self, chosen: Tensor) -> Narrow:
         """Only the channels of keys that are `chosen` [B, h, d] among those that are stored, as many of each head; numbers in few bits stay what
         they are."""

@@ -25,6 +25,8 @@ DROP = 0.15
 """A layer begins a stage where entropy falls from the one before by more than this share of the whole fall."""
 RULE = "half"
 """How many eigenvalues count (`entropy.matrix_entropy`), where nothing else is asked for."""
+WIDTHS = (2, 3, 4, 8)
+"""Bits in which numbers of a head may be stored."""
 GROUPS = "uncomp.groups"
 """The note of a layer that says in which group each head is, where the prompt's own queries decided it."""
 
@@ -111,6 +113,34 @@ def spaced(numbers: Sequence[int], mean: int, spread: float = SPREAD, least: int
         counts[head] += 1
     found: list[int] = counts.tolist()
     return found
+
+
+def bits_of(values: Sequence[Sequence[float]], mean: float, widths: Sequence[int] = WIDTHS, order: str = "entropy", seed: int = 0) -> Grid:
+    """[layers][heads] → [layers][heads]: the bits in which each head's numbers are stored, `mean` on average at most, by what a head loses: of all
+    ways to divide them, one for which the sum of value · 4^−bits is least, since the square of a rounding error falls fourfold with each bit. Values
+    under 0 count as 0. `order` as in `HeadGroups`: the same bits for other heads. Raises `Invalid` where the mean is under the least width."""
+    if mean < min(widths):
+        raise Invalid(f"{mean:.4g} bits a number on average cannot be, with at least {min(widths)} for each: give more bytes")
+    weights = np.clip(np.asarray([value for its in values for value in its], dtype=np.float64), 0, None)
+    total = int(min(mean, max(widths)) * len(weights) + 1e-9)
+    least, taken = np.full(total + 1, np.inf), np.zeros((len(weights), total + 1), dtype=np.int64)  # by how many bits were given so far
+    least[0] = 0
+    for head, weight in enumerate(weights):
+        before, least = least, np.full(total + 1, np.inf)
+        for width in sorted(widths):
+            lost = before[: total + 1 - width] + weight * 4.0**-width
+            better = lost < least[width:]
+            least[width:][better], taken[head, width:][better] = lost[better], width
+    at, bits = int(least.argmin()), []
+    for its in taken[::-1]:
+        bits.append(int(its[at]))
+        at -= bits[-1]
+    bits.reverse()
+    ranked = sorted(range(len(bits)), key=lambda head: (-weights[head], head))
+    given = _ordered([bits[head] for head in ranked], order, [seed])
+    of_head = dict(zip(ranked, given, strict=True))
+    places = iter(range(len(bits)))
+    return tuple(tuple(of_head[next(places)] for _ in its) for its in values)
 
 
 @dataclass(frozen=True)

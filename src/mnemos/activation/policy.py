@@ -212,6 +212,11 @@ class Pruning(Policy):
         return max([self.scorer.query_window if self.scorer else 0, *(codec.query_window for codec in self.codecs)])
 
     @property
+    def least(self) -> int:
+        """The fewest tokens that a head can be given: what stays in any case, and one more."""
+        return self.recent + self.sinks + 1
+
+    @property
     def said(self) -> tuple[str, ...]:  # type: ignore[override]
         return (PROTECTED,) if self.scorer else ()
 
@@ -335,5 +340,8 @@ def _in_order(index: Tensor) -> Tensor:
 
 
 def _described(stage: Any) -> dict[str, Any]:
+    if (own := getattr(stage, "describe", None)) is not None:
+        said: dict[str, Any] = own()
+        return said
     plain = {name: value for name, value in vars(stage).items() if isinstance(value, (bool, int, float, str))}
     return {"name": stage.name, **plain}

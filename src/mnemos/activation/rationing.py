@@ -7,11 +7,12 @@ them against what is measured.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mnemos.activation.coding import ENOUGH, GROUP
+from mnemos.activation.planning import WIDTHS
 from mnemos.activation.tail import BLOCK, SMALL
 from mnemos.base.errors import Invalid
 
@@ -69,6 +70,12 @@ class Sizes:
         """Bytes of chunks that each head keeps from the step before."""
         return chunks * (chunk * self.token + 8 * self.heads)
 
+    def rounded(self, tokens: int, bits: Sequence[int], group: int) -> int:
+        """Bytes of so many tokens in few bits, for each head its own, with scales and zeros; positions not counted."""
+        groups, narrow = -(-tokens // group), min(group, -(-self.values // 8) * 8)
+        shared = self.keys * groups * group, tokens * -(-self.values // narrow) * narrow  # places of keys and of values
+        return sum(sum(shared) * width // 8 for width in bits) + 4 * len(bits) * (shared[0] // group + shared[1] // narrow)
+
     def factors(self, tokens: int, rank: float, bits: int) -> int:
         """Bytes of keys as coefficients in few bits, and of their directions."""
         width = self.heads * self.keys
@@ -90,6 +97,22 @@ def chosen(layer: MemoryLayer, name: str, near: float, tokens: int, ways: Iterab
                           "that or more, or a longer context")  # fmt: skip
         layer.notes[NOTE] = fit
     return layer.notes[NOTE]  # type: ignore[no-any-return]
+
+
+def affordable(total: int, layers: Sequence[Sizes], group: int = 32, recent: int = 32) -> float:
+    """The bits for a number, on average, with which all layers take at most `total` bytes when a prompt was read, as `policies.kivi` stores them,
+    each head in whichever of `WIDTHS`; what `planning.bits_of` divides. Raises `Invalid` where all in the fewest bits take more."""
+    taken = {}
+    for width in (min(WIDTHS), max(WIDTHS)):
+        taken[width] = 0
+        for its in layers:
+            old = max(0, its.tokens - recent) // group * group
+            taken[width] += its.rounded(old, [width] * its.heads, group) + 4 * old * its.heads + its.tail(its.tokens - old)
+    (fewest, least), (most, largest) = taken.items()
+    if total < least:
+        raise Invalid(f"{total} bytes cannot hold {layers[0].tokens} tokens in {len(layers)} layers; {fewest} bits a number take {least}: give that "
+                      "or more")  # fmt: skip
+    return most if total >= largest else fewest + (most - fewest) * (total - least) / (largest - least)
 
 
 def check(near: float | None, name: str, options: Mapping[str, Any], chooses: Iterable[str]) -> None:

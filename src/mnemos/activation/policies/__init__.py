@@ -35,18 +35,28 @@ MODULES = {
 }
 """Where `make(**options) -> Policy` of each policy stands."""
 
+PLANS = ("uncomp", "kivi")
+"""Policies that know themselves what to do with a plan of heads; of any other the budget is divided by it."""
+
 
 def policy(name: str, **options: Any) -> Policy:
-    """The policy of that name. Raises `Invalid` for a name that is none, or options that it does not take."""
+    """The policy of that name; `plan`: a `calibration.Plan` by which heads keep unequally much. Raises `Invalid` for a name that is none, or options
+    that it does not take."""
     if name not in MODULES:
         raise Invalid(f"no KV policy is named {name!r}; there are {', '.join(sorted(MODULES))}")
     make: Callable[..., Policy] = import_module(f"{__name__}.{MODULES[name]}").make
+    plan = None if name in PLANS else options.pop("plan", None)
     try:
         signature(make).bind(**options)
     except TypeError as error:
         takes = ", ".join(signature(make).parameters) or "none"
         raise Invalid(f"the KV policy {name!r} does not take these options: {error}; it takes {takes}") from error
     try:
-        return make(**options)
+        made = make(**options)
     except TypeError as error:
         raise Invalid(f"the KV policy {name!r}: an option has a value of another type than it takes: {error}") from error
+    if plan is None:
+        return made
+    from mnemos.activation.planned import planned  # which policies are made of
+
+    return planned(made, plan)

@@ -20,16 +20,14 @@ from torch import Tensor
 from mnemos.activation.calibration import Plan
 from mnemos.activation.deletion import Left, left
 from mnemos.activation.layer import MemoryLayer
-from mnemos.activation.planning import SPREAD, HeadGroups, in_groups, weakest
+from mnemos.activation.planned import LAYERS, planner_of
+from mnemos.activation.planning import SPREAD, HeadGroups, weakest
 from mnemos.activation.policies.snapkv import Window
 from mnemos.activation.policy import UNIFORM, Budget, Planner, Policy, Pruning
 from mnemos.activation.stages import Stages
 from mnemos.activation.view import View
 from mnemos.base.errors import Invalid
 
-LAYERS = ("even", "stages", "depth", "together")
-MEASURED_SPREAD = 0.8
-"""Where it was measured that a plan says what heads need, those of the last group keep a fifth of the mean: most need next to nothing."""
 WIDEST = 63
 """Tokens over which scores are averaged at most: wider, what stands around a passage costs it its place."""
 
@@ -123,31 +121,21 @@ def make(tokens: int | None = None, share: float | None = None, plan: Plan | Non
     source = "entropy" if plan is None and by == "auto" else None if plan is None else plan.source(by, follow)
     if plan is None and by != "auto":
         raise Invalid(f"without a plan the prompt's own entropy decides: give the plan= of a calibration to go by {by!r}")
-    measured = plan is not None and plan.signal is not None and not (follow and plan.source(by) is None)
-    if layers is None:
-        layers = "together" if measured else "even"
-    if layers not in LAYERS:
+    if layers is not None and layers not in LAYERS:
         raise Invalid(f"no budget of layers is named {layers!r}; there are {', '.join(LAYERS)}")
-    if plan is None and (layers != "even" or first is not None or delete or (floor is not None and stages is None)):
+    if plan is None and (layers not in (None, "even") or first is not None or delete or (floor is not None and stages is None)):
         raise Invalid("stages of layers, depth, groups over all layers or of unlike size and deletion need to know the model: give the plan= of a "
                       "calibration (for stages, stages= will do)")  # fmt: skip
-    if spread is None:
-        spread = MEASURED_SPREAD if measured else SPREAD
     lefts = () if plan is None or not delete else _lefts(plan, by, delete, order, seed, follow)
     reading = None
     if floor is not None:
         numbers = tuple(plan.layer_stage if stages is None else stages)  # type: ignore[union-attr]
         reading = Stages(numbers, longest, floor, min(8, window))
-    planner: Planner = UNIFORM
+    planner: Planner
     if plan is None:
-        planner = HeadGroups(None, (), spread, window + 1, order, seed, groups)
-    elif source is not None:
-        by_layer = {"stages": plan.layer_stage, "depth": tuple(range(len(plan.layer_stage)))}.get(layers, ())
-        values = plan.values(source)
-        if lefts:
-            values = tuple(tuple(its[head] for head in there.heads) for its, there in zip(values, lefts, strict=True))
-        of_heads = in_groups(values, groups, layers == "together", first)
-        planner = HeadGroups(of_heads, by_layer, spread, window + 1, order, seed, groups, plan.digest, layers == "together")
+        planner = HeadGroups(None, (), SPREAD if spread is None else spread, window + 1, order, seed, groups)
+    else:
+        planner = planner_of(plan, window + 1, by, layers, groups, first, spread, order, seed, follow, [its.heads for its in lefts])
     signal = None if plan is None else plan.signal
     if not 0 <= pool <= 1:
         raise Invalid(f"pool is the share of a head's tokens that scores are averaged over, in [0, 1], not {pool}")

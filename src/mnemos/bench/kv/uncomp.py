@@ -21,9 +21,9 @@ import torch
 
 from mnemos.activation.calibration import LEAST_SIGNAL, Plan, calibrate
 from mnemos.activation.memory import KVMemory
+from mnemos.activation.planned import MEASURED_SPREAD
 from mnemos.activation.planning import SPREAD
 from mnemos.activation.policies import policy
-from mnemos.activation.policies.uncomp import MEASURED_SPREAD
 from mnemos.activation.policy import Policy
 from mnemos.activation.signal import compressed, costs, needs, with_cost, with_need
 from mnemos.activation.stages import prefill
