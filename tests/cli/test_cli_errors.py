@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import pytest
 from cli_outcome import Mnemos
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
+
+from mnemos.cli.output import table
 
 NOBODY = "01890a5d-ac96-774b-bcce-b302099a8057"
 
@@ -157,3 +161,13 @@ def test_no_arguments_make_it_fall(mnemos: Mnemos, command: str, words: list[str
         said = mnemos(*form)
         assert said.code in (0, 1, 2)
         assert "fault of Mnemos" not in said.err, said.err
+
+
+def test_a_narrow_terminal_cuts_no_id() -> None:
+    rows = [("01a21a6d-fb0f-754f-9f5c-d08d41a485b9", "31", "9.7 kB", "kivi:bits=4,group=8", "ready", "Alice moved to Lisbon in May.")]
+    for width in (40, 80, 140):
+        out = Console(file=io.StringIO(), force_terminal=True, width=width, no_color=True)
+        table(out, ("id", "tokens", "size", "policy", "state", "of"), rows, flexible="of")
+        said = out.file.getvalue()  # type: ignore[attr-defined]
+        assert all(cell in " ".join(said.split()) for cell in rows[0][:5])
+        assert ("tokens" in said) == (width == 140)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 # Control characters, halves of surrogates, and marks that turn the direction of writing: stored text must not steer a terminal.
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
-_BAR = 12
+_BAR, _LEAST = 12, 20
 _PORTION = 1 << 15
 
 
@@ -73,10 +75,19 @@ def size(count: float) -> str:
 
 
 def table(out: Console, columns: Sequence[str], rows: Sequence[Sequence[object]], *, flexible: str = "", title: str = "") -> None:
-    """Rows under headings; tab-separated with one heading line where nobody watches. `flexible` names the column that takes the width left."""
+    """Rows under headings; tab-separated with one heading line where nobody watches. `flexible` names the column that takes the width left.
+    Where a terminal is too narrow for whole ids, each row is a line of its own, and the flexible cell one below it."""
     if not out.is_terminal:
         for row in (columns, *rows):
             sys.stdout.write("\t".join(one_line(str(cell)) for cell in row) + "\n")
+        return
+    if columns[0] == "id" and _cut(out, columns, rows, flexible):
+        for row in rows:
+            cells = {column: one_line(str(cell)) for column, cell in zip(columns, row, strict=True)}
+            last = cells.pop(flexible, "")
+            out.print(Text("  ".join(cell for cell in cells.values() if cell)), soft_wrap=True)
+            if last:
+                out.print(Padding(Text(last), (0, 0, 0, 2)))
         return
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold cyan", title=title or None, title_justify="left", expand=bool(flexible))
     for column in columns:
@@ -87,6 +98,12 @@ def table(out: Console, columns: Sequence[str], rows: Sequence[Sequence[object]]
     for row in rows:
         grid.add_row(*(cell if isinstance(cell, Text) else Text(clean(str(cell))) for cell in row))
     out.print(grid)
+
+
+def _cut(out: Console, columns: Sequence[str], rows: Sequence[Sequence[object]], flexible: str) -> bool:
+    """Whether a table would have to cut cells, ids among them, which nobody could copy then."""
+    widths = {column: max(map(cell_len, (column, *(one_line(str(row[at])) for row in rows)))) for at, column in enumerate(columns)}
+    return sum(min(width, _LEAST) if column == flexible else width for column, width in widths.items()) + 3 * len(columns) > out.width
 
 
 def rules_text(rules: Mapping[str, Sequence[str]]) -> str:
