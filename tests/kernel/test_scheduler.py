@@ -208,6 +208,11 @@ def test_priority_and_rent_weigh() -> None:
     teach(made, 0.01, 0.02, 0.001)
     use(made, tier, "plain", 100)
     assert use(made, tier, "important", 100, priority=3.0) is Action.BUILD
+    made, tier = scheduler(100)
+    teach(made, 0.01, 0.02, 0.001)
+    use(made, tier, "plain", 100)
+    assert use(made, tier, "beyond all", 100, priority=1e300) is Action.BUILD
+    assert use(made, tier, "nothing", 100, priority=-1e300) is Action.DECLINE
     made, tier = scheduler(1000, rent=1.0)
     teach(made, 0.01, 0.02, 0.001)
     assert use(made, tier, "anything", 100) is Action.DECLINE

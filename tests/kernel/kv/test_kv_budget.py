@@ -66,6 +66,21 @@ def test_what_is_used_stays_before_what_is_not(tmp_path: Path) -> None:
         assert ids[2] not in held(space)
 
 
+def test_what_matters_more_stays_before_what_is_used_as_often(tmp_path: Path) -> None:
+    with opened(tmp_path) as mem:
+        space, ids = warmed(mem)
+        size = sum(entry.bytes for entry in space.kv.entries())
+        space.update(ids[0], priority=8.0)
+        space.kv.warm(ids[0])  # what was read of it before is out of date
+    with opened(tmp_path, kv_memory=size) as mem:
+        space = mem.space("alice")
+        for id in (*ids, *ids[1:]):
+            space.kv.take([id])
+        space.kv.warm(space.add(TEXTS[3]).id)
+        assert ids[0] in held(space)
+        assert len(held(space)) == 3
+
+
 def test_what_is_frozen_never_gives_way(tmp_path: Path) -> None:
     with opened(tmp_path) as mem:
         space, ids = warmed(mem)

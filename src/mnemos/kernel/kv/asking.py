@@ -22,7 +22,8 @@ from mnemos.base.ids import parse_id
 from mnemos.base.protocols import LanguageModel, Piece
 from mnemos.kernel.kv.ahead import turn
 from mnemos.kernel.kv.quotas import housed
-from mnemos.kernel.kv.reading import language_model, tokens_of
+from mnemos.kernel.kv.reading import Read, language_model, tokens_of
+from mnemos.kernel.kv.shapes import FULL_SHAPE
 from mnemos.kernel.kv.tier import TIER, line_of, tier_of
 from mnemos.kernel.life import heat
 from mnemos.kernel.reading.conditions import count, question_text
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from mnemos.activation.memory import KVMemory
     from mnemos.kernel.kv.prompts import Begun
     from mnemos.kernel.kv.shelf import KVShelf
+    from mnemos.kernel.space import Space
 
 ORDERS = ("context", "reuse")
 MODES = ("exact", "rerotated", "blended")
@@ -124,6 +126,8 @@ class _Begun:
     warm: list[UUID]
     prompt: Begun | None
     """None where the memory is put together, and no prefix."""
+    first: _Text | None = None
+    """The text with which it begins, where that is not kept by itself."""
 
 
 def ask(shelf: KVShelf, question: str, how: Asking, where: Mapping[str, Any], settings: Mapping[str, Any]) -> Told:
@@ -149,9 +153,14 @@ def ask(shelf: KVShelf, question: str, how: Asking, where: Mapping[str, Any], se
         taking = time.perf_counter() - start
         read = read_on(model, begun.rest, begun.memory)
         first = time.perf_counter() - start
-        if begun.prompt is not None and how.keep and _comes_again(shelf, model, begun):
-            with contextlib.suppress(StoreFull):  # to keep it is a help, and no more
-                shelf.keep(begun.prompt, begun.memory, begun.sources)
+        if begun.prompt is not None:
+            _measured(space, model, begun, taking, first)
+            if begun.first is not None and shelf.may_write():
+                _was_read(shelf, model, begun.first, begun.memory, first / len(begun.tokens))
+            if how.keep and _comes_again(shelf, model, begun):
+                with contextlib.suppress(StoreFull):  # to keep it is a help, and no more
+                    shelf.keep(begun.prompt, begun.memory, begun.sources)
+                    space.system.scheduler.observe(TIER, "build", model.kv_bytes(len(begun.rest)), time.perf_counter() - start - taking)
         begun.memory.settle()
         tier.let_go(space.system)
     cost = space.system.scheduler.cost(TIER, model.kv_bytes(begun.taken)) if begun.taken else None
@@ -193,13 +202,25 @@ def _first_warm(shelf: KVShelf, model: LanguageModel, texts: list[_Text], tail: 
     ordered = _longest(shelf, texts)
     tokens, ids, first = _prompt(ordered, tail), [text.id for text in ordered], ordered[0]
     begun = shelf.prefix(tokens)
-    if begun.taken < len(first.tokens) and (not first.warm or _pays(shelf, model, len(first.tokens))):
-        given, kept = shelf.given(first.id)  # what is not kept is read now, and kept where that pays
-        if given.tokens == first.tokens:
-            taken = len(given.tokens) if kept else 0
+    if first.warm and begun.taken < len(first.tokens) and _pays(shelf, model, len(first.tokens)):
+        given, kept = shelf.given(first.id)
+        if kept and given.tokens == first.tokens:
             memory = housed(shelf.space, given.memory)
-            return _Begun(memory, tokens, tokens[len(given.tokens) :], taken, ids, ids[:1] if kept else [], replace(begun, memory=memory))
-    return _Begun(begun.memory, tokens, begun.rest, begun.taken, ids, [], begun)
+            return _Begun(memory, tokens, tokens[len(given.tokens) :], len(given.tokens), ids, ids[:1], replace(begun, memory=memory))
+    return _Begun(begun.memory, tokens, begun.rest, begun.taken, ids, [], begun, None if first.warm else first)
+
+
+def _was_read(shelf: KVShelf, model: LanguageModel, text: _Text, memory: KVMemory, rate: float) -> None:
+    """The first text of a prompt was used by itself, too: where the scheduler says so, it is kept as the prompt's memory has it. `rate`: seconds that
+    a token took."""
+    from mnemos.activation.memory import KVMemory
+    from mnemos.activation.published import fill
+
+    if len(memory.managed) != len(memory.layers):  # layers of limited sight do not hold the beginning any more
+        return
+    count, alone = len(text.tokens), KVMemory.of(model.module)
+    fill(alone, [(layer.tail.keys[:, :, :count], layer.tail.values[:, :, :count]) for layer in memory.managed])
+    shelf.was_read(text.id, model.kv_bytes(count), FULL_SHAPE, Read(text.tokens, alone, text.head, rate * count))
 
 
 def _longest(shelf: KVShelf, texts: list[_Text]) -> list[_Text]:
@@ -221,6 +242,14 @@ def _put_together(shelf: KVShelf, texts: list[_Text], tail: list[int], how: Aski
     given = shelf.take([text.id for text in texts], how.mode, how.share, policy="full")
     ids = [text.id for text in texts]
     return _Begun(given.memory, [*given.tokens, *tail], tail, given.taken, ids, [text.id for text in texts if text.warm], None)
+
+
+def _measured(space: Space, model: LanguageModel, begun: _Begun, taking: float, first: float) -> None:
+    """Tells the scheduler what taking a prompt's beginning took, or reading it; texts by themselves tell it themselves."""
+    if begun.taken and not begun.warm:
+        space.system.scheduler.observe(TIER, "within", model.kv_bytes(begun.taken), taking)
+    elif not begun.taken and len(begun.rest) == len(begun.tokens):
+        space.system.scheduler.observe(TIER, "without", model.kv_bytes(len(begun.tokens)), first)
 
 
 def _pays(shelf: KVShelf, model: LanguageModel, tokens: int) -> bool:

@@ -22,7 +22,7 @@ from mnemos.kernel.kv.ahead import turn
 from mnemos.kernel.kv.asked import Prompt, Sources, check_together, ids_of
 from mnemos.kernel.kv.entries import Entry, entries, entries_of, seen
 from mnemos.kernel.kv.quotas import housed
-from mnemos.kernel.kv.reading import READ, Read, language_model, loaded, read, tokens_of
+from mnemos.kernel.kv.reading import READ, Read, language_model, lending, lent_seconds, loaded, read, tokens_of
 from mnemos.kernel.kv.shapes import FULL_SHAPE, Shape, shape_of
 from mnemos.kernel.kv.tier import TIER, is_over, key_of, line_of, readings_of, size_of, tier_of
 from mnemos.kernel.life.lifecycle import VISIBLE
@@ -314,6 +314,11 @@ class KVShelf:
         with self.space.system.snapshot() as snapshot:
             return self._text_in(snapshot, source, archived)
 
+    def _priority(self, source: UUID) -> float:
+        """How much a text matters beyond its uses."""
+        with self.space.system.snapshot() as snapshot:
+            return Viewing.of(self.space, snapshot).current(source).content.priority or 0.0
+
     def _text_in(self, snapshot: Snapshot, source: UUID, archived: bool) -> str:
         viewing = Viewing.of(self.space, snapshot)
         row = viewing.current(source)
@@ -345,23 +350,24 @@ class KVShelf:
                     self._tier.drop(key)
                     return read(model, [(str(source), text)], shape), False
                 scheduler.adopt(TIER, key, size_of(row))
-                scheduler.use(TIER, key, size, line=line)
+                scheduler.use(TIER, key, size, line=line, priority=self._priority(source))
                 scheduler.observe(TIER, "within", size, time.perf_counter() - start)
                 return Read(tokens, memory, head), True
             done = read(model, [(str(source), text)], shape)
             size = model.kv_bytes(len(tokens)) if shape.full else done.memory.nbytes().total
             scheduler.observe(TIER, "without", size, done.seconds)
             if not archived and shape.options is not None and self.may_write():
-                self._keep(source, size, shape)
+                self.was_read(source, size, shape, done)
             return done, False
 
-    def _keep(self, source: UUID, size: int, shape: Shape) -> None:
+    def was_read(self, source: UUID, size: int, shape: Shape, done: Read) -> None:
         """A text was read that is not kept, or not any more: keeps it where the scheduler says so."""
         system, key = self.space.system, key_of(source, shape.digest)
         if self._tier.short(system, size):
             self._tier.know(system)
-        if system.scheduler.use(TIER, key, size, line=line_of(self.space)).action is not Action.DECLINE:
-            self.build(source, size, shape)
+        if system.scheduler.use(TIER, key, size, line=line_of(self.space), priority=self._priority(source)).action is not Action.DECLINE:
+            with lending(str(source), shape.digest, done):
+                self.build(source, size, shape)
 
     def readable(self, source: UUID) -> None:
         """Raises `NotFound` and `Conflict` where a text is not given to a model."""
@@ -378,7 +384,7 @@ class KVShelf:
                 system.scheduler.drop(TIER, key)
                 self._tier.keep(key)
         if outcomes:
-            system.scheduler.observe(TIER, "build", size, time.perf_counter() - start)
+            system.scheduler.observe(TIER, "build", size, time.perf_counter() - start + lent_seconds())
 
     def may_write(self) -> bool:
         """Whether the caller could keep what was read."""

@@ -23,6 +23,7 @@ _SAMPLE = 20  # uses over which a use fades, for each object held
 _LEAST_HELD = 10
 _GHOSTS = 50_000  # objects that are not held and whose uses are remembered
 _LINES = 256  # lines of conversation that are remembered; the one heard of longest ago goes first
+_PRIORITY = 16.0  # beyond it more makes no difference: 65,536 times the value
 _DAY = 86_400_000_000
 
 
@@ -141,8 +142,9 @@ class Ledger:
         use.heat.add(self.time)
         use.hits, use.bytes = use.hits + 1, size
         self.uses[key] = use
+        self.priorities.pop(key, None)
         if priority:
-            self.priorities[key] = priority
+            self.priorities[key] = max(-_PRIORITY, min(_PRIORITY, priority))
         if len(self.uses) > _GHOSTS + len(self.held):
             for old in list(self.uses):
                 if old not in self.held:
