@@ -25,3 +25,16 @@ def test_a_space_is_consolidated(mnemos: Mnemos, lisbon: str, monkeypatch: pytes
     assert "looked at 1 memory: 2 views written" in done.out
     assert "echoed: 1" in done.out
     assert mnemos("consolidate", "--json").json == {"strategy": "echo", "seen": 0, "added": 0, "revised": 0, "retired": 0, "report": {}}
+
+
+def test_what_is_said_again_is_told(mnemos: Mnemos) -> None:
+    for text in ("Ana moved to Lisbon.", "Ana moved to Lisbon!", "The dentist has time on Tuesday.", "Whales breathe air."):
+        mnemos("add", text)
+    told = mnemos("redundancy", "--json").json
+    assert told["memories"] == 4
+    assert told["by"] == "topic"
+    assert 0 < told["redundancy"] < 1
+    said = mnemos("redundancy", "--by", "type", "--limit", "1")
+    assert "4 memories say as much as" in said.out
+    assert "Ana moved to Lisbon" in said.out
+    assert mnemos("redundancy", "--by", "colour").code == 1

@@ -59,3 +59,16 @@ def test_it_takes_the_rights_that_it_takes_in_python(guarded: Any, memory: mnemo
     assert guarded.post("/v1/spaces/alice/consolidate", headers=bearer("alice")).json()["added"] == 1
     memory.space("alice", read_only=True)
     is_problem(guarded.post("/v1/spaces/alice/consolidate", headers=bearer("alice")), 403)
+
+
+def test_what_is_said_again_is_told_of_what_the_caller_may_read(guarded: Any, memory: mnemos.Mnemos) -> None:
+    space = memory.as_principal("alice").space("alice")
+    for text in ("Ana moved to Lisbon.", "Ana moved to Lisbon!", "The dentist has time on Tuesday."):
+        space.add(text)
+    path = "/v1/spaces/alice/redundancy"
+    told = guarded.get(path, params={"by": "type"}, headers=bearer("alice")).json()
+    assert (told["memories"], told["by"], len(told["overlaps"])) == (3, "type", 1)
+    assert told["overlaps"][0]["label"] == "fact"
+    assert len(told["overlaps"][0]["ids"]) == 3
+    is_problem(guarded.get(path, params={"by": "colour"}, headers=bearer("alice")), 422)
+    is_problem(guarded.get(path, headers=bearer("bob")), 404)

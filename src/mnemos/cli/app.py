@@ -85,7 +85,7 @@ _COMMANDS = {
         ("mcp", services.mcp),
     ),
     "Seal": (("new-key", keys.new_key), ("seal", keys.seal), ("rotate-keys", keys.rotate_keys)),
-    "Know": (("spaces", reading.spaces), ("strategies", strategies.strategies), ("bench", services.bench)),
+    "Know": (("spaces", reading.spaces), ("strategies", strategies.strategies), ("redundancy", strategies.redundancy), ("bench", services.bench)),
 }
 
 _SETTINGS = {"bench": {"ignore_unknown_options": True}}

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mnemos.kernel.procedures import Procedures
     from mnemos.kernel.program import Program
     from mnemos.kernel.reading.answering import MemoryAnswer
+    from mnemos.kernel.redundancy import Redundancy
     from mnemos.kernel.system import Mnemos
     from mnemos.kernel.transforms.transform import Outcome
     from mnemos.text.asking import Report
@@ -185,6 +186,29 @@ class Space:
         from mnemos.kernel.consolidation import consolidate
 
         return consolidate(self, progress)
+
+    def redundancy(
+        self,
+        by: str = "topic",
+        *,
+        types: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+        author: str | None = None,
+        source: str | None = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        filter: Json | None = None,
+        limit: int = 10,
+        least: float = 0.0,
+    ) -> Redundancy:
+        """How much of what the memories say, of those that the caller may read, they say again, by the entropy of their embeddings; and the `limit`
+        groups `by` "topic", "type", "author" or "source" that are the most redundant, from `least` (0 to 1) on: worth merging, perhaps. Nothing is
+        changed. Views and parts of documents do not count. Raises `Invalid`, `PermissionDenied`."""
+        from mnemos.kernel.redundancy import redundancy
+
+        self.admit("read")
+        where = conditions(types=types, tags=tags, author=author, source=source, since=since, until=until, filter=filter)
+        return redundancy(self, where, by, count(limit, "limit"), least)
 
     def supersede(self, newer: str | UUID, older: str | UUID, reason: Any = None) -> MemCube:
         """Say that `newer` holds instead of `older`, which goes to the archive and stays in the history of `newer`. Gives `newer`."""
