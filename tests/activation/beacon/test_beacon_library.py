@@ -197,3 +197,22 @@ def test_plain_memories_of_everything_and_of_gists_are_kept(tmp_path: Path) -> N
     assert store.match(told).length == len(told)
     with pytest.raises(Invalid, match="nothing to remember"):
         remembered(model, store, [])
+
+
+def test_a_library_that_fits_grows_its_ratio_as_documents_come(model: LlamaForCausalLM, beacons: Beacons) -> None:
+    library, ratios = Library(beacons, Windows(16), first=[7, 8], fit=True), []
+    for number in range(4):
+        library.memorise(f"{number}", tokens(1, 400 + 500 * number, seed=number)[0].tolist())
+        ratios.append(library.windows.ratio)
+    assert ratios == [None, 2, 4, 8]
+    at_once = Library(beacons, Windows(16, 8), first=[7, 8])
+    for part in library.parts:
+        at_once.memorise(part.name, part.tokens)
+    assert same(library, at_once)
+    before = library.dump()
+    with pytest.raises(Invalid, match="at any ratio"):
+        library.memorise("more", [5] * 40_000)
+    assert library.dump() == before
+    again = Library.load(beacons, before)
+    again.memorise("3", [5] * 30)
+    assert (again.fit, again.documents) == (True, library.documents)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import (
     AutoModelForCausalLM,
     DynamicCache,
@@ -20,7 +23,10 @@ from transformers import (
 
 from activation.beacon import by_hand
 from activation.tiny_llama import greedy, llama, run, tokens
+from mnemos.activation.beacon import saving
 from mnemos.activation.beacon.beacons import Beacons
+from mnemos.activation.beacon.layout import Cursor
+from mnemos.activation.beacon.memory import BeaconMemory, Snapshot
 from mnemos.activation.beacon.windows import Windows, smallest_ratio
 from mnemos.base.errors import Invalid
 from mnemos.models.local.model import LocalModel
@@ -279,8 +285,89 @@ def test_the_smallest_ratio_that_fits() -> None:
     assert smallest_ratio(1000, 4096, 512) is None
     assert smallest_ratio(4096, 4096, 512) == 2
     assert smallest_ratio(8192, 4096, 512) == 4
+    assert smallest_ratio([4000, 4192], 4096, 512) == 4
+    assert smallest_ratio([100] * 40, 4096, 512) == 2
+    assert smallest_ratio(1000, 1512, 512, sinks=1) == 2
     with pytest.raises(Invalid, match="at any ratio"):
         smallest_ratio(1_000_000, 4096, 512)
+
+
+@given(st.integers(1, 40), st.integers(2, 9))
+@settings(max_examples=30, deadline=None)
+def test_by_the_smallest_ratio_a_question_of_a_window_fits_and_by_the_next_smaller_one_it_would_not(windows: int, rest: int) -> None:
+    size, positions = 16, 200
+    ratio = smallest_ratio(windows * size + rest, positions, size, (2, 4, 8, 16))
+    for other in (None, 2, 4, 8, 16):
+        held = Windows(size, other).positions(windows * size)
+        fits = held + (rest if other is None else 0) + size + (0 if other is None else size // other) <= positions
+        if other == ratio:
+            assert fits
+            return
+        assert not fits
+
+
+PARALLEL = {
+    "interleaved": Windows(8, 4, parallel=3),
+    "eager": Windows(8, 4, eager=True, parallel=3),
+    "appended, ratios in turn, sinks": Windows(8, (2, None, 4), place="appended", sinks=3, parallel=2),
+}
+
+
+@pytest.mark.parametrize("name", PARALLEL)
+def test_windows_read_in_parallel_are_as_if_each_came_after_what_was_there_before(model: LlamaForCausalLM, beacons: Beacons, name: str) -> None:
+    windows, ids = PARALLEL[name], tokens(1, 70)
+    memory = beacons.memory(windows)
+    logits = run(model, memory, ids)
+    one_by_one, at, group = beacons.memory(replace(windows, parallel=1)), 0, []
+    said, window = [], 0
+    while at < 70:
+        size = windows.size_of(window)
+        if len(group) == windows.parallel or (group and at + size > 70) or (window == 1 and windows.sinks):
+            one_by_one, group = joined(one_by_one, group), []
+        alone = one_by_one.fork()
+        alone.cursors = tuple(replace(cursor, window=window) for cursor in alone.cursors or (Cursor(),))
+        said.append(run(model, alone, ids[:, at : at + size]))
+        at, window, group = at + size, window + 1, [*group, alone]
+    last = joined(one_by_one, group)
+    assert float((logits - torch.cat(said, 1)).abs().max()) <= 1e-4
+    for mine, its in zip(memory.layers, last.layers, strict=True):
+        assert torch.allclose(mine.remembered[0], its.remembered[0], atol=1e-4)
+        assert torch.allclose(mine.remembered[1], its.remembered[1], atol=1e-4)
+    assert memory.held() == (windows.positions(70),)
+    assert saving.load(beacons, saving.dump(memory, "it"), "it").windows == windows
+
+
+def joined(before: BeaconMemory, group: list[BeaconMemory]) -> BeaconMemory:
+    """What was there before, and after it what each of a group has made."""
+    there = before.cursors[0].base if before.cursors else 0
+    layers = []
+    for number, layer in enumerate(before.layers):
+        made = [alone.layers[number] for alone in group]
+        both = [torch.cat([*([layer.remembered[which]] if layer.is_initialized else []), *(its.remembered[which][:, :, there:] for its in made)], 2)
+                for which in (0, 1)]  # fmt: skip
+        layers.append(((both[0], both[1]), made[-1].tail))
+    read = sum(alone.cursors[0].read for alone in group) - (len(group) - 1) * (before.cursors[0].read if before.cursors else 0)
+    cursor = replace(group[-1].cursors[0], base=layers[0][0][0].shape[2], read=read)
+    out = before.fork()
+    out.restore(Snapshot((cursor,), read, tuple(layers)))
+    return out
+
+
+def test_a_window_that_is_begun_sees_all_before_it_and_so_does_what_follows(model: LlamaForCausalLM, beacons: Beacons) -> None:
+    ids, one, many = tokens(1, 60), Windows(8, 4), Windows(8, 4, parallel=99)
+    for chunk in (1, 8):  # never two whole windows at once
+        assert torch.equal(run(model, beacons.memory(many), ids, chunk), run(model, beacons.memory(one), ids, chunk))
+    with pytest.raises(Invalid, match="at a time"):
+        Windows(8, 4, parallel=0)
+
+
+def test_memory_tokens_choose_the_ratio_that_fits_their_model(model: LlamaForCausalLM, beacons: Beacons) -> None:
+    assert beacons.fitting(500, Windows(16, 2, place="appended")) == Windows(16, None, place="appended")
+    assert beacons.fitting(3000, Windows(16)).ratio == 4
+    memory = beacons.memory(beacons.fitting(3000, Windows(16)))
+    run(model, memory, tokens(1, 3000))
+    assert memory.room() is not None
+    assert memory.room() >= 16
 
 
 @pytest.mark.parametrize(("options", "says"), [

@@ -6,7 +6,8 @@ They join a model by hooks on its modules and leave it by `remove`; its weights,
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from mnemos.activation.beacon.layout import Layout
 from mnemos.activation.beacon.memory import BeaconMemory
-from mnemos.activation.beacon.windows import Windows
+from mnemos.activation.beacon.windows import RATIOS, Windows, smallest_ratio
 from mnemos.activation.memory import ATTENTION
 from mnemos.activation.rotary import Rotary, sources
 from mnemos.base.errors import Invalid
@@ -87,6 +88,14 @@ class Beacons(nn.Module):
         if self._hooks and self.model.config._attn_implementation == ATTENTION and self._before != ATTENTION:
             self.model.set_attn_implementation(self._before)
         self._hooks = []
+
+    def fitting(self, tokens: int | Sequence[int], windows: Windows | None = None, ratios: Sequence[int] = RATIOS) -> Windows:
+        """The same windows, of the smallest ratio by which so many tokens, or documents of so many, leave room for a question in the model's
+        positions (`smallest_ratio`); None, so that nothing is lost, where they fit as they are. Raises `Invalid` where none suffices."""
+        windows = windows or Windows()
+        if self._positions is None:
+            raise Invalid(f"{type(self.model).__name__} does not say how many positions it was made for: give a ratio")
+        return replace(windows, ratio=smallest_ratio(tokens, self._positions, windows.size, ratios, windows.sinks))
 
     def memory(self, windows: Windows | None = None) -> BeaconMemory:
         """An empty memory. Raises `Invalid` after `remove`."""

@@ -150,10 +150,14 @@ def _laid_out(windows: Windows, cursor: Cursor, places: Sequence[int], closing: 
     kept: list[int] = []
     window, filled, base, at = cursor.window, cursor.filled, cursor.base, 0
     begun = 0  # where the window that is being filled begins among [tail | slots]
+    sight = together = 0  # what is remembered that the window sees; whole windows before it in its group, none of which sees another
     while True:
         size, ratio = windows.size_of(window), windows.ratio_of(window)
         take = min(size - filled, len(places) - at)
-        _tokens(row, windows, window, base, range(filled, filled + take), places[at : at + take])
+        whole = take == size and not (windows.sinks and not window)
+        together = together if whole else 0  # one that is begun already, or not filled here, sees all before it
+        sight = sight if together else base
+        _tokens(row, windows, window, sight, range(filled, filled + take), places[at : at + take])
         filled, at = filled + take, at + take
         full = filled == size
         if not full and not (closing and filled):
@@ -165,11 +169,12 @@ def _laid_out(windows: Windows, cursor: Cursor, places: Sequence[int], closing: 
         else:
             count = -(-filled // ratio)
             done = filled // ratio if windows.eager else 0
-            _memory(row, windows, window, base, range(done, count), filled)
+            _memory(row, windows, window, sight, range(done, count), filled)
             held = [n for n in range(begun, end) if (tail.kind[n] if n < there else row.kind[n - there]) == MEMORY]
             kept += [*held, *range(end, there + len(row.kind))]
             base += count
         begun, window, filled = there + len(row.kind), window + 1, 0
+        together = (together + whole) % windows.parallel
         if closing:
             break
     left = list(range(begun, there + len(row.kind)))

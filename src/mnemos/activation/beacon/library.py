@@ -48,19 +48,27 @@ class Library:
     The tokens of the documents are kept, for reading again: so they are forgotten with them, too. For one thread at a time.
     """
 
-    def __init__(self, beacons: Beacons, windows: Windows | None = None, first: Sequence[int] = (), apart: bool = False, chunk: int = 4096) -> None:
-        """`apart`: each document is read without those before it; `chunk`: tokens that are read at a time. Raises `Invalid` for eager memory tokens,
-        whose windows cannot end early."""
+    def __init__(self, beacons: Beacons, windows: Windows | None = None, first: Sequence[int] = (), apart: bool = False, chunk: int = 4096,
+                 fit: bool = False) -> None:  # fmt: skip
+        """`apart`: each document is read without those before it; `chunk`: tokens that are read at a time; `fit`: the ratio is the smallest by which
+        all documents fit the model (`Beacons.fitting`), and where it has to grow they are read again. Raises `Invalid` for eager memory tokens, whose
+        windows cannot end early."""
         self.windows = replace(windows or Windows(), sinks=len(first))
         if self.windows.eager or chunk < 1:
             raise Invalid("a library closes the window of each document: give windows that are not eager, and a chunk of 1 token or more")
-        self.beacons, self.first, self.apart, self.chunk = beacons, tuple(first), apart, chunk
-        self.memory = beacons.memory(self.windows)
+        self.beacons, self.first, self.apart, self.chunk, self.fit = beacons, tuple(first), apart, chunk, fit
+        if fit:
+            self.windows = replace(self.windows, ratio=None)
         self.parts: list[Document] = []
-        if first:
-            self._read(self.memory, self.first)
+        self._begin()
         self._open: Snapshot | None = None
         """The memory with the last window as it is, not closed, so that more of its document can follow."""
+
+    def _begin(self) -> None:
+        """An empty memory, of these windows."""
+        self.memory = self.beacons.memory(self.windows)
+        if self.first:
+            self._read(self.memory, self.first)
 
     @property
     def documents(self) -> tuple[str, ...]:
@@ -72,6 +80,8 @@ class Library:
         Raises `Invalid` for no tokens and where the model has no positions left; the library is then as before."""
         if not tokens:
             raise Invalid(f"document {shown(name)} has no tokens: give at least one")
+        if self.fit:
+            self._fit(name, len(tokens))
         before = self.memory.snapshot()
         goes_on = bool(self.parts) and self.parts[-1].name == name and self._open is not None
         try:
@@ -92,6 +102,24 @@ class Library:
         self.parts.append(part)
         self._open = None if self.apart else opened
         return part
+
+    def _fit(self, name: str, more: int) -> None:
+        """Makes room for so many tokens more: where the ratio has to change for that, all documents are read again."""
+        lengths = [len(part.tokens) for part in self.parts]
+        lengths = [*lengths[:-1], lengths[-1] + more] if self.parts and self.parts[-1].name == name else [*lengths, more]
+        windows = self.beacons.fitting(lengths, self.windows)
+        if windows != self.windows:
+            state, parts, opened, memory = self.windows, self.parts, self._open, self.memory
+            self.windows, self.parts, self._open, self.fit = windows, [], None, False
+            try:
+                self._begin()
+                for part in parts:
+                    self.memorise(part.name, part.tokens)
+            except BaseException:
+                self.windows, self.parts, self._open, self.memory = state, parts, opened, memory
+                raise
+            finally:
+                self.fit = True
 
     def join(self, other: Library) -> None:
         """Takes up the documents of another library after its own. Both read `apart`, so none of them has seen another. Raises `Invalid` where they
@@ -154,7 +182,7 @@ class Library:
 
     def dump(self) -> bytes:
         """The documents, and the memory of them, as one safetensors file."""
-        about = {"parts": [asdict(part) for part in self.parts], "first": self.first, "apart": self.apart}
+        about = {"parts": [asdict(part) for part in self.parts], "first": self.first, "apart": self.apart, "fit": self.fit}
         memory = torch.frombuffer(bytearray(saving.dump(self.memory, saving.fingerprint(self.beacons))), dtype=torch.uint8)
         data: bytes = write_tensors({"memory": memory}, {_KEY: json.dumps(about, sort_keys=True)})
         return data
@@ -168,7 +196,7 @@ class Library:
             memory = saving.load(beacons, tensors["memory"].numpy().tobytes(), fingerprint or saving.fingerprint(beacons))
             out = cls.__new__(cls)
             out.beacons, out.memory, out.windows, out.chunk, out._open = beacons, memory, memory.windows, 4096, None
-            out.first, out.apart = tuple(about["first"]), bool(about["apart"])
+            out.first, out.apart, out.fit = tuple(about["first"]), bool(about["apart"]), bool(about.get("fit"))
             out.parts = [Document(part["name"], tuple(part["tokens"]), part["start"], part["stop"], tuple(part["seen"])) for part in about["parts"]]
         except (ValueError, KeyError, TypeError) as error:
             raise Corrupt(f"these bytes are no library: {type(error).__name__}: {error}") from error

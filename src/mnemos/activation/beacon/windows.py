@@ -38,6 +38,9 @@ class Windows:
     come when the window is full: until then the model reads as if there were none, and what it says does not depend on the chunks it was given."""
     sinks: int = 0
     """First tokens of the stream that stay as they are in any case, before the first window (arXiv 2309.17453)."""
+    parallel: int = 1
+    """Whole windows, of those that are given at once, that are read without sight of each other, all after what was remembered before them; what is
+    read next sees all of them. So they could be read by as many machines, or in any order."""
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.sinks < 0:
@@ -49,6 +52,8 @@ class Windows:
                           f"{STEP!r}, not {self.coverage!r}")  # fmt: skip
         if self.place == INTERLEAVED and self.coverage == SEGMENT:
             raise Invalid("memory tokens that see only their own segment have to be appended: give place='appended'")
+        if self.parallel < 1:
+            raise Invalid(f"windows are read {self.parallel} at a time: give 1, one after the other, or more")
         if self.eager and self.place != INTERLEAVED:
             raise Invalid("only interleaved memory tokens can come before their window is full: give place='interleaved' with eager")
 
@@ -90,7 +95,10 @@ class Windows:
 
     def describe(self) -> dict[str, Any]:
         """Plain values, as JSON has them."""
-        return asdict(self) | {"ratio": list(self.ratio) if isinstance(self.ratio, tuple) else self.ratio}
+        values = asdict(self) | {"ratio": list(self.ratio) if isinstance(self.ratio, tuple) else self.ratio}
+        if self.parallel == 1:
+            del values["parallel"]  # what was described before there was such a field is the same
+        return values
 
     @classmethod
     def described(cls, values: dict[str, Any]) -> Windows:
@@ -99,13 +107,19 @@ class Windows:
         return cls(**{**values, "ratio": tuple(ratio) if isinstance(ratio, list) else ratio})
 
 
-def smallest_ratio(tokens: int, positions: int, size: int = 2048, ratios: Sequence[int] = RATIOS) -> int | None:
-    """The smallest ratio by which so many tokens, in windows of `size`, fit `positions` of a model, one more window for the question among them;
-    None where they fit as they are. Raises `Invalid` where none suffices."""
-    if tokens + size <= positions:
+def smallest_ratio(tokens: int | Sequence[int], positions: int, size: int = 2048, ratios: Sequence[int] = RATIOS, sinks: int = 0) -> int | None:
+    """The smallest ratio by which so many tokens, in windows of `size` after `sinks`, fit `positions` of a model, one more window for the question
+    among them; None where they fit as they are. Several numbers: of documents, each of which has windows of its own, and ends its last. Raises
+    `Invalid` where none suffices."""
+    each = (tokens,) if isinstance(tokens, int) else tuple(tokens)
+    if sinks + sum(each) + size <= positions:
         return None
     for ratio in sorted(ratios):
-        if size % ratio == 0 and tokens // size * (size // ratio) + size + size // ratio <= positions:
+        if isinstance(tokens, int):
+            held = tokens // size * (size // ratio)  # what does not fill a window is of the one more
+        else:
+            held = sum(length // size * (size // ratio) + -(-(length % size) // ratio) for length in each)
+        if size % ratio == 0 and sinks + held + size + size // ratio <= positions:
             return ratio
-    raise Invalid(f"{tokens:,} tokens do not fit {positions:,} positions at any ratio of {', '.join(map(str, sorted(ratios)))} with windows of "
+    raise Invalid(f"{sum(each):,} tokens do not fit {positions:,} positions at any ratio of {', '.join(map(str, sorted(ratios)))} with windows of "
                   f"{size:,}: give larger ratios, smaller windows, or a model with more positions")  # fmt: skip
