@@ -202,7 +202,7 @@ def asking(options: Options) -> Measured:
     checks, table = [], {}
     for order in ("context", "reuse"):
         its = [row for row in rows if row.order == order]
-        ratio = bootstrap_ratio([row.kept for row in its], [row.full for row in its], [row.group for row in its], options.rng())
+        ratio = bootstrap_ratio([row.kept for row in its], [row.full for row in its], [row.question for row in its], options.rng())
         same = float(np.mean([row.same for row in its]))
         checks.append(Check.of(f"time to the first token with what was kept ÷ without, order {order!r}", ratio, KEPT, at_least=False))
         checks.append(Check(f"greedy answers that are the same, order {order!r}", same, 1.0, n=len(its)))
@@ -218,7 +218,8 @@ def asking(options: Options) -> Measured:
 class Row:
     """One question: processor seconds to the first token with what was kept and without, both with the search, and what was said of it."""
 
-    group: int
+    question: tuple[int, int, int]
+    """Group, turn and document: it is asked twice."""
     order: str
     kept: float
     full: float
@@ -241,7 +242,7 @@ def _asked(model: LocalModel, order: str, group: int, turns: int, seed: int) -> 
             space.add(language.text(session.context))
         for _ in range(2):
             for turn in range(turns):
-                for session in sessions:
+                for number, session in enumerate(sessions):
                     question = language.text(session.turns[turn].question)
                     start, keeping.seconds = time.process_time(), 0.0
                     told = space.kv.ask(question, how, max_tokens=8)
@@ -253,7 +254,7 @@ def _asked(model: LocalModel, order: str, group: int, turns: int, seed: int) -> 
                     full = time.process_time() - start
                     assert len(prompt) == told.reused.tokens
                     same = [row.tokens for row in told.run()] == [row.tokens for row in model.generate((), read, max_tokens=8).run()]
-                    out.append(Row(group, order, kept, full, same, len(prompt), told.reused.taken, told.reused.saved or 0.0))
+                    out.append(Row((group, turn, number), order, kept, full, same, len(prompt), told.reused.taken, told.reused.saved or 0.0))
     return out
 
 

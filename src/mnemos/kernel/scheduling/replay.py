@@ -39,7 +39,7 @@ def replay(log: Mapping[str, Any]) -> list[Decision]:
                 scheduler.use(tier, key, size, scene=scene, priority=priority, line=line)
             elif kind == "offer":
                 tier, key, size, uses, line, settings, known, times[0] = values
-                cost = None if known is None else Cost(*known, size)
+                cost = None if known is None else Cost(known[0], known[1], known[2], size)
                 scheduler.offer(tier, key, size, uses, line=line, settings=Foresight(*settings), known=cost)
             else:
                 steps[kind](*values)
