@@ -37,4 +37,5 @@ class LandmarkAttention(nn.Module):
         rotary = Rotary(plain.layout, plain.frequencies.to(states.device), plain.scaling.to(states.device))
         query, key, value = (each(states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for each in (self.q_proj, self.k_proj, self.v_proj))
         mixed = attend(rotary.rotate(query, places), rotary.rotate(key, places), value, self.block, **options)
-        return self.o_proj(mixed.flatten(2))  # type: ignore[no-any-return]
+        out: Tensor = self.o_proj(mixed.flatten(2))
+        return out
