@@ -178,6 +178,13 @@ BENCHMARKS: dict[str, Benchmark] = {
             _at("summary"),
         ),
         Benchmark(
+            "redundancy",
+            "UNComp, arXiv 2410.03090 (entropy), of embeddings",
+            "The more of a space is said again, the lower the entropy of its embeddings; and topics in which something is said again stand above "
+            "others.",
+            _at("redundancy"),
+        ),
+        Benchmark(
             "reader",
             "extractive question answering (SQuAD, arXiv 1606.05250), here without a language model",
             "Without a language model, the best span from gold evidence has at least twice the F1 of the first entity or the longest sentence on six "
