@@ -20,6 +20,7 @@ try:
 except ImportError:  # where it is not there, a file that is open cannot be removed
     fcntl = None  # type: ignore[assignment]
 
+_LOCKS = fcntl is not None
 CHUNK_KEY = "mnemos.chunk"
 """What a chunk says of itself stands under this key in the metadata of its safetensors."""
 _SUFFIX, _HALF = ".safetensors", ".new"
@@ -139,7 +140,7 @@ def _write_whole(path: Path, data: bytes) -> None:
     """Through a file beside it, which is locked meanwhile, so that others know it from what a killed writer left."""
     while True:
         with open(path.with_name(f"{path.stem}.{secrets.token_hex(4)}{_HALF}"), "xb") as file:
-            if fcntl is not None:
+            if _LOCKS:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if not os.fstat(file.fileno()).st_nlink:  # it was taken for such before it was locked
                     continue
@@ -147,7 +148,7 @@ def _write_whole(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-                if fcntl is None:
+                if not _LOCKS:
                     file.close()
                 os.replace(file.name, path)
             finally:
@@ -158,7 +159,7 @@ def _write_whole(path: Path, data: bytes) -> None:
 def _sweep(path: Path) -> None:
     """Removes what was half written, unless somebody is writing it."""
     with contextlib.suppress(FileNotFoundError, PermissionError, BlockingIOError):
-        if fcntl is None:
+        if not _LOCKS:
             path.unlink()
             return
         with open(path, "rb") as file:

@@ -1,7 +1,8 @@
 """A KV memory as bytes, and back: what goes on from a loaded memory is what would have gone on from the saved one, bit for bit.
 
 The form is one safetensors file. Its metadata hold a JSON object: the format, the fingerprint of the model, what the policy is, and of every layer
-the counters, the plain values of its notes and parts, and how they are called among the tensors. Nothing in a file is ever run.
+the counters, the plain values of its notes and parts, and how they are called among the tensors. Nothing in a file is ever run. That keys and values
+are still those that were written is not looked at here: the store's payloads and the chunks of prefixes have digests of their own.
 """
 
 from __future__ import annotations

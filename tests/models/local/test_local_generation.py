@@ -209,6 +209,15 @@ def test_a_stream_that_is_left_alone_holds_its_keys_and_values_no_longer() -> No
         gc.enable()
 
 
+def test_a_cache_of_another_model_is_refused_where_that_shows() -> None:
+    config = FAMILIES["llama"]()
+    config.num_hidden_layers += 1
+    with pytest.raises(Invalid, match="of another model"):
+        LocalModel.random(config).prefill(tokens(3), LLAMA.prefill(tokens(20)).cache)
+    with pytest.raises(Invalid, match="stop is a sequence of texts"):
+        LLAMA.generate(tokens(3), stop=[1])  # type: ignore[list-item]
+
+
 def test_a_stream_that_broke_is_over() -> None:
     stream = LLAMA.generate(tokens(20), max_tokens=10, ends=(), cancelled=lambda: 1 / 0)  # type: ignore[arg-type, return-value]
     with pytest.raises(ZeroDivisionError):

@@ -248,7 +248,7 @@ class LocalModel:
         prompt that leaves no room.
         """
         check_sampling(sampling)
-        if isinstance(stop, str) or not all(stop):
+        if isinstance(stop, str) or not all(isinstance(each, str) and each for each in stop):
             raise Invalid("stop is a sequence of texts, none of them empty: use stop=[\"…\"]")
         if stop and self._tokenizer is None:
             raise Invalid("stop sequences are found in the text, and this model has no tokenizer: end by tokens (`ends`), or pass tokenizer=…")
@@ -307,6 +307,10 @@ class LocalModel:
         """What has been read, and the rows to read: what was pending, then `tokens`; with `begun`, none where logits are there. Raises `Invalid`."""
         if chunk is not None and chunk < 1:
             raise Invalid(f"chunk is {chunk}: use at least 1 token, or None for all at once")
+        if cache is not None and not isinstance(cache, Prefilled) and cache.get_seq_length():
+            there, own = len(cache.layers), len(DynamicCache(config=self._module.config).layers)
+            if own and there != own:
+                raise Invalid(f"the cache has {there} layers, and those of this model have {own}: it is of another model, so read the tokens again")
         past, rows = resumed(self.new_cache() if cache is None else cache, rows_from(tokens))
         if any(rows) or past.logits is None or not begun:
             check_rows(past, rows, self._vocabulary, self._window_of(past))
