@@ -183,7 +183,8 @@ def _texts(shelf: KVShelf, model: LanguageModel, context: Context, budget: int) 
     kept = {entry.source for entry in shelf.entries() if entry.state == "ready" and not entry.digest}
     with system.snapshot() as snapshot:
         known, now = snapshot.heat(ids), system.clock()
-    texts, left = [], budget
+    texts: list[_Text] = []
+    left = budget
     for hit, id in sorted(zip(context.hits, ids, strict=True), key=lambda each: -each[0].score):
         tokens, head = tokens_of(model, hit.cube.text)
         if len(tokens) - head <= left or not texts:
