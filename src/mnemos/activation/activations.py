@@ -30,6 +30,8 @@ LONGEST = 1024
 """A gap counts as no longer: eight windows of 128, so that one activation by accident does not hold a token for ever."""
 THRESHOLD, CALLS, CALLED = "lazy.threshold", "lazy.calls", "lazy.called"
 """Notes, where the threshold is found out: what it is [B, G, 1], activations [B, G, 1] since it was last looked at, and in how many steps."""
+PUT_OFF = 1 / 3
+"""A score between those of what is due, which are larger than 1 / 2, and of what never came back in two steps or more."""
 LOOKED_AT, FACTORS, HIGHEST = 16, (0.25, 8.0), 0.5
 """The threshold is looked at after so many steps or more; how far it moves at a time; and the most that it becomes."""
 MAX, MEAN = "max", "mean"
@@ -90,7 +92,16 @@ def activate(last: Tensor, gap: Tensor, attention: Tensor, threshold: float | Te
 def recurrence_scores(last: Tensor, gap: Tensor, step: int, interval: bool = True, age: bool = True,
                       patience: float = PATIENCE) -> Tensor:  # fmt: skip
     """The score of each token [...] (`mnemos.base.recurrence.scores`), float32."""
-    return recurrence.scores(torch, (step - last).float(), gap.float(), interval, age, patience)  # type: ignore[no-any-return]
+    return recurrence.scores(torch, (step - last).float(), gap.float(), interval, age, patience)
+
+
+def put_off(scores: Tensor, last: Tensor, gap: Tensor, step: int, ahead: int, margin: float, eager: bool = False,
+            patience: float = PATIENCE) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The scores of tokens where what goes comes back in time, and which of them are expected no sooner than in `ahead` steps. Nobody misses these
+    until then: they are worth less than what is due sooner and, where that is `eager`, than anything; the later, the less."""
+    waits = recurrence.returns(last, gap, margin)[0] - step
+    later = recurrence.is_due(torch, step - last, gap, patience) & (waits > ahead)
+    return torch.where(later, (-1 if eager else PUT_OFF) - waits / 2**16, scores), later
 
 
 @dataclass(frozen=True)

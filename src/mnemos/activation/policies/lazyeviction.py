@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mnemos.activation import evictions
-from mnemos.activation.activations import GAP, LAST, Recurrence
+from mnemos.activation.activations import GAP, LAST, Recurrence, put_off
 from mnemos.activation.chunks import place_of
 from mnemos.activation.demoted import SLOT, Copies, Demoted
 from mnemos.activation.layer import MemoryLayer
@@ -32,7 +32,7 @@ from mnemos.activation.policy import PROTECTED, UNIFORM, Budget, Policy, Pruning
 from mnemos.activation.tail import BLOCK
 from mnemos.activation.view import View
 from mnemos.base.errors import Invalid
-from mnemos.base.recurrence import MARGIN, is_due, returns
+from mnemos.base.recurrence import MARGIN, is_due
 
 if TYPE_CHECKING:
     from mnemos.activation.memory import KVMemory
@@ -54,12 +54,13 @@ class Lazy(Pruning):
     and count in the budget.
 
     `demote`: what goes lies far, in the host's memory or, with `folder`, in files there, and comes back when it is expected before the next eviction,
-    `margin` of its gap early; then what is expected later than that goes first, whatever its score. `audit`: so many evictions of each row are noted
-    by each layer (`mnemos.activation.evictions`); 0: none."""
+    `margin` of its gap early; of what is due, what is expected later than that goes first then, and with `eager`, of everything. `audit`: so many
+    evictions of each row are noted by each layer (`mnemos.activation.evictions`); 0: none."""
 
     protect: bool = False
     demote: bool = False
     margin: float = MARGIN
+    eager: bool = False
     folder: str | None = None
     audit: int = 0
 
@@ -138,9 +139,8 @@ class Lazy(Pruning):
         reasons = reasons.masked_fill(~due, evictions.SILENT).masked_fill(gap == 0, evictions.ONCE)
         places = None
         if self.demote:
-            waits = returns(last, gap, self.margin)[0] - layer.seen
-            later = due & (waits > window)
-            rated, reasons = torch.where(later, -1 - waits / 2**16, rated), reasons.masked_fill(later, evictions.LATER)
+            rated, later = put_off(rated, last, gap, layer.seen, window, self.margin, self.eager, self._recurrence.patience)
+            reasons = reasons.masked_fill(later, evictions.LATER)
             if isinstance(far := layer.aside.get(Demoted.kind), Demoted):
                 far = layer.aside[Demoted.kind] = far.passed(layer.seen - window, layer.seen)
                 places = far.expected(layer.seen, window, self.margin, (budget - int(staying.sum(-1).max())) // 2)
@@ -237,7 +237,7 @@ class Lazy(Pruning):
         return True
 
     def describe(self) -> dict[str, Any]:
-        more = {"demote": self.demote, "margin": self.margin, "audit": self.audit} if self._notes_what_goes else {}
+        more = {"demote": self.demote, "margin": self.margin, "eager": self.eager, "audit": self.audit} if self._notes_what_goes else {}
         return {**super().describe(), "protect": self.protect, **more}
 
     def _within(self, window: int, layer: MemoryLayer) -> int:
@@ -279,11 +279,11 @@ def copies(memory: KVMemory) -> Copies:
 
 
 def make(tokens: int, window: int = 0, sinks: int = 4, protect: bool = False, threshold: float | None = None, demote: bool = False,
-         margin: float = MARGIN, folder: str | None = None, audit: int = 0, **terms: Any) -> Policy:  # fmt: skip
+         margin: float = MARGIN, eager: bool = False, folder: str | None = None, audit: int = 0, **terms: Any) -> Policy:  # fmt: skip
     """Holds `tokens` and, between evictions, up to `window` more (0: found out while generating). `sinks` tokens from the beginning stay, or, with
-    `protect`, all of the prompt. `demote`, `margin`, `folder` and `audit` are those of `Lazy`, `terms` those of `Recurrence`."""
+    `protect`, all of the prompt. `demote`, `margin`, `eager`, `folder` and `audit` are those of `Lazy`, `terms` those of `Recurrence`."""
     least = max(window, LEAST_WINDOW if not window else 0)
     if window < 0 or tokens <= least + sinks:
         raise Invalid(f"a budget of {tokens} tokens has no room beside a window of {window or least} and {sinks} sinks")
     return Lazy(Recurrence(threshold, **terms), Budget(tokens), recent=max(1, window), sinks=sinks, every=window, protect=protect, demote=demote,
-                margin=margin, folder=folder, audit=audit)  # fmt: skip
+                margin=margin, eager=eager, folder=folder, audit=audit)  # fmt: skip
