@@ -41,7 +41,7 @@ def test_it_runs_by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert slower["threshold"] == 1
     (lists,) = (rows for name, rows in result.details["tables"].items() if name.startswith("Landmarks found by lists"))
     assert set(lists) == {"400, drifting", "900, drifting"}
-    assert lists["900, drifting"]["near, share of landmarks"] == pytest.approx(1 / 64 + 60 / 900 + 61 / 900 / 64, abs=1e-3)
+    assert lists["900, drifting"]["near, share of landmarks"] == pytest.approx(1 / 64 + 120 / 900 + 121 / 900 / 64, abs=1e-3)
     rows = result.details["tables"]["CPU time of a step"]
     assert rows["landmarks, 5 blocks"]["KB brought"] == 2.5 * rows["landmarks, 2 blocks"]["KB brought"] == 1000
 

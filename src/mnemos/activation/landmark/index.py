@@ -22,9 +22,9 @@ from mnemos.activation.shadow.selection import ABSENT
 from mnemos.index.spann.kmeans import balanced_kmeans, nearest_centres
 
 EXACT, LISTS = "exact", "lists"
-PER_ROOT = 2
+PER_ROOT = 4
 """Lists for each √n of n landmarks: so many that a query spends about as much on centres as on what their lists hold."""
-SAMPLES, ROUNDS = 16, 8
+SAMPLES, ROUNDS = 8, 8
 """Keys that clusters are found by, for each of them, and rounds of k-means at most."""
 LATE = 1024
 """New landmarks that all queries are compared with before they are put into lists."""
