@@ -72,8 +72,8 @@ def placed(positions: Tensor | None, mask: Tensor | None, seen: int, keys: Tenso
 
 
 def by_token(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None,
-             positions: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]]:  # fmt: skip
-    """The same for one new token after another. Raises `Invalid` where they do not simply follow one another."""
+             positions: Tensor | None) -> Iterator[tuple[tuple[Tensor, Tensor, Tensor], Tensor | None, Tensor | None]]:  # fmt: skip
+    """Queries, keys and values, mask, and positions of one new token after another. Raises `Invalid` where they do not simply follow one another."""
     if mask is not None:
         there = mask[:, 0].diagonal(dim1=-2, dim2=-1)
         expected = torch.ones_like(mask[0, 0]).tril() & there[:, None]
@@ -82,8 +82,8 @@ def by_token(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None,
                           "each branch to a fork of the memory")  # fmt: skip
     for at in range(queries.shape[2]):
         one = slice(at, at + 1)
-        yield (queries[:, :, one], keys[:, :, one], values[:, :, one], None if mask is None else mask[:, :, one, one],
-               None if positions is None else positions[:, one])  # fmt: skip
+        own, where = None if mask is None else mask[:, :, one, one], None if positions is None else positions[:, one]
+        yield (queries[:, :, one], keys[:, :, one], values[:, :, one]), own, where
 
 
 def _asking(tail: Tail, start: int, stop: int, new: int) -> Tensor:

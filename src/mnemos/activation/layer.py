@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -74,8 +73,7 @@ class MemoryLayer(CacheLayerMixin):
                           "and where a forward pass was broken off, its memory is half written: read again")  # fmt: skip
         if not self.is_initialized:
             left = self.policy.left(self.number)
-            both = (key_states, value_states) if left is None else (left.of_heads(key_states), left.of_heads(value_states))
-            self.lazy_initialization(*both)
+            self.lazy_initialization(*((key_states, value_states) if left is None else map(left.of_heads, (key_states, value_states))))
         kwargs["memory"], self._waits = self, True
         self._said = {name: kwargs[name] for name in self.policy.said if kwargs.get(name) is not None}
         return key_states, value_states
@@ -165,12 +163,13 @@ class MemoryLayer(CacheLayerMixin):
         self._waits = False
         left = self.policy.left(self.number)
         if left is None:
-            return self._attend(queries, keys, values, mask, scaling, positions, softcap)
+            return self.go_on(queries, keys, values, mask, scaling, positions, softcap)
         queries, keys, values = left.of_queries(queries), left.of_heads(keys), left.of_heads(values)
-        return left.whole(self._attend(queries, keys, values, mask, scaling, positions, softcap))
+        return left.whole(self.go_on(queries, keys, values, mask, scaling, positions, softcap))
 
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scaling: float, positions: Tensor | None,
-                softcap: float | None) -> Tensor:  # fmt: skip
+    def go_on(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, scaling: float, positions: Tensor | None,
+              softcap: float | None) -> Tensor:  # fmt: skip
+        """`attend`, of the heads that the policy has left."""
         new = queries.shape[2]
         decodes = new <= self.drafts and self.seen > 0 and self.ends_prompt is None
         if decodes and not self.settled:
@@ -201,7 +200,7 @@ class MemoryLayer(CacheLayerMixin):
             self.settled = False
         if self.tail.length != held:
             self._count()
-        same = self.tail.length == held and len(self.parts) == len(before) and all(map(operator.is_, self.parts, before))
+        same = self.tail.length == held and len(self.parts) == len(before) and all(a is b for a, b in zip(self.parts, before, strict=True))
         self.loose = self.loose + new if same else 0
         if self.ends_prompt:
             self.settle()
@@ -212,9 +211,9 @@ class MemoryLayer(CacheLayerMixin):
                     softcap: float | None) -> Tensor:  # fmt: skip
         """Generated tokens that were given at once: each is attended to, and the policy hears of it, as if it had come by itself."""
         said, outputs = self._said, []
-        for at, (*states, own, where) in enumerate(by_token(queries, keys, values, mask, positions)):
+        for at, (states, own, where) in enumerate(by_token(queries, keys, values, mask, positions)):
             self._said = {name: its[:, at : at + 1] for name, its in said.items()}
-            outputs.append(self._attend(*states, own, scaling, where, softcap))
+            outputs.append(self.go_on(*states, own, scaling, where, softcap))
         return torch.cat(outputs, 1)
 
     # What policies use
@@ -282,7 +281,8 @@ class MemoryLayer(CacheLayerMixin):
 
     def _count(self) -> None:
         if self.landlord is not None:
-            self.landlord.count(self.number, sum(each.nbytes().near for each in (*self.parts, *self.aside.values())))
+            aside = sum(its.nbytes().near for its in self.aside.values())
+            self.landlord.count(self.number, aside + sum(part.nbytes().near for part in self.parts))
 
     # What owners use
 
@@ -320,7 +320,8 @@ class MemoryLayer(CacheLayerMixin):
         if not self.is_initialized:
             return Bytes()
         own = size_of(*self.recent.tensors().values(), *(note for note in self.notes.values() if isinstance(note, Tensor)))
-        return sum((each.nbytes() for each in (*self.parts, *self.aside.values())), self.tail.nbytes() + Bytes(own))
+        parts = sum((part.nbytes() for part in self.parts), self.tail.nbytes() + Bytes(own))
+        return sum((its.nbytes() for its in self.aside.values()), parts)
 
     def held(self) -> list[list[set[int]]]:
         """For each row and each head, the positions of the tokens that can still be attended to; no rows where nothing was read."""

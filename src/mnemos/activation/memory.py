@@ -133,8 +133,10 @@ class KVMemory(Cache):
         would be had they never come, for which it is read again where need be (`rollback.count`, `.seconds`). Raises `Invalid` for a positive number,
         for more than there are, and, with nothing changed, where they cannot be taken back."""
         count = -tokens_to_remove
-        if count < 0 or count > self.get_seq_length():
-            raise Invalid(f"crop({tokens_to_remove}): give how many of {self.get_seq_length()} tokens to take back as a negative number")
+        if count < 0:
+            raise Invalid(f"crop({tokens_to_remove}): give how many tokens to take back as a negative number")
+        if count > self.get_seq_length():
+            raise Invalid(f"cannot take back {count} tokens: there are {self.get_seq_length()}")
         why = next((why for layer in self.layers if (why := _refusal(layer, count, self.rollback is not None))), None)
         if why is not None and self.rollback is not None:
             self.rollback.rebuild(self, count)

@@ -99,7 +99,9 @@ class Rollback:
         """Says which tokens [B, n] a memory holds that was read without this (loaded, say): one prompt, of which all was read, and `generated` tokens
         after it, one by one."""
         prompt = ids.shape[1] - generated
-        self.events = [Given(_kept(ids[:, :prompt])), SETTLED] + ([Given(_kept(ids[:, prompt:]), generated=True)] if generated else [])
+        self.events = [Given(_kept(ids[:, :prompt])), SETTLED]
+        if generated:
+            self.events.append(Given(_kept(ids[:, prompt:]), generated=True))
 
     def clear(self) -> None:
         """The memory is empty."""

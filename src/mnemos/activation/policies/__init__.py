@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any
 
 from mnemos.activation.policy import Policy
+from mnemos.activation.rationing import check
 from mnemos.base.errors import Invalid
 
 MODULES = {
@@ -38,13 +39,22 @@ MODULES = {
 PLANS = ("uncomp", "kivi")
 """Policies that know themselves what to do with a plan of heads; of any other the budget is divided by it."""
 
+BY_THEMSELVES = ("shadowkv", "blocks", "landmark", "ashape", "trishape", "topblocks")
+"""Policies that know themselves what to do with a share of bytes, or hand it on; parameters of any other are tried until they keep it."""
+CHOSEN = {"kivi": ("bits", "plan"), "think": ("share", "values")}
+"""Options that a share of bytes chooses; of other policies tokens."""
+
 
 def policy(name: str, **options: Any) -> Policy:
-    """The policy of that name; `plan`: a `calibration.Plan` by which heads keep unequally much. Raises `Invalid` for a name that is none, or options
-    that it does not take."""
+    """The policy of that name; `plan`: a `calibration.Plan` by which heads keep unequally much; `near`: the share of the full cache's bytes that it
+    may hold near (`rationed.within`). Raises `Invalid` for a name that is none, or options that it does not take."""
     if name not in MODULES:
         raise Invalid(f"no KV policy is named {name!r}; there are {', '.join(sorted(MODULES))}")
     make: Callable[..., Policy] = import_module(f"{__name__}.{MODULES[name]}").make
+    near = None if name in BY_THEMSELVES else options.pop("near", None)
+    check(near, name, options, CHOSEN.get(name, ("tokens", "share")))
+    if near is not None and "tokens" in signature(make).parameters:
+        options["tokens"] = 2**30
     plan = None if name in PLANS else options.pop("plan", None)
     try:
         signature(make).bind(**options)
@@ -55,8 +65,12 @@ def policy(name: str, **options: Any) -> Policy:
         made = make(**options)
     except TypeError as error:
         raise Invalid(f"the KV policy {name!r}: an option has a value of another type than it takes: {error}") from error
-    if plan is None:
-        return made
-    from mnemos.activation.planned import planned  # which policies are made of
+    if plan is not None:
+        from mnemos.activation.planned import planned  # which policies are made of
 
-    return planned(made, plan)
+        made = planned(made, plan)
+    if near is None:
+        return made
+    from mnemos.activation.rationed import within  # which policies are made of
+
+    return within(made, near)
