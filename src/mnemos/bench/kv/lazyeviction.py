@@ -12,6 +12,7 @@ import torch
 from mnemos.activation.memory import KVMemory
 from mnemos.activation.policies import policy
 from mnemos.activation.policy import Policy
+from mnemos.base.recurrence import MARGIN
 from mnemos.base.stats import bootstrap_ratio
 from mnemos.bench.kv.inject import model_of
 from mnemos.bench.kv.ledgers import NOTE, ledgers
@@ -19,6 +20,7 @@ from mnemos.bench.kv.recurrence import (
     Score,
     Shape,
     Trace,
+    demoting,
     falling,
     h2o,
     hit_rate,
@@ -37,6 +39,8 @@ from mnemos.bench.threads import one_thread
 
 WINDOW, THRESHOLD = 80, 5e-4
 BUDGETS = (200, 260, 320)
+DEMOTED = ((200, 80), (150, 32), (100, 32))
+"""Tokens near and steps between evictions with which dropping is compared with putting aside."""
 LEAST, OVER_RAAS, OVER_H2O, SHIFT = 0.90, 0.15, 0.40, 0.05
 """At the smallest budget: hits; hits more than RaaS and than H2O, both with the same window; and what halving or doubling a setting may change."""
 OVERHEAD, LAGGED = 0.15, 0.6
@@ -79,6 +83,12 @@ def traces(options: Options) -> Measured:
     short = [made(Shape(gap=6, spread=0.3, least=3, most=10), options.seed + seed) for seed in range(count)]
     control = {name: _hits(short, score, BUDGETS[0]) for name, score in ARMS.items()}
     n = sum(len(tokens) for trace in made_ones for tokens in trace.returns)
+    far = {
+        f"{tokens} tokens, every {window}{', eager' if eager else ''}": _demoted(made_ones, tokens, window, eager)
+        for tokens, window in DEMOTED
+        for eager in (False, True)
+    }
+    most, least = far[f"{BUDGETS[0]} tokens, every {WINDOW}"], far[f"{DEMOTED[-1][0]} tokens, every {DEMOTED[-1][1]}"]
     checks = [
         Check(f"returns hit at {first}", ours, LEAST, baseline=table["RaaS"][first], n=n),
         Check(f"… more than RaaS with the same window, at {first}", ours - table["RaaS"][first], OVER_RAAS, n=n),
@@ -90,8 +100,26 @@ def traces(options: Options) -> Measured:
         Check("hits lost where a given window is doubled (of 200 tokens it keeps the 160 newest)", -shifts[settings[1]], n=n),
         Check("hits lost where it is halved", -shifts[settings[0]], n=n),
         Check("hits more than RaaS where returns come within 10 steps (no gain to be had)", control["LazyEviction"] - control["RaaS"], n=n),
+        Check(f"hits more than by dropping, where what goes lies far and comes back, at {first}", most["far"] - most["dropped"], 0.0, n=n),
+        Check(f"… with {DEMOTED[-1][0]} tokens, every {DEMOTED[-1][1]}", least["far"] - least["dropped"], 0.0, n=n),
     ]  # fmt: skip
-    return checks, {"returns that are hit": table, "returns within 10 steps": {name: {"hits": hits} for name, hits in control.items()}}
+    shown = {"returns that are hit": table, "returns within 10 steps": {name: {"hits": hits} for name, hits in control.items()}}
+    return checks, {**shown, "what goes lies far": far}
+
+
+def _demoted(traces: Sequence[Trace], budget: int, window: int, eager: bool) -> dict[str, float]:
+    """Of dropping and of demoting with the same tokens near; copies are of 1,000 steps."""
+    found = [demoting(trace, budget, window, MARGIN, eager) for trace in traces]
+    copies, steps = [each.copies for each in found], sum(len(trace.rows) for trace in traces) / 1000
+    brought = sum(each.brought for each in copies)
+    return {
+        "dropped": _hits(traces, lazy, budget, window),
+        "far": float(np.mean([each.hits for each in found])),
+        "of tokens that came back": float(np.mean([each.came_back for each in found])),
+        "brought": brought / steps,
+        "used, of those that went again": sum(each.used for each in copies) / max(1, sum(each.used + each.wasted for each in copies)),
+        "expected while far": sum(each.missed for each in copies) / steps,
+    }
 
 
 def _hits(traces: Sequence[Trace], score: Score, budget: int, window: int | None = WINDOW, threshold: float = THRESHOLD) -> float:

@@ -14,7 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mnemos.activation.activations import activate, recurrence_scores
+from mnemos.activation.activations import GAP, LAST, activate, put_off, recurrence_scores
+from mnemos.activation.chunks import Host
+from mnemos.activation.demoted import SLOT, Copies, Demoted
+from mnemos.activation.parts import Dense, joined
 from mnemos.activation.policies.lazyeviction import LEAST_WINDOW, QUANTILE
 
 Floats = NDArray[np.float64]
@@ -163,3 +166,40 @@ def hit_rate(trace: Trace, score: Score, budget: int, window: int | None, thresh
             scores[held.tokens > prompt + step - 1 - wait] = torch.inf
             held = held.take(scores.topk(budget).indices.sort().values)
     return hits / max(1, found)
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Shares of the returns of a trace: that found their token near; that found it near because it had come back; and what was copied for it."""
+
+    hits: float
+    came_back: float
+    copies: Copies
+
+
+def demoting(trace: Trace, budget: int, window: int, margin: float, eager: bool, threshold: float = 5e-4) -> Returns:
+    """`hit_rate` of LazyEviction where what goes lies far and comes back when it is expected, by the policy's own far store (keys are the tokens)."""
+    prompt, hits, found, again = trace.prompt, 0, 0, 0
+    tokens = torch.arange(prompt, dtype=torch.float32).view(1, 1, -1, 1)
+    near = Dense(tokens, tokens, tokens[..., 0].int(), [0], {name: torch.zeros(1, 1, prompt, dtype=torch.int32) for name in (LAST, GAP, SLOT)})
+    far = Demoted.none(near, Host())
+    for step, (row, returns) in enumerate(zip(trace.rows, trace.returns, strict=True), 1):
+        place = prompt + step - 1
+        one = torch.full((1, 1, 1, 1), float(place))
+        near = joined([near, Dense(one, one, one[..., 0].int(), [0], {name: torch.zeros(1, 1, 1, dtype=torch.int32) for name in near.marks})])
+        held = near.positions[0, 0].numpy()
+        back = held[(near.marks[SLOT][0, 0] > 0).numpy()]
+        hits, found, again = hits + int(np.isin(returns, held).sum()), found + len(returns), again + int(np.isin(returns, back).sum())
+        last, gap = near.marks[LAST], near.marks[GAP]
+        last.masked_fill_(last == 0, step)
+        activate(last, gap, torch.from_numpy(row)[held][None, None].float(), threshold, step)
+        if step % window or near.length <= budget:
+            continue
+        recent = near.positions > place - window
+        scores, _ = put_off(recurrence_scores(last, gap, step), last, gap, step, window, margin, eager)
+        brought, far = far.passed(step - window, step).bring(far.expected(step, window, margin, (budget - window) // 2), near)
+        order = scores.masked_fill(recent, torch.inf).topk(near.length, -1).indices
+        gone = order[..., budget - brought.length :]
+        far = far.put(near.take(gone), step)
+        near = joined([brought, near.take(order[..., : budget - brought.length].sort(-1).values)])
+    return Returns(hits / max(1, found), again / max(1, found), far.copies)
