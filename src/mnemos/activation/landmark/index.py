@@ -30,7 +30,8 @@ LATE = 1024
 """New landmarks that all queries are compared with before they are put into lists."""
 SAME = 64 * torch.finfo(torch.float32).eps
 """How far keys may be from their mean, as a share of the largest, to be all the same but for rounding: as all are in a model's first layer."""
-Floats, Ints = NDArray[np.float32], NDArray[np.int64]
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 
 
 class Index(Protocol):
@@ -235,7 +236,7 @@ def _stacked(lines: list[list[_Line]], device: torch.device) -> dict[str, Tensor
     order = np.stack([np.pad(line.order, (0, most - len(line.order)), constant_values=ABSENT) for line in every])
     starts = np.stack([np.pad(line.starts, (0, lists - len(line.centres)), "edge") for line in every])
     types = (np.float32, np.int32, np.int32)
-    its = [torch.from_numpy(each.astype(kind)).to(device) for each, kind in zip((centres, order, starts), types, strict=True)]
+    its = [torch.from_numpy(np.asarray(each, kind)).to(device) for each, kind in zip((centres, order, starts), types, strict=True)]
     return {name: tensor.unflatten(0, (len(lines), -1)) for name, tensor in zip(_TENSORS, its, strict=True)}
 
 

@@ -217,10 +217,10 @@ def reuse(options: Options) -> Measured:
                 "KB copied": part.statistics.copied / part.statistics.steps / 1024,
                 "KB near": part.nbytes().near / 1024,
             }
-    n, kept, anew = rounds * (BLOCK + 1), rows["memory, kept"], rows["memory, anew"]
+    n, again, anew = rounds * (BLOCK + 1), rows["memory, kept"], rows["memory, anew"]
     return [
-        Check("blocks of a step that were near already, random walk", kept["near already"], HITS, n=n),
-        Check("bytes copied, share of copying all", kept["KB copied"] / anew["KB copied"], COPIED, at_least=False, n=n),
+        Check("blocks of a step that were near already, random walk", again["near already"], HITS, n=n),
+        Check("bytes copied, share of copying all", again["KB copied"] / anew["KB copied"], COPIED, at_least=False, n=n),
     ], {f"Blocks kept from the step before, {MANY} brought at 16K tokens": rows}
 
 

@@ -19,6 +19,7 @@ from mnemos.activation.landmark.index import Exact, Lists
 from mnemos.activation.landmark.part import Blocks
 from mnemos.activation.landmark.picking import EACH, pick
 from mnemos.activation.landmark.positions import Layout, Queries
+from mnemos.activation.landmark.reference import LANDMARK
 from mnemos.activation.landmark.segments import segmentwise
 from mnemos.activation.landmark.store import BlockStore
 from mnemos.activation.memory import KVMemory
@@ -143,7 +144,7 @@ def learnt(options: Options) -> Measured:
     for number in range(3 if options.quick else 12):
         options.say(f"context {number}")
         session = tasks.make("kv", 1024, 5, f"kv-landmark lists {options.seed} {number}")
-        given = torch.tensor([tokens.insert(language.encode(session.words()), dense.BLOCK, dense.LANDMARK)])
+        given = torch.tensor([tokens.insert(language.encode(session.words()), dense.BLOCK, LANDMARK)])
         first, memory = tokens.place_of(len(session.context), dense.BLOCK), KVMemory.of(model, policy("landmark", block=dense.BLOCK, top=dense.TOP))
         segmentwise(model, given[:, :first], top=dense.TOP, memory=memory, keep=1)
         listeners = []
