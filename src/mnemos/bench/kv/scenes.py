@@ -135,7 +135,9 @@ def _walked(arm: str, model: LocalModel, path: list[int], texts: list[str], room
         with mnemos.open(Path(home, "memory.db"), embedder="none", language_model=model, kv_memory=int((room + 0.5) * size), kv_ahead=ahead) as mem:
             space = mem.space("walk")
             ids = [space.add(text).id for text in texts]
-            out, waiting, recent = Walked(np.zeros(len(path)), np.zeros(len(path))), {}, []
+            out = Walked(np.zeros(len(path)), np.zeros(len(path)))
+            waiting: dict[str, float] = {}
+            recent: list[str] = []
             for step, topic in enumerate(path):
                 id = ids[topic]
                 out.hits[step] = id in _kept(space)

@@ -119,7 +119,8 @@ def _read_ahead(space: Space, tier: KVTier, text: dict[str, Any]) -> None:
     shelf, source, shape = KVShelf(space), parse_id(text["id"]), Shape.of(text["policy"]).kept()
     assert settings is not None
     shelf.readable(source)
-    key, known, line = key_of(source, shape.digest), Cost(*text["cost"], size), line_of(space)
+    build, without, within = text["cost"]
+    key, known, line = key_of(source, shape.digest), Cost(build, without, within, size), line_of(space)
     with tier.building(system):
         wanted = system.scheduler.offer(TIER, key, size, float(text["uses"]), line=line, settings=settings, known=known)
         if wanted.action is not Action.DECLINE:  # also where it is held, as far as the scheduler knows: what is there may be stale

@@ -171,7 +171,8 @@ def ask(shelf: KVShelf, question: str, how: Asking, where: Mapping[str, Any], se
 
 def _in_order(shelf: KVShelf, context: Context, after: str) -> _Begun:
     """The context as it is, and its beginning from prompts that began so."""
-    begun = shelf.prefix([context, f"\n{after}"] if context.hits else after)
+    prompt: list[Context | str] = [context, f"\n{after}"] if context.hits else [after]
+    begun = shelf.prefix(prompt)
     sources = [parse_id(hit.cube.id) for hit in context.hits]
     return _Begun(begun.memory, begun.tokens, begun.rest, begun.taken, sources, [], begun)
 
