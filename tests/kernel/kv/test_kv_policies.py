@@ -264,7 +264,7 @@ def test_every_policy_is_either_kept_or_says_why_not() -> None:
 def test_policies_that_are_none_are_refused(mem: mnemos.Mnemos) -> None:
     ids = add(mem)
     shelf = mem.space("alice").kv
-    options = ("", "bits", "bits=2,bits=4", "bits=3", "bits=2.0", "recent=true", "recent=NaN", "colour=1", "{bits")
+    options = ("", "bits", "bits=2,bits=4", "bits=5", "bits=2.5", "recent=true", "recent=NaN", "colour=1", "{bits")
     for wrong in ("", "colour", *(f"kivi:{each}" for each in options), "shadowkv:folder=here", "shadowkv:chunk=2.5", "shadowkv:share=x", "landmark"):
         with pytest.raises(Invalid):
             shelf.warm(ids, policy=wrong)
