@@ -70,6 +70,8 @@ class Protected:
     stop: int
 
 
+_TELLS = "tells_mnemos_rollback"
+"""The attribute of a model whose hook is there."""
 SETTLED = "settled"
 """A prompt, or a turn of it, ended."""
 Event = Given | Protected | str
@@ -87,8 +89,9 @@ class Rollback:
         self.events: list[Event] = []
         self.count, self.tokens, self.seconds = 0, 0, 0.0
         self._base, self._keyword, self._strange = model.base_model, "cache", ""
-        if _note not in self._base._forward_hooks.values():
+        if not getattr(self._base, _TELLS, False):
             self._base.register_forward_hook(_note, with_kwargs=True)
+            setattr(self._base, _TELLS, True)
 
     @property
     def known(self) -> int:
