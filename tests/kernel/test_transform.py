@@ -506,4 +506,4 @@ def test_the_examples_of_the_page_give_what_it_says(tmp_path: Path, monkeypatch:
                 assert repr(eval(code, names)) == repr(ast.literal_eval(value)), code
                 said += 1
     names["mem"].close()
-    assert said == 12
+    assert said == 13

