@@ -14,7 +14,7 @@ serve: $(VENV)/.installed-server
 	@$(BIN)/mnemos serve
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check src tests

@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from mnemos.kernel.system import Mnemos
 from support import EMBEDDER, HandClock
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything loads torch: as many tests run at once as there are cores
+
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile("fast", max_examples=30, stateful_step_count=25, deadline=None, derandomize=True, suppress_health_check=_SLOW)
 settings.register_profile("thorough", max_examples=1000, stateful_step_count=60, deadline=None, suppress_health_check=_SLOW)

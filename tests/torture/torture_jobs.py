@@ -88,6 +88,14 @@ def _fork(folder: str) -> int:
     os._exit(1)
 
 
+def _wait(folder: str, jobs: int) -> None:
+    """Until workers have begun or ended so many more: a kill of one that has not come to work yet, on a busy machine, tries nothing."""
+    notes, end = os.path.join(folder, "notes"), time.monotonic() + 30
+    wanted = os.path.getsize(notes) + 100 * jobs
+    while os.path.getsize(notes) < wanted and time.monotonic() < end:
+        time.sleep(0.005)
+
+
 def main(kills: int, seed: int, folder: str, processes: int = 3) -> dict[str, Any]:
     """Kill workers `kills` times, one or all at a time; then let the chains end and look at everything."""
     rng = random.Random(seed)
@@ -98,6 +106,7 @@ def main(kills: int, seed: int, folder: str, processes: int = 3) -> dict[str, An
     died: dict[int, float] = {}
     workers = [_fork(folder) for _ in range(processes)]
     while len(died) < kills:
+        _wait(folder, 12)
         time.sleep(rng.random() * 0.2)
         chosen = list(workers) if rng.random() < 0.1 else [rng.choice(workers)]  # now and then nobody is left
         for pid in chosen:

@@ -47,6 +47,7 @@ class Settings:
     layout: Layout
     level: str
     segment: int
+    local: int
     most: int | None
     place: Place
     bits: int | None = None
@@ -171,7 +172,7 @@ class _Local:
         there = (self._places[:, :upto] >= 0) & ~self._gone[:, :upto]
         landmarks = self._landmarks[:, :upto] & there
         numbers = landmarks.long().cumsum(-1) - landmarks.long()
-        complete = there & done.unsqueeze(-1) & (numbers < landmarks.sum(-1, keepdim=True))
+        complete = there & done.unsqueeze(-1) & (numbers < landmarks.sum(-1, keepdim=True) - self._settings.local)
         if not (most := int((landmarks & complete).sum(-1).max())):
             return
         rows, columns = complete.shape[0], torch.arange(upto, device=complete.device).expand_as(complete)

@@ -38,9 +38,13 @@ class Landmark(Policy):
     """Who picks: "each" query head for each token; "token", all heads of a token together; "head", each query head for all tokens of a segment that
     are given together, which is for stores that are slow to bring."""
     trained: int | None = None
-    """Tokens that the model was trained on at once: segments are as long as these leave room for beside the slots of k + 1 blocks. None: a block."""
+    """Tokens that the model was trained on at once: segments are as long as these leave room for beside the slots of k + 1 blocks and the local ones.
+    None: a block."""
+    local: int = 0
+    """Complete blocks, the newest, that stay with the tokens being read, all of them seen, so that what was just said leaves the k to what is far. The
+    paper has none but those of the segment: then what is near varies by where in a segment a text ends."""
     blocks: int | None = None
-    """Blocks that are kept, the newest; None: all."""
+    """Blocks that are kept in the store, the newest; None: all."""
     stingy: bool = True
     """Whether blocks are put at the few positions that the model was trained on; False: where they stood, which is for ablations."""
     bits: int | None = None
@@ -67,9 +71,11 @@ class Landmark(Policy):
                 raise Invalid(f"landmark: {name} is {getattr(self, name)}, and has to be at least 1")
         if self.level not in (EACH, TOKEN, HEAD):
             raise Invalid(f"landmark: level is one of {EACH!r}, {TOKEN!r} and {HEAD!r}, not {self.level!r}")
-        if self.trained is not None and self.trained < (least := (self.top + 3) * (self.block + 1)):
-            raise Invalid(f"landmark: slots of {self.top + 1} blocks, an open one and a segment take {least} positions, and the model was trained on "
-                          f"{self.trained}: bring fewer blocks back")  # fmt: skip
+        if self.local < 0:
+            raise Invalid(f"landmark: local is {self.local} blocks; use 0 or more")
+        if self.trained is not None and self.trained < (least := (self.top + self.local + 3) * (self.block + 1)):
+            raise Invalid(f"landmark: slots of {self.top + 1} blocks, {self.local} local ones, an open one and a segment take {least} positions, and the "
+                          f"model was trained on {self.trained}: bring fewer blocks back, or keep fewer local")  # fmt: skip
         check_bits(self.bits, "landmark")
         if self.bits is not None and self.blocks is not None:
             raise Invalid("landmark: of landmarks in few bits none is dropped: give bits or blocks, not both")
@@ -87,12 +93,12 @@ class Landmark(Policy):
     def segment(self) -> int:
         """Positions of a segment, its landmarks included."""
         slot = self.block + 1
-        return slot if self.trained is None else (self.trained - (self.top + 2) * slot) // slot * slot
+        return slot if self.trained is None else (self.trained - (self.top + self.local + 2) * slot) // slot * slot
 
     def attend(self, layer: MemoryLayer, queries: Tensor, mask: Tensor | None) -> Tensor | None:
         place = place_of(self.folder, layer.place)
         layout, index = Layout(self.block, self.top, self.stingy), make_index(self.index, self.index_from, self.probe, self.top)
-        settings = Settings(layout, self.level, self.segment, self.blocks, place, self.bits, self.reuse, index)
+        settings = Settings(layout, self.level, self.segment, self.local, self.blocks, place, self.bits, self.reuse, index)
         return attend(layer, settings, queries, mask)
 
     def describe(self) -> dict[str, Any]:

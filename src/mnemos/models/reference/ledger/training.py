@@ -56,8 +56,8 @@ def batch(plan: Plan, step: int) -> tuple[Tensor, Tensor]:
     return torch.tensor([language.encode(row.words) for row in rows]), torch.tensor(rows[0].given).logical_not().nonzero()[:, 0]
 
 
-def train(plan: Plan = PLAN, hear: Callable[[str], None] = print, save: Callable[[Any], object] | None = None) -> Any:
-    """The model that has learnt; `save` is called with it every hundred steps."""
+def train(plan: Plan = PLAN, hear: Callable[[str], None] = print, save: Callable[[Any], object] | None = None, every: int = 20) -> Any:
+    """The model that has learnt; `hear` is told the mean loss of `every` steps, `save` is called with the model every hundred."""
     model, _ = reference.load()
     torch.manual_seed(plan.seed)
     model.train().requires_grad_(False)
@@ -78,7 +78,7 @@ def train(plan: Plan = PLAN, hear: Callable[[str], None] = print, save: Callable
         torch.nn.utils.clip_grad_norm_(learning, plan.clip)
         optimiser.step()
         heard.append(float(loss.detach()))
-        if (step + 1) % 20 == 0:
+        if (step + 1) % every == 0:
             hear(json.dumps({"step": step + 1, "loss": round(sum(heard) / len(heard), 4), "seconds": round(time.process_time() - begun)}))
             heard.clear()
         if save is not None and (step + 1) % 100 == 0:
