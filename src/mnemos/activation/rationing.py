@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnemos.activation.coding import ENOUGH, GROUP
 from mnemos.activation.planning import WIDTHS
-from mnemos.activation.tail import BLOCK, SMALL
+from mnemos.activation.tail import room_for
 from mnemos.base.errors import Invalid
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class Sizes:
 
     def tail(self, tokens: int) -> int:
         """Bytes of a tail with room for so many, positions included."""
-        block = BLOCK if tokens > BLOCK else SMALL
-        return -(-tokens // block) * block * (self.token + 4)
+        return room_for(tokens) * (self.token + 4)
 
     def summaries(self, chunks: int, numbers: int, bits: int) -> int:
         """Bytes of what stands near for chunks, by `numbers` for each head, and of which are scored."""

@@ -11,8 +11,8 @@ from torch.nn.functional import pad
 
 from mnemos.activation.parts import Bytes, Dense, Marks, size_of
 
-BLOCK, SMALL = 64, 16
-"""Tokens that room is made for at a time, and as long as there are fewer than `BLOCK`."""
+BLOCK, SMALL, FEW = 64, 16, 256
+"""Tokens that room is made for at a time, and as long as there are no more than `FEW`."""
 
 
 class Room(Protocol):
@@ -74,7 +74,7 @@ class Heap:
         self.keys, self.values = keys, values
 
     def grow(self, least: int, length: int) -> None:
-        room = _room(least)
+        room = room_for(least)
         self.keys, self.values = _wider(self.keys, room, length), _wider(self.values, room, length)
 
     def hold(self, keys: Tensor, values: Tensor) -> None:
@@ -143,7 +143,7 @@ class Tail:
 
     def _grow(self, least: int) -> None:
         """Positions and marks, a small part of the whole, are tensors of the tail's own in any case."""
-        room = _room(least)
+        room = room_for(least)
         self._positions = _wider(self._positions, room, self.length)
         self._marks = {name: pad(mark.narrow(2, 0, self.length), (0, room - self.length)) for name, mark in self._marks.items()}
 
@@ -216,9 +216,9 @@ class Tail:
         return Bytes(self.room.nbytes() + size_of(self._positions, *self._marks.values()))
 
 
-def _room(least: int) -> int:
+def room_for(least: int) -> int:
     """Tokens that room is made for where so many have to fit."""
-    block = BLOCK if least > BLOCK else SMALL
+    block = BLOCK if least > FEW else SMALL
     return -(-least // block) * block
 
 
