@@ -23,6 +23,7 @@ from mnemos.activation.parts import Dense
 from mnemos.activation.policy import FULL
 from mnemos.activation.rotary import sources
 from mnemos.base.errors import Invalid
+from mnemos.models.local.origin import claim
 
 MODES = ("rebuilt", "rerotated", "blended")
 SHARE = 0.15
@@ -47,11 +48,13 @@ class Fragment:
 
 def put_together(model: Any, fragments: Sequence[Fragment], mode: str = "blended", share: float = SHARE) -> KVMemory:
     """One memory of all fragments in this order, as long as all together, that shares nothing with theirs. `share` of the tokens is read again where
-    they are blended. Raises `Invalid` for no fragments, another mode, or a share outside 0 … 1."""
+    they are blended. Raises `Invalid` for no fragments, those of another model, another mode, or a share outside 0 … 1."""
     if not fragments or mode not in MODES or not 0 <= share <= 1:
         raise Invalid(
             f"give at least one fragment (got {len(fragments)}), one of {', '.join(MODES)} (got {mode!r}), and a share in 0 … 1 (got {share})"
         )
+    for fragment in fragments:
+        claim(fragment.memory, model)
     tokens = together(fragments)
     if mode == "rebuilt":
         return _read(model, tokens)

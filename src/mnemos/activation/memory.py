@@ -20,6 +20,7 @@ from mnemos.activation.policy import FULL, PROTECTED, Policy
 from mnemos.activation.rollback import SETTLED, Protected, Rollback
 from mnemos.activation.rotary import sources
 from mnemos.base.errors import Invalid
+from mnemos.models.local.origin import Origin, origin_of
 
 if TYPE_CHECKING:
     from mnemos.activation.arena.tenancy import KVArena
@@ -64,6 +65,8 @@ class KVMemory(Cache):
     which does so."""
 
     layers: list[Any]
+    origin: Origin | None = None
+    """The model that it is for; None where nobody said so."""
 
     def __init__(self, layers: list[Any], policy: Policy, rollback: Rollback | None = None) -> None:
         super().__init__(layers=layers)
@@ -92,7 +95,9 @@ class KVMemory(Cache):
             model.set_attn_implementation(ATTENTION)
         if rollback and getattr(policy, "stages", None) is not None:
             raise Invalid(f"the policy {policy.name!r} reads prompts in stages, which a rollback could not do again: leave one of the two out")
-        return cls(layers, policy, Rollback(model) if rollback else None)
+        memory = cls(layers, policy, Rollback(model) if rollback else None)
+        memory.origin = origin_of(model)
+        return memory
 
     @property
     def managed(self) -> list[MemoryLayer]:
@@ -200,7 +205,9 @@ class KVMemory(Cache):
         `OverQuota`, `StoreFull` where what is not shared does not fit."""
         landlord = next((layer.landlord.another() for layer in self.managed if layer.landlord is not None), None)
         layers = [layer.fork(landlord) if isinstance(layer, MemoryLayer) else copy.deepcopy(layer) for layer in self.layers]
-        return KVMemory(layers, self.policy, None if self.rollback is None else self.rollback.fork())
+        forked = KVMemory(layers, self.policy, None if self.rollback is None else self.rollback.fork())
+        forked.origin = self.origin
+        return forked
 
     def lodge(self, arena: KVArena, namespace: str = "") -> KVMemory:
         """Moves into an arena, where it is counted for `namespace`; gives itself. Raises `OverQuota`, `StoreFull`: some layers have moved then."""

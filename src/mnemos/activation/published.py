@@ -76,6 +76,7 @@ class Unsettled(KVMemory):
 
     def __init__(self, memory: KVMemory) -> None:
         super().__init__(memory.layers, memory.policy, memory.rollback)
+        self.origin = memory.origin
 
     @property
     def last_chunk(self) -> bool | None:

@@ -12,6 +12,8 @@ import torch
 
 import mnemos
 from kernel.kv.byte_llama import model
+from mnemos.activation.memory import KVMemory
+from mnemos.activation.published import read_on
 from mnemos.base.clock import from_micros
 from mnemos.errors import Conflict, Invalid, MnemosError, NotFound, PermissionDenied
 from mnemos.kernel.exchange import export_archive
@@ -105,6 +107,19 @@ def test_messages_are_prompts_too_and_nonsense_is_not(tmp_path: Path) -> None:
 
 
 # ---- where it belongs -----------------------------------------------------------------------------------------------
+
+
+def test_what_another_model_has_read_of_a_prompt_is_not_kept_as_this_ones(tmp_path: Path) -> None:
+    other, tokens = model(1), MODEL.encode(PROMPT)
+    memory = KVMemory.of(other.module)
+    with opened(tmp_path) as mem:
+        space, _ = remembered(mem)
+        with pytest.raises(Invalid, match="of another model"):
+            space.kv.keep(tokens, read_on(other, tokens, memory).cache)
+        with pytest.raises(Invalid, match="of another model"):
+            other.prefill(tokens[:3], space.kv.prefix(tokens).memory)
+        assert space.kv.prefix(PROMPT).taken == 0
+        assert not files(tmp_path)
 
 
 def test_forgetting_a_memory_takes_all_that_was_read_from_its_text_on(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from mnemos.kernel.lineage import KV, PROMPT, readings
 from mnemos.kernel.prompted import Traces, Words, forgettings
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.rights.governance import LABELS, label_level
+from mnemos.models.local.origin import claim
 from mnemos.store.base import Filter, Snapshot, VersionRow
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Prompts:
 
     def keep(self, tokens: Sequence[int], memory: KVMemory, sources: Iterable[UUID], begun: Begun | None = None) -> int:
         """See `KVShelf.keep`. `begun`: what `begin` said of the prompt; None: it is as if it began now."""
+        claim(memory, self._model.module)
         whole = tokens[: len(tokens) // CHUNK * CHUNK]
         if not whole or len(memory.managed) != len(memory.layers):  # layers with a sliding window do not hold the beginning any more
             return 0

@@ -55,18 +55,20 @@ def fingerprint_of(module: Any, tokenizer: Any, folder: Path | None = None, cach
 
     `cache`: where digests of files are kept, by default the user's cache. Raises `OSError` where a file cannot be read.
     """
-    text = module.config.get_text_config()
-    settings = text.to_diff_dict()
     weights = digest_of_tensors(_tensors(module)) if folder is None else digest_of_folder(folder, cache)
-    return Fingerprint(
-        architecture=str(text.model_type),
-        dtype=str(module.dtype).removeprefix("torch."),
-        weights=weights,
-        tokenizer=_digest(tokenizer_json(tokenizer)),
-        template=_digest(getattr(tokenizer, "chat_template", None)),
-        rope=_digest({name: _plain(getattr(text, name, None)) for name in sorted(_ROTARY)}),
-        config=_digest({name: value for name, value in settings.items() if name not in _PASSING | _ROTARY}),
-    )
+    template = _digest(getattr(tokenizer, "chat_template", None))
+    return Fingerprint(weights=weights, tokenizer=_digest(tokenizer_json(tokenizer)), template=template, **settings_of(module))
+
+
+def settings_of(module: Any) -> dict[str, str]:
+    """The parts of a model's fingerprint that its configuration says: `architecture`, `dtype`, `rope` and `config`. No weight is read for it."""
+    text = module.config.get_text_config()
+    return {
+        "architecture": str(text.model_type),
+        "dtype": str(module.dtype).removeprefix("torch."),
+        "rope": _digest({name: _plain(getattr(text, name, None)) for name in sorted(_ROTARY)}),
+        "config": _digest({name: value for name, value in text.to_diff_dict().items() if name not in _PASSING | _ROTARY}),
+    }
 
 
 def tokenizer_json(tokenizer: Any) -> Any:

@@ -21,6 +21,7 @@ from mnemos.models.local.context import Prefilled, Roomy
 from mnemos.models.local.fingerprint import Fingerprint, fingerprint_of
 from mnemos.models.local.generation import Generation, Plan, end_tokens, limits_for
 from mnemos.models.local.loading import folder_of, load_module, load_tokenizer, random_module
+from mnemos.models.local.origin import claim, weights_changed
 from mnemos.models.local.reading import reader_of
 from mnemos.models.local.sampling import check_sampling
 from mnemos.models.local.shapes import Shapes, shapes_of
@@ -35,7 +36,8 @@ class LocalModel:
 
     Tokens are given as one sequence or as a batch of sequences, which may differ in length; a batch gives what its rows give alone. `cache` is any
     cache of transformers, or what an earlier call gave (`Prefilled`, `Generation.context`), and is then continued; of rows that were padded only the
-    latter, since a cache does not tell where. Nothing here takes part in training. Calls with caches of their own may run in several threads.
+    latter, since a cache does not tell where. A cache that another model has read into is refused (`origin`). Nothing here takes part in training.
+    Calls with caches of their own may run in several threads.
     """
 
     def __init__(self, module: Any, tokenizer: Any = None, *, folder: Path | None = None, digests: Path | None = None,
@@ -161,7 +163,9 @@ class LocalModel:
         return str(self.parts)
 
     def weights_changed(self) -> None:
-        """Say that the weights are no longer those that were loaded: the fingerprint is then that of the weights in memory."""
+        """Say that the weights are no longer those that were loaded: the fingerprint is then that of the weights in memory, and what was read before
+        is not gone on with."""
+        weights_changed(self._module)
         with self._lock:
             self._folder, self._parts = None, None
 
@@ -218,7 +222,7 @@ class LocalModel:
         """Reads `tokens`, after what `cache` holds, `chunk` tokens at a time (None: all at once), to the same effect.
 
         A cache with a `last_chunk` is told before each chunk whether it is the last, and one with `settle` is called after it. Raises `Invalid` for
-        tokens that the model does not know, that are none, or that are too many, and for a cache of other rows.
+        tokens that the model does not know, that are none, or that are too many, and for a cache of other rows, or of another model.
         """
         past, rows = self._start(tokens, cache, chunk)
         return self._reader.read(past, rows, chunk, cancelled=cancelled)[0]
@@ -314,6 +318,7 @@ class LocalModel:
         past, rows = resumed(self.new_cache() if cache is None else cache, rows_from(tokens))
         if any(rows) or past.logits is None or not begun:
             check_rows(past, rows, self._vocabulary, self._window_of(past))
+        claim(past.cache, self._module)
         return past, rows
 
     def _window_of(self, past: Prefilled) -> int | None:
