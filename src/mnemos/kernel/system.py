@@ -64,7 +64,8 @@ class Mnemos:
     "clues" then asks at each search (`kernel.kv.corpus`). `clock`: gives the time, in microseconds since 1970.
     `vector_memory`: bytes of vectors of one space that are held in memory; beyond, they are searched on disk (`kernel.vector_files`). `kv_memory`:
     bytes that all KV memories of the store may take; beyond, those that are worth least are forgotten (their texts stay). `kv_policy`: the form in
-    which those of texts are kept where a call does not say it, such as "shadowkv:near=0.125" (`kernel.kv.shapes`).
+    which those of texts are kept where a call does not say it, such as "shadowkv:near=0.125" (`kernel.kv.shapes`). `kv_ahead`: how far the language
+    model reads texts ahead of who is likely to need them next (`kernel.kv.ahead`); None: not at all.
     """
 
     def __init__(
@@ -93,9 +94,8 @@ class Mnemos:
         self.chat = chat
         self.language_model = language_model
         self.recaller = recaller
-        if isinstance(kv_memory, bool) or not isinstance(kv_memory, int) or kv_memory < 1:
-            raise Invalid(f"kv_memory: is {shown(kv_memory)}, must be 1 or more bytes")
-        self.kv_memory = kv_memory
+        self.room = {"kv": _bytes(kv_memory, "kv_memory")}
+        """Bytes that tiers may take, one for this store and all views of it (`kv_memory`)."""
         self.kv_policy = kv_policy
         if kv_ahead is not None and not isinstance(kv_ahead, Foresight):
             raise Invalid(f"kv_ahead: expected a Foresight (mnemos.kernel.scheduling), or None, not {shown(kv_ahead)}")
@@ -144,6 +144,21 @@ class Mnemos:
     def path(self) -> str:
         """The store's file, or ":memory:"."""
         return self.store.path
+
+    @property
+    def kv_memory(self) -> int:
+        """Bytes that all KV memories of the store may take. It may be set at any time, for all views of the store: to less, and what is worth least
+        gives way at once; inside a transaction, when KV memory is next used after it. Raises `Invalid`, `PermissionDenied` for a principal's
+        view."""
+        return self.room["kv"]
+
+    @kv_memory.setter
+    def kv_memory(self, size: int) -> None:
+        from mnemos.kernel.kv.tier import set_room  # only where it is needed
+
+        if self._view and self.principal is not None:
+            raise PermissionDenied(f"kv_memory is for all of the store: it is not for principal {self.principal!r} to set")
+        set_room(self, _bytes(size, "kv_memory"))
 
     @property
     def jobs(self) -> Jobs:
@@ -502,3 +517,10 @@ class Mnemos:
                 return False
             masks = findable(snapshot, index, snapshot.position, Filter(), self.clock())
             return strategy.prepare(self.view(index, masks, None, self.clock(), snapshot))
+
+
+def _bytes(size: object, what: str) -> int:
+    """A number of bytes. Raises `Invalid`, naming what it is for."""
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise Invalid(f"{what}: is {shown(size)}, must be 1 or more bytes")
+    return size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 import mnemos
 from kernel.kv.byte_llama import model
 from kernel.kv.held_tier import Held
-from mnemos.errors import Frozen, Invalid, QuotaExceeded
+from mnemos.errors import Frozen, Invalid, PermissionDenied, QuotaExceeded
 from mnemos.kernel.kv.tier import tier_of
 from mnemos.kernel.scheduling import Scheduler, replay
 from mnemos.kernel.space import Space
@@ -155,6 +157,85 @@ def test_a_budget_is_a_number_of_bytes(tmp_path: Path) -> None:
     for wrong in (0, -1, 1.5, True, "2G"):
         with pytest.raises(Invalid, match="kv_memory"):
             opened(tmp_path, kv_memory=wrong)
+
+
+def test_room_may_be_set_at_any_time_and_what_is_worth_least_gives_way_at_once(tmp_path: Path) -> None:
+    with opened(tmp_path) as mem:
+        alice = mem.as_principal("alice")  # a view from before
+        space, ids = warmed(mem)
+        space.kv.take([ids[0]])
+        space.freeze(space.kv.inspect(ids[2]).id)
+        size = sum(entry.bytes for entry in space.kv.entries())
+        fourth = space.add(TEXTS[3]).id
+        with opened(tmp_path) as other:
+            other.space("alice").kv.warm(fourth)
+        assert len(held(space)) == 4
+        mem.kv_memory = size
+        assert mem.kv_memory == alice.kv_memory == mem.scheduler.tiers()["kv"]["budget"] == size
+        assert set(held(space)) == {ids[0], ids[2], held(space)[-1]}
+        assert mem.scheduler.tiers()["kv"]["bytes"] == sum(entry.bytes for entry in space.kv.entries()) <= size
+        mem.kv_memory = 1
+        assert held(space) == [ids[2]], "what is frozen stays"
+        with pytest.raises(QuotaExceeded, match="of the 1 that all may take"):
+            space.kv.warm(ids[0])
+        mem.kv_memory = 2 * size
+        space.kv.warm(ids)
+        assert set(held(space)) == set(ids)
+        decided = mem.scheduler.decisions()
+        assert [decision.key for decision in replay(mem.scheduler.log())] == [decision.key for decision in decided]
+
+
+def test_room_set_in_a_transaction_gives_way_after_it_and_a_principal_sets_none(tmp_path: Path) -> None:
+    with opened(tmp_path) as mem:
+        mem.space("alice", acl={"read": ["alice"]})
+        with pytest.raises(PermissionDenied, match="all of the store"):
+            mem.as_principal("alice").kv_memory = 1
+        for wrong in (0, True, "2G"):
+            with pytest.raises(Invalid, match="kv_memory"):
+                mem.kv_memory = wrong  # type: ignore[assignment]
+        space, _ = warmed(mem)
+        with mem.transaction():
+            mem.kv_memory = 1
+            assert len(held(space)) == 3
+        space.kv.drop(held(space)[0])
+        space.kv.warm([])
+        assert held(space) == []
+
+
+def test_room_that_threads_set_while_others_read_is_what_was_set_last(tmp_path: Path) -> None:
+    with opened(tmp_path) as mem:
+        space, ids = warmed(mem)
+        size = sum(entry.bytes for entry in space.kv.entries())
+
+        def doing(act: Callable[[int], object]) -> None:
+            for step in range(6):
+                act(step)
+
+        acts = [lambda step: setattr(mem, "kv_memory", size // (1 + step % 2)), lambda step: space.kv.take(ids[: 1 + step % 3])]
+        with ThreadPoolExecutor(4) as pool:
+            for done in [pool.submit(doing, act) for act in acts * 2]:
+                done.result()
+        assert mem.scheduler.tiers()["kv"]["budget"] == mem.kv_memory
+        mem.kv_memory = size
+        space.kv.warm(ids)
+        assert mem.scheduler.tiers()["kv"]["bytes"] == sum(entry.bytes for entry in space.kv.entries()) <= size
+
+
+@pytest.mark.parametrize("policy", ["value", "lru"])
+def test_a_tier_of_any_policy_takes_another_budget(policy: str) -> None:
+    tier, scheduler = Held(), Scheduler(lambda: 0)
+    scheduler.register(tier, 200, policy=policy)
+    for key in "abcd":
+        scheduler.adopt("held", key, 50)
+    scheduler.pin("held", ["a"])
+    dropped = scheduler.rebudget("held", 100)
+    assert sorted(dropped) == sorted(tier.dropped) == (["b", "c"] if policy == "value" else ["b"])
+    assert scheduler.rebudget("held", 400) == []
+    scheduler.adopt("held", "e", 50)
+    assert {"a", "d", "e"} <= scheduler.held("held").keys()
+    with pytest.raises(Invalid, match="a budget is a number of bytes"):
+        scheduler.rebudget("held", 0)
+    assert replay(scheduler.log()) == scheduler.decisions()
 
 
 @pytest.mark.parametrize("policy", ["value", "lru"])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from mnemos.base.cube import State
-from mnemos.base.errors import Conflict, Frozen, PermissionDenied, QuotaExceeded
+from mnemos.base.errors import Conflict, Frozen, NotFound, PermissionDenied, QuotaExceeded
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import KV_OF
 from mnemos.kernel.kv.shapes import shape_of
@@ -242,9 +242,10 @@ class KVTier:
             names = {row.num: row.name for row in snapshot.spaces()}
             cube = parse_id(parts_of_key(key)[0])
             chosen = [row for row in readings_of(snapshot, cube) if self.key(row) == key and not row.frozen]
-        for space in {row.space for row in chosen}:
-            gone = [str(row.content.id) for row in chosen if row.space == space]
-            system.existing_space(names[space]).forget(gone, reason="KV memory gave way")
+        for row in chosen:
+            space = system.existing_space(names[row.space])
+            with contextlib.suppress(NotFound):  # another thread has let go of it meanwhile
+                space.forget([str(row.content.id)], reason="KV memory gave way")
 
 
 def readings_of(snapshot: Snapshot, cube: UUID) -> list[VersionRow]:
@@ -289,3 +290,20 @@ def tier_of(system: Mnemos) -> KVTier:
     if new:  # outside the lock: it reads the store
         tier.know(system)
     return tier
+
+
+def set_room(system: Mnemos, size: int) -> None:
+    """All KV memories of the store may take so many bytes from now on. What is worth least gives way, and what is frozen stays."""
+    with _tiers:
+        used = TIER in system.scheduler.tiers()
+        if not used:
+            system.room[TIER] = size
+            return
+    tier = tier_of(system)
+    if size < system.kv_memory:  # what others have made, or frozen, counts
+        tier.know(system)
+    with _tiers:
+        system.room[TIER] = size
+        system.scheduler.rebudget(TIER, size)
+    if not system.store.inside:
+        tier.let_go(system)

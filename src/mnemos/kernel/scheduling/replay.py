@@ -28,7 +28,7 @@ def replay(log: Mapping[str, Any]) -> list[Decision]:
     scheduler = Scheduler(lambda: times[0], kept=len(log.get("events", ())) + 1)
     steps: dict[str, Callable[..., Any]] = {"observe": scheduler.observe, "drop": scheduler.drop, "resized": scheduler.resized,
                                               "adopt": scheduler.adopt, "cool": scheduler.cool, "pin": scheduler.pin, "at": scheduler.at,
-                                              "forget": scheduler.forget}  # fmt: skip
+                                              "forget": scheduler.forget, "rebudget": scheduler.rebudget}  # fmt: skip
     try:
         for kind, *values in log["events"]:
             if kind == "register":

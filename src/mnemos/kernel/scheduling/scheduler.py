@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import astuple
 from typing import Any
 from uuid import UUID
@@ -47,8 +47,7 @@ class Scheduler:
     def register(self, tier: Tier, budget: int, *, policy: str = VALUE, rent: float = 0.0, least_hits: int = 1) -> None:
         """A tier that may hold `budget` bytes. `rent`: seconds that a byte has to save to be worth its place. `least_hits`: uses before an object
         is held. Raises `Conflict` for a name that is taken, `Invalid`."""
-        if not isinstance(budget, int) or budget < 1:
-            raise Invalid(f"tier {tier.name!r}: a budget is a number of bytes, 1 or more, not {shown(budget)}")
+        _check_budget(tier.name, budget)
         with self._lock:
             if tier.name in self._tiers:
                 raise Conflict(f"tier {tier.name!r} is registered already")
@@ -57,6 +56,20 @@ class Scheduler:
                 ledger.eviction = eviction_policy(policy, budget)
             self._tiers[tier.name] = ledger
             self._note("register", tier.name, budget, policy, rent, least_hits)
+
+    def rebudget(self, tier: str, budget: int) -> list[Key]:
+        """The tier may hold `budget` bytes from now on; gives what was dropped for that: what is worth least, and not pinned. Raises `Invalid`."""
+        _check_budget(tier, budget)
+        with self._lock:
+            ledger = self._ledger(tier)
+            self._note("rebudget", tier, budget)
+            ledger.budget = budget
+            if ledger.eviction is None:
+                return self._let_go(ledger, [], ledger.pinned)
+            ledger.eviction, dropped = eviction_policy(ledger.policy, budget), list[Key]()
+            for key, size in ledger.held.items():  # in the order in which they came: a policy cannot be told another capacity
+                dropped += _keys(ledger.eviction.on_miss(key, Meta(size=max(1, size))))
+            return self._let_go(ledger, [key for key in dict.fromkeys(dropped) if key not in ledger.pinned], ledger.pinned)
 
     def tiers(self) -> dict[str, dict[str, Any]]:
         """What each tier holds: budget and bytes held, objects, policy, and how many measurements its costs rest on."""
@@ -313,7 +326,11 @@ class Scheduler:
         """Drops what is worth least, and not pinned, until an object that is held now, of that size, fits with the others; gives what was dropped."""
         pinned = ledger.pinned | {key} if stays else ledger.pinned
         dropped = [] if ledger.eviction is None else _keys(ledger.eviction.on_miss(key, Meta(size=max(1, size))))
-        dropped = [one for one in dropped if one not in pinned]
+        return self._let_go(ledger, [one for one in dropped if one not in pinned], pinned)
+
+    @staticmethod
+    def _let_go(ledger: Ledger, dropped: list[Key], pinned: Collection[Key]) -> list[Key]:
+        """Drops these, and, where costs are weighed, of the others what is worth least until all is within the budget; gives what was dropped."""
         set_aside, over = [], ledger.used - ledger.budget
         while ledger.eviction is None and over > 0 and ledger.heap:
             entry = heapq.heappop(ledger.heap)
@@ -357,6 +374,11 @@ class Scheduler:
         if tier not in self._tiers:
             raise NotFound(f"scheduler: there is no tier {shown(tier)}; registered are {', '.join(self._tiers) or 'none'}")
         return self._tiers[tier]
+
+
+def _check_budget(tier: str, budget: int) -> None:
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
+        raise Invalid(f"tier {tier!r}: a budget is a number of bytes, 1 or more, not {shown(budget)}")
 
 
 def _keys(victims: Iterable[object]) -> list[Key]:
