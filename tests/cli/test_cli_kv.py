@@ -11,8 +11,10 @@ from kernel.kv.byte_llama import model
 from mnemos import open as opened
 from mnemos.activation.beacon import reference
 from mnemos.activation.beacon.recaller import BeaconRecaller
+from mnemos.errors import Invalid
 from mnemos.kernel.kv import prompts
 from mnemos.kernel.life.heat import COLD
+from mnemos.kernel.scheduling import FORESIGHT
 from mnemos.models import reference as base
 from mnemos.models.local.model import LocalModel
 
@@ -123,6 +125,19 @@ def test_an_archive_takes_it_along_where_that_is_asked_for(mnemos: Mnemos, text:
             mem.space("default").forget([text])
             assert [entry.sources for entry in kv.entries()] == [()]  # what stands before the text
             assert mem.verify().ok
+
+
+def test_a_server_reads_ahead_unless_it_is_told_not_to(mnemos: Mnemos, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("uvicorn", reason="serving needs the [server] extra")
+    from mnemos.server.run import serve
+
+    given: list[dict[str, object]] = []
+    monkeypatch.setattr("mnemos.server.run.serve", lambda path, **options: given.append(options))
+    for switch in ((), ("--kv-ahead",), ("--no-kv-ahead",)):
+        assert mnemos("serve", *switch).code == 0
+    assert [options.get("kv_ahead", FORESIGHT) for options in given] == [FORESIGHT, FORESIGHT, None]
+    with pytest.raises(Invalid, match="kv_ahead"):  # the store is what it is for
+        serve(":memory:", port=0, embedder="none", kv_ahead=0.5)  # type: ignore[arg-type]
 
 
 def test_a_server_is_given_memory_tokens(mnemos: Mnemos, monkeypatch: pytest.MonkeyPatch) -> None:

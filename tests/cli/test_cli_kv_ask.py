@@ -12,7 +12,7 @@ def test_a_model_is_asked_about_what_the_space_knows(mnemos: Mnemos) -> None:
     text = mnemos("add", "Alice moved to Lisbon in May.").out.strip()
     asked = ("kv", "ask", "Where does Alice live?", "--model", "model", "--tokens", "4")
     told = mnemos(*asked, "--json").json
-    assert (told["sources"], told["taken"]) == ([text], 0)
+    assert (told["sources"], told["taken"], told["read"]) == ([text], 0, told["tokens"])
     mnemos("kv", "warm", text, "--model", "model")
     warm = mnemos(*asked, "--order", "reuse", "--json").json
     assert warm["warm"] == [text]

@@ -157,6 +157,7 @@ def test_who_has_no_rights_learns_nothing_by_answer_or_by_what_is_done_for_it(
             call(lambda: plain(guarded.get(f"{path}/{NOWHERE}", headers=BOB))),
             call(lambda: plain(guarded.post(path, json={"ids": texts}, headers=BOB))),
             call(lambda: plain(guarded.post(path, json={"ids": texts, "later": True}, headers=BOB))),
+            call(lambda: plain(guarded.post(f"{path}/ask", json={"question": "Where does Alice live?"}, headers=BOB))),
             call(lambda: plain(guarded.delete(f"{path}/{texts[0]}", headers=BOB))),
         ]
 

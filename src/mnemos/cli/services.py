@@ -129,6 +129,10 @@ def serve(
         typer.Option("--kv-policy", help=f"The KV policy by which texts are kept, such as shadowkv:near=0.125. Else {FORM}, else full.",
                      metavar="POLICY"),
     ] = None,
+    kv_ahead: Annotated[
+        bool,
+        typer.Option("--kv-ahead/--no-kv-ahead", help="Let that model read texts ahead, in idle time, that callers are likely to need next."),
+    ] = True,
     memory_tokens: Annotated[
         Path | None,
         typer.Option("--memory-tokens", help="Memory tokens of that model: it is asked what it remembers of spaces with the strategy clues.",
@@ -176,6 +180,8 @@ def serve(
         store["kv_memory"] = bytes_of(said, "room")
     if form := kv_policy or os.environ.get(FORM):
         store["kv_policy"] = form
+    if not kv_ahead:
+        store["kv_ahead"] = None
     if memory_tokens is not None:
         store["recaller"] = _recaller(path, memory_tokens, memory_windows)
     run(session.path, host=host, port=port, tokens=tokens, upstream=service, ready=ready, **store)

@@ -115,7 +115,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         api = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         template = "#/components/schemas/{model}"
         sent = [(models.NewMemory, "validation"), (models.NewMemories, "validation")]
-        told = (models.Event, models.Memory, models.Memories, problems.Problem)
+        told = (models.Event, models.Memory, models.Memories, kv.Reused, problems.Problem)
         answered = [(model, "serialization") for model in told]
         _, more = models_json_schema([*sent, *answered], ref_template=template)  # type: ignore[list-item]
         schemas = api.setdefault("components", {}).setdefault("schemas", {})

@@ -1,4 +1,4 @@
-"""The route of events: the change log as it grows, as server-sent events (WHATWG HTML, section 9.2), resumed where a connection broke."""
+"""The route of events: the change log as it grows, as server-sent events, resumed where a connection broke."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import anyio
 import anyio.to_thread
-import orjson
 from fastapi import APIRouter, Header, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
@@ -20,7 +19,7 @@ from starlette.responses import StreamingResponse
 from mnemos.base.errors import MnemosError
 from mnemos.kernel.stream.subscriptions import Subscription
 from mnemos.kernel.system import Mnemos
-from mnemos.server import models, problems
+from mnemos.server import models, problems, sent_events
 from mnemos.server.routing import POSITION_IN_DIGITS, Memory, StrictRoute, Truth, fails, parse_json
 
 router = APIRouter(route_class=StrictRoute, tags=["server"])
@@ -29,8 +28,6 @@ HEARTBEAT_SECONDS = 15.0
 MOST_STREAMS = 200
 _AT_ONCE = 100
 _LOOK_SECONDS = 1.0
-_MEDIA_TYPE = "text/event-stream"
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _RETRY = b"retry: 1000\n\n"
 
 
@@ -89,10 +86,10 @@ class Streams:
                 try:
                     events = await run_in_threadpool(subscription.poll, _AT_ONCE)
                 except MnemosError as error:
-                    yield b"event: problem\ndata: " + orjson.dumps(problems.of_error(error, instance)) + b"\n\n"
+                    yield sent_events.problem(error, instance)
                     return
                 for event in events:
-                    yield b"id: %d\nevent: %s\ndata: %s\n\n" % (event.position, event.kind.encode(), orjson.dumps(event.as_json(content=content)))
+                    yield b"id: %d\n" % event.position + sent_events.event(event.kind, event.as_json(content=content))
                 if len(events) == _AT_ONCE:
                     continue
                 with anyio.move_on_after(min(HEARTBEAT_SECONDS, max(0.0, end - time.monotonic()))) as waited:
@@ -120,16 +117,11 @@ class EventsQuery(BaseModel):
     content: Truth = Field(False, description="Also give the memory as it was then")
 
 
-_SENT = {
-    "type": "object",
-    "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string", "contentMediaType": "application/json"}},
-}
-"""One server-sent event, as OpenAPI describes them."""
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A stream of server-sent events. `id` is the position in the log, `event` the kind of entry, `data` one JSON object "
         "(#/components/schemas/Event). A comment says now and then that the stream lives. `event: problem` carries a problem document and ends it.",
-        "content": {_MEDIA_TYPE: {"schema": _SENT}},
+        "content": sent_events.CONTENT,
     },
     **fails(422),
 }
@@ -156,5 +148,4 @@ async def events(
     streams: Streams = request.app.state.streams
     streams.require_room()
     subscription = await run_in_threadpool(lambda: memory.subscribe(since, **wanted))
-    said = streams.run(memory, subscription, query.content, problems.instance_of(request.scope))
-    return StreamingResponse(said, media_type=_MEDIA_TYPE, headers=_HEADERS)
+    return sent_events.streamed(streams.run(memory, subscription, query.content, problems.instance_of(request.scope)))

@@ -1,14 +1,19 @@
-"""Routes of KV memories: what the server's language model has read of a space's texts and of the caller's prompts, and need not read again."""
+"""Routes of KV memories: what the server's language model has read of a space's texts and of the caller's prompts, and need not read again; and the
+route that asks it."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 
-from mnemos.server import models
-from mnemos.server.routing import READS, WRITES, Answer, Existing, Id, StrictRoute
+from mnemos.base.protocols import Ended
+from mnemos.kernel.kv.asking import FORM, Asking, Told
+from mnemos.server import models, problems, sent_events
+from mnemos.server.routing import READS, WRITES, Answer, Existing, Id, StrictRoute, fails
 
 router = APIRouter(route_class=StrictRoute, tags=["kv"])
 
@@ -68,6 +73,39 @@ class Warming(BaseModel):
     job: int | None = None
 
 
+class Ask(models.Recall):
+    """A question, how the language model is asked, and which memories may stand before it."""
+
+    question: models.Text
+    order: Literal["context", "reuse"] = Field("context", description="context: as the context gives its sources; reuse: what was read already first")
+    mode: Literal["exact", "rerotated", "blended"] = Field(
+        "exact", description="exact; or, in the order reuse, rerotated or blended: all texts that were read, put together, which is approximate"
+    )
+    budget_tokens: Annotated[int, Field(ge=1, le=10_000_000), models.WHOLE] = Field(1500, description="Tokens that the sources may take")
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000), models.WHOLE] = Field(200, description="Tokens of the answer, at most")
+    form: models.Text = Field(FORM, description="What stands after the sources, with the question in place of {question}")
+    stream: bool = Field(False, description="Answer as server-sent events, piece by piece")
+
+
+class Reused(BaseModel):
+    """What the model was given, and what of that it need not read."""
+
+    sources: list[str] = Field(description="The memories that stand in the context, in its order")
+    tokens: int = Field(description="Of the whole prompt")
+    taken: int = Field(description="Tokens that were taken from what was kept; where they are blended, some of them are read again")
+    read: int = Field(description="Tokens that were read now, the question's among them")
+    warm: list[str] = Field(description="Those of the sources that were taken from KV memories of their own")
+    seconds: float = Field(description="From having the context to knowing the first token")
+    saved: float | None = Field(description="Seconds that taking saved, by what was measured; null where nothing was measured yet")
+
+
+class Answered(Reused):
+    """What the model says, and what it was given."""
+
+    text: str
+    ended: Ended = Field(description='Why it ends there: "end", the model said so; "length", by `max_tokens`, or where the model has no more room')
+
+
 _ALL = "/v1/spaces/{space}/kv"
 
 
@@ -94,6 +132,52 @@ def warm(request: Request, space: Existing, what: Warm) -> Response:
         for outcome in outcomes
     ]  # fmt: skip
     return Answer({"warmed": warmed, "kept": len(what.ids) - len(warmed)})
+
+
+_HOW = frozenset(("order", "mode", "budget_tokens", "form"))
+_ASK: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "What the model says. With `stream`, server-sent events, each with one JSON object: `given` says first what the model was "
+        "given (#/components/schemas/Reused), `piece` what is new of the `text`, `end` why it has `ended`. `problem` carries a problem document, "
+        "and ends the stream.",
+        "content": sent_events.CONTENT,
+    },
+    **fails(404, 413, 415, 422, 429, 507),
+}
+
+
+@router.post(f"{_ALL}/ask", response_model=Answered, responses=_ASK)
+async def ask(request: Request, space: Existing, what: Ask) -> Response:
+    """Ask the server's language model about what the space knows; what it has read of that before is not read again. 503 where it has none.
+
+    The context holds what the principal may read, and nothing else. When the client leaves, the answer ends at its next token.
+    """
+    request.app.state.metrics.searched()
+    where = {name: value for name, value in what.given("question", "max_tokens", "stream", *_HOW).items() if value is not None}
+    how = Asking(**what.model_dump(include=_HOW))
+    told = await run_in_threadpool(lambda: space.kv.ask(what.question, how, where=where, max_tokens=what.max_tokens))
+    if what.stream:
+        return sent_events.streamed(_pieces(told, problems.instance_of(request.scope)))
+    texts, ended = [], None
+    async for piece in iterate_in_threadpool(told):
+        texts.append(piece.text)
+        ended = piece.ended
+        if await request.is_disconnected():
+            told.cancel()
+    return Answer({"text": "".join(texts), "ended": ended, **told.reused.as_json()})
+
+
+async def _pieces(told: Told, instance: str) -> AsyncIterator[bytes]:
+    """The events of a streamed answer. The next token is chosen when the one before was sent: for a client that has left none is."""
+    yield sent_events.event("given", told.reused.as_json())
+    try:
+        async for piece in iterate_in_threadpool(told):
+            if piece.text:
+                yield sent_events.event("piece", {"text": piece.text})
+            if piece.ended:
+                yield sent_events.event("end", {"ended": piece.ended})
+    except Exception as error:  # noqa: BLE001  (its status is sent already: what failed is told in the stream)
+        yield sent_events.problem(error, instance)
 
 
 @router.get(f"{_ALL}/{{id}}", response_model=Entry, responses=READS)

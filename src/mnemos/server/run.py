@@ -16,6 +16,7 @@ import uvicorn
 from mnemos.base.errors import Invalid, StoreUnavailable
 from mnemos.base.protocols import Embedder, LanguageModel, Recaller
 from mnemos.base.signing import SigningKey
+from mnemos.kernel.scheduling import FORESIGHT, Foresight
 from mnemos.kernel.system import KV_MEMORY, Mnemos
 from mnemos.kernel.vector_memory import MEMORY as VECTOR_MEMORY
 from mnemos.server.app import MAX_BODY_BYTES, create_app
@@ -43,6 +44,7 @@ def serve(
     language_model: LanguageModel | None = None,
     kv_memory: int = KV_MEMORY,
     kv_policy: str = "full",
+    kv_ahead: Foresight | None = FORESIGHT,
     recaller: Recaller | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     ready: Callable[[str], None] | None = None,
@@ -51,7 +53,7 @@ def serve(
 
     Meanwhile it runs the jobs of the store. `memory`: an open store, or where one is, which `key` opens where it is sealed, of which the vectors of a
     space may take `vector_memory` bytes, whose `language_model` may keep `kv_memory` bytes of what it has read, of texts in the form `kv_policy`, and
-    whose `recaller` says what it remembers of spaces with the strategy "clues";
+    reads ahead as `kv_ahead` says (None: not at all), and whose `recaller` says what it remembers of spaces with the strategy "clues";
     in both cases it is closed at the end. `signing_key` signs a checkpoint of the log every day, and when the owner asks for one. `port` 0 takes a
     free one. `ready` is called with the address once the server answers. Raises `Invalid` where it would listen beyond this machine without tokens,
     `StoreUnavailable` where the address is taken, and what opening the store raises.
@@ -65,7 +67,7 @@ def serve(
     try:
         store = memory if isinstance(memory, Mnemos) else Mnemos(
             memory, embedder=embedder, key=key, vector_memory=vector_memory, language_model=language_model, kv_memory=kv_memory,
-            kv_policy=kv_policy, recaller=recaller,
+            kv_policy=kv_policy, kv_ahead=kv_ahead, recaller=recaller,
         )  # fmt: skip
     except BaseException:
         listening.close()

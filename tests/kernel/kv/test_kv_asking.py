@@ -10,7 +10,7 @@ import torch
 
 import mnemos
 from kernel.kv.byte_llama import model
-from mnemos.errors import Invalid
+from mnemos.errors import Invalid, PermissionDenied
 from mnemos.kernel.kv.asking import Asking, Told
 from mnemos.kernel.space import Space
 
@@ -125,6 +125,19 @@ def test_what_is_forgotten_is_taken_by_nobody(space: Space) -> None:
     again = space.kv.ask(QUESTION, REUSE, max_tokens=8)
     assert told.reused.sources[0] not in again.reused.sources
     assert words(again) == alone(space, again)
+
+
+def test_who_may_not_keep_is_answered_and_each_answer_is_one_read(space: Space) -> None:
+    whole, texts = space.system.space("alice", acl={"read": ["bob"], "write": ["bob"], "derive": ["carol"]}), [cube.id for cube in space.list()]
+    whole.system.space("alice", licences={"bob": {"reads": 9}})
+    bob = space.system.as_principal("bob").space("alice").kv
+    for how in (Asking(), REUSE, Asking(order="reuse", mode="rerotated")):
+        told = [bob.ask(QUESTION, how, max_tokens=4) for _ in range(3)]
+        assert [words(each) for each in told] == [words(told[0])] * 3
+        assert sorted(told[0].reused.sources) == sorted(texts)
+    assert whole.kv.entries() == []
+    with pytest.raises(PermissionDenied, match="9 reads"):
+        bob.ask(QUESTION, max_tokens=4)
 
 
 def test_a_question_about_nothing_is_asked_all_the_same(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from mnemos.base.errors import Invalid, StoreFull, shown
 from mnemos.base.ids import parse_id
 from mnemos.base.protocols import LanguageModel, Piece
 from mnemos.kernel.kv.ahead import turn
+from mnemos.kernel.kv.entries import entries
 from mnemos.kernel.kv.quotas import housed
-from mnemos.kernel.kv.reading import Read, language_model, tokens_of
+from mnemos.kernel.kv.reading import UNKEPT, Read, language_model, tokens_of
 from mnemos.kernel.kv.shapes import FULL_SHAPE
 from mnemos.kernel.kv.tier import TIER, line_of, tier_of
 from mnemos.kernel.life import heat
@@ -99,8 +100,14 @@ class Reused:
     """Seconds that reading what was taken would have taken, by the scheduler's measurements, less those of taking it; None where nothing was measured
     yet."""
 
+    @property
+    def read(self) -> int:
+        """Tokens that were read now, the question's among them."""
+        return self.tokens - self.taken
+
     def as_json(self) -> dict[str, Any]:
-        return {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in self.__slots__}
+        told = {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in self.__slots__}
+        return {**told, "read": self.read}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +165,7 @@ def ask(shelf: KVShelf, question: str, how: Asking, where: Mapping[str, Any], se
             if begun.first is not None and shelf.may_write():
                 _was_read(shelf, model, begun.first, begun.memory, first / len(begun.tokens))
             if how.keep and _comes_again(shelf, model, begun):
-                with contextlib.suppress(StoreFull):  # to keep it is a help, and no more
+                with contextlib.suppress(StoreFull, *UNKEPT):  # to keep it is a help, and no more
                     shelf.keep(begun.prompt, begun.memory, begun.sources)
                     space.system.scheduler.observe(TIER, "build", model.kv_bytes(len(begun.rest)), time.perf_counter() - start - taking)
         begun.memory.settle()
@@ -172,7 +179,7 @@ def ask(shelf: KVShelf, question: str, how: Asking, where: Mapping[str, Any], se
 def _in_order(shelf: KVShelf, context: Context, after: str) -> _Begun:
     """The context as it is, and its beginning from prompts that began so."""
     prompt: list[Context | str] = [context, f"\n{after}"] if context.hits else [after]
-    begun = shelf.prefix(prompt)
+    begun = shelf.begun(prompt)
     sources = [parse_id(hit.cube.id) for hit in context.hits]
     return _Begun(begun.memory, begun.tokens, begun.rest, begun.taken, sources, [], begun)
 
@@ -181,7 +188,7 @@ def _texts(shelf: KVShelf, model: LanguageModel, context: Context, budget: int) 
     """The sources of a context as texts by themselves, the best of them as far as the budget reaches: first those that are kept, then those that are
     used most."""
     system, ids = shelf.space.system, [parse_id(hit.cube.id) for hit in context.hits]
-    kept = {entry.source for entry in shelf.entries() if entry.state == "ready" and not entry.digest}
+    kept = {entry.source for entry in entries(shelf.space) if entry.state == "ready" and not entry.digest}
     with system.snapshot() as snapshot:
         known, now = snapshot.heat(ids), system.clock()
     texts: list[_Text] = []
@@ -203,7 +210,7 @@ def _first_warm(shelf: KVShelf, model: LanguageModel, texts: list[_Text], tail: 
     """The sources in the order in which most of their beginning is kept, which is taken: of a prompt, or the first text from its KV memory."""
     ordered = _longest(shelf, texts)
     tokens, ids, first = _prompt(ordered, tail), [text.id for text in ordered], ordered[0]
-    begun = shelf.prefix(tokens)
+    begun = shelf.begun(tokens)
     if first.warm and begun.taken < len(first.tokens) and _pays(shelf, model, len(first.tokens)):
         given, kept = shelf.given(first.id)
         if kept and given.tokens == first.tokens:
@@ -241,7 +248,7 @@ def _longest(shelf: KVShelf, texts: list[_Text]) -> list[_Text]:
 
 def _put_together(shelf: KVShelf, texts: list[_Text], tail: list[int], how: Asking) -> _Begun:
     """All texts from their KV memories, one after the other."""
-    given = shelf.take([text.id for text in texts], how.mode, how.share, policy="full")
+    given = shelf.taken([text.id for text in texts], how.mode, how.share, policy="full")
     ids = [text.id for text in texts]
     return _Begun(given.memory, [*given.tokens, *tail], tail, given.taken, ids, [text.id for text in texts if text.warm], None)
 

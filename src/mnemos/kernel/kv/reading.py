@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mnemos.base.cube import Json, MemCube
-from mnemos.base.errors import Invalid, ModelUnavailable
+from mnemos.base.errors import Invalid, ModelUnavailable, NotFound, PermissionDenied, RateLimited
 from mnemos.base.ids import parse_id
 from mnemos.base.lineage import KV_OF
 from mnemos.base.protocols import LanguageModel
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from mnemos.activation.memory import KVMemory
     from mnemos.kernel.space import Space
     from mnemos.kernel.system import Mnemos
+
+UNKEPT = (NotFound, PermissionDenied, RateLimited)
+"""What keeping raises for who may read, and not derive from a text (which is as if it were not there), or not write so often: what was read in the
+course of a use is not kept then, and used all the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from mnemos.kernel.kv.ahead import turn
 from mnemos.kernel.kv.asked import Prompt, Sources, check_together, ids_of
 from mnemos.kernel.kv.entries import Entry, entries, entries_of, seen
 from mnemos.kernel.kv.quotas import housed
-from mnemos.kernel.kv.reading import READ, Read, language_model, lending, lent_seconds, loaded, read, tokens_of
+from mnemos.kernel.kv.reading import READ, UNKEPT, Read, language_model, lending, lent_seconds, loaded, read, tokens_of
 from mnemos.kernel.kv.shapes import FULL_SHAPE, Shape, shape_of
-from mnemos.kernel.kv.tier import TIER, is_over, key_of, line_of, readings_of, size_of, tier_of
+from mnemos.kernel.kv.tier import TIER, KVTier, is_over, key_of, line_of, readings_of, size_of, tier_of
 from mnemos.kernel.life.lifecycle import VISIBLE
 from mnemos.kernel.reading.viewing import Viewing
 from mnemos.kernel.scheduling import Action
@@ -72,8 +72,12 @@ class KVShelf:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self._tier = tier_of(space.system)
         self._kept: Prompts | None = None
+        tier_of(space.system)  # which learns at first use what is there
+
+    @property
+    def _tier(self) -> KVTier:
+        return tier_of(self.space.system)
 
     def warm(
         self, ids: Iterable[str | UUID] | str | UUID, *, uses: int | None = None, policy: str | None = None
@@ -159,6 +163,13 @@ class KVShelf:
         Raises `ModelUnavailable`, `NotFound`, `Conflict` for a text that is out of use, `Invalid`, and where something is to be kept `StoreFull`,
         `QuotaExceeded`.
         """
+        self.space.admit("read")
+        return self.taken(ids, mode, share, archived=archived, policy=policy)
+
+    def taken(
+        self, ids: Sequence[str | UUID], mode: str | None, share: float | None, *, archived: bool = False, policy: str | Policy | None = None
+    ) -> Injected:  # fmt: skip
+        """What `take` gives, as part of a call that was let in already."""
         from mnemos.activation.fragments import MODES, SHARE, Fragment, put_together, together
         from mnemos.activation.published import held_under
 
@@ -168,7 +179,6 @@ class KVShelf:
             raise Invalid("take: give at least one text")
         model, asked = language_model(self.space.system), self._shape(policy)
         shape = asked if asked.against is None else FULL_SHAPE  # the form in which what is used is kept
-        self.space.admit("read")
         if len(ids) > 1 and not shape.full:
             if mode not in (None, "rebuilt"):
                 raise Invalid(f"texts that the policy {shape.name!r} keeps are not put together as {shown(mode)}: keys that it has stored cannot be "
@@ -234,6 +244,10 @@ class KVShelf:
         lately and whose words stand in the prompt. `policy`: under which the memory goes on; what that has to see being read counts as not read.
         Raises `ModelUnavailable`, `Invalid`, `PermissionDenied`."""
         self.space.admit("read")
+        return self.begun(prompt, policy)
+
+    def begun(self, prompt: Prompt, policy: str | Policy = "full") -> Begun:
+        """What `prefix` gives, as part of a call that was let in already."""
         return self._prompts().begin(prompt, Shape.of(policy).policy)
 
     def keep(self, prompt: Begun | Sequence[int], memory: KVMemory | None = None, sources: Sources = ()) -> int:
@@ -361,12 +375,13 @@ class KVShelf:
             return done, False
 
     def was_read(self, source: UUID, size: int, shape: Shape, done: Read) -> None:
-        """A text was read that is not kept, or not any more: keeps it where the scheduler says so."""
+        """A text was read that is not kept, or not any more: keeps it where the scheduler says so, and the caller may."""
         system, key = self.space.system, key_of(source, shape.digest)
+        self._tier.note(key)
         if self._tier.short(system, size):
             self._tier.know(system)
         if system.scheduler.use(TIER, key, size, line=line_of(self.space), priority=self._priority(source)).action is not Action.DECLINE:
-            with lending(str(source), shape.digest, done):
+            with lending(str(source), shape.digest, done), contextlib.suppress(*UNKEPT):
                 self.build(source, size, shape)
 
     def readable(self, source: UUID) -> None:
