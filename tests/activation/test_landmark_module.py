@@ -67,6 +67,13 @@ def test_generation_never_shows_a_landmark_and_goes_on_as_landmarks_by_hand(leng
     assert made.context.lengths == (length + 13,)
 
 
+def test_at_true_positions_there_are_as_many_words_as_the_model_has_places_for() -> None:
+    model = with_landmarks()
+    places, block = model.config.max_position_embeddings, BLOCK
+    for stingy, words in ((True, 0), (False, places // (block + 1) * block)):
+        assert Landmarked(model, top=2, stingy=stingy).config.max_position_embeddings == words
+
+
 def test_sampled_text_has_none_either() -> None:
     local = LocalModel(Landmarked(fond_of_landmarks(), top=2))
     (written,) = local.generate(ids(9), max_tokens=25, sampling=Sampling(temperature=3.0, seed=1)).run()

@@ -81,6 +81,35 @@ def test_with_few_brought_back_it_is_what_the_paper_says_written_down(top: int, 
     assert torch.allclose(torch.cat([found, rest], 1)[0], expected, atol=1e-4)
 
 
+def test_blocks_take_as_much_at_true_positions() -> None:
+    model, given = with_landmarks(), row(56)
+    near = [segmentwise(model, given, top=2, bits=4, stingy=stingy)[1].nbytes().near for stingy in (True, False)]
+    assert near[1] <= near[0]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 8])
+def test_few_bits_find_blocks_and_do_not_weigh_them(bits: int) -> None:
+    model, given = with_landmarks(), row(56)
+    exact, _ = segmentwise(model, given, top=14)
+    found, memory = segmentwise(model, given, top=14, bits=bits)  # all blocks are brought: nothing depends on who is found
+    assert torch.allclose(found, exact, atol=1e-5)
+    loaded = load(model, dump(memory, "it"), "it", memory.policy)
+    assert torch.equal(segmentwise(model, given, top=14, memory=loaded)[0], segmentwise(model, given, top=14, memory=memory)[0])
+
+
+@pytest.mark.parametrize("local", [0, 2, 4])
+def test_local_blocks_are_seen_beside_those_that_are_brought(local: int) -> None:
+    model, given = with_landmarks(), row(56)
+    with torch.no_grad():
+        expected = model(given, use_cache=False).logits
+    found, memory = segmentwise(model, given, top=3, local=local, stingy=False)
+    part = next(part for part in memory.managed[0].parts if part.kind == "landmark blocks")
+    assert part.cached.tolist() == [56 // BLOCK - local]
+    first = (3 + local + 1) * SLOT  # until then all there is is brought, or local
+    assert torch.allclose(found[:, :first], expected[:, :first], atol=1e-4)
+    assert not torch.allclose(found[:, first:], expected[:, first:], atol=1e-4)
+
+
 @pytest.mark.parametrize("options", [{}, {"level": "token"}, {"trained": 45}, {"blocks": 3}, {"stingy": False}, {"bits": 8}])
 def test_token_by_token_is_segment_by_segment(options: dict[str, object]) -> None:
     model, given = with_landmarks(), row(30)

@@ -67,6 +67,6 @@ def test_the_one_with_small_blocks_finds_keys_that_stand_densely() -> None:
     assert dense.card()["bytes"] <= 3_000_000
     assert dense.card()["silent"]
     assert getattr(model.config, SAYS_BLOCK) == dense.BLOCK
-    reader = Landmarked(model, top=dense.TOP, bits=dense.BITS)
+    reader = Landmarked(model, **dense.READING)
     asked = [tasks.make("kv", 300, 5, f"published {number}") for number in range(2)]
     assert score(reader, asked).accuracy >= 0.8

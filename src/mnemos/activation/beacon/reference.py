@@ -27,6 +27,7 @@ from mnemos.models.reference import language, tasks
 from mnemos.models.reference.training.batches import Books, batch
 from mnemos.models.reference.training.plan import Plan as Mixture
 from mnemos.models.reference.training.plan import Stage
+from mnemos.models.reference.training.products import quick_products
 from mnemos.models.weights import packaged
 
 WEIGHTS, CARD = "memory.safetensors", "card.json"
@@ -126,7 +127,7 @@ def train(out: Path, share: float = 1.0, hear: Callable[[str], None] = print) ->
     sessions = [tasks.make("kv" if number % 4 else "chain", LENGTH, 3, f"fit{number}") for number in range(24)]
     fit(beacons, torch.tensor([language.encode(session.context)[: LENGTH - 64] for session in sessions]), Windows(64, 4))
     for part in PARTS:
-        trainer = Trainer(beacons, part.plan, part.adapted, autocast=torch.bfloat16)
+        trainer = Trainer(beacons, part.plan, part.adapted, autocast=quick_products())
         steps.append(trainer.train(batches(part.mixture, part.seed), share * part.seconds, hear=told))
     saving.save_beacons(beacons, out / WEIGHTS, base=base)
     return beacons, steps

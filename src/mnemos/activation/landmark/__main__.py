@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the resumable state and the log")
     parser.add_argument("--text", type=Path, help="folder with the plain texts (shared/data/text); models of notes need none")
     parser.add_argument("--model", choices=(*TAUGHT, *small.MODELS), default="reference",
-                        help="the reference model, with landmarks every 15 words or every 4 (dense), or a small one from nothing")  # fmt: skip
+                        help="the reference model, with landmarks every 15 words or every 2 (dense), or a small one from nothing")  # fmt: skip
     parser.add_argument("--minutes", type=float, default=600.0, help="stop after so long, saved; call again to go on")
     parser.add_argument("--publish", action="store_true", help="train no more: score the state, and put it where it is loaded from")
     parser.add_argument("--to", type=Path, help="the folder to publish into, if not the package's own")
@@ -122,7 +122,7 @@ def publish(taught: ModuleType, retrofit: Retrofit, steps: Sequence[int], to: Pa
     card = retrofit.save(to, **said)
     ways: dict[str, dict[str, Any]] = {f"k = {top}": {"top": top, "trained": sparse.TRAINED} for top in TOPS}
     if taught is dense:
-        ways = {f"k = {dense.TOP}, {dense.BITS} bits": {"top": dense.TOP, "bits": dense.BITS}}
+        ways = {f"k = {dense.TOP}, {dense.BITS} bits": dense.READING}
     card["questions"] = questions
     card["scores"] = scores(Retrofit.load(reference.load()[0], to).merged(), ways, LOOKED_UP if taught is dense else tasks.NAMES, questions)
     (to / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")

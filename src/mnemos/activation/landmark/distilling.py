@@ -35,6 +35,9 @@ class Wanted:
     states: float = 1.0
     gates: float = 0.3
     asked: float = 4.0
+    noise: float = 0.0
+    """Spread of what is added to each number of a landmark's key, as a share of its channel's spread over the landmarks of a row: about what keeping
+    them in few bits does."""
 
 
 @dataclass
@@ -75,12 +78,24 @@ def _before(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_ma
 
 @dataclass
 class Gates:
-    """What landmarks are told: the `masses` of the model before; `counts` [B, n], how much each word says; `lost`: of each layer, the mean
-    cross-entropy of what the landmarks got, less that of what they should have got."""
+    """What landmarks are told: the `masses` of the model before; `counts` [B, n], how much each word says; `noise` of landmarks, drawn by `rng`;
+    `lost`: of each layer, the mean cross-entropy of what the landmarks got, less that of what they should have got."""
 
     masses: Masses
     counts: Tensor
+    noise: float = 0.0
+    rng: torch.Generator | None = None
     lost: list[Tensor] = field(default_factory=list)
+
+    def coarse(self, keys: Tensor) -> Tensor:
+        """Keys [B, G, N, d] with noise on those of landmarks, which are in the regular grid."""
+        every, landmarks = slice(self.masses.block, None, self.masses.block + 1), keys[:, :, self.masses.block :: self.masses.block + 1]
+        if not self.noise or landmarks.shape[2] < 2:
+            return keys
+        drawn = torch.randn(landmarks.shape, generator=self.rng).to(keys.device, keys.dtype)
+        noisy = keys.clone()
+        noisy[:, :, every] += drawn * self.noise * landmarks.detach().std(2, keepdim=True)
+        return noisy
 
     def compare(self, layer: int, queries: Tensor, keys: Tensor, scaling: float) -> None:
         """Rotated queries [B, H, N, d] and keys [B, G, N, d], landmarks among them in the regular grid."""
@@ -105,7 +120,7 @@ class Gates:
 def _learning(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, gates: Gates,
               top_blocks: int | None = None, **_: Any) -> tuple[Tensor, None]:  # fmt: skip
     """As `attention.attention`, of rows in the regular grid with padding at their end alone; tells `gates` what landmarks got."""
-    query, key = query.to(value.dtype), key.to(value.dtype)
+    query, key = query.to(value.dtype), gates.coarse(key.to(value.dtype))
     gates.compare(module.layer_idx, query, key, scaling)
     return blockwise(query, key, value, gates.masses.block, scaling, None, top_blocks).transpose(1, 2).contiguous(), None
 
@@ -141,7 +156,8 @@ class Distilling(Training):
         there = (ids != self._padding).float()
         after = pad(weights[:, 1:], (0, 1))  # what the prediction at each place counts
         masses = Masses(self._block)
-        gates = Gates(masses, there * (1 + (wanted.asked - 1) * (after >= 0.5)))
+        rng = torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)
+        gates = Gates(masses, there * (1 + (wanted.asked - 1) * (after >= 0.5)), wanted.noise, rng)
         more: dict[str, Any] = {"use_cache": False, "output_hidden_states": True}
         positions = None if batch.positions is None else batch.positions - torch.arange(batch.ids.shape[1]) // (self._block + 1)
         with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=recipe.bfloat16):

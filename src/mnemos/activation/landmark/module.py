@@ -43,7 +43,9 @@ class Landmarked(nn.Module):
         if len((memory := self.new_cache()).managed) < len(memory.layers):
             raise Invalid(f"{type(model).__name__} has layers of limited sight, which bring nothing back: landmarks are of no use to them")
         self.config = copy.deepcopy(model.config)
-        self.config.get_text_config(decoder=True).max_position_embeddings = 0  # as many as come: blocks are put at positions that it knows
+        known = getattr(config, "max_position_embeddings", 0) or 0
+        # As many as come, where blocks are put at positions that it knows; else as many as it knows places for, landmarks left out.
+        self.config.get_text_config(decoder=True).max_position_embeddings = 0 if made.stingy else known // (block + 1) * block
 
     @property
     def generation_config(self) -> Any:

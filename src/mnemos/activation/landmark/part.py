@@ -57,9 +57,11 @@ class Brought:
 class Blocks(Reusing):
     """n blocks of up to ℓ tokens of each row, in their order.
 
-    `store`: the keys of landmarks [B, G, n, d], as they are at the end of slot 0; the keys and values of a block's tokens [B, G, n, ℓ · (d + e)],
-    keys as they are in slot 0, whatever stood before the block when it was read. `places` [B, n, ℓ] int32: where tokens stood, −1: there is none.
-    The buffer holds tokens [B, G, g · k, ℓ · (d + e)] of what the query heads of a key-value head picked together.
+    `store`: the keys of landmarks [B, G, n, d], as they are at the end of slot 0, and, far, payloads [B, G, n, p]: the keys and values of a block's
+    tokens, p = ℓ · (d + e), keys as they are in slot 0, whatever stood before the block when it was read; and d more where landmarks are near in few
+    bits: the landmark's key as it came. Few bits are enough to find blocks by; what a block weighs, the key as it came says, once it is brought.
+    `places` [B, n, ℓ] int32: where tokens stood, −1: there is none. The buffer holds payloads [B, G, g · k, p] of what the query heads of a key-value
+    head picked together.
     """
 
     store: BlockStore
@@ -78,11 +80,11 @@ class Blocks(Reusing):
     @classmethod
     def empty(cls, like: Tensor, values: int, block: int, rotary: Rotary, place: Place, bits: int | None = None, reuse: bool = False,
               index: Index | None = None) -> Blocks:  # fmt: skip
-        """Without blocks; for keys like [B, G, …, d] and values of `values` numbers. Landmarks are kept in `bits`; None: as they come. `index` knows
+        """Without blocks; for keys like [B, G, …, d] and values of `values` numbers. Landmarks are near in `bits`; None: as they come. `index` knows
         of none; None: all are compared."""
         rows, heads, size = like.shape[0], like.shape[1], like.shape[-1]
         store = BlockStore(place, bits)
-        store.put(like.new_zeros(rows, heads, 0, size), like.new_zeros(rows, heads, 0, block * (size + values)),
+        store.put(like.new_zeros(rows, heads, 0, size), like.new_zeros(rows, heads, 0, block * (size + values) + (bits is not None) * size),
                   torch.zeros(rows, 0, 2, dtype=torch.int32), torch.zeros(rows, heads, 0, dtype=torch.bool, device=like.device))  # fmt: skip
         return cls(store, torch.zeros(rows, 0, block, dtype=torch.int32, device=like.device), rotary, reuse,
                    index=index or Exact())  # fmt: skip
@@ -160,7 +162,8 @@ class Blocks(Reusing):
         spans = torch.stack([torch.where(there, places, ABSENT).amin(-1).masked_fill(last < 0, -1), last], -1)
         readable = there.any(-1).unsqueeze(1).expand(landmarks.shape[:3]).contiguous()
         store = self.store.fork()
-        store.put(landmarks, torch.cat([keys.flatten(3), values.flatten(3)], -1), spans, readable)
+        exact = [] if store.bits is None else [landmarks]
+        store.put(landmarks, torch.cat([keys.flatten(3), values.flatten(3), *exact], -1), spans, readable)
         other = Blocks(store, torch.cat([self.places, places], 1), self.rotary, self.reuse, self.statistics, buffer=self.buffer,
                        index=self.index.add(store))  # fmt: skip
         return other if most is None else other._newest(most)
@@ -190,6 +193,11 @@ class Blocks(Reusing):
 
     def scores(self, queries: Queries) -> Tensor:
         """[B, G, g, t, n] float32, unscaled: what queries think of the landmarks; −∞ for blocks that are not there, or may not be read."""
+        if not queries.layout.stingy:  # turned anew for each call: held, they would be as large as the keys in full
+            at = queries.layout.scored_at(self.ordinals, self.cached).clamp_min(0) * queries.layout.slot
+            landmarks = self.rotary.rotate(self.store.summaries.float(), at.unsqueeze(1))
+            theirs = torch.einsum("bghtd,bgnd->bghtn", queries.here.float(), landmarks)
+            return theirs.masked_fill(~self.store.readable[:, :, None, None], -torch.inf)
         scores = self.store.score(queries.here.to(self.store.payloads[0].dtype))
         nearer = self.nearer(queries.layout)
         if nearer is None:
@@ -201,7 +209,7 @@ class Blocks(Reusing):
 
     def nearer(self, layout: Layout) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor] | None:
         """The blocks that are scored at another slot than 0, m of each row: places [B, 1, 1, 1, m], slots, whether there is one (None: everywhere),
-        landmarks [B, G, 1, 1, m, d], whether they may be read [B, G, 1, 1, m]; None where there are none."""
+        landmarks [B, G, 1, 1, m, d], whether they may be read [B, G, 1, 1, m]; None where there are none. Of stingy layouts."""
         if layout not in self._near:
             slots = layout.scored_at(self.ordinals, self.cached).masked_fill(~self.present, 0)
             few = int((slots > 0).sum(-1).max()) if slots.numel() else 0
@@ -219,16 +227,23 @@ class Blocks(Reusing):
     def bring(self, picked: Tensor) -> Brought:
         """The blocks [B, G, g or 1, t or 1, k], `ABSENT` where there is none. What one choice for all queries brings may be kept for the next."""
         rows, heads, n = len(self.places), self.store.heads, self.store.count
-        size, split = self.store.width, self.block * self.store.width
         payload = self._again(picked) if self.reuse and picked.shape[3] == 1 else self._anew(picked)
         self.statistics.most = max(self.statistics.most, size_of(payload))
         at, there = picked.clamp_max(n - 1), None
         row, head = (torch.arange(m, device=picked.device) for m in (rows, heads))
         where = row.view(-1, 1, 1, 1, 1).expand_as(at), head.view(-1, 1, 1, 1).expand_as(at), at
-        landmarks = self.store.summaries_of(*(each.reshape(-1) for each in where)).view(*picked.shape, size)
+        keys, values, landmarks = self._split(payload)
+        if self.store.bits is None:
+            landmarks = self.store.summaries_of(*(each.reshape(-1) for each in where)).view(*picked.shape, self.store.width)
         if not self.whole:
             there = self.there[where[0], at] & (picked < ABSENT).unsqueeze(-1)
-        return Brought(payload[..., :split].unflatten(-1, (self.block, size)), payload[..., split:].unflatten(-1, (self.block, -1)), landmarks, there)
+        return Brought(keys, values, landmarks, there)
+
+    def _split(self, payload: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Payloads [..., p] → keys [..., ℓ, d], values [..., ℓ, e] and, where they are there, landmarks [..., d]."""
+        split, exact = self.block * self.store.width, 0 if self.store.bits is None else self.store.width
+        keys, values, landmarks = payload.split([split, payload.shape[-1] - split - exact, exact], -1)
+        return keys.unflatten(-1, (self.block, -1)), values.unflatten(-1, (self.block, -1)), landmarks
 
     def _again(self, picked: Tensor) -> Tensor:
         """The payloads [B, G, g or 1, 1, k, p] of one choice for all queries: what was near stays."""
@@ -274,7 +289,7 @@ class Blocks(Reusing):
 
     def by_means(self) -> Blocks:
         """The same blocks, found by the means of their keys: what landmarks are measured against."""
-        keys = self.store.whole()[..., : self.block * self.store.width].unflatten(-1, (self.block, -1))
+        keys, _, _ = self._split(self.store.whole())
         there = (self.places >= 0)[:, None, :, :, None]
         means = keys.masked_fill(~there, 0).sum(3) / there.sum(3).clamp_min(1)
         return Blocks(self.store.found_by(means.to(keys.dtype)), self.places, self.rotary)
@@ -303,12 +318,11 @@ class Blocks(Reusing):
 
     def dense(self) -> tuple[Tensor, Tensor]:
         rows, heads, n = len(self.places), self.store.heads, self.store.count
-        size, split = self.store.width, self.block * self.store.width
-        payload = self.store.whole()
-        keys = payload[..., :split].reshape(rows, heads, n * self.block, size)
+        states = self._split(self.store.whole())[:2]
+        keys, values = (each.reshape(rows, heads, n * self.block, each.shape[-1]) for each in states)
         offsets = torch.arange(self.block, device=keys.device).repeat(n)
-        keys = self.rotary.rotate(keys.float(), (self.positions - offsets).clamp_min(0)).to(payload.dtype)
-        return keys, payload[..., split:].reshape(rows, heads, n * self.block, -1)
+        keys = self.rotary.rotate(keys.float(), (self.positions - offsets).clamp_min(0)).to(values.dtype)
+        return keys, values
 
     def logits(self, queries: Tensor) -> Tensor:
         return product(queries, self.dense()[0].transpose(-1, -2))

@@ -26,6 +26,7 @@ def segmentwise(
     block: int | None = None,
     level: str = EACH,
     trained: int | None = None,
+    local: int = 0,
     blocks: int | None = None,
     stingy: bool = True,
     bits: int | None = None,
@@ -45,7 +46,8 @@ def segmentwise(
     if block is None:
         raise Invalid("this model was not prepared for landmarks: give block and landmarks, or see mnemos.activation.landmark.attention.install")
     if memory is None:
-        memory = KVMemory.of(model, policy("landmark", block=block, top=top, level=level, trained=trained, blocks=blocks, stingy=stingy, bits=bits))
+        asked = {"level": level, "trained": trained, "local": local, "blocks": blocks, "stingy": stingy, "bits": bits}
+        memory = KVMemory.of(model, policy("landmark", block=block, top=top, **asked))
     count, done = tokens.shape[1], memory.get_seq_length()
     kept = count if keep is None else min(keep, count)
     logits = []

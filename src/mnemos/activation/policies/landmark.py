@@ -41,14 +41,16 @@ class Landmark(Policy):
     """Tokens that the model was trained on at once: segments are as long as these leave room for beside the slots of k + 1 blocks and the local ones.
     None: a block."""
     local: int = 0
-    """Complete blocks, the newest, that stay with the tokens being read, all of them seen, so that what was just said leaves the k to what is far. The
-    paper has none but those of the segment: then what is near varies by where in a segment a text ends."""
+    """Complete blocks, the newest, that stay with the tokens being read, all of them seen, so that what was just said leaves the k to what is far.
+    The paper has none but those of the segment: then what is near varies by where in a segment a text ends."""
     blocks: int | None = None
     """Blocks that are kept in the store, the newest; None: all."""
     stingy: bool = True
-    """Whether blocks are put at the few positions that the model was trained on; False: where they stood, which is for ablations."""
+    """Whether blocks are put at few positions, so that a text of any length has none that the model was not trained on; False: where they stood, for
+    texts that are no longer than that."""
     bits: int | None = None
-    """Of each number of a landmark's key, 1, 2, 4 or 8; None: as they come."""
+    """Of each number of a landmark's key, near, by which blocks are found: 1, 2, 4 or 8; what a block that is brought weighs, its key as it came
+    says, which lies far with its tokens. None: as they come."""
     reuse: bool = False
     """Whether blocks that are picked again are not brought again; they count as near then. It pays where what is far is slow, and the processor's own
     memory is not."""
@@ -74,8 +76,8 @@ class Landmark(Policy):
         if self.local < 0:
             raise Invalid(f"landmark: local is {self.local} blocks; use 0 or more")
         if self.trained is not None and self.trained < (least := (self.top + self.local + 3) * (self.block + 1)):
-            raise Invalid(f"landmark: slots of {self.top + 1} blocks, {self.local} local ones, an open one and a segment take {least} positions, and the "
-                          f"model was trained on {self.trained}: bring fewer blocks back, or keep fewer local")  # fmt: skip
+            raise Invalid(f"landmark: slots of {self.top + 1} blocks, {self.local} local ones, an open one and a segment take {least} positions, and "
+                          f"the model was trained on {self.trained}: bring fewer blocks back, or keep fewer local")  # fmt: skip
         check_bits(self.bits, "landmark")
         if self.bits is not None and self.blocks is not None:
             raise Invalid("landmark: of landmarks in few bits none is dropped: give bits or blocks, not both")

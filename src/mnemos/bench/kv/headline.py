@@ -153,7 +153,7 @@ ARMS: Sequence[Arm] = (
     _arm("blocks of 1, in 1 bit", Kind.BRINGS, "blocks", block=1, bits=1, share=1 / 32, local=4, flush=16, reuse=False),
     Trained("Landmark", lambda: policy("landmark", block=landmark.BLOCK, trained=landmark.TRAINED), Kind.BRINGS),
     Trained("Landmark, a block at a time", lambda: policy("landmark", block=landmark.BLOCK), Kind.BRINGS),
-    Trained(FINE, lambda: policy("landmark", block=dense.BLOCK, top=dense.TOP, bits=dense.BITS), Kind.BRINGS, taught=dense.load),
+    Trained(FINE, lambda: policy("landmark", block=dense.BLOCK, **dense.READING), Kind.BRINGS, taught=dense.load),
 )
 HALF = (
     "window 1/8", "SnapKV 1/8", "KIVI, 4 bits", "KIVI, 2 bits", "ShadowKV, few bits, rank .5", "ShadowKV, few bits, rank .25",

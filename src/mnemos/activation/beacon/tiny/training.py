@@ -21,6 +21,7 @@ from mnemos.activation.beacon.tiny import CARD, MODEL, WEIGHTS, WINDOW, lines
 from mnemos.activation.beacon.tiny.beginning import SHAPE, beginning, gathering
 from mnemos.activation.beacon.training import Plan, Trainer
 from mnemos.activation.beacon.windows import Windows
+from mnemos.models.reference.training.products import quick_products
 from mnemos.models.weights import require_sha256
 
 SEED, STEPS, TOKENS, SCORED = 0, 600, 2048, 40
@@ -47,7 +48,7 @@ def begun() -> Beacons:
 def train(steps: int = STEPS, hear: Callable[[str], None] = print) -> Beacons:
     """The memory tokens, which have joined their model, after so many steps; every 25 steps `hear` is told the mean loss by ratio."""
     beacons, losses = begun(), dict[float, list[float]]()
-    trainer = Trainer(beacons, PLAN, also=lambda name: True, autocast=torch.bfloat16)
+    trainer = Trainer(beacons, PLAN, also=lambda name: True, autocast=quick_products())
     for step in range(steps):
         told = trainer.advance(lines.batch(SEED * 1_000_000 + step, TOKENS, KEYS, AGAIN, WINDOW), step / steps)
         losses.setdefault(told["ratio"], []).append(told["next token"])
