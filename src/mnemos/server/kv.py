@@ -154,7 +154,7 @@ async def ask(request: Request, space: Existing, what: Ask) -> Response:
     """
     request.app.state.metrics.searched()
     where = {name: value for name, value in what.given("question", "max_tokens", "stream", *_HOW).items() if value is not None}
-    how = Asking(**what.model_dump(include=_HOW))
+    how = Asking(**what.model_dump(include=set(_HOW)))
     told = await run_in_threadpool(lambda: space.kv.ask(what.question, how, where=where, max_tokens=what.max_tokens))
     if what.stream:
         return sent_events.streamed(_pieces(told, problems.instance_of(request.scope)))
