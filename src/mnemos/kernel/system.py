@@ -363,8 +363,12 @@ class Mnemos:
 
     @contextlib.contextmanager
     def writing(self, *, alone: bool = False) -> Iterator[Writer]:
-        with self.store.transaction(self.principal, alone=alone) as transaction:
-            yield transaction
+        try:
+            with self.store.transaction(self.principal, alone=alone) as transaction:
+                yield transaction
+        finally:
+            if not self.store.inside:
+                self.scheduler.over()
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Reader]:

@@ -73,10 +73,10 @@ class KVShelf:
     def __init__(self, space: Space) -> None:
         self.space = space
         self._kept: Prompts | None = None
-        tier_of(space.system)  # which learns at first use what is there
 
     @property
     def _tier(self) -> KVTier:
+        """Asked for anew at each use: it learns what is in the store at the first, and after transactions."""
         return tier_of(self.space.system)
 
     def warm(
@@ -211,6 +211,7 @@ class KVShelf:
     def entries(self) -> list[Entry]:
         """All KV memories of the space that the caller may see, oldest first."""
         self.space.admit("read")
+        tier_of(self.space.system)  # what is looked at is counted, too
         return entries(self.space)
 
     def inspect(self, id: str | UUID) -> Entry:

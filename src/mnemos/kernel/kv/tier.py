@@ -2,7 +2,9 @@
 
 The scheduler knows a KV memory of the store's language model by the id of its text, with the digest of its form where it is not full, any other (of
 another model, of a prompt) by its own. What is in the store is the truth: at first use, and whenever room is short, the tier tells the scheduler what
-there is, coldest first. A frozen KV memory is pinned; that of a text that is out of use counts as never used.
+there is, coldest first. A frozen KV memory is pinned; that of a text that is out of use counts as never used. A transaction may be undone, in parts
+or as a whole, and until it has ended others do not see what it made: so what there is is looked at again after each that has to do with KV memory.
+That a text was read stays true.
 """
 
 from __future__ import annotations
@@ -98,6 +100,40 @@ class KVTier:
         self._began: OrderedDict[str, None] = OrderedDict()
         self._turns = 0
         self._quiet = threading.Condition(self._lock)
+        self._inside: dict[int, set[Key]] = {}
+        """By thread that is in a transaction, what it has used there."""
+        self._doubtful: set[Key] | None = None
+        """What was used in transactions that have ended since the store was looked at last; None where there were none."""
+
+    def inside(self) -> None:
+        """This thread uses the tier in a transaction."""
+        with self._lock:
+            self._inside.setdefault(threading.get_ident(), set())
+
+    def note(self, key: Key) -> None:
+        """It is used, in a transaction or not."""
+        with self._lock:
+            if (inside := self._inside.get(threading.get_ident())) is not None:
+                inside.add(key)
+
+    def over(self) -> None:
+        """The transaction of this thread has ended."""
+        with self._lock:
+            if (used := self._inside.pop(threading.get_ident(), None)) is not None:
+                self._doubtful = (self._doubtful or set()) | used
+
+    def settle(self, system: Mnemos) -> None:
+        """Looks at what is in the store where a transaction may have left it otherwise than the scheduler was told. Of texts that never came to be
+        nothing is known any more."""
+        with self._lock:
+            doubtful, self._doubtful = self._doubtful, None
+        if doubtful is None:
+            return
+        self.know(system)
+        with system.snapshot() as snapshot:
+            gone = [key for key in doubtful if snapshot.standing(parse_id(parts_of_key(str(key))[0])) is None]
+        for key in sorted(gone, key=str):
+            system.scheduler.forget(TIER, key)
 
     def drop(self, key: Key) -> None:
         with self._lock:
@@ -119,6 +155,7 @@ class KVTier:
         """Does not forget it meanwhile."""
         with self._lock:
             self._used[key] += 1
+        self.note(key)
         try:
             yield
         finally:
@@ -289,6 +326,10 @@ def tier_of(system: Mnemos) -> KVTier:
         new, tier.fingerprint = new or tier.fingerprint != fingerprint, fingerprint
     if new:  # outside the lock: it reads the store
         tier.know(system)
+    if system.store.inside:
+        tier.inside()
+    else:
+        tier.settle(system)
     return tier
 
 

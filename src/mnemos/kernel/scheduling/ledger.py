@@ -44,6 +44,14 @@ class Forgets(Protocol):
         """Nothing is to be known of these memories any more; gives what objects of them are called."""
 
 
+@runtime_checkable
+class Doubts(Protocol):
+    """A tier whose objects may be made and dropped in a transaction of the store."""
+
+    def over(self) -> None:
+        """A transaction of this thread has ended: it is durable, or all of it was undone."""
+
+
 @dataclass(slots=True)
 class Fading:
     """A sum of events, each fading to 1/e in a unit of the tier's time: `value` at the time `at`."""

@@ -20,7 +20,7 @@ from mnemos.cache.base import Meta
 from mnemos.cache.registry import policy as eviction_policy
 from mnemos.kernel.scheduling.costs import Cost
 from mnemos.kernel.scheduling.decisions import Action, Decision, Key
-from mnemos.kernel.scheduling.ledger import Forgets, Ledger, Offer, Tier
+from mnemos.kernel.scheduling.ledger import Doubts, Forgets, Ledger, Offer, Tier
 from mnemos.kernel.scheduling.scenes import FORESIGHT, Foresight
 
 VALUE = "value"
@@ -262,6 +262,14 @@ class Scheduler:
                 for key in ledger.tier.forgotten(cubes) if isinstance(ledger.tier, Forgets) else ():
                     if key in ledger.uses:
                         self.forget(ledger.tier.name, key)
+
+    def over(self) -> None:
+        """A transaction of this thread has ended: what tiers were told in it holds, or does not."""
+        with self._lock:
+            tiers = [ledger.tier for ledger in self._tiers.values()]
+        for tier in tiers:
+            if isinstance(tier, Doubts):
+                tier.over()
 
     def forget(self, tier: str, key: Key) -> None:
         """Nothing is remembered of the uses of an object."""
