@@ -25,6 +25,7 @@ from mnemos.models.reference import language
 from mnemos.models.reference.ledger import CARD, LENGTH, WEIGHTS, learns
 from mnemos.models.reference.ledger.task import LEDGER, make
 from mnemos.models.reference.training import attention
+from mnemos.models.reference.training.products import quick_products
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,12 @@ def train(plan: Plan = PLAN, hear: Callable[[str], None] = print, save: Callable
     learning = [weight.requires_grad_() for name, weight in model.named_parameters() if learns(name)]
     attention.install(model)
     optimiser = torch.optim.Muon(learning, weight_decay=0.0, momentum=0.95, adjust_lr_fn="match_rms_adamw")
-    heard, begun = list[float](), time.process_time()
+    heard, begun, products = list[float](), time.process_time(), quick_products()
     for step in range(plan.steps):
         ids, places = batch(plan, step)
         for group in optimiser.param_groups:
             group["lr"] = plan.rate_at(step)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", products, enabled=products is not None):
             hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, places - 1]
             logits = model.lm_head(hidden)
         loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), ids[:, places].flatten())

@@ -19,6 +19,7 @@ from mnemos.models.reference.training import attention
 from mnemos.models.reference.training.batches import Batch, Books, batch
 from mnemos.models.reference.training.beginning import fresh
 from mnemos.models.reference.training.plan import Plan
+from mnemos.models.reference.training.products import quick_products
 
 STATE = "state.safetensors"
 LOG = "log.jsonl"
@@ -79,7 +80,7 @@ class Trainer:
     def _loss(self, drawn: Batch) -> tuple[Any, dict[str, float]]:
         ids, weights = torch.from_numpy(drawn.ids), torch.from_numpy(drawn.weights)
         rows, places = torch.nonzero(weights, as_tuple=True)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", products := quick_products(), enabled=products is not None):
             hidden = self.model.model(input_ids=ids, position_ids=torch.from_numpy(drawn.positions), use_cache=False).last_hidden_state
             logits = self.model.lm_head(hidden[rows, places - 1])
         losses = torch.nn.functional.cross_entropy(logits.float(), ids[rows, places], reduction="none")
