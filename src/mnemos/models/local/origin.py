@@ -46,8 +46,9 @@ class Origin:
         return module if module is not None and vars(module).get(_MARK) is self else None
 
     def why_not(self, other: Origin) -> str | None:
-        """Why the keys and values of another are not what this model would have made; None: they are."""
-        mine, its = self._module(), other.module
+        """Why the keys and values of another are not what this model, which is here, would have made; None: they are."""
+        mine: Any = self._module()
+        its = other.module
         if its is None and other._module() is not None:
             return "whose weights have changed since"
         if its is None:
