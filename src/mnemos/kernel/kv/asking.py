@@ -24,6 +24,7 @@ from mnemos.kernel.kv.ahead import turn
 from mnemos.kernel.kv.entries import entries
 from mnemos.kernel.kv.quotas import housed
 from mnemos.kernel.kv.reading import UNKEPT, Read, language_model, tokens_of
+from mnemos.kernel.kv.results import Said
 from mnemos.kernel.kv.shapes import FULL_SHAPE
 from mnemos.kernel.kv.tier import TIER, line_of, tier_of
 from mnemos.kernel.life import heat
@@ -69,17 +70,12 @@ class Asking:
             raise Invalid("ask: the form has no {question}: the model would not be asked")
 
 
-class Told(Iterator[Piece]):
-    """What the model says: the stream that its `generate` gave, whose attributes it has, too."""
+class Told(Said):
+    """What the model says to a question, and what of the prompt it had read before."""
 
     def __init__(self, stream: Iterator[Piece], reused: Reused) -> None:
-        self._stream, self.reused = stream, reused
-
-    def __next__(self) -> Piece:
-        return next(self._stream)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        super().__init__(stream)
+        self.reused = reused
 
 
 @dataclass(frozen=True, slots=True)

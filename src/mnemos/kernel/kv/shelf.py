@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from mnemos.base.cube import State
 from mnemos.base.errors import Conflict, Corrupt, Invalid, NotFound, PermissionDenied, StoreFull, shown
 from mnemos.base.ids import parse_id
-from mnemos.base.protocols import LanguageModel, Piece
+from mnemos.base.protocols import LanguageModel
 from mnemos.kernel.forgetting import Certificate
 from mnemos.kernel.kv.ahead import turn
 from mnemos.kernel.kv.asked import Prompt, Sources, check_together, ids_of
 from mnemos.kernel.kv.entries import Entry, entries, entries_of, seen
 from mnemos.kernel.kv.quotas import housed
 from mnemos.kernel.kv.reading import READ, UNKEPT, Read, language_model, lending, lent_seconds, loaded, read, tokens_of
+from mnemos.kernel.kv.results import Answered, Injected
 from mnemos.kernel.kv.shapes import FULL_SHAPE, Shape, shape_of
 from mnemos.kernel.kv.tier import TIER, KVTier, is_over, key_of, line_of, readings_of, size_of, tier_of
 from mnemos.kernel.life.lifecycle import VISIBLE
@@ -40,31 +40,6 @@ if TYPE_CHECKING:
 
 if READ.name not in TRANSFORMATIONS.names():
     TRANSFORMATIONS.register(READ)
-
-
-@dataclass(frozen=True, slots=True)
-class Injected:
-    """What a prompt can go on from: `memory` holds `tokens`, which stand for the texts in their order; of these so many were `taken` from what was
-    kept, and so many `read` now."""
-
-    memory: KVMemory
-    tokens: list[int]
-    taken: int
-    read: int
-
-
-class Answered(Iterator[Piece]):
-    """The stream that the model's `generate` gave, whose attributes it has, too. `sources`: the memories that the prompt is known to hold, `()` where
-    its words are of nobody; `taken`: how many of its tokens were not read again."""
-
-    def __init__(self, stream: Iterator[Piece], sources: tuple[str, ...], taken: int) -> None:
-        self._stream, self.sources, self.taken = stream, sources, taken
-
-    def __next__(self) -> Piece:
-        return next(self._stream)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 class KVShelf:
