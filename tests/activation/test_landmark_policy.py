@@ -110,7 +110,7 @@ def test_local_blocks_are_seen_beside_those_that_are_brought(local: int) -> None
     assert not torch.allclose(found[:, first:], expected[:, first:], atol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{}, {"level": "token"}, {"trained": 45}, {"blocks": 3}, {"stingy": False}, {"bits": 8}])
+@pytest.mark.parametrize("options", [{}, {"level": "token"}, {"trained": 45}, {"blocks": 3}, {"stingy": False}, {"bits": 8}, {"at_once": 1}])
 def test_token_by_token_is_segment_by_segment(options: dict[str, object]) -> None:
     model, given = with_landmarks(), row(30)
     expected, at_once = segmentwise(model, given, top=2, **options)  # type: ignore[arg-type]

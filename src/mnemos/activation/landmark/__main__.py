@@ -120,7 +120,7 @@ def publish(taught: ModuleType, retrofit: Retrofit, steps: Sequence[int], to: Pa
         "machine": machine,
     }
     card = retrofit.save(to, **said)
-    ways: dict[str, dict[str, Any]] = {f"k = {top}": {"top": top, "trained": sparse.TRAINED} for top in TOPS}
+    ways: dict[str, Mapping[str, Any]] = {f"k = {top}": {"top": top, "trained": sparse.TRAINED} for top in TOPS}
     if taught is dense:
         ways = {f"k = {dense.TOP}, {dense.BITS} bits": dense.READING}
     card["questions"] = questions

@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
 LANDMARKS = "landmarks"
 """The keyword of a forward pass, and the mark of tokens, that says which are landmarks."""
-NUMBERS_AT_ONCE = 2**22
-"""Numbers of brought blocks that are held at a time while many queries are answered."""
-
-
 FAR = 2**16
 """Positions from which on float32 tells angles so coarsely that local keys are turned to small positions before they are compared; below, distances
 are the same and nothing is turned."""
@@ -53,6 +49,7 @@ class Settings:
     bits: int | None = None
     reuse: bool = False
     index: Index = field(default_factory=Exact)
+    at_once: int = 2**22
 
 
 def blocks_of(layer: MemoryLayer) -> Blocks | None:
@@ -134,7 +131,7 @@ class _Local:
         picked = pick(blocks, queries, settings.level, self._layer.scaling)
         slots, outputs = settings.layout.attended_at(blocks.ordinals_of(picked), blocks.cached), []
         brought = blocks.bring(picked) if picked.shape[3] == 1 else None  # of one choice for all queries
-        step = max(1, NUMBERS_AT_ONCE // (picked[:, :, :, 0].numel() * blocks.block * 2 * keys.shape[-1]))
+        step = max(1, settings.at_once // (picked[:, :, :, 0].numel() * blocks.block * 2 * keys.shape[-1]))
         for at in range(0, stop - start, step):
             some = slice(at, min(at + step, stop - start))
             own = (brought, slots) if brought is not None else (blocks.bring(picked[:, :, :, some]), slots[:, :, :, some])

@@ -29,9 +29,9 @@ BLOCK, TOP = 2, 16
 """Words before a landmark, and the blocks that a query brought back while it learnt, in the end."""
 BITS = 2
 """Of each number of a landmark's key, near: with them the keys take a 32nd of the full cache in bfloat16."""
-READING: Mapping[str, Any] = {"top": TOP, "bits": BITS, "trained": 87, "stingy": False}
+READING: Mapping[str, Any] = {"top": TOP, "bits": BITS, "trained": 87, "stingy": False, "at_once": 2**16}
 """How it is read, as options of `Landmarked`: in segments of 22 words, blocks where they stood, as they did while it learnt; its texts are no longer
-than the model has places for."""
+than the model has places for. What is brought at a time is little beside what is near."""
 
 _RECIPE = Recipe(steps=500, rate=1.5e-3, warmup=0.03, weight_decay=0.02, accumulation=1, bfloat16=False, muon=True)
 _FEW = replace(_RECIPE, steps=350, rate=1.2e-3, top=(TOP,))

@@ -30,6 +30,7 @@ def segmentwise(
     blocks: int | None = None,
     stingy: bool = True,
     bits: int | None = None,
+    at_once: int = 2**22,
     keep: int | None = None,
     memory: KVMemory | None = None,
 ) -> tuple[Tensor, KVMemory]:
@@ -46,7 +47,7 @@ def segmentwise(
     if block is None:
         raise Invalid("this model was not prepared for landmarks: give block and landmarks, or see mnemos.activation.landmark.attention.install")
     if memory is None:
-        asked = {"level": level, "trained": trained, "local": local, "blocks": blocks, "stingy": stingy, "bits": bits}
+        asked = {"level": level, "trained": trained, "local": local, "blocks": blocks, "stingy": stingy, "bits": bits, "at_once": at_once}
         memory = KVMemory.of(model, policy("landmark", block=block, top=top, **asked))
     count, done = tokens.shape[1], memory.get_seq_length()
     kept = count if keep is None else min(keep, count)

@@ -63,6 +63,9 @@ class Landmark(Policy):
     """Blocks from which on there are lists; with fewer, all landmarks are compared, which is no slower then (`mnemos bench kv-landmark`)."""
     probe: int = 8192
     """Landmarks of lists that a query is compared with."""
+    at_once: int = 2**22
+    """Numbers of brought blocks that a layer holds at a time while it answers many queries, of one query at least: fewer take less room, and are
+    slower (a 64th, 2.5 times as slow, of blocks of 2 tokens)."""
     name = "landmark"
     unrotates = True
     said = (LANDMARKS,)
@@ -73,6 +76,8 @@ class Landmark(Policy):
                 raise Invalid(f"landmark: {name} is {getattr(self, name)}, and has to be at least 1")
         if self.level not in (EACH, TOKEN, HEAD):
             raise Invalid(f"landmark: level is one of {EACH!r}, {TOKEN!r} and {HEAD!r}, not {self.level!r}")
+        if self.at_once < 1:
+            raise Invalid(f"landmark: at_once is {self.at_once} numbers; use at least 1")
         if self.local < 0:
             raise Invalid(f"landmark: local is {self.local} blocks; use 0 or more")
         if self.trained is not None and self.trained < (least := (self.top + self.local + 3) * (self.block + 1)):
@@ -100,7 +105,7 @@ class Landmark(Policy):
     def attend(self, layer: MemoryLayer, queries: Tensor, mask: Tensor | None) -> Tensor | None:
         place = place_of(self.folder, layer.place)
         layout, index = Layout(self.block, self.top, self.stingy), make_index(self.index, self.index_from, self.probe, self.top)
-        settings = Settings(layout, self.level, self.segment, self.local, self.blocks, place, self.bits, self.reuse, index)
+        settings = Settings(layout, self.level, self.segment, self.local, self.blocks, place, self.bits, self.reuse, index, self.at_once)
         return attend(layer, settings, queries, mask)
 
     def describe(self) -> dict[str, Any]:
