@@ -11,7 +11,7 @@ from activation.landmark.landmark_dense import Segmentwise
 from activation.landmark.landmark_llama import BLOCK, LANDMARK, ids, with_landmarks
 from mnemos.activation.landmark import attending, tokens
 from mnemos.activation.landmark.attention import NAME
-from mnemos.activation.landmark.part import Blocks
+from mnemos.activation.landmark.part import Blocks, _load
 from mnemos.activation.landmark.picking import best
 from mnemos.activation.landmark.positions import Layout, Queries
 from mnemos.activation.landmark.segments import segmentwise
@@ -22,7 +22,7 @@ from mnemos.activation.rotary import Rotary
 from mnemos.activation.saving import dump, load
 from mnemos.activation.shadow import sources
 from mnemos.activation.shadow.selection import ABSENT
-from mnemos.base.errors import Invalid
+from mnemos.base.errors import Corrupt, Invalid
 
 torch.set_num_threads(1)
 
@@ -95,6 +95,15 @@ def test_few_bits_find_blocks_and_do_not_weigh_them(bits: int) -> None:
     assert torch.allclose(found, exact, atol=1e-5)
     loaded = load(model, dump(memory, "it"), "it", memory.policy)
     assert torch.equal(segmentwise(model, given, top=14, memory=loaded)[0], segmentwise(model, given, top=14, memory=memory)[0])
+
+
+def test_a_part_of_a_version_without_exact_keys_is_refused() -> None:
+    _, memory = segmentwise(with_landmarks(), row(56), top=3, bits=4)
+    part = next(part for part in memory.managed[0].parts if isinstance(part, Blocks))
+    plain, tensors = part.state()
+    assert _load(plain, tensors).length == part.length
+    with pytest.raises(Corrupt, match="read the text anew"):
+        _load({name: value for name, value in plain.items() if name != "exact"}, tensors)
 
 
 @pytest.mark.parametrize("local", [0, 2, 4])

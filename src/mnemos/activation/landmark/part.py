@@ -22,6 +22,7 @@ from mnemos.activation.landmark.store import BlockStore
 from mnemos.activation.parts import Bytes, Marks, Part, product, size_of
 from mnemos.activation.rotary import Rotary
 from mnemos.activation.shadow.selection import ABSENT
+from mnemos.base.errors import Corrupt
 
 
 @dataclass
@@ -349,7 +350,7 @@ class Blocks(Reusing):
         plain, its = self.index.state()
         for prefix, more in (("rotary", rotation), ("index", its)):
             tensors |= {f"{prefix}.{name}": tensor for name, tensor in more.items()}
-        return {"rotary": layout, "reuse": self.reuse, "index": plain}, tensors
+        return {"rotary": layout, "reuse": self.reuse, "index": plain, "exact": self.store.bits is not None}, tensors
 
 
 def _together(picked: Tensor) -> Tensor:
@@ -367,6 +368,8 @@ def _load(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Blocks:
 
     store = BlockStore.from_state(of("store"))
     assert isinstance(store, BlockStore)
+    if plain.get("exact", False) != (store.bits is not None):
+        raise Corrupt("these landmark blocks are of another version, which kept no exact keys beside landmarks in few bits: read the text anew")
     return Blocks(store, tensors["places"], Rotary.from_state(plain["rotary"], of("rotary")), plain["reuse"],
                   index=indexes.from_state(plain["index"], of("index")))  # fmt: skip
 
