@@ -11,8 +11,8 @@ from torch.nn.functional import pad
 
 from mnemos.activation.parts import Bytes, Dense, Marks, size_of
 
-BLOCK, SMALL, FEW = 64, 16, 256
-"""Tokens that room is made for at a time, and as long as there are no more than `FEW`."""
+BLOCK, SMALL = 64, 16
+"""Tokens that room is made for at a time, and as long as there are fewer than `BLOCK`."""
 
 
 class Room(Protocol):
@@ -218,7 +218,7 @@ class Tail:
 
 def room_for(least: int) -> int:
     """Tokens that room is made for where so many have to fit."""
-    block = BLOCK if least > FEW else SMALL
+    block = BLOCK if least > BLOCK else SMALL
     return -(-least // block) * block
 
 
