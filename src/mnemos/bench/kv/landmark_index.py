@@ -145,7 +145,8 @@ def learnt(options: Options) -> Measured:
         options.say(f"context {number}")
         session = tasks.make("kv", 1024, 5, f"kv-landmark lists {options.seed} {number}")
         given = torch.tensor([tokens.insert(language.encode(session.words()), dense.BLOCK, LANDMARK)])
-        first, memory = tokens.place_of(len(session.context), dense.BLOCK), KVMemory.of(model, policy("landmark", block=dense.BLOCK, top=dense.TOP))
+        read = policy("landmark", block=dense.BLOCK, top=dense.TOP, trained=dense.READING["trained"])
+        first, memory = tokens.place_of(len(session.context), dense.BLOCK), KVMemory.of(model, read)
         segmentwise(model, given[:, :first], top=dense.TOP, memory=memory, keep=1)
         listeners = []
         for layer in memory.managed:
