@@ -151,7 +151,7 @@ _OPTIONS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=3 * settings().max_examples, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(command=_COMMANDS, words=st.lists(_WORDS, max_size=2), options=st.lists(st.tuples(_OPTIONS, _WORDS), max_size=3))
 def test_no_arguments_make_it_fall(mnemos: Mnemos, command: str, words: list[str], options: list[tuple[str, str]]) -> None:
     if not Path("memory.db").exists():

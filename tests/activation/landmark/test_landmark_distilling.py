@@ -109,3 +109,15 @@ def test_a_silent_landmark_leaves_the_word_before_it_to_say_what_comes(tmp_path:
         said = Landmarked(again.merged(), top=5)(torch.tensor([row])).logits[0]
     expected = whole[[tokens.place_of(place, BLOCK) for place in range(13)]]
     assert torch.allclose(said[:, : again.token], expected[:, : again.token], atol=1e-3)
+
+
+def test_noise_is_on_landmarks_alone_and_drawn_from_what_is_given() -> None:
+    keys = torch.randn(2, 3, 5 * 400, 8, generator=torch.Generator().manual_seed(1)) * torch.arange(1, 9)
+    masses, counts = Masses(4), torch.ones(2, 1600)
+    one, again = (Gates(masses, counts, 0.1, torch.Generator().manual_seed(7)).coarse(keys) for _ in range(2))
+    assert torch.equal(one, again)
+    added = one - keys
+    assert not added[:, :, torch.arange(2000) % 5 != 4].any()
+    spread = added[:, :, 4::5].std(2) / keys[:, :, 4::5].std(2)
+    assert torch.allclose(spread, torch.full_like(spread, 0.1), rtol=0.2)
+    assert Gates(masses, counts).coarse(keys) is keys
